@@ -1,0 +1,107 @@
+//! A recurrent cell is one step and its vector-Jacobian product; time belongs to the scans.
+
+mod rnn;
+
+pub use rnn::{Activation, Rnn};
+
+use crate::sequence::{Matrix, View};
+use crate::{Error, Real};
+
+/// The parameters of one cell: one direction of one layer.
+///
+/// G is the cell's number of gates, H its hidden size, I its input size. The order of the gates is PyTorch's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellParams<T> {
+    /// Input weights, (G·H, I).
+    pub w_ih: Matrix<T>,
+    /// Recurrent weights, (G·H, H).
+    pub w_hh: Matrix<T>,
+    /// Bias added to the input's contribution, (1, G·H).
+    pub b_ih: Matrix<T>,
+    /// Bias added to the state's contribution, (1, G·H).
+    pub b_hh: Matrix<T>,
+}
+
+impl<T: Real> CellParams<T> {
+    /// All zeros, for `gates` gates.
+    pub fn zeros(gates: usize, inputs: usize, hidden: usize) -> Self {
+        Self {
+            w_ih: Matrix::zeros(gates * hidden, inputs),
+            w_hh: Matrix::zeros(gates * hidden, hidden),
+            b_ih: Matrix::zeros(1, gates * hidden),
+            b_hh: Matrix::zeros(1, gates * hidden),
+        }
+    }
+
+    /// I, the number of input features.
+    pub fn inputs(&self) -> usize {
+        self.w_ih.cols()
+    }
+
+    /// H, the number of hidden units.
+    pub fn hidden(&self) -> usize {
+        self.w_hh.cols()
+    }
+}
+
+/// What one forward step reads and writes. All are (B, ·) row-major.
+pub struct Forward<'a, T> {
+    /// h before the step, (B, H).
+    pub h_prev: View<'a, T>,
+    /// In: W_ih x + b_ih, (B, G·H). Out: the activated gates, kept for the way back.
+    pub gates: &'a mut [T],
+    /// Out: h after the step, (B, H).
+    pub h: &'a mut [T],
+}
+
+/// What the forward scan kept of one step, for the way back. The local derivatives follow from it.
+#[derive(Clone, Copy)]
+pub struct StepCache<'a, T> {
+    /// The activated gates, (B, G·H).
+    pub gates: View<'a, T>,
+    /// h before the step, (B, H).
+    pub h_prev: View<'a, T>,
+}
+
+/// One step of a recurrent network, and its vector-Jacobian product for any number of gradients at once.
+///
+/// A cell has no parameters of its own and no time loop; adding one is a file with this implementation and a line in
+/// [`cells`].
+pub trait Cell<T: Real>: std::fmt::Debug + Send + Sync {
+    /// The cell's name, as the command and its files write it.
+    fn name(&self) -> &'static str;
+
+    /// The names of the gates, in the order of their rows in the parameters; G is their number.
+    fn gates(&self) -> &'static [&'static str];
+
+    /// One step forward.
+    fn step(&self, params: &CellParams<T>, step: Forward<'_, T>);
+
+    /// One step backward for rows (k, b): row r belongs to sequence r mod B.
+    ///
+    /// `dh` (R, H) holds the gradients with respect to h after the step and leaves with those with respect to h before
+    /// it; `da` (R, G·H) receives the gradients with respect to the pre-activations.
+    fn step_vjp(&self, params: &CellParams<T>, cache: &StepCache<'_, T>, dh: &mut [T], da: &mut [T]);
+}
+
+/// Every cell there is.
+pub fn cells<T: Real>() -> [&'static dyn Cell<T>; 3] {
+    [
+        &Rnn { activation: Activation::Tanh },
+        &Rnn { activation: Activation::Relu },
+        &Rnn { activation: Activation::Identity },
+    ]
+}
+
+/// The cell called `name`.
+///
+/// # Errors
+/// If there is none; the message lists those there are.
+pub fn cell_by_name<T: Real>(name: &str) -> Result<&'static dyn Cell<T>, Error> {
+    let known = cells::<T>();
+    known.iter().find(|cell| cell.name() == name).copied().ok_or_else(|| Error::Option {
+        option: "cell".into(),
+        given: format!("{name:?}"),
+        expected: known.map(Cell::name).join(", "),
+    })
+}

@@ -1,0 +1,289 @@
+//! Itemizing: the reverse scan with a row for each loss, in blocks of losses, and the proof that its pieces add up.
+//! What is measured of a row stands in `measure.rs`.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::bptt::{Gradient, Plan, Rows, add_cell_gradient, add_readout_gradient, reverse_scan};
+use crate::ledger::{Balance, Entry, Grid, Ledger, Parameter, PerLoss, SequenceNorms};
+use crate::loss::Losses;
+use crate::measure::{Against, LossAtStep, LossRow, MEASURED, StepProducts, gram_norm};
+use crate::network::{Network, Weights};
+use crate::scan::Trace;
+use crate::sequence::{Matrix, Sequence, View};
+use crate::{Error, Real, kernel};
+
+/// Rows (k, b) of one block of losses: enough for a product to run at speed, few enough to stay in cache.
+const ROWS_OF_A_BLOCK: usize = 64;
+/// Blocks measured before their sums are folded: bounds the memory to this many (T, B, G·H) arrays.
+const BLOCKS_AT_ONCE: usize = 8;
+
+/// What to measure besides the norms and shares of the batch sum.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemizeOptions<'a, T> {
+    /// Keep the norms of every single sequence too, T²·B more numbers.
+    pub sequences: bool,
+    /// The update U that shares are measured against; `None`: the total gradient. h0's and the inputs' shares are
+    /// always measured against their total gradient, since no update is applied to them.
+    pub update: Option<&'a Weights<T>>,
+}
+
+impl<T> Default for ItemizeOptions<'_, T> {
+    fn default() -> Self {
+        Self { sequences: true, update: None }
+    }
+}
+
+impl<T: Real> Network<T> {
+    /// Takes the gradient of every single loss L_k apart into the contribution of every step t ≤ k.
+    ///
+    /// One reverse scan with a row for each loss, in blocks that run on the threads of the caller's rayon pool; the
+    /// result does not depend on their number. Working memory is O(T·B·(G·H + I)); the ledger has T²/2 numbers for
+    /// each norm and each share (W_ih, W_hh, b, x), and no matrix is formed for any (k, t).
+    ///
+    /// # Errors
+    /// [`Error::Balance`] if the components do not add up to the ordinary gradient, [`Error::NotFinite`] if a hidden
+    /// state or a seed is not finite, [`Error::Shape`] if `losses` or the update do not belong here.
+    pub fn itemize(
+        &self,
+        trace: &Trace<T>,
+        losses: &Losses<T>,
+        options: &ItemizeOptions<'_, T>,
+    ) -> Result<Ledger, Error> {
+        trace.check_finite()?;
+        losses.check_finite()?;
+        let gradient = self.gradient(trace, losses, true)?;
+        let update = options.update.unwrap_or(&gradient.weights);
+        self.check_update(update)?;
+        let against = Against::new(trace, &gradient, update);
+
+        let (steps, batch) = trace.inputs().shape();
+        let ks: Vec<usize> = (0..steps).filter(|&k| losses.present[k]).collect();
+        let blocks: Vec<&[usize]> = ks.chunks((ROWS_OF_A_BLOCK / batch).max(1)).collect();
+        let mut sums = Sums::zeros(self, trace);
+        let mut rows: Vec<Option<LossRow>> = (0..steps).map(|_| None).collect();
+        for blocks in blocks.chunks(BLOCKS_AT_ONCE) {
+            let measure = |ks: &&[usize]| self.measure_block(trace, losses, ks, &against, options.sequences);
+            let measured: Vec<_> = blocks.par_iter().map(measure).collect();
+            for (block_rows, block_sums) in measured {
+                sums.add(&block_sums);
+                for (k, row) in block_rows {
+                    rows[k] = Some(row);
+                }
+            }
+        }
+
+        let mut itemized = self.zero_gradient(trace, false);
+        add_cell_gradient(&mut itemized.weights.layers[0], trace, sums.da.rows(0..steps));
+        itemized.inputs = Some(sums.dx);
+        itemized.initial.h[0] = sums.dh0;
+        let mut per_loss = vec![initial_state(&rows)];
+        per_loss.extend(readout_diagonal(&mut itemized.weights, trace, losses, update));
+
+        Ok(Ledger {
+            steps,
+            present: losses.present.clone(),
+            entries: entries(&rows, &gradient),
+            per_loss,
+            sequences: options.sequences.then(|| sequence_norms(&rows, trace)),
+            balance: balance(&itemized, &gradient)?,
+        })
+    }
+
+    /// Measures the losses `ks` (ascending) at every step.
+    fn measure_block(
+        &self,
+        trace: &Trace<T>,
+        losses: &Losses<T>,
+        ks: &[usize],
+        against: &Against<T>,
+        sequences: bool,
+    ) -> (Vec<(usize, LossRow)>, Sums<T>) {
+        let (steps, batch) = trace.inputs().shape();
+        let params = &self.weights().layers[0];
+        let (width, features) = (params.w_ih.rows(), params.inputs());
+        let plan = Plan::apart(steps, ks);
+        let mut sums = Sums::zeros(self, trace);
+        let mut rows: Vec<_> = plan.groups().iter().map(|&k| LossRow::new(k + 1, batch, sequences)).collect();
+        let mut dx = vec![T::zero(); plan.groups().len() * batch * features];
+
+        let end = reverse_scan(self.cell(), params, &trace.layers()[0], &losses.dh, &plan, true, |step| {
+            let dx = &mut dx[..step.da.rows() * features];
+            kernel::product(dx, false, step.da, params.w_ih.view());
+            let products = StepProducts::new(trace, step.t);
+            let da = step.da.data().chunks_exact(batch * width);
+            let loss_rows = da.zip(dx.chunks_exact(batch * features)).zip(step.exponents.chunks_exact(batch));
+            for (row, ((da, dx), exponents)) in rows.iter_mut().zip(loss_rows) {
+                let (da, dx) = (View::new(batch, width, da), View::new(batch, features, dx));
+                let at = LossAtStep { t: step.t, da, dx, exponents };
+                row.measure(&at, &products, against);
+                sums.add_step(&at);
+            }
+        });
+        for (i, row) in rows.iter_mut().enumerate() {
+            row.measure_initial(&end, i, against);
+        }
+        sums.add_initial(&end);
+        (plan.groups().iter().copied().zip(rows).collect(), sums)
+    }
+
+    fn check_update(&self, update: &Weights<T>) -> Result<(), Error> {
+        let shapes = |w: &Weights<T>| -> Vec<_> {
+            w.tensors().into_iter().map(|(name, m)| (name, m.rows(), m.cols())).collect()
+        };
+        let (expected, given) = (shapes(self.weights()), shapes(update));
+        if expected == given {
+            return Ok(());
+        }
+        let differs = expected.iter().zip(&given).find(|(e, g)| e != g);
+        let show = |s: Option<&(String, usize, usize)>| s.map_or("nothing".into(), |s| format!("{s:?}"));
+        Err(Error::Shape {
+            what: "update".into(),
+            expected: show(differs.map(|d| d.0).or_else(|| expected.get(given.len()))),
+            given: show(differs.map(|d| d.1).or_else(|| given.get(expected.len()))),
+        })
+    }
+}
+
+/// Σ over losses of what the reverse scan shows, in full (exponents put back in).
+struct Sums<T> {
+    /// Σ_k da, (T, B, G·H).
+    da: Sequence<T>,
+    /// Σ_k dx, (T, B, I).
+    dx: Sequence<T>,
+    /// Σ_k dh0, (B, H).
+    dh0: Matrix<T>,
+}
+
+impl<T: Real> Sums<T> {
+    fn zeros(network: &Network<T>, trace: &Trace<T>) -> Self {
+        let (steps, batch) = trace.inputs().shape();
+        let params = &network.weights().layers[0];
+        Self {
+            da: Sequence::zeros(steps, batch, params.w_ih.rows()),
+            dx: Sequence::zeros(steps, batch, params.inputs()),
+            dh0: Matrix::zeros(batch, params.hidden()),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        kernel::add_scaled(self.da.data_mut(), T::one(), other.da.data());
+        kernel::add_scaled(self.dx.data_mut(), T::one(), other.dx.data());
+        kernel::add_scaled(self.dh0.data_mut(), T::one(), other.dh0.data());
+    }
+
+    fn add_step(&mut self, at: &LossAtStep<'_, T>) {
+        for (b, &exponent) in at.exponents.iter().enumerate() {
+            let factor = kernel::power_of_two(exponent);
+            kernel::add_scaled(self.da.at_mut(at.t, b), factor, at.da.row(b));
+            kernel::add_scaled(self.dx.at_mut(at.t, b), factor, at.dx.row(b));
+        }
+    }
+
+    fn add_initial(&mut self, end: &Rows<T>) {
+        let batch = self.dh0.rows();
+        for (r, &exponent) in end.exponents.iter().enumerate() {
+            kernel::add_scaled(self.dh0.row_mut(r % batch), kernel::power_of_two(exponent), end.row(r));
+        }
+    }
+}
+
+/// ‖sum − gradient‖ / ‖gradient‖ for every parameter.
+fn balance<T: Real>(itemized: &Gradient<T>, gradient: &Gradient<T>) -> Result<Vec<Balance>, Error> {
+    let named = |g: &Gradient<T>| -> Vec<(String, Vec<T>)> {
+        let weights = g.weights.tensors().into_iter().map(|(name, m)| (name, m.data().to_vec()));
+        let inputs = g.inputs.iter().map(|x| ("input".to_string(), x.data().to_vec()));
+        let initial =
+            g.initial.h.iter().enumerate().map(|(l, h)| (format!("initial_state_l{l}"), h.data().to_vec()));
+        weights.chain(inputs).chain(initial).collect()
+    };
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let mut balance = Vec::new();
+    for ((parameter, sum), (_, whole)) in named(itemized).into_iter().zip(named(gradient)) {
+        let difference = norm(&mut sum.iter().zip(&whole).map(|(a, b)| a.f64() - b.f64()));
+        let size = norm(&mut whole.iter().map(|v| v.f64()));
+        let relative_error = if difference == 0.0 { 0.0 } else { difference / size };
+        // Not "greater than": a NaN must not pass.
+        if !matches!(relative_error.partial_cmp(&T::BALANCE_TOLERANCE), Some(std::cmp::Ordering::Less)) {
+            return Err(Error::Balance { parameter, relative_error, tolerance: T::BALANCE_TOLERANCE });
+        }
+        balance.push(Balance { parameter, relative_error });
+    }
+    Ok(balance)
+}
+
+/// A grid from the same vector of every loss's row.
+fn grid<V: Copy>(rows: &[Option<LossRow>], vector: impl Fn(&LossRow) -> &[V]) -> Grid<V> {
+    Grid::from_rows(rows.iter().map(|row| row.as_ref().map_or(&[][..], &vector)))
+}
+
+fn entries<T: Real>(rows: &[Option<LossRow>], gradient: &Gradient<T>) -> Vec<Entry> {
+    let exponent = Arc::new(grid(rows, |row| &row.exponent));
+    let layer = &gradient.weights.layers[0];
+    let inputs = gradient.inputs.as_ref().expect("itemizing asks for the inputs' gradient");
+    let totals = [layer.w_ih.data(), layer.w_hh.data(), layer.b_ih.data(), inputs.data()];
+    let entry = |i: usize, parameter: Parameter| Entry {
+        layer: 0,
+        parameter,
+        mantissa: grid(rows, |row| &row.norm[i]),
+        exponent: Arc::clone(&exponent),
+        share: grid(rows, |row| &row.share[i]),
+        total: kernel::dot(totals[i], totals[i]).f64().sqrt(),
+        smallest_normal: T::min_positive_value().f64(),
+    };
+    MEASURED.into_iter().enumerate().map(|(i, parameter)| entry(i, parameter)).collect()
+}
+
+fn initial_state(rows: &[Option<LossRow>]) -> PerLoss {
+    let initial = |row: &Option<LossRow>| row.as_ref().map(|row| row.initial);
+    PerLoss {
+        parameter: Parameter::InitialState,
+        norm: rows.iter().map(|row| initial(row).map(|m| m.norm)).collect(),
+        log10_norm: rows.iter().map(|row| initial(row).map(|m| m.log10_norm)).collect(),
+        share: rows.iter().map(|row| initial(row).map(|m| m.share)).collect(),
+    }
+}
+
+fn sequence_norms<T: Real>(rows: &[Option<LossRow>], trace: &Trace<T>) -> SequenceNorms {
+    let (steps, batch) = trace.inputs().shape();
+    let (x, h_prev) = (trace.inputs().all(), trace.layers()[0].h_prev());
+    SequenceNorms {
+        batch,
+        da: grid(rows, |row| row.sequences.as_ref().map_or(&[][..], |s| &s[0])),
+        input: grid(rows, |row| row.sequences.as_ref().map_or(&[][..], |s| &s[1])),
+        x: (0..steps * batch).map(|i| x.dot(i, i).f64().sqrt()).collect(),
+        h_prev: (0..steps * batch).map(|i| kernel::dot(h_prev.row(i), h_prev.row(i)).f64().sqrt()).collect(),
+    }
+}
+
+/// Adds the readout's contributions loss by loss, dy_k h_kᵀ, and measures them.
+fn readout_diagonal<T: Real>(
+    itemized: &mut Weights<T>,
+    trace: &Trace<T>,
+    losses: &Losses<T>,
+    update: &Weights<T>,
+) -> Vec<PerLoss> {
+    let (Some(sum), Some(update), Some(dy)) = (&mut itemized.readout, &update.readout, &losses.dy) else {
+        return Vec::new();
+    };
+    let mut weight = PerLoss::masked(Parameter::HeadWeight, losses.present.len());
+    let mut bias = PerLoss::masked(Parameter::HeadBias, losses.present.len());
+    for k in (0..losses.present.len()).filter(|&k| losses.present[k]) {
+        let (h, dy) = (trace.layers()[0].h().step(k + 1), dy.step(k));
+        add_readout_gradient(sum, h, dy);
+        let norm = gram_norm(dy.rows(), |a, b| {
+            kernel::dot(dy.row(a), dy.row(b)).f64() * kernel::dot(h.row(a), h.row(b)).f64()
+        });
+        let mut against = vec![T::zero(); dy.data().len()];
+        kernel::product_transposed(&mut against, false, h, update.w_hy.view());
+        weight.set(k, norm, kernel::dot(dy.data(), &against).f64());
+        let mut summed = vec![T::zero(); dy.cols()];
+        kernel::add_rows(&mut summed, dy);
+        let inner = kernel::dot(&summed, update.b_y.data()).f64();
+        bias.set(k, kernel::dot(&summed, &summed).f64().sqrt(), inner);
+    }
+    weight.divide_shares(kernel::dot(sum.w_hy.data(), update.w_hy.data()).f64());
+    bias.divide_shares(kernel::dot(sum.b_y.data(), update.b_y.data()).f64());
+    vec![weight, bias]
+}

@@ -1,0 +1,282 @@
+//! The result of itemizing: for every loss k, step t and parameter the size of the contribution and its share of the
+//! update, and the proof that the contributions add up.
+
+use std::sync::Arc;
+
+/// What a contribution is a contribution to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Parameter {
+    /// W_ih.
+    WeightIh,
+    /// W_hh.
+    WeightHh,
+    /// The common gradient of b_ih and b_hh.
+    Bias,
+    /// The input x_t itself.
+    Input,
+    /// h0; one number for each loss.
+    InitialState,
+    /// W_hy; only step k contributes to loss k.
+    HeadWeight,
+    /// b_y; only step k contributes to loss k.
+    HeadBias,
+}
+
+impl Parameter {
+    /// The name in the ledger's JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WeightIh => "weight_ih",
+            Self::WeightHh => "weight_hh",
+            Self::Bias => "bias",
+            Self::Input => "input",
+            Self::InitialState => "initial_state",
+            Self::HeadWeight => "head_weight",
+            Self::HeadBias => "head_bias",
+        }
+    }
+}
+
+/// Why an entry (k, t) has the size it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// An ordinary number.
+    Value,
+    /// Exactly zero: a factor of it is zero.
+    Zero,
+    /// Not zero, but smaller than the smallest normal number of the network's precision: a framework computing in it
+    /// would lose it. Its logarithm is still known.
+    Underflow,
+    /// Step k has no loss.
+    Masked,
+    /// Step t comes after step k and cannot have contributed.
+    Future,
+}
+
+/// The same count of numbers (mostly one) for each loss k and each step t ≤ k; rows of masked losses are empty.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Grid<V> {
+    offsets: Vec<usize>,
+    values: Vec<V>,
+}
+
+impl<V: Copy> Grid<V> {
+    /// From the rows of all losses in order; row k has numbers for k + 1 steps, or none where loss k is masked.
+    pub(crate) fn from_rows<'a>(rows: impl Iterator<Item = &'a [V]>) -> Self
+    where
+        V: 'a,
+    {
+        let (mut offsets, mut values) = (vec![0], Vec::new());
+        for row in rows {
+            values.extend_from_slice(row);
+            offsets.push(values.len());
+        }
+        Self { offsets, values }
+    }
+
+    /// T, the number of rows.
+    fn steps(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// Steps 0 to k of loss k; empty where masked.
+    fn row(&self, k: usize) -> &[V] {
+        &self.values[self.offsets[k]..self.offsets[k + 1]]
+    }
+
+    /// Number `i` of row k, if there is one: step t, or sequence b of step t at t·B + b.
+    fn get(&self, k: usize, i: usize) -> Option<V> {
+        self.row(k).get(i).copied()
+    }
+}
+
+/// The contributions of one layer to one parameter.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Which layer, from the input up.
+    pub layer: usize,
+    /// Which parameter.
+    pub parameter: Parameter,
+    /// Norms without their powers of two.
+    pub(crate) mantissa: Grid<f64>,
+    /// The power of two of every norm; common to the parameters of a layer.
+    pub(crate) exponent: Arc<Grid<i32>>,
+    pub(crate) share: Grid<f64>,
+    /// ‖Σ components‖: the norm of the ordinary gradient.
+    pub(crate) total: f64,
+    /// The smallest normal number of the network's precision.
+    pub(crate) smallest_normal: f64,
+}
+
+impl Entry {
+    /// The number of steps T, which is also the number of losses, masked ones included.
+    pub fn steps(&self) -> usize {
+        self.mantissa.steps()
+    }
+
+    /// ‖component (k, t)‖ of the batch sum (Frobenius norm). `None` where t > k or loss k is masked; 0 where it is
+    /// below f64's range, see [`Entry::log10_norm`].
+    pub fn norm(&self, k: usize, t: usize) -> Option<f64> {
+        let exponent = self.exponent.get(k, t)?;
+        // Twice half the exponent: a mantissa below 1 may still lift a power that is out of range by itself.
+        let half = 2f64.powi(exponent / 2);
+        self.mantissa.get(k, t).map(|m| m * half * 2f64.powi(exponent - exponent / 2))
+    }
+
+    /// log₁₀ of the norm, however small; −∞ where it is exactly zero.
+    pub fn log10_norm(&self, k: usize, t: usize) -> Option<f64> {
+        let exponent = self.exponent.get(k, t)?;
+        self.mantissa.get(k, t).map(|m| m.log10() + f64::from(exponent) * std::f64::consts::LOG10_2)
+    }
+
+    /// ⟨component, U⟩ / ⟨Σ components, U⟩ with U the update; all shares add up to 1. NaN where ⟨Σ components, U⟩ is 0.
+    pub fn share(&self, k: usize, t: usize) -> Option<f64> {
+        self.share.get(k, t)
+    }
+
+    /// Why the entry has the size it has.
+    pub fn state(&self, k: usize, t: usize) -> State {
+        match self.mantissa.get(k, t) {
+            None if t > k => State::Future,
+            None => State::Masked,
+            Some(0.0) => State::Zero,
+            Some(_) if self.norm(k, t) < Some(self.smallest_normal) => State::Underflow,
+            Some(_) => State::Value,
+        }
+    }
+
+    /// ‖Σ components‖, the norm of the ordinary gradient.
+    pub fn total_norm(&self) -> f64 {
+        self.total
+    }
+
+    /// ‖Σ components‖ / Σ ‖components‖: 1 where all pull the same way, near 0 where they cancel. NaN if all are zero.
+    pub fn cancellation(&self) -> f64 {
+        let sum: f64 = (0..self.steps()).flat_map(|k| (0..=k).filter_map(move |t| self.norm(k, t))).sum();
+        self.total / sum
+    }
+}
+
+/// The contributions that have one number for each loss: h0's, and the readout's on the diagonal t = k.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PerLoss {
+    /// Which parameter.
+    pub parameter: Parameter,
+    /// log₁₀ of the norm for each loss; `None` where masked, −∞ where exactly zero.
+    pub log10_norm: Vec<Option<f64>>,
+    /// The norm for each loss.
+    pub norm: Vec<Option<f64>>,
+    /// The share of the update for each loss.
+    pub share: Vec<Option<f64>>,
+}
+
+impl PerLoss {
+    /// Nothing for any of `losses` losses.
+    pub(crate) fn masked(parameter: Parameter, losses: usize) -> Self {
+        Self {
+            parameter,
+            norm: vec![None; losses],
+            log10_norm: vec![None; losses],
+            share: vec![None; losses],
+        }
+    }
+
+    /// Sets loss k's norm, and its share as yet undivided.
+    pub(crate) fn set(&mut self, k: usize, norm: f64, inner: f64) {
+        self.norm[k] = Some(norm);
+        self.log10_norm[k] = Some(norm.log10());
+        self.share[k] = Some(inner);
+    }
+
+    /// Divides every share by the total they are shares of.
+    pub(crate) fn divide_shares(&mut self, total: f64) {
+        for share in self.share.iter_mut().flatten() {
+            *share /= total;
+        }
+    }
+}
+
+/// Norms of single sequences: ‖da‖ of every (k, t, b) and what turns it into a component's norm.
+#[derive(Clone, Debug)]
+pub(crate) struct SequenceNorms {
+    pub(crate) batch: usize,
+    /// ‖da_{k,t,b}‖, B numbers for each t of row k.
+    pub(crate) da: Grid<f64>,
+    /// ‖dL_k/dx_{t,b}‖ in the same order.
+    pub(crate) input: Grid<f64>,
+    /// ‖x_{t,b}‖, time-major.
+    pub(crate) x: Vec<f64>,
+    /// ‖h_{t-1,b}‖, time-major.
+    pub(crate) h_prev: Vec<f64>,
+}
+
+/// How far the components' sum is from the ordinary gradient.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Balance {
+    /// The parameter's name on disk (`weight_hh_l0`, `head.weight`, `input`, `initial_state_l0`, …).
+    pub parameter: String,
+    /// ‖Σ components − gradient‖ / ‖gradient‖.
+    pub relative_error: f64,
+}
+
+/// Every contribution of every past step to every loss, as norms and shares. See [`crate::Network::itemize`].
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    pub(crate) steps: usize,
+    pub(crate) present: Vec<bool>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) per_loss: Vec<PerLoss>,
+    pub(crate) sequences: Option<SequenceNorms>,
+    pub(crate) balance: Vec<Balance>,
+}
+
+impl Ledger {
+    /// T, the number of steps, which is also the number of losses, masked ones included.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Whether step k has a loss.
+    pub fn has_loss(&self, k: usize) -> bool {
+        self.present[k]
+    }
+
+    /// The contributions over (k, t), by layer and parameter.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The contributions of layer `layer` to `parameter` over (k, t), if that is what the parameter has.
+    pub fn entry(&self, layer: usize, parameter: Parameter) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.layer == layer && e.parameter == parameter)
+    }
+
+    /// The contributions with one number for each loss: initial state and readout.
+    pub fn per_loss(&self) -> &[PerLoss] {
+        &self.per_loss
+    }
+
+    /// The proof: for every parameter, how far Σ components is from the ordinary gradient.
+    pub fn balance(&self) -> &[Balance] {
+        &self.balance
+    }
+
+    /// The largest relative error of the balance.
+    pub fn worst_balance(&self) -> f64 {
+        self.balance.iter().map(|b| b.relative_error).fold(0.0, f64::max)
+    }
+
+    /// ‖component (k, t)‖ of sequence `b` alone, for the cell's parameters and the input. `None` where t > k, loss k
+    /// is masked, there is no such sequence or norms of single sequences were not asked for.
+    pub fn sequence_norm(&self, parameter: Parameter, k: usize, t: usize, b: usize) -> Option<f64> {
+        let norms = self.sequences.as_ref().filter(|norms| b < norms.batch)?;
+        let da = norms.da.get(k, t * norms.batch + b)?;
+        match parameter {
+            Parameter::WeightIh => Some(da * norms.x[t * norms.batch + b]),
+            Parameter::WeightHh => Some(da * norms.h_prev[t * norms.batch + b]),
+            Parameter::Bias => Some(da),
+            Parameter::Input => norms.input.get(k, t * norms.batch + b),
+            Parameter::InitialState | Parameter::HeadWeight | Parameter::HeadBias => None,
+        }
+    }
+}

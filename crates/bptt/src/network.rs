@@ -1,0 +1,345 @@
+//! A network: cell layers and a readout, with named parameters.
+
+use crate::cell::{Cell, CellParams, cell_by_name};
+use crate::sequence::{Matrix, Sequence, View};
+use crate::{Error, Real};
+
+/// The map from the top hidden state to the output, y = W_hy h + b_y.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Readout<T> {
+    /// W_hy, (V, H).
+    pub w_hy: Matrix<T>,
+    /// b_y, (1, V).
+    pub b_y: Matrix<T>,
+}
+
+impl<T: Real> Readout<T> {
+    /// All zeros, for `outputs` output features.
+    pub fn zeros(hidden: usize, outputs: usize) -> Self {
+        Self { w_hy: Matrix::zeros(outputs, hidden), b_y: Matrix::zeros(1, outputs) }
+    }
+
+    /// V, the number of output features.
+    pub fn outputs(&self) -> usize {
+        self.w_hy.rows()
+    }
+}
+
+/// Every parameter of a network; also the shape of its gradient and of an update.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights<T> {
+    /// The cell layers, from the input up.
+    pub layers: Vec<CellParams<T>>,
+    /// The readout; absent where losses act on the hidden state itself.
+    pub readout: Option<Readout<T>>,
+}
+
+impl<T: Real> Weights<T> {
+    /// Every parameter with its name in PyTorch's manner: `weight_ih_l0`, …, `head.weight`, `head.bias`.
+    pub fn tensors(&self) -> Vec<(String, &Matrix<T>)> {
+        let mut tensors = Vec::new();
+        for (l, p) in self.layers.iter().enumerate() {
+            tensors.push((format!("weight_ih_l{l}"), &p.w_ih));
+            tensors.push((format!("weight_hh_l{l}"), &p.w_hh));
+            tensors.push((format!("bias_ih_l{l}"), &p.b_ih));
+            tensors.push((format!("bias_hh_l{l}"), &p.b_hh));
+        }
+        if let Some(readout) = &self.readout {
+            tensors.push(("head.weight".into(), &readout.w_hy));
+            tensors.push(("head.bias".into(), &readout.b_y));
+        }
+        tensors
+    }
+
+    /// The parameters to write, in the order of [`Weights::tensors`].
+    pub fn tensors_mut(&mut self) -> Vec<&mut Matrix<T>> {
+        let mut tensors = Vec::new();
+        for p in &mut self.layers {
+            tensors.extend([&mut p.w_ih, &mut p.w_hh, &mut p.b_ih, &mut p.b_hh]);
+        }
+        if let Some(readout) = &mut self.readout {
+            tensors.extend([&mut readout.w_hy, &mut readout.b_y]);
+        }
+        tensors
+    }
+
+    /// The same shapes, filled with zeros.
+    #[must_use]
+    pub fn zeros_like(&self) -> Self {
+        let mut zeros = self.clone();
+        for tensor in zeros.tensors_mut() {
+            tensor.data_mut().fill(T::zero());
+        }
+        zeros
+    }
+
+    /// The same numbers in another precision.
+    pub fn cast<U: Real>(&self) -> Weights<U> {
+        Weights {
+            layers: self
+                .layers
+                .iter()
+                .map(|p| CellParams {
+                    w_ih: p.w_ih.cast(),
+                    w_hh: p.w_hh.cast(),
+                    b_ih: p.b_ih.cast(),
+                    b_hh: p.b_hh.cast(),
+                })
+                .collect(),
+            readout: self.readout.as_ref().map(|r| Readout { w_hy: r.w_hy.cast(), b_y: r.b_y.cast() }),
+        }
+    }
+}
+
+/// Recurrent layers of one kind of cell, and a readout.
+#[derive(Clone, Debug)]
+pub struct Network<T: Real> {
+    cell: &'static dyn Cell<T>,
+    weights: Weights<T>,
+}
+
+impl<T: Real> Network<T> {
+    /// A network of `cell` with these parameters.
+    ///
+    /// # Errors
+    /// If a parameter's shape does not fit the others; the message names it with both shapes. For now a network has
+    /// one layer: more are refused.
+    pub fn new(cell: &'static dyn Cell<T>, weights: Weights<T>) -> Result<Self, Error> {
+        if weights.layers.len() != 1 {
+            return Err(Error::Option {
+                option: "layers".into(),
+                given: weights.layers.len().to_string(),
+                expected: "1".into(),
+            });
+        }
+        let hidden = weights.layers[0].hidden();
+        let inputs = weights.layers[0].inputs();
+        let rows = cell.gates().len() * hidden;
+        let mut expected = vec![(rows, inputs), (rows, hidden), (1, rows), (1, rows)];
+        if let Some(readout) = &weights.readout {
+            expected.extend([(readout.outputs(), hidden), (1, readout.outputs())]);
+        }
+        for ((name, tensor), (rows, cols)) in weights.tensors().into_iter().zip(expected) {
+            if (tensor.rows(), tensor.cols()) != (rows, cols) || rows == 0 || cols == 0 {
+                return Err(Error::Shape {
+                    what: name,
+                    expected: format!("({}, {})", rows.max(1), cols.max(1)),
+                    given: format!("({}, {})", tensor.rows(), tensor.cols()),
+                });
+            }
+        }
+        Ok(Self { cell, weights })
+    }
+
+    /// The kind of cell.
+    pub fn cell(&self) -> &'static dyn Cell<T> {
+        self.cell
+    }
+
+    /// The parameters.
+    pub fn weights(&self) -> &Weights<T> {
+        &self.weights
+    }
+
+    /// The parameters' matrices in the order of [`Weights::tensors`], to write; their shapes stay.
+    pub fn tensors_mut(&mut self) -> Vec<&mut Matrix<T>> {
+        self.weights.tensors_mut()
+    }
+
+    /// I, the number of input features (symbols, for one-hot input).
+    pub fn inputs(&self) -> usize {
+        self.weights.layers[0].inputs()
+    }
+
+    /// H, the number of hidden units.
+    pub fn hidden(&self) -> usize {
+        self.weights.layers[0].hidden()
+    }
+
+    /// The initial state h0 = 0 for a batch of `batch` sequences.
+    pub fn zero_state(&self, batch: usize) -> State<T> {
+        State { h: self.weights.layers.iter().map(|p| Matrix::zeros(batch, p.hidden())).collect() }
+    }
+
+    /// The same network in another precision.
+    ///
+    /// # Errors
+    /// Never for the cells of this library, which exist in every precision.
+    pub fn cast<U: Real>(&self) -> Result<Network<U>, Error> {
+        Network::new(cell_by_name(self.cell.name())?, self.weights.cast())
+    }
+}
+
+/// The recurrent state of every layer between two steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State<T> {
+    /// h of each layer, (B, H).
+    pub h: Vec<Matrix<T>>,
+}
+
+/// What the network reads: real features, or symbols standing for their one-hot vectors.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inputs<T> {
+    /// x, (T, B, I).
+    Dense(Sequence<T>),
+    /// One-hot x given by the position of its one.
+    Symbols(Symbols),
+}
+
+/// A (T, B) array of symbol ids, time-major: step, then sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbols {
+    steps: usize,
+    batch: usize,
+    ids: Vec<u32>,
+}
+
+impl Symbols {
+    /// The ids of `steps` steps of `batch` sequences, time-major.
+    ///
+    /// # Errors
+    /// If `ids` does not hold steps · batch numbers.
+    pub fn new(steps: usize, batch: usize, ids: Vec<u32>) -> Result<Self, Error> {
+        if ids.len() != steps * batch {
+            return Err(Error::Shape {
+                what: "symbols".into(),
+                expected: format!("{} ids for ({steps}, {batch})", steps * batch),
+                given: format!("{} ids", ids.len()),
+            });
+        }
+        Ok(Self { steps, batch, ids })
+    }
+
+    /// The ids of step `t`, one for each sequence.
+    pub fn step(&self, t: usize) -> &[u32] {
+        &self.ids[t * self.batch..(t + 1) * self.batch]
+    }
+
+    /// All ids, time-major.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// (T, B).
+    pub fn shape(&self) -> (usize, usize) {
+        (self.steps, self.batch)
+    }
+
+    /// Refuses ids outside an alphabet of `size` symbols.
+    pub(crate) fn check(&self, what: &'static str, size: usize) -> Result<(), Error> {
+        match self.ids.iter().position(|&id| id as usize >= size) {
+            None => Ok(()),
+            Some(i) => Err(Error::Symbol {
+                what,
+                id: self.ids[i],
+                step: i / self.batch,
+                sequence: i % self.batch,
+                size,
+            }),
+        }
+    }
+}
+
+/// The inputs of one step: the one place where dense and one-hot inputs differ.
+#[derive(Clone, Copy)]
+pub(crate) enum StepInput<'a, T> {
+    Dense(View<'a, T>),
+    Symbols(&'a [u32]),
+}
+
+impl<T: Real> Inputs<T> {
+    /// (T, B).
+    pub fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::Dense(x) => (x.steps(), x.batch()),
+            Self::Symbols(symbols) => symbols.shape(),
+        }
+    }
+
+    /// The same inputs in another precision.
+    pub fn cast<U: Real>(&self) -> Inputs<U> {
+        match self {
+            Self::Dense(x) => Inputs::Dense(x.cast()),
+            Self::Symbols(symbols) => Inputs::Symbols(symbols.clone()),
+        }
+    }
+
+    /// Refuses inputs that do not fit a network with `features` input features.
+    pub(crate) fn check(&self, features: usize) -> Result<(), Error> {
+        let (steps, batch) = self.shape();
+        if steps == 0 || batch == 0 {
+            return Err(Error::Shape {
+                what: "inputs".into(),
+                expected: "at least one step of one sequence".into(),
+                given: format!("(T, B) = ({steps}, {batch})"),
+            });
+        }
+        match self {
+            Self::Symbols(symbols) => symbols.check("inputs", features),
+            Self::Dense(x) if x.features() == features => Ok(()),
+            Self::Dense(x) => Err(Error::Shape {
+                what: "inputs".into(),
+                expected: format!("{features} features"),
+                given: format!("{} features", x.features()),
+            }),
+        }
+    }
+
+    pub(crate) fn step(&self, t: usize) -> StepInput<'_, T> {
+        match self {
+            Self::Dense(x) => StepInput::Dense(x.step(t)),
+            Self::Symbols(symbols) => StepInput::Symbols(symbols.step(t)),
+        }
+    }
+
+    /// All steps at once, (T·B, I).
+    pub(crate) fn all(&self) -> StepInput<'_, T> {
+        match self {
+            Self::Dense(x) => StepInput::Dense(x.rows(0..x.steps())),
+            Self::Symbols(symbols) => StepInput::Symbols(symbols.ids()),
+        }
+    }
+}
+
+impl<T: Real> StepInput<'_, T> {
+    /// out ← x Wᵀ; W is (G, I), out (rows, G).
+    pub(crate) fn times_transposed(&self, out: &mut [T], w: &Matrix<T>) {
+        match self {
+            Self::Dense(x) => crate::kernel::product_transposed(out, false, *x, w.view()),
+            Self::Symbols(ids) => {
+                let width = w.cols();
+                for (out, &id) in out.chunks_exact_mut(w.rows()).zip(*ids) {
+                    let column = w.data()[id as usize..].iter().step_by(width);
+                    for (out, &w) in out.iter_mut().zip(column) {
+                        *out = w;
+                    }
+                }
+            }
+        }
+    }
+
+    /// dW ← dW + daᵀ x; da is (rows, G), dW (G, I).
+    pub(crate) fn add_outer(&self, dw: &mut Matrix<T>, da: View<'_, T>) {
+        match self {
+            Self::Dense(x) => crate::kernel::sum_of_outer_products(dw.data_mut(), true, da, *x),
+            Self::Symbols(ids) => {
+                let width = dw.cols();
+                for (i, &id) in ids.iter().enumerate() {
+                    let column = dw.data_mut()[id as usize..].iter_mut().step_by(width);
+                    for (dw, &da) in column.zip(da.row(i)) {
+                        *dw += da;
+                    }
+                }
+            }
+        }
+    }
+
+    /// x_a · x_b for two rows.
+    pub(crate) fn dot(&self, a: usize, b: usize) -> T {
+        match self {
+            Self::Dense(x) => crate::kernel::dot(x.row(a), x.row(b)),
+            Self::Symbols(ids) if ids[a] == ids[b] => T::one(),
+            Self::Symbols(_) => T::zero(),
+        }
+    }
+}

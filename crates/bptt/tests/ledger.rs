@@ -1,0 +1,140 @@
+//! What the ledger says in cases whose answer is known in closed form.
+
+mod common;
+
+use bptt::{
+    CellParams, Entry, EntryState, Error, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter,
+    Real, Sequence, Weights, cell_by_name,
+};
+
+/// One linear unit, h_t = x_t + w h_{t-1}, with a unit seed at every step: |component (k, t)| of b is w^(k−t).
+fn linear_unit<T: Real>(w: f64, steps: usize, x: f64, seeds: &[f64]) -> (Network<T>, Losses<T>, Inputs<T>) {
+    let mut layer = CellParams::zeros(1, 1, 1);
+    layer.w_ih.data_mut()[0] = T::one();
+    layer.w_hh.data_mut()[0] = T::of(w);
+    let cell = cell_by_name("rnn_identity").unwrap();
+    let network = Network::new(cell, Weights { layers: vec![layer], readout: None }).unwrap();
+    let x = Sequence::new(steps, 1, 1, vec![T::of(x); steps]).unwrap();
+    let seeds = Sequence::new(steps, 1, 1, seeds.iter().map(|&s| T::of(s)).collect()).unwrap();
+    (network, Losses::from_seeds(seeds), Inputs::Dense(x))
+}
+
+fn ledger_of<T: Real>((network, losses, inputs): (Network<T>, Losses<T>, Inputs<T>)) -> Ledger {
+    let trace = network.scan(inputs, &network.zero_state(1)).unwrap();
+    network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap()
+}
+
+fn bias(ledger: &Ledger) -> &Entry {
+    ledger.entry(0, Parameter::Bias).unwrap()
+}
+
+#[test]
+fn a_linear_unit_decays_by_its_weight() {
+    let ledger = ledger_of(linear_unit::<f64>(0.5, 20, 1.0, &[1.0; 20]));
+    let bias = bias(&ledger);
+    for k in 0..20 {
+        for t in 0..=k {
+            let expected = 0.5f64.powf((k - t) as f64);
+            assert_eq!(bias.norm(k, t), Some(expected));
+            assert!((bias.log10_norm(k, t).unwrap() - expected.log10()).abs() < 1e-12);
+        }
+    }
+    assert!((bias.decay().unwrap() - 0.5f64.ln()).abs() < 1e-12);
+    // Σ_{τ<n} 2^-τ reaches 99 % of its limit at n = 7.
+    assert_eq!(bias.horizon(0.99), Some(6));
+    assert_eq!(bias.horizon_of_loss(19, 0.99), Some(6));
+    assert_eq!(bias.horizon_of_loss(2, 0.99), Some(2));
+    assert!((bias.cancellation() - 1.0).abs() < 1e-12);
+    let profile = bias.profile();
+    assert_eq!((profile.len(), profile[3].lag, profile[3].losses), (20, 3, 17));
+}
+
+#[test]
+fn contributions_that_pull_against_each_other_cancel() {
+    let seeds: Vec<f64> = (0..20).map(|k| if k % 2 == 0 { 1.0 } else { -1.0 }).collect();
+    let ledger = ledger_of(linear_unit::<f64>(0.0, 20, 1.0, &seeds));
+    // With w = 0 the components of b are the seeds themselves: they sum to 0 and the ledger still balances.
+    assert_eq!(bias(&ledger).total_norm(), 0.0);
+    assert_eq!(bias(&ledger).cancellation(), 0.0);
+    assert!(bias(&ledger).share(3, 3).unwrap().is_nan() || bias(&ledger).share(3, 3).unwrap().is_infinite());
+    assert_eq!(bias(&ledger).state(3, 2), EntryState::Zero);
+}
+
+/// 0.1^τ leaves f32 after 38 steps and f64 after 308; the logarithm goes on.
+#[test]
+fn underflow_is_told_from_zero_and_its_logarithm_is_kept() {
+    let mut single = linear_unit::<f32>(0.1, 60, 1.0, &[1.0; 60]);
+    single.1.present[50] = false;
+    let single = ledger_of(single);
+    assert_eq!(bias(&single).state(59, 59), EntryState::Value);
+    assert_eq!(bias(&single).state(59, 59 - 37), EntryState::Value);
+    assert_eq!(bias(&single).state(59, 59 - 39), EntryState::Underflow);
+    assert!((bias(&single).log10_norm(59, 0).unwrap() + 59.0).abs() < 1e-4);
+    assert_eq!(bias(&single).state(50, 3), EntryState::Masked);
+    assert_eq!(bias(&single).state(3, 50), EntryState::Future);
+    // h0 = 0, so step 0 contributes exactly nothing to W_hh.
+    assert_eq!(single.entry(0, Parameter::WeightHh).unwrap().state(59, 0), EntryState::Zero);
+
+    let double = ledger_of(linear_unit::<f64>(0.1, 400, 1.0, &[1.0; 400]));
+    assert_eq!(bias(&double).state(399, 399 - 307), EntryState::Value);
+    assert_eq!(bias(&double).state(399, 399 - 309), EntryState::Underflow);
+    assert_eq!(bias(&double).norm(399, 0), Some(0.0));
+    assert!((bias(&double).log10_norm(399, 0).unwrap() + 399.0).abs() < 1e-9);
+    assert!((bias(&double).decay().unwrap() - 0.1f64.ln()).abs() < 1e-10);
+    assert!(double.worst_balance() < 1e-15);
+    assert!((double.per_loss()[0].log10_norm[399].unwrap() + 400.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_result_does_not_depend_on_the_number_of_threads() {
+    let mut random = common::Normals(11);
+    let cell = cell_by_name("rnn").unwrap();
+    let layer = random.params(cell, 5, 8, 1.0);
+    let network = Network::new(cell, Weights { layers: vec![layer], readout: None }).unwrap();
+    let inputs = Inputs::Dense(Sequence::new(90, 3, 5, random.vector(90 * 15, 1.0)).unwrap());
+    let losses = Losses::from_seeds(Sequence::new(90, 3, 8, random.vector(90 * 24, 1.0)).unwrap());
+    let trace = network.scan(inputs, &network.zero_state(3)).unwrap();
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let ledger = pool.install(|| network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap());
+        format!("{ledger:?}")
+    };
+    let one = on(1);
+    assert!(one == on(2) && one == on(4));
+}
+
+#[test]
+fn shares_follow_the_update_they_are_measured_against() {
+    let (network, losses, inputs) = linear_unit::<f64>(0.5, 3, 2.0, &[0.0, 0.0, 1.0]);
+    let trace = network.scan(inputs, &network.zero_state(1)).unwrap();
+    // Components of W_ih are x · 0.5^τ = 2, 1, ½; whatever the update's size, shares are 4 : 2 : 1.
+    let mut update = network.weights().zeros_like();
+    update.layers[0].w_ih.data_mut()[0] = -7.0;
+    let options = ItemizeOptions { update: Some(&update), ..ItemizeOptions::default() };
+    let ledger = network.itemize(&trace, &losses, &options).unwrap();
+    let entry = ledger.entry(0, Parameter::WeightIh).unwrap();
+    for (t, expected) in [1.0 / 7.0, 2.0 / 7.0, 4.0 / 7.0].into_iter().enumerate() {
+        assert!((entry.share(2, t).unwrap() - expected).abs() < 1e-15);
+    }
+}
+
+#[test]
+fn what_is_not_finite_is_named_with_its_place() {
+    let (network, losses, _) = linear_unit::<f64>(1.0, 3, 1.0, &[1.0; 3]);
+    let x = Inputs::Dense(Sequence::new(3, 1, 1, vec![1.0, f64::INFINITY, 1.0]).unwrap());
+    let trace = network.scan(x, &network.zero_state(1)).unwrap();
+    let error = network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap_err();
+    assert_eq!(error.to_string(), "hidden state of layer 0 is not finite at step 1, sequence 0");
+}
+
+#[test]
+fn an_update_of_another_shape_is_refused() {
+    let (network, losses, inputs) = linear_unit::<f64>(1.0, 2, 1.0, &[1.0; 2]);
+    let trace = network.scan(inputs, &network.zero_state(1)).unwrap();
+    let mut update = network.weights().clone();
+    update.layers[0].w_hh = Matrix::zeros(1, 2);
+    let options = ItemizeOptions { update: Some(&update), ..ItemizeOptions::default() };
+    let error = network.itemize(&trace, &losses, &options).unwrap_err();
+    assert!(matches!(error, Error::Shape { .. }), "{error}");
+    assert!(error.to_string().contains("weight_hh_l0"), "{error}");
+}

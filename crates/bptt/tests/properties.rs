@@ -1,0 +1,214 @@
+//! The three witnesses on random problems: finite differences, the slow reference, and the balance.
+
+mod common;
+
+use bptt::{EntryState, Gradient, Inputs, ItemizeOptions, Matrix, Parameter, Select};
+use common::{Normals, Shape, norm, reference, shapes};
+use proptest::prelude::*;
+
+/// |a − b| relative to `scale`, with both zero allowed.
+fn close(a: f64, b: f64, scale: f64, tolerance: f64) -> bool {
+    a == b || (a - b).abs() <= tolerance * scale
+}
+
+fn config() -> ProptestConfig {
+    let rng_seed = proptest::test_runner::RngSeed::Fixed(20_231);
+    ProptestConfig { cases: 128, failure_persistence: None, rng_seed, ..ProptestConfig::default() }
+}
+
+/// Whether a relu unit sits so near its kink that a finite difference steps over it.
+fn near_a_kink(shape: &Shape) -> bool {
+    let problem = shape.problem();
+    let trace = problem.network.scan(problem.inputs.clone(), &problem.initial).unwrap();
+    // The identity cell with the same weights follows the relu cell up to the first negative unit, so look at the
+    // pre-activations themselves.
+    let p = &problem.network.weights().layers[0];
+    let x = common::dense(&problem.inputs, problem.network.inputs());
+    (0..shape.steps).any(|t| {
+        (0..shape.batch).any(|b| {
+            (0..shape.hidden).any(|i| {
+                let a: f64 = p.b_ih.data()[i]
+                    + p.b_hh.data()[i]
+                    + p.w_ih.row(i).iter().zip(&x[t][b]).map(|(w, x)| w * x).sum::<f64>()
+                    + p.w_hh
+                        .row(i)
+                        .iter()
+                        .zip(trace.layers()[0].h().at(t, b))
+                        .map(|(w, h)| w * h)
+                        .sum::<f64>();
+                a.abs() < 0.05
+            })
+        })
+    })
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn every_gradient_agrees_with_finite_differences(shape in shapes()) {
+        prop_assume!(shape.cell != "rnn_relu" || !near_a_kink(&shape));
+        let mut normals = Normals(shape.seed ^ 1);
+        for check in shape.problem().gradcheck(4, || normals.draw()).unwrap() {
+            prop_assert!(check.relative_error <= 1e-7 || check.resolution > 1e-9, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn losses_and_components_equal_the_slow_reference(shape in shapes()) {
+        let problem = shape.problem();
+        let slow = reference(&problem);
+        let trace = problem.network.scan(problem.inputs.clone(), &problem.initial).unwrap();
+        let losses = problem.network.losses(&trace, &problem.objective).unwrap();
+        prop_assert!(close(losses.total, slow.total, slow.total.abs(), 1e-12));
+        for (fast, slow) in losses.values.iter().zip(slow.losses.iter().flatten()) {
+            prop_assert!(close(*fast, *slow, 1.0 + slow.abs(), 1e-12));
+        }
+
+        let equal = |fast: &Matrix<f64>, slow: &[Vec<f64>]| {
+            let scale = norm(slow);
+            fast.data().iter().zip(slow.iter().flatten()).all(|(f, s)| close(*f, *s, scale, 1e-12))
+        };
+        let components = problem.network.components(&trace, &losses, Select::All).unwrap();
+        let expected: usize = slow.contributions.iter().map(Vec::len).sum();
+        prop_assert_eq!(components.len(), expected);
+        for c in &components {
+            let s = &slow.contributions[c.k][c.t];
+            prop_assert!(equal(&c.w_ih, &s.w_ih) && equal(&c.w_hh, &s.w_hh), "({}, {})", c.k, c.t);
+            prop_assert!(equal(&c.bias, std::slice::from_ref(&s.bias)) && equal(&c.input, &s.input));
+            prop_assert_eq!(c.initial_state.is_some(), c.t == 0);
+            if let Some(initial) = &c.initial_state {
+                prop_assert!(equal(initial, &slow.initial[c.k]));
+            }
+            let one = problem.network.components(&trace, &losses, Select::One { k: c.k, t: c.t }).unwrap();
+            prop_assert_eq!(one.len(), 1);
+            let difference = one[0].w_hh.data().iter().zip(c.w_hh.data()).map(|(a, b)| (a - b).abs());
+            prop_assert!(difference.fold(0.0, f64::max) <= 1e-14 * norm(&s.w_hh).max(f64::MIN_POSITIVE));
+        }
+    }
+
+    #[test]
+    fn the_ledger_equals_the_slow_reference_and_balances(shape in shapes()) {
+        let problem = shape.problem();
+        let slow = reference(&problem);
+        let trace = problem.network.scan(problem.inputs.clone(), &problem.initial).unwrap();
+        let losses = problem.network.losses(&trace, &problem.objective).unwrap();
+        let gradient = problem.network.gradient(&trace, &losses, true).unwrap();
+        let ledger = problem.network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
+        prop_assert!(ledger.worst_balance() <= 1e-12, "{:?}", ledger.balance());
+
+        let parameters = [Parameter::WeightIh, Parameter::WeightHh, Parameter::Bias, Parameter::Input];
+        for (i, parameter) in parameters.into_iter().enumerate() {
+            let entry = ledger.entry(0, parameter).unwrap();
+            let (mut shares, mut sizes) = (0.0, 0.0);
+            for k in 0..shape.steps {
+                for t in 0..shape.steps {
+                    let Some(s) = slow.contributions[k].get(t) else {
+                        let state = if t > k { EntryState::Future } else { EntryState::Masked };
+                        prop_assert_eq!(entry.state(k, t), state);
+                        prop_assert_eq!(entry.norm(k, t), None);
+                        continue;
+                    };
+                    let expected =
+                        [norm(&s.w_ih), norm(&s.w_hh), norm([&s.bias]), norm(&s.input)][i];
+                    let by_sequence: Vec<f64> = s.by_sequence.iter().map(|norms| norms[i]).collect();
+                    // Sums may cancel: they are exact relative to their terms, on the way back as well.
+                    let scale = slow.contributions[k].iter().flat_map(|c| &c.by_sequence).map(|n| n[i]);
+                    let scale = scale.fold(0.0, f64::max);
+                    let found = entry.norm(k, t).unwrap();
+                    prop_assert!(close(found, expected, scale, 1e-12), "{parameter:?} {found} {expected}");
+                    for (b, expected) in by_sequence.into_iter().enumerate() {
+                        let found = ledger.sequence_norm(parameter, k, t, b).unwrap();
+                        prop_assert!(close(found, expected, scale, 1e-12));
+                    }
+                    prop_assert_eq!(entry.state(k, t) == EntryState::Zero, found == 0.0);
+                    shares += entry.share(k, t).unwrap();
+                    sizes += found;
+                }
+            }
+            let total = total_of(&gradient, parameter);
+            prop_assert!(close(entry.total_norm(), total, total, 1e-12));
+            prop_assert!(total == 0.0 || close(shares, 1.0, sizes / total, 1e-10), "{parameter:?}: {shares}");
+            prop_assert!(close(entry.cancellation(), total / sizes, 1.0, 1e-12) || sizes == 0.0);
+        }
+        for measured in ledger.per_loss() {
+            for k in 0..shape.steps {
+                let expected = match measured.parameter {
+                    _ if slow.contributions[k].is_empty() => None,
+                    Parameter::InitialState => Some(norm(&slow.initial[k])),
+                    Parameter::HeadWeight => Some(norm(&slow.head[k].0)),
+                    _ => Some(norm([&slow.head[k].1])),
+                };
+                prop_assert_eq!(measured.norm[k].is_some(), expected.is_some());
+                if let (Some(found), Some(expected)) = (measured.norm[k], expected) {
+                    prop_assert!(close(found, expected, expected, 1e-11), "{:?} {found} {expected}", measured.parameter);
+                }
+            }
+            let shares: f64 = measured.share.iter().flatten().sum();
+            let any = measured.norm.iter().flatten().any(|&norm| norm > 0.0);
+            prop_assert!(!any || close(shares, 1.0, 1.0, 1e-9), "{:?}: {shares}", measured.parameter);
+        }
+    }
+
+    #[test]
+    fn single_precision_balances_too(shape in shapes()) {
+        let problem = shape.problem();
+        let network = problem.network.cast::<f32>().unwrap();
+        let inputs: Inputs<f32> = problem.inputs.cast();
+        let trace = network.scan(inputs, &network.zero_state(shape.batch)).unwrap();
+        let seeds = bptt::Sequence::new(
+            shape.steps,
+            shape.batch,
+            shape.hidden,
+            Normals(shape.seed).vector(shape.steps * shape.batch * shape.hidden, 1.0),
+        ).unwrap();
+        let losses = bptt::Losses::from_seeds(seeds.cast());
+        let ledger = network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
+        // The balance is relative to the gradient; where that nearly cancels, rounding is not relative to it.
+        let entry = |name: &str| match name {
+            "weight_ih_l0" => Parameter::WeightIh,
+            "weight_hh_l0" => Parameter::WeightHh,
+            "bias_ih_l0" | "bias_hh_l0" => Parameter::Bias,
+            _ => Parameter::Input,
+        };
+        for balance in ledger.balance() {
+            let cancels = ledger.entry(0, entry(&balance.parameter)).unwrap().cancellation() < 0.05;
+            prop_assert!(balance.relative_error <= 1e-5 || cancels, "{balance:?}");
+        }
+    }
+
+    /// Any grouping of losses adds up to the ordinary gradient, and a group alone is a mask.
+    #[test]
+    fn groups_of_losses_add_up(shape in shapes(), groups in 1..4usize) {
+        let problem = shape.problem();
+        let trace = problem.network.scan(problem.inputs.clone(), &problem.initial).unwrap();
+        let losses = problem.network.losses(&trace, &problem.objective).unwrap();
+        let whole = problem.network.gradient(&trace, &losses, true).unwrap();
+        let group_of: Vec<_> = (0..shape.steps).map(|t| Some((t * 7 + 3) % groups)).collect();
+        let parts = problem.network.group_gradients(&trace, &losses, &group_of, true).unwrap();
+        let flat = |g: &Gradient<f64>| -> Vec<f64> {
+            let weights = g.weights.tensors();
+            let weights = weights.iter().flat_map(|(_, m)| m.data().to_vec());
+            weights.chain(g.inputs.as_ref().unwrap().data().to_vec()).chain(g.initial.h[0].data().to_vec()).collect()
+        };
+        let mut sum = vec![0.0; flat(&whole).len()];
+        for part in &parts {
+            sum.iter_mut().zip(flat(part)).for_each(|(s, p)| *s += p);
+        }
+        let scale = norm([&flat(&whole)]);
+        for (s, w) in sum.into_iter().zip(flat(&whole)) {
+            prop_assert!(close(s, w, scale, 1e-12));
+        }
+    }
+}
+
+fn total_of(gradient: &Gradient<f64>, parameter: Parameter) -> f64 {
+    let layer = &gradient.weights.layers[0];
+    let data = match parameter {
+        Parameter::WeightIh => layer.w_ih.data(),
+        Parameter::WeightHh => layer.w_hh.data(),
+        Parameter::Bias => layer.b_ih.data(),
+        _ => gradient.inputs.as_ref().unwrap().data(),
+    };
+    data.iter().map(|v| v * v).sum::<f64>().sqrt()
+}
