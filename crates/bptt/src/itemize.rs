@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::bptt::{Gradient, Plan, Rows, add_cell_gradient, add_readout_gradient, reverse_scan};
 use crate::ledger::{Balance, Entry, Grid, Ledger, Parameter, PerLoss, SequenceNorms};
 use crate::loss::Losses;
-use crate::measure::{Against, LossAtStep, LossRow, MEASURED, StepProducts, gram_norm};
+use crate::measure::{Against, InitialMeasure, LossAtStep, LossRow, MEASURED, StepProducts, gram_norm};
 use crate::network::{Network, Weights};
 use crate::scan::Trace;
 use crate::sequence::{Matrix, Sequence, View};
@@ -78,13 +78,13 @@ impl<T: Real> Network<T> {
         add_cell_gradient(&mut itemized.weights.layers[0], trace, sums.da.rows(0..steps));
         itemized.inputs = Some(sums.dx);
         itemized.initial.h[0] = sums.dh0;
-        let mut per_loss = vec![initial_state(&rows)];
+        let mut per_loss = vec![initial_state(&rows, against.h0_total())];
         per_loss.extend(readout_diagonal(&mut itemized.weights, trace, losses, update));
 
         Ok(Ledger {
             steps,
             present: losses.present.clone(),
-            entries: entries(&rows, &gradient),
+            entries: entries(&rows, &gradient, &against.totals()),
             per_loss,
             sequences: options.sequences.then(|| sequence_norms(&rows, trace)),
             balance: balance(&itemized, &gradient)?,
@@ -218,7 +218,7 @@ fn grid<V: Copy>(rows: &[Option<LossRow>], vector: impl Fn(&LossRow) -> &[V]) ->
     Grid::from_rows(rows.iter().map(|row| row.as_ref().map_or(&[][..], &vector)))
 }
 
-fn entries<T: Real>(rows: &[Option<LossRow>], gradient: &Gradient<T>) -> Vec<Entry> {
+fn entries<T: Real>(rows: &[Option<LossRow>], gradient: &Gradient<T>, total_inner: &[f64; 4]) -> Vec<Entry> {
     let exponent = Arc::new(grid(rows, |row| &row.exponent));
     let layer = &gradient.weights.layers[0];
     let inputs = gradient.inputs.as_ref().expect("itemizing asks for the inputs' gradient");
@@ -228,21 +228,23 @@ fn entries<T: Real>(rows: &[Option<LossRow>], gradient: &Gradient<T>) -> Vec<Ent
         parameter,
         mantissa: grid(rows, |row| &row.norm[i]),
         exponent: Arc::clone(&exponent),
-        share: grid(rows, |row| &row.share[i]),
+        inner: grid(rows, |row| &row.inner[i]),
+        total_inner: total_inner[i],
         total: kernel::dot(totals[i], totals[i]).f64().sqrt(),
         smallest_normal: T::min_positive_value().f64(),
     };
     MEASURED.into_iter().enumerate().map(|(i, parameter)| entry(i, parameter)).collect()
 }
 
-fn initial_state(rows: &[Option<LossRow>]) -> PerLoss {
-    let initial = |row: &Option<LossRow>| row.as_ref().map(|row| row.initial);
-    PerLoss {
-        parameter: Parameter::InitialState,
-        norm: rows.iter().map(|row| initial(row).map(|m| m.norm)).collect(),
-        log10_norm: rows.iter().map(|row| initial(row).map(|m| m.log10_norm)).collect(),
-        share: rows.iter().map(|row| initial(row).map(|m| m.share)).collect(),
+fn initial_state(rows: &[Option<LossRow>], total_inner: f64) -> PerLoss {
+    let mut measured = PerLoss::masked(Parameter::InitialState, rows.len());
+    measured.total_inner = total_inner;
+    for (k, row) in rows.iter().enumerate() {
+        if let Some(InitialMeasure { norm, log10_norm, inner }) = row.as_ref().map(|row| row.initial) {
+            measured.set(k, norm, log10_norm, inner);
+        }
     }
+    measured
 }
 
 fn sequence_norms<T: Real>(rows: &[Option<LossRow>], trace: &Trace<T>) -> SequenceNorms {
@@ -277,13 +279,14 @@ fn readout_diagonal<T: Real>(
         });
         let mut against = vec![T::zero(); dy.data().len()];
         kernel::product_transposed(&mut against, false, h, update.w_hy.view());
-        weight.set(k, norm, kernel::dot(dy.data(), &against).f64());
+        weight.set(k, norm, norm.log10(), kernel::dot(dy.data(), &against).f64());
         let mut summed = vec![T::zero(); dy.cols()];
         kernel::add_rows(&mut summed, dy);
         let inner = kernel::dot(&summed, update.b_y.data()).f64();
-        bias.set(k, kernel::dot(&summed, &summed).f64().sqrt(), inner);
+        let norm = kernel::dot(&summed, &summed).f64().sqrt();
+        bias.set(k, norm, norm.log10(), inner);
     }
-    weight.divide_shares(kernel::dot(sum.w_hy.data(), update.w_hy.data()).f64());
-    bias.divide_shares(kernel::dot(sum.b_y.data(), update.b_y.data()).f64());
+    weight.total_inner = kernel::dot(sum.w_hy.data(), update.w_hy.data()).f64();
+    bias.total_inner = kernel::dot(sum.b_y.data(), update.b_y.data()).f64();
     vec![weight, bias]
 }

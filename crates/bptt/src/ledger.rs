@@ -101,7 +101,10 @@ pub struct Entry {
     pub(crate) mantissa: Grid<f64>,
     /// The power of two of every norm; common to the parameters of a layer.
     pub(crate) exponent: Arc<Grid<i32>>,
-    pub(crate) share: Grid<f64>,
+    /// ⟨component, U⟩.
+    pub(crate) inner: Grid<f64>,
+    /// ⟨gradient, U⟩.
+    pub(crate) total_inner: f64,
     /// ‖Σ components‖: the norm of the ordinary gradient.
     pub(crate) total: f64,
     /// The smallest normal number of the network's precision.
@@ -131,7 +134,12 @@ impl Entry {
 
     /// ⟨component, U⟩ / ⟨Σ components, U⟩ with U the update; all shares add up to 1. NaN where ⟨Σ components, U⟩ is 0.
     pub fn share(&self, k: usize, t: usize) -> Option<f64> {
-        self.share.get(k, t)
+        Some(self.inner.get(k, t)? / self.total_inner)
+    }
+
+    /// ⟨component, U⟩ with U the update: to first order, how much adding U raises the loss by way of this component.
+    pub fn inner(&self, k: usize, t: usize) -> Option<f64> {
+        self.inner.get(k, t)
     }
 
     /// Why the entry has the size it has.
@@ -166,8 +174,10 @@ pub struct PerLoss {
     pub log10_norm: Vec<Option<f64>>,
     /// The norm for each loss.
     pub norm: Vec<Option<f64>>,
-    /// The share of the update for each loss.
-    pub share: Vec<Option<f64>>,
+    /// ⟨component, U⟩ for each loss.
+    pub inner: Vec<Option<f64>>,
+    /// ⟨Σ components, U⟩.
+    pub total_inner: f64,
 }
 
 impl PerLoss {
@@ -177,22 +187,21 @@ impl PerLoss {
             parameter,
             norm: vec![None; losses],
             log10_norm: vec![None; losses],
-            share: vec![None; losses],
+            inner: vec![None; losses],
+            total_inner: 0.0,
         }
     }
 
-    /// Sets loss k's norm, and its share as yet undivided.
-    pub(crate) fn set(&mut self, k: usize, norm: f64, inner: f64) {
+    /// Sets what loss k contributes.
+    pub(crate) fn set(&mut self, k: usize, norm: f64, log10_norm: f64, inner: f64) {
         self.norm[k] = Some(norm);
-        self.log10_norm[k] = Some(norm.log10());
-        self.share[k] = Some(inner);
+        self.log10_norm[k] = Some(log10_norm);
+        self.inner[k] = Some(inner);
     }
 
-    /// Divides every share by the total they are shares of.
-    pub(crate) fn divide_shares(&mut self, total: f64) {
-        for share in self.share.iter_mut().flatten() {
-            *share /= total;
-        }
+    /// ⟨component, U⟩ / ⟨Σ components, U⟩ of loss k, see [`Entry::share`].
+    pub fn share(&self, k: usize) -> Option<f64> {
+        Some(self.inner[k]? / self.total_inner)
     }
 }
 

@@ -23,6 +23,8 @@
 //! # Ok::<(), bptt::Error>(())
 //! ```
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod bptt;
 mod cell;
 mod component;

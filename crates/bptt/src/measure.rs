@@ -52,6 +52,18 @@ impl<T: Real> Against<T> {
     }
 }
 
+impl<T> Against<T> {
+    /// ⟨gradient, U⟩ in the order of [`MEASURED`].
+    pub(crate) fn totals(&self) -> [f64; 4] {
+        [self.ih.1, self.hh.1, self.bias.1, self.x.1]
+    }
+
+    /// ‖dL/dh0‖².
+    pub(crate) fn h0_total(&self) -> f64 {
+        self.h0.1
+    }
+}
+
 /// x_b · x_b' and h_{t-1,b} · h_{t-1,b'} for all pairs of sequences at one step.
 pub(crate) struct StepProducts {
     x: Vec<f64>,
@@ -89,7 +101,7 @@ pub(crate) struct LossAtStep<'a, T> {
     pub(crate) exponents: &'a [i32],
 }
 
-/// The order of [`LossRow`]'s norms and shares.
+/// The order of [`LossRow`]'s norms and inner products.
 pub(crate) const MEASURED: [Parameter; 4] =
     [Parameter::WeightIh, Parameter::WeightHh, Parameter::Bias, Parameter::Input];
 
@@ -98,7 +110,8 @@ pub(crate) struct LossRow {
     /// The power of two that the step's norms are to be multiplied with.
     pub(crate) exponent: Vec<i32>,
     pub(crate) norm: [Vec<f64>; 4],
-    pub(crate) share: [Vec<f64>; 4],
+    /// ⟨component, U⟩, in full.
+    pub(crate) inner: [Vec<f64>; 4],
     /// ‖da‖ and ‖dx‖ of each sequence, B numbers a step, in full.
     pub(crate) sequences: Option<[Vec<f64>; 2]>,
     pub(crate) initial: InitialMeasure,
@@ -109,7 +122,7 @@ pub(crate) struct LossRow {
 pub(crate) struct InitialMeasure {
     pub(crate) norm: f64,
     pub(crate) log10_norm: f64,
-    pub(crate) share: f64,
+    pub(crate) inner: f64,
 }
 
 impl LossRow {
@@ -117,7 +130,7 @@ impl LossRow {
         Self {
             exponent: vec![0; steps],
             norm: std::array::from_fn(|_| vec![0.0; steps]),
-            share: std::array::from_fn(|_| vec![0.0; steps]),
+            inner: std::array::from_fn(|_| vec![0.0; steps]),
             sequences: sequences.then(|| std::array::from_fn(|_| vec![0.0; steps * batch])),
             initial: InitialMeasure::default(),
         }
@@ -151,10 +164,10 @@ impl LossRow {
         self.norm[2][t] = kernel::dot(&summed, &summed).f64().sqrt();
         self.norm[3][t] = dx.iter().sum::<f64>().sqrt();
 
-        self.share[0][t] = inner(at.da, at.exponents, |b| against.ih.0.at(t, b)) / against.ih.1;
-        self.share[1][t] = inner(at.da, at.exponents, |b| against.hh.0.at(t, b)) / against.hh.1;
-        self.share[2][t] = inner(at.da, at.exponents, |_| &against.bias.0) / against.bias.1;
-        self.share[3][t] = inner(at.dx, at.exponents, |b| against.x.0.at(t, b)) / against.x.1;
+        self.inner[0][t] = inner(at.da, at.exponents, |b| against.ih.0.at(t, b));
+        self.inner[1][t] = inner(at.da, at.exponents, |b| against.hh.0.at(t, b));
+        self.inner[2][t] = inner(at.da, at.exponents, |_| &against.bias.0);
+        self.inner[3][t] = inner(at.dx, at.exponents, |b| against.x.0.at(t, b));
 
         if let Some([da_norms, dx_norms]) = &mut self.sequences {
             let scale: f64 = kernel::power_of_two(largest);
@@ -180,7 +193,7 @@ impl LossRow {
         self.initial = InitialMeasure {
             norm: square.sqrt() * kernel::power_of_two::<f64>(largest),
             log10_norm: square.sqrt().log10() + f64::from(largest) * std::f64::consts::LOG10_2,
-            share: inner / against.h0.1,
+            inner,
         };
     }
 }

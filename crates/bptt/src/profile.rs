@@ -96,8 +96,9 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
     let position = q * (sorted.len() - 1) as f64;
     let low = floor_index(position);
     let fraction = position - low as f64;
-    // At a whole position the right neighbor must not count: 0 · −∞ is not a number.
-    if fraction == 0.0 || sorted[low] == sorted[low + 1] {
+    // Where the left neighbor is −∞ so is everything up to the right one; at a whole position the right one must not
+    // count at all.
+    if fraction == 0.0 || sorted[low] == f64::NEG_INFINITY {
         return sorted[low];
     }
     sorted[low] + (sorted[low + 1] - sorted[low]) * fraction
@@ -118,6 +119,7 @@ mod tests {
         assert_eq!(QUANTILES.map(|q| quantile(&values, q)), [1.4, 2.0, 4.0, 8.0, 12.8]);
         assert_eq!(quantile(&[f64::NEG_INFINITY, 3.0], 1.0), 3.0);
         assert_eq!(quantile(&[f64::NEG_INFINITY; 2], 0.5), f64::NEG_INFINITY);
+        assert_eq!(quantile(&[f64::NEG_INFINITY, 3.0], 0.5), f64::NEG_INFINITY);
         assert_eq!(quantile(&[7.0], 0.9), 7.0);
     }
 

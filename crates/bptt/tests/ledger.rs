@@ -45,6 +45,10 @@ fn a_linear_unit_decays_by_its_weight() {
     assert_eq!(bias.horizon_of_loss(19, 0.99), Some(6));
     assert_eq!(bias.horizon_of_loss(2, 0.99), Some(2));
     assert!((bias.cancellation() - 1.0).abs() < 1e-12);
+    // h0 = 0, so step 0 contributes nothing to W_hh and the farthest medians are zeros, not holes.
+    let w_hh = ledger.entry(0, Parameter::WeightHh).unwrap();
+    assert_eq!(w_hh.horizon(0.99), Some(6));
+    assert!(w_hh.profile().iter().all(|p| p.log10.iter().all(|v| !v.is_nan())));
     let profile = bias.profile();
     assert_eq!((profile.len(), profile[3].lag, profile[3].losses), (20, 3, 17));
 }

@@ -144,7 +144,7 @@ proptest! {
                     prop_assert!(close(found, expected, expected, 1e-11), "{:?} {found} {expected}", measured.parameter);
                 }
             }
-            let shares: f64 = measured.share.iter().flatten().sum();
+            let shares: f64 = (0..shape.steps).filter_map(|k| measured.share(k)).sum();
             let any = measured.norm.iter().flatten().any(|&norm| norm > 0.0);
             prop_assert!(!any || close(shares, 1.0, 1.0, 1e-9), "{:?}: {shares}", measured.parameter);
         }

@@ -1,0 +1,278 @@
+//! The command line.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use bptt_train::{Config, Init, Level, OptimizerKind, Schedule};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Which past step taught a recurrent network what.
+#[derive(Debug, Parser)]
+#[command(name = "bptt", version, after_help = "Start with: bptt demo")]
+pub(crate) struct Cli {
+    /// Threads to compute with; the results are the same with any number [default: all cores]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+
+    /// No progress on stderr
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train on sentences whose dependencies are known, and see which word taught the network which (no arguments needed)
+    Demo(DemoArgs),
+    /// The numerical example of the article that this began with, and the exercise it leaves to its reader
+    Article(ArticleArgs),
+    /// Train a network on a text
+    Train(Box<TrainArgs>),
+    /// Write text with a trained network
+    Sample(SampleArgs),
+    /// Take the gradient of a trained network apart: which past symbol contributed what to which loss
+    Trace(TraceArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bptt article\n  bptt article --json > article.json")]
+pub(crate) struct ArticleArgs {
+    /// All numbers as JSON (schema bptt.ledger/1 with "components")
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bptt demo\n  bptt demo --seed 2 --out runs/second")]
+pub(crate) struct DemoArgs {
+    /// Where all randomness comes from
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+
+    /// The folder for the run; an older demo in it is replaced
+    #[arg(long, default_value = "runs/demo", value_name = "DIR")]
+    pub out: PathBuf,
+
+    /// What was found as JSON (schema bptt.demo/1)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The generated texts.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Generator {
+    /// Sentences in which one early word decides the last
+    Pantry,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bptt train --text book.txt --hidden 256 --steps 5000 --out runs/book
+  bptt train --generate pantry --level word --init orthogonal --out runs/pantry
+  bptt train --config run.toml --learning-rate 1e-3
+
+A config file holds the same settings as a run's config.toml; options on the command line win.
+Ctrl-C ends training early and keeps what was learned; press it twice to leave at once.")]
+pub(crate) struct TrainArgs {
+    /// The text to learn, UTF-8
+    #[arg(long, value_name = "FILE", conflicts_with = "generate")]
+    pub text: Option<PathBuf>,
+
+    /// Learn a generated text instead
+    #[arg(long, value_name = "NAME")]
+    pub generate: Option<Generator>,
+
+    /// Settings to begin with (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The folder for the run [default: runs/train, runs/train-2, …]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// What was reached as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// One option for each setting; what is not given stays as it is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings")]
+pub(crate) struct Settings {
+    /// Sentences to generate [default: 20000]
+    #[arg(long, value_name = "N")]
+    sentences: Option<usize>,
+    /// What a symbol is: char or word [default: char]
+    #[arg(long)]
+    level: Option<Level>,
+    /// Let unknown symbols of later texts be `<unk>`
+    #[arg(long)]
+    unk: bool,
+    /// Make symbols rarer than this `<unk>` (needs --unk) [default: 1]
+    #[arg(long, value_name = "N")]
+    min_count: Option<usize>,
+    /// The fraction of the text, at its end, that is never learned from [default: 0.1]
+    #[arg(long, value_name = "FRACTION")]
+    held_out: Option<f64>,
+    /// rnn (tanh), rnn_relu or rnn_identity [default: rnn]
+    #[arg(long)]
+    cell: Option<String>,
+    /// Hidden units [default: 128]
+    #[arg(long, value_name = "N")]
+    hidden: Option<usize>,
+    /// How W_hh begins: uniform, uniform:BOUND, normal:STD, xavier, orthogonal or identity [default: uniform]
+    #[arg(long)]
+    init: Option<Init>,
+    /// Scale W_hh to this largest singular value
+    #[arg(long, value_name = "SIGMA")]
+    sigma_max: Option<f64>,
+    /// Scale W_hh to this spectral radius
+    #[arg(long, value_name = "RHO")]
+    spectral_radius: Option<f64>,
+    /// Updates to make [default: 2000]
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Streams side by side [default: 32]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Steps from one update to the next: the truncation window [default: 64]
+    #[arg(long, value_name = "N")]
+    window: Option<usize>,
+    /// sgd, sgd:momentum=0.9, adagrad, rmsprop, adam or adamw, each with its constants [default: adam]
+    #[arg(long)]
+    optimizer: Option<OptimizerKind>,
+    /// Learning rate [default: 0.002]
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// constant, cosine:warmup=N,floor=F or step:every=N,factor=F [default: constant]
+    #[arg(long)]
+    schedule: Option<Schedule>,
+    /// Scale gradients down to this norm, 0 for never [default: 5]
+    #[arg(long, value_name = "NORM")]
+    clip_norm: Option<f64>,
+    /// Limit gradient entries to this size, 0 for never [default: 0]
+    #[arg(long, value_name = "SIZE")]
+    clip_value: Option<f64>,
+    /// Measure the held-out loss every N updates, 0 for the end only [default: 500]
+    #[arg(long, value_name = "N")]
+    evaluate_every: Option<u64>,
+    /// Take one sequence's gradient apart every N updates, 0 for never [default: 100]
+    #[arg(long, value_name = "N")]
+    trace_every: Option<u64>,
+    /// Where all randomness comes from [default: 1]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl Settings {
+    /// `config` with what was given on the command line.
+    pub fn over(&self, mut config: Config) -> Config {
+        fn set<T: Clone>(place: &mut T, given: Option<&T>) {
+            if let Some(given) = given {
+                place.clone_from(given);
+            }
+        }
+        set(&mut config.sentences, self.sentences.as_ref());
+        set(&mut config.level, self.level.as_ref());
+        config.unk |= self.unk;
+        set(&mut config.min_count, self.min_count.as_ref());
+        set(&mut config.held_out, self.held_out.as_ref());
+        set(&mut config.cell, self.cell.as_ref());
+        set(&mut config.hidden, self.hidden.as_ref());
+        set(&mut config.init, self.init.as_ref());
+        config.sigma_max = self.sigma_max.or(config.sigma_max);
+        config.spectral_radius = self.spectral_radius.or(config.spectral_radius);
+        set(&mut config.steps, self.steps.as_ref());
+        set(&mut config.batch, self.batch.as_ref());
+        set(&mut config.window, self.window.as_ref());
+        set(&mut config.optimizer, self.optimizer.as_ref());
+        set(&mut config.learning_rate, self.learning_rate.as_ref());
+        set(&mut config.schedule, self.schedule.as_ref());
+        set(&mut config.clip_norm, self.clip_norm.as_ref());
+        set(&mut config.clip_value, self.clip_value.as_ref());
+        set(&mut config.evaluate_every, self.evaluate_every.as_ref());
+        set(&mut config.trace_every, self.trace_every.as_ref());
+        set(&mut config.seed, self.seed.as_ref());
+        config
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bptt sample runs/demo
+  bptt sample runs/book --prime \"It was\" --length 500 --temperature 0.7 --top-k 20")]
+pub(crate) struct SampleArgs {
+    /// A run's folder
+    pub run: PathBuf,
+    /// What the text begins with
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    pub prime: String,
+    /// Symbols to write
+    #[arg(long, default_value_t = 200, value_name = "N")]
+    pub length: usize,
+    /// Below 1 is safer, above 1 is bolder, 0 takes the likeliest symbol every time
+    #[arg(long, default_value_t = 0.8, value_name = "T")]
+    pub temperature: f64,
+    /// Draw from the K likeliest symbols only
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Where all randomness comes from
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub seed: u64,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A parameter whose contributions are shown.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shown {
+    /// W_ih, the input weights
+    WeightIh,
+    /// W_hh, the recurrent weights
+    WeightHh,
+    /// The biases
+    Bias,
+    /// The input itself
+    Input,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bptt trace runs/demo --text \"Because no food was available in the market, John had to skip dinner.\" --of dinner
+  bptt trace runs/book                          # the start of the held-out text
+  bptt trace runs/book --text \"It was\" --json | jq .horizon
+  bptt trace runs/book --out ledger.npz         # all numbers, for NumPy")]
+pub(crate) struct TraceArgs {
+    /// A run's folder
+    pub run: PathBuf,
+    /// The text to take apart, read as if after a line break [default: the held-out text's beginning]
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+    /// Steps of the held-out text [default: the run's window]
+    #[arg(long, value_name = "N", conflicts_with = "text")]
+    pub steps: Option<usize>,
+    /// Streams of the held-out text side by side
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "text")]
+    pub batch: usize,
+    /// Show the loss of predicting this symbol (its last occurrence) [default: the last loss]
+    #[arg(long, value_name = "SYMBOL")]
+    pub of: Option<String>,
+    /// Show the loss at this step, counted from 0
+    #[arg(long, value_name = "K", conflicts_with = "of")]
+    pub at: Option<usize>,
+    /// Show the contributions to this parameter
+    #[arg(long, value_enum, default_value_t = Shown::WeightHh)]
+    pub parameter: Shown,
+    /// The whole ledger as JSON (schema bptt.ledger/1)
+    #[arg(long)]
+    pub json: bool,
+    /// Write the whole ledger to a file, .npz or .json
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}

@@ -1,0 +1,26 @@
+//! `bptt sample`: text from a trained network.
+
+use bptt_train::{Rng, Run, Sampling, sample};
+use serde_json::json;
+
+use super::{print, print_json};
+use crate::Failure;
+use crate::args::SampleArgs;
+
+/// The random stream that samples are drawn from.
+pub(crate) const STREAM: u64 = 2;
+
+pub(crate) fn run(args: &SampleArgs) -> Result<(), Failure> {
+    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k };
+    sampling.check()?;
+    let run = Run::open(&args.run)?;
+    let prime = run.vocabulary.encode(&args.prime)?;
+    let mut rng = Rng::new(args.seed, STREAM);
+    let drawn = sample(&run.network, &run.vocabulary, &prime, args.length, &sampling, &mut rng)?;
+    let whole: Vec<u32> = prime.iter().chain(&drawn).copied().collect();
+    let text = run.vocabulary.decode(&whole);
+    if args.json {
+        return print_json(&json!({ "prime": args.prime, "text": text, "seed": args.seed }));
+    }
+    print(&format!("{}\n", text.trim_end_matches('\n')))
+}

@@ -1,0 +1,175 @@
+//! `bptt trace`: a trained network's gradient, taken apart.
+
+use std::path::Path;
+
+use bptt::{
+    Entry, EntryState, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective, Parameter, Reduction,
+    Symbols, Targets,
+};
+use bptt_train::{Level, Run, Streams, files, run as runs};
+use bptt_view::table::{Align, bar, number, table};
+use bptt_view::{json, npz};
+use serde_json::Value;
+
+use super::{print, print_json};
+use crate::Failure;
+use crate::args::{Shown, TraceArgs};
+use crate::progress::bits;
+
+pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
+    let run = Run::open(&args.run)?;
+    let (inputs, targets) = match &args.text {
+        Some(text) => sentence(&run, text)?,
+        None => held_out(&run, args.steps.unwrap_or(run.config.window), args.batch)?,
+    };
+    let network = run.network.cast::<f64>()?;
+    let traced = take_apart(&network, inputs, targets)?;
+    let (steps, batch) = traced.targets.shape();
+    let show = |ids: &Symbols, t: usize| run.vocabulary.show(ids.step(t)[0]).into_owned();
+    let symbols: Vec<String> = (0..steps).map(|t| show(&traced.inputs, t)).collect();
+    let k = chosen_loss(args, &run, &traced)?;
+
+    if let Some(path) = &args.out {
+        write(path, &traced.ledger, (batch == 1).then_some(&symbols[..]))?;
+        eprintln!("wrote {}", path.display());
+    }
+    if args.json {
+        return print_json(&Value::Object(json::ledger(&traced.ledger, (batch == 1).then_some(&symbols))));
+    }
+    let parameter = match args.parameter {
+        Shown::WeightIh => Parameter::WeightIh,
+        Shown::WeightHh => Parameter::WeightHh,
+        Shown::Bias => Parameter::Bias,
+        Shown::Input => Parameter::Input,
+    };
+    let entry = traced.ledger.entry(0, parameter).expect("a ledger has every parameter of the cell");
+    let others = if batch == 1 { String::new() } else { format!(" (first of {batch} sequences)") };
+    let loss = bits(traced.losses.values[k * batch]);
+    print(&format!(
+        "loss {k}: predicting “{}” after “{}”{others}, {loss:.3} bits; contributions to {}\n\n",
+        show(&traced.targets, k),
+        symbols[k],
+        parameter.as_str(),
+    ))?;
+    print(&contributions(entry, k, &symbols))?;
+    print(&conclusion(&traced.ledger, entry, k))
+}
+
+/// A network's ledger with what it was made from.
+pub(crate) struct Traced {
+    pub inputs: Symbols,
+    pub targets: Symbols,
+    pub losses: Losses<f64>,
+    pub ledger: Ledger,
+}
+
+/// Runs a network over symbols from h0 = 0 and itemizes the summed cross-entropy.
+pub(crate) fn take_apart(
+    network: &Network<f64>,
+    inputs: Symbols,
+    targets: Symbols,
+) -> Result<Traced, Failure> {
+    let (_, batch) = inputs.shape();
+    let trace = network.scan(Inputs::Symbols(inputs.clone()), &network.zero_state(batch))?;
+    let objective =
+        Objective { targets: Targets::CrossEntropy(targets.clone()), mask: None, reduction: Reduction::Sum };
+    let losses = network.losses(&trace, &objective)?;
+    let ledger = network.itemize(&trace, &losses, &ItemizeOptions::default())?;
+    Ok(Traced { inputs, targets, losses, ledger })
+}
+
+/// The symbols of a text after a line break (if the network knows one), and what follows each.
+fn sentence(run: &Run, text: &str) -> Result<(Symbols, Symbols), Failure> {
+    let mut ids: Vec<u32> = run.vocabulary.id("\n").into_iter().collect();
+    ids.extend(run.vocabulary.encode(text)?);
+    if ids.len() < 2 {
+        return Err(Failure::Usage("--text: nothing to predict in it; expected at least two symbols".into()));
+    }
+    let steps = ids.len() - 1;
+    let symbols = |ids: &[u32]| Symbols::new(steps, 1, ids.to_vec());
+    Ok((symbols(&ids[..steps])?, symbols(&ids[1..])?))
+}
+
+/// The beginning of the run's held-out text, `batch` contiguous streams side by side.
+fn held_out(run: &Run, steps: usize, batch: usize) -> Result<(Symbols, Symbols), Failure> {
+    let text = runs::load_text(&run.config)?;
+    let ids = run.vocabulary.encode(&text)?;
+    let corpus = bptt_train::Corpus::split(ids, run.config.held_out)?;
+    let window = Streams::new(corpus.held_out, batch, steps)?.next_window();
+    Ok((Symbols::new(steps, batch, window.inputs)?, Symbols::new(steps, batch, window.targets)?))
+}
+
+/// The loss to show.
+fn chosen_loss(args: &TraceArgs, run: &Run, traced: &Traced) -> Result<usize, Failure> {
+    let (steps, _) = traced.targets.shape();
+    if let Some(k) = args.at {
+        return if k < steps {
+            Ok(k)
+        } else {
+            Err(Failure::Usage(format!("--at: there is no loss {k}; expected 0 to {}", steps - 1)))
+        };
+    }
+    let Some(symbol) = &args.of else { return Ok(steps - 1) };
+    let id = run.vocabulary.id(symbol);
+    let found = (0..steps).rev().find(|&t| Some(traced.targets.step(t)[0]) == id);
+    found.ok_or_else(|| {
+        let kind = if run.vocabulary.level() == Level::Word { "word" } else { "character" };
+        Failure::Usage(format!("--of: the {kind} {symbol:?} is not predicted anywhere in this text"))
+    })
+}
+
+/// One line for each step that contributed to loss k.
+fn contributions(entry: &Entry, k: usize, symbols: &[String]) -> String {
+    let largest = (0..=k).filter_map(|t| entry.log10_norm(k, t)).fold(f64::NEG_INFINITY, f64::max);
+    let row = |t: usize| {
+        let log10 = entry.log10_norm(k, t).unwrap_or(f64::NEG_INFINITY);
+        let norm = match entry.state(k, t) {
+            EntryState::Underflow => format!("1e{log10:.1}"),
+            _ => number(entry.norm(k, t).unwrap_or(0.0)),
+        };
+        let share = entry.share(k, t).map_or(String::new(), |share| format!("{:.2} %", 100.0 * share));
+        let bar = bar(10f64.powf(log10 - largest), 24);
+        vec![t.to_string(), symbols[t].clone(), (k - t).to_string(), norm, share, bar]
+    };
+    let header = [
+        ("step", Align::Right),
+        ("symbol", Align::Left),
+        ("lag", Align::Right),
+        ("norm", Align::Right),
+        ("share", Align::Right),
+        ("", Align::Left),
+    ];
+    table(&header, &(0..=k).map(row).collect::<Vec<_>>())
+}
+
+/// Horizon, decay and balance.
+fn conclusion(ledger: &Ledger, entry: &Entry, k: usize) -> String {
+    let lag = |horizon: Option<usize>| horizon.map_or("none".into(), |lag| format!("{lag} steps"));
+    let decay = match entry.decay() {
+        Some(decay) => format!("{decay:.3} per step (a factor {:.3})", decay.exp()),
+        None => "none (too few lags)".into(),
+    };
+    format!(
+        "\nhorizon  99 % of this loss within {}, of all losses' median within {}\ndecay    {decay}\nbalance  all \
+         components add up to the ordinary gradient: relative error {:.1e} at most\n         (shares are of the \
+         gradient of all losses; a share may be negative)\n",
+        lag(entry.horizon_of_loss(k, json::HORIZON)),
+        lag(entry.horizon(json::HORIZON)),
+        ledger.worst_balance(),
+    )
+}
+
+fn write(path: &Path, ledger: &Ledger, symbols: Option<&[String]>) -> Result<(), Failure> {
+    let bytes = match path.extension().and_then(|ending| ending.to_str()) {
+        Some("npz") => npz::ledger(ledger)
+            .map_err(|error| Failure::Other(format!("cannot make {}: {error}", path.display())))?,
+        Some("json") => Value::Object(json::ledger(ledger, symbols)).to_string().into_bytes(),
+        _ => {
+            let path = path.display();
+            return Err(Failure::Usage(format!(
+                "--out: {path} has no ending known here; expected .npz or .json"
+            )));
+        }
+    };
+    Ok(files::write(path, &bytes)?)
+}

@@ -1,0 +1,139 @@
+//! `bptt train`: learn a text, leave a run behind.
+
+use std::path::{Path, PathBuf};
+
+use bptt_train::{Baselines, Config, Corpus, Ending, Observer, Outcome, Run, Vocabulary, run as runs, train};
+use bptt_view::table::{Align, table};
+use serde_json::json;
+
+use super::{print, print_json};
+use crate::Failure;
+use crate::args::TrainArgs;
+use crate::progress::{Watch, bits, stop_on_ctrl_c};
+
+pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
+    let mut config = match &args.config {
+        Some(path) => runs::read_config(path)?,
+        None => Config::default(),
+    };
+    if args.text.is_some() {
+        config.text.clone_from(&args.text);
+    }
+    if args.generate.is_some() {
+        config.text = None;
+    }
+    if args.text.is_none() && args.generate.is_none() && config.text.is_none() && args.config.is_none() {
+        return Err(Failure::Usage("nothing to learn: give --text FILE or --generate pantry".into()));
+    }
+    let config = args.settings.over(config);
+    config.check()?;
+    let text = runs::load_text(&config)?;
+    let (vocabulary, corpus) = runs::prepare(&config, &text)?;
+    let folder = args.out.clone().unwrap_or_else(free_folder);
+
+    stop_on_ctrl_c()?;
+    let learned = learn(&config, &vocabulary, &corpus, &folder, false, quiet, None)?;
+    report(&learned, &vocabulary, &folder, args.json)?;
+    match learned.outcome.ending {
+        Ending::NotFinite { step, what } => Err(Failure::Other(format!(
+            "training stopped at update {step}: {what}; the network of {} updates, the last whose loss and gradient \
+             were finite, is kept in {}. Try a lower --learning-rate or a smaller --clip-norm",
+            learned.outcome.steps,
+            folder.display(),
+        ))),
+        Ending::Finished | Ending::Stopped => Ok(()),
+    }
+}
+
+/// The first of runs/train, runs/train-2, … that does not exist.
+fn free_folder() -> PathBuf {
+    let names = std::iter::once("runs/train".to_owned()).chain((2..).map(|n| format!("runs/train-{n}")));
+    names.map(PathBuf::from).find(|path| !path.exists()).expect("some number is free")
+}
+
+/// What training reached.
+pub(crate) struct Learned {
+    pub outcome: Outcome,
+    pub baselines: Option<Baselines>,
+    pub seconds: f64,
+}
+
+/// Trains into `folder`; `also` sees the events too.
+pub(crate) fn learn(
+    config: &Config,
+    vocabulary: &Vocabulary,
+    corpus: &Corpus,
+    folder: &Path,
+    replace: bool,
+    quiet: bool,
+    mut also: Option<&mut dyn Observer>,
+) -> Result<Learned, Failure> {
+    // What cannot be trained is refused before anything is written.
+    config.check()?;
+    bptt_train::Streams::new(corpus.train.clone(), config.batch, config.window)?;
+    let metrics = runs::begin(folder, config, vocabulary, replace)?;
+    let mut watch = Watch::new(&metrics, config.steps, quiet)?;
+    let held_out = &corpus.held_out[..corpus.held_out.len().min(bptt_train::trainer::EVALUATED)];
+    let baselines = Baselines::measure(&corpus.train, held_out, vocabulary.len()).ok();
+    let outcome = train(config, corpus, vocabulary.len(), &mut |event: &bptt_train::Event<'_>| {
+        let flow = watch.event(event);
+        also.as_mut().map_or(flow, |also| flow.and(also.event(event)))
+    })?;
+    let seconds = watch.seconds();
+    Run::save_model(folder, &outcome.network)?;
+    watch.write(&end(&outcome, baselines, seconds));
+    watch.finish()?;
+    Ok(Learned { outcome, baselines, seconds })
+}
+
+/// The last line of the metrics.
+fn end(outcome: &Outcome, baselines: Option<Baselines>, seconds: f64) -> serde_json::Value {
+    let ending = match &outcome.ending {
+        Ending::Finished => "finished".to_owned(),
+        Ending::Stopped => "stopped".to_owned(),
+        Ending::NotFinite { step, what } => format!("not finite at update {step}: {what}"),
+    };
+    json!({
+        "event": "end", "ending": ending, "steps": outcome.steps,
+        "held_out_bits": outcome.held_out.map(bits),
+        "unigram_bits": baselines.map(|b| b.unigram_bits),
+        "bigram_bits": baselines.map(|b| b.bigram_bits),
+        "seconds": seconds,
+    })
+}
+
+fn report(learned: &Learned, vocabulary: &Vocabulary, folder: &Path, as_json: bool) -> Result<(), Failure> {
+    let Learned { outcome, baselines, seconds } = learned;
+    if as_json {
+        let mut value = end(outcome, *baselines, *seconds);
+        value["run"] = json!(folder);
+        return print_json(&value);
+    }
+    let symbols = vocabulary.len();
+    print(&format!("{} updates in {seconds:.1} s, {symbols} symbols\n\n", outcome.steps))?;
+    print(&losses(learned))?;
+    let run = folder.display();
+    print(&format!("\nwrote {run}\n  bptt sample {run}\n  bptt trace {run}\n"))
+}
+
+/// The held-out loss beside what counting reaches.
+pub(crate) fn losses(learned: &Learned) -> String {
+    let mut rows = Vec::new();
+    let mut row = |name: &str, bits: f64| {
+        rows.push(vec![name.to_owned(), format!("{bits:.3}"), format!("{:.1}", bits.exp2())]);
+    };
+    if let Some(baselines) = learned.baselines {
+        row("unigram", baselines.unigram_bits);
+        row("bigram", baselines.bigram_bits);
+    }
+    if let Some(held_out) = learned.outcome.held_out {
+        row("the network", bits(held_out));
+    }
+    if rows.is_empty() {
+        return "nothing is held out, so nothing can be said of other text\n".into();
+    }
+    table(
+        &[("held-out text", Align::Left), ("bits/symbol", Align::Right), ("perplexity", Align::Right)],
+        &rows,
+    )
+}

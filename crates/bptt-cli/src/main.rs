@@ -1,0 +1,80 @@
+//! The `bptt` command: glue between the terminal and the libraries.
+//!
+//! Data goes to stdout, talk to stderr. Exit codes: 0 fine, 1 failed, 2 wrong usage.
+
+mod args;
+mod commands;
+mod progress;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use miette::{Report, miette};
+
+use args::{Cli, Command};
+
+/// What a command failed with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// An option that cannot be: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// Anything of the libraries.
+    #[error(transparent)]
+    Train(#[from] bptt_train::Error),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<bptt::Error> for Failure {
+    fn from(error: bptt::Error) -> Self {
+        bptt_train::Error::from(error).into()
+    }
+}
+
+impl Failure {
+    fn code(&self) -> ExitCode {
+        let wrong_usage = matches!(
+            self,
+            Self::Usage(_)
+                | Self::Train(
+                    bptt_train::Error::Option { .. } | bptt_train::Error::Model(bptt::Error::Option { .. })
+                )
+        );
+        ExitCode::from(if wrong_usage { 2 } else { 1 })
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let code = failure.code();
+            let causes: Vec<String> =
+                std::iter::successors(std::error::Error::source(&failure), |cause| cause.source())
+                    .map(ToString::to_string)
+                    .collect();
+            let whole: Vec<String> = std::iter::once(failure.to_string()).chain(causes).collect();
+            let report: Report = miette!("{}", whole.join(": "));
+            eprintln!("{report:?}");
+            code
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), Failure> {
+    let mut pool = rayon::ThreadPoolBuilder::new();
+    if let Some(threads) = cli.threads {
+        pool = pool.num_threads(threads.get());
+    }
+    let pool = pool.build().map_err(|error| Failure::Other(format!("cannot start threads: {error}")))?;
+    pool.install(|| match &cli.command {
+        Command::Article(args) => commands::article::run(args),
+        Command::Train(args) => commands::train::run(args, cli.quiet),
+        Command::Sample(args) => commands::sample::run(args),
+        Command::Trace(args) => commands::trace::run(args),
+        Command::Demo(args) => commands::demo::run(args, cli.quiet),
+    })
+}

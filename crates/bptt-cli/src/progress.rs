@@ -1,0 +1,122 @@
+//! What a person sees of a training run while it goes on, what its metrics file gets, and Ctrl-C.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use bptt_train::{Event, Flow, Observer};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use crate::Failure;
+
+/// Nats to bits.
+pub(crate) fn bits(nats: f64) -> f64 {
+    nats / std::f64::consts::LN_2
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Makes the first Ctrl-C a request to stop and the second one final.
+pub(crate) fn stop_on_ctrl_c() -> Result<(), Failure> {
+    let handler = || {
+        if INTERRUPTED.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    };
+    ctrlc::set_handler(handler).map_err(|error| Failure::Other(format!("cannot listen to Ctrl-C: {error}")))
+}
+
+/// Draws a progress bar and writes metrics.
+pub(crate) struct Watch {
+    bar: ProgressBar,
+    metrics: BufWriter<File>,
+    failed: Option<io::Error>,
+    start: Instant,
+    horizon: Option<usize>,
+    loss: f64,
+}
+
+impl Watch {
+    /// For a run of `steps` updates.
+    pub fn new(metrics: &Path, steps: u64, quiet: bool) -> Result<Self, Failure> {
+        let file = File::create(metrics)
+            .map_err(|error| Failure::Other(format!("cannot write {}: {error}", metrics.display())))?;
+        // indicatif itself is silent where stderr is no terminal.
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(steps), target);
+        let style = "{bar:24} {pos}/{len} updates  {msg}  {per_sec}, {eta} left";
+        bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
+        Ok(Self {
+            bar,
+            metrics: BufWriter::new(file),
+            failed: None,
+            start: Instant::now(),
+            horizon: None,
+            loss: f64::NAN,
+        })
+    }
+
+    /// Seconds since the beginning.
+    pub fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    /// Writes a line of metrics.
+    pub fn write(&mut self, line: &serde_json::Value) {
+        if let Err(error) = writeln!(self.metrics, "{line}") {
+            self.failed.get_or_insert(error);
+        }
+    }
+
+    /// Ends the bar and the file.
+    ///
+    /// # Errors
+    /// If a line could not be written.
+    pub fn finish(mut self) -> Result<(), Failure> {
+        self.bar.finish_and_clear();
+        match self.failed.take().map_or_else(|| self.metrics.flush(), Err) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(Failure::Other(format!("cannot write the metrics: {error}"))),
+        }
+    }
+}
+
+impl Observer for Watch {
+    fn event(&mut self, event: &Event<'_>) -> Flow {
+        let seconds = self.seconds();
+        match *event {
+            Event::Step { step, loss, learning_rate, gradient, symbols, .. } => {
+                self.write(&json!({
+                    "event": "step", "step": step, "loss_bits": bits(loss), "learning_rate": learning_rate,
+                    "gradient_norm": gradient.before, "gradient_norm_clipped": gradient.after,
+                    "symbols": symbols, "seconds": seconds,
+                }));
+                // A smooth loss reads better than a jumping one.
+                self.loss = if self.loss.is_nan() { loss } else { 0.98 * self.loss + 0.02 * loss };
+                let horizon = self.horizon.map(|lag| format!("  horizon {lag}")).unwrap_or_default();
+                let rate = symbols as f64 / seconds.max(1e-9);
+                self.bar.set_position(step);
+                self.bar.set_message(format!(
+                    "{:.3} bits  {:.0}k symbols/s{horizon}",
+                    bits(self.loss),
+                    rate / 1e3
+                ));
+            }
+            Event::Trace { step, horizon, decay } => {
+                self.write(&json!({
+                    "event": "trace", "step": step, "horizon": horizon, "decay_per_step": decay, "seconds": seconds,
+                }));
+                self.horizon = horizon;
+            }
+            Event::Evaluation { step, loss } => {
+                self.write(&json!({
+                    "event": "evaluation", "step": step, "held_out_bits": bits(loss), "seconds": seconds,
+                }));
+            }
+        }
+        if self.failed.is_some() || INTERRUPTED.load(Ordering::Relaxed) { Flow::Stop } else { Flow::Continue }
+    }
+}

@@ -1,0 +1,201 @@
+//! Everything that decides a training run; what a run's `config.toml` holds.
+
+use std::path::PathBuf;
+
+use bptt::{CellParams, Network, Readout, Weights, cell_by_name};
+use serde::{Deserialize, Serialize};
+
+use crate::text::Level;
+use crate::{Error, Init, OptimizerKind, Rng, Schedule, corpus, init};
+
+/// The settings of a run. Together with the text they determine every number of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The text to learn; without one it is generated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<PathBuf>,
+    /// Sentences to generate where no text is given.
+    pub sentences: usize,
+    /// What a symbol is.
+    pub level: Level,
+    /// Whether unknown symbols of later texts become `<unk>`.
+    pub unk: bool,
+    /// Symbols rarer than this become `<unk>`.
+    pub min_count: usize,
+    /// The fraction of the text, at its end, that is never learned from.
+    pub held_out: f64,
+
+    /// The kind of cell, see [`bptt::cells`].
+    pub cell: String,
+    /// H, hidden units.
+    pub hidden: usize,
+    /// How W_hh begins; everything else begins uniform in ±1/√H, as in PyTorch.
+    pub init: Init,
+    /// Scales W_hh to this largest singular value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sigma_max: Option<f64>,
+    /// Scales W_hh to this spectral radius.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spectral_radius: Option<f64>,
+
+    /// Updates to make.
+    pub steps: u64,
+    /// B, streams side by side.
+    pub batch: usize,
+    /// T, steps from one update to the next: the truncation window.
+    pub window: usize,
+    /// Which optimizer.
+    pub optimizer: OptimizerKind,
+    /// The learning rate before the schedule.
+    pub learning_rate: f64,
+    /// How the learning rate changes.
+    pub schedule: Schedule,
+    /// Scales gradients down to this global norm; 0 for never.
+    pub clip_norm: f64,
+    /// Limits gradient entries to this size; 0 for never.
+    pub clip_value: f64,
+    /// Measures the held-out loss every so many updates, and at the end; 0 for the end only.
+    pub evaluate_every: u64,
+    /// Takes the gradient of one sequence apart every so many updates; 0 for never.
+    pub trace_every: u64,
+    /// Where all randomness comes from.
+    pub seed: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            text: None,
+            sentences: 20_000,
+            level: Level::Char,
+            unk: false,
+            min_count: 1,
+            held_out: corpus::HELD_OUT,
+            cell: "rnn".into(),
+            hidden: 128,
+            init: Init::Uniform { bound: None },
+            sigma_max: None,
+            spectral_radius: None,
+            steps: 2_000,
+            batch: 32,
+            window: 64,
+            optimizer: OptimizerKind::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
+            learning_rate: 2e-3,
+            schedule: Schedule::Constant,
+            clip_norm: 5.0,
+            clip_value: 0.0,
+            evaluate_every: 500,
+            trace_every: 100,
+            seed: 1,
+        }
+    }
+}
+
+/// Streams of random numbers that a run draws from, so that one does not shift another.
+const INITIALIZATION: u64 = 1;
+
+impl Config {
+    /// Refuses settings that no run can have.
+    ///
+    /// # Errors
+    /// Names the setting, its value and what it may be.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |option: &str, given: String, expected: &str| {
+            Err(Error::Option { option: option.into(), given, expected: expected.into() })
+        };
+        let counts = [("hidden", self.hidden), ("batch", self.batch), ("window", self.window)];
+        if let Some((option, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return refuse(option, "0".into(), "at least 1");
+        }
+        if self.text.is_none() && self.sentences == 0 {
+            return refuse("sentences", "0".into(), "at least 1, or a text");
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return refuse("learning_rate", self.learning_rate.to_string(), "a finite number above 0");
+        }
+        if !(0.0..1.0).contains(&self.held_out) {
+            return refuse("held_out", self.held_out.to_string(), "a fraction, at least 0 and below 1");
+        }
+        for (option, value) in [("clip_norm", self.clip_norm), ("clip_value", self.clip_value)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return refuse(option, value.to_string(), "a finite number above 0, or 0 for no clipping");
+            }
+        }
+        let scales = [("sigma_max", self.sigma_max), ("spectral_radius", self.spectral_radius)];
+        for (option, value) in scales {
+            if value.is_some_and(|value| !(value > 0.0 && value.is_finite())) {
+                return refuse(option, value.unwrap_or_default().to_string(), "a finite number above 0");
+            }
+        }
+        if self.sigma_max.is_some() && self.spectral_radius.is_some() {
+            return refuse("sigma_max with spectral_radius", "both".into(), "one of the two");
+        }
+        cell_by_name::<f32>(&self.cell)?;
+        Ok(())
+    }
+
+    /// The network this run begins with: one-hot symbols in, one score a symbol out.
+    ///
+    /// # Errors
+    /// If the cell is unknown or W_hh cannot be scaled.
+    pub fn network(&self, symbols: usize) -> Result<Network<f32>, Error> {
+        let mut rng = Rng::new(self.seed, INITIALIZATION);
+        let cell = cell_by_name(&self.cell)?;
+        let (gates, hidden) = (cell.gates().len(), self.hidden);
+        let uniform = Init::Uniform { bound: None };
+        let mut matrix = |init, rows, cols| init::matrix(init, rows, cols, hidden, &mut rng);
+        let w_ih = matrix(uniform, gates * hidden, symbols);
+        let b_ih = matrix(uniform, 1, gates * hidden);
+        let b_hh = matrix(uniform, 1, gates * hidden);
+        let readout = Readout { w_hy: matrix(uniform, symbols, hidden), b_y: matrix(uniform, 1, symbols) };
+        let mut w_hh = init::fill_blocks(self.init, gates, hidden, hidden, &mut rng);
+        if let Some(target) = self.sigma_max {
+            init::scale_to_sigma_max(&mut w_hh, target)?;
+        }
+        if let Some(target) = self.spectral_radius {
+            init::scale_to_spectral_radius(&mut w_hh, target)?;
+        }
+        let layers = vec![CellParams { w_ih, w_hh, b_ih, b_hh }];
+        Ok(Network::new(cell, Weights { layers, readout: Some(readout) })?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_config_survives_its_file() {
+        let config = Config { sigma_max: Some(1.5), text: Some("a.txt".into()), ..Config::default() };
+        let file = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<Config>(&file).unwrap(), config);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_place() {
+        let error = toml::from_str::<Config>("hidden = 3\nlayer = 2\n").unwrap_err().to_string();
+        assert!(error.contains("line 2, column 1") && error.contains("layer"), "{error}");
+    }
+
+    #[test]
+    fn impossible_settings_are_named() {
+        let refused = |config: Config| config.check().unwrap_err().to_string();
+        let message = refused(Config { hidden: 0, ..Config::default() });
+        assert_eq!(message, "hidden: 0 is not possible; expected at least 1");
+        let message = refused(Config { learning_rate: f64::NAN, ..Config::default() });
+        assert_eq!(message, "learning_rate: NaN is not possible; expected a finite number above 0");
+        assert!(refused(Config { cell: "perceptron".into(), ..Config::default() }).contains("rnn_relu"));
+        assert!(Config::default().check().is_ok());
+    }
+
+    #[test]
+    fn a_network_starts_within_pytorchs_bounds_and_at_the_asked_scale() {
+        let config = Config { hidden: 16, sigma_max: Some(1.25), ..Config::default() };
+        let network = config.network(7).unwrap();
+        let weights = network.weights();
+        assert!(weights.layers[0].w_ih.data().iter().all(|w| w.abs() <= 0.25));
+        assert!((init::sigma_max(&weights.layers[0].w_hh) - 1.25).abs() < 1e-6);
+        assert_eq!(config.network(7).unwrap().weights(), weights);
+    }
+}

@@ -1,0 +1,71 @@
+//! Files are read with a reason if they cannot be, and written whole or not at all.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::Error;
+
+fn error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
+    move |source| Error::File { action, path: path.into(), source }
+}
+
+/// All bytes of a file.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(error("read", path))
+}
+
+/// Writes a file next to its place and moves it there, so that nobody ever sees half of it.
+///
+/// # Errors
+/// If it cannot be written; whatever was there before is still there then.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let written =
+        tempfile::Builder::new().prefix(".bptt-").permissions(permissions()).tempfile_in(folder).and_then(
+            |mut file| {
+                file.write_all(bytes)?;
+                file.as_file().sync_all()?;
+                file.persist(path).map_err(|error| error.error)
+            },
+        );
+    written.map(drop).map_err(error("write", path))
+}
+
+/// Those of any new file, which the user's umask narrows; a temporary file's own would be private.
+#[cfg(unix)]
+fn permissions() -> fs::Permissions {
+    std::os::unix::fs::PermissionsExt::from_mode(0o666)
+}
+
+/// A folder and all above it.
+///
+/// # Errors
+/// If one cannot be made.
+pub fn create_folder(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(error("create", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        write(&path, b"first, and longer").unwrap();
+        write(&path, b"second").unwrap();
+        assert_eq!(read(&path).unwrap(), b"second");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named() {
+        let message = write(Path::new("/nowhere/at/all"), b"").unwrap_err().to_string();
+        assert_eq!(message, "cannot write /nowhere/at/all");
+    }
+}

@@ -1,0 +1,338 @@
+//! First values of weight matrices, and their scale.
+//!
+//! Everything is computed in f64 and then rounded to the matrix's type, so f32 and f64 networks start alike.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bptt::{Matrix, Real};
+use nalgebra::DMatrix;
+use serde::{Deserialize, Serialize};
+
+use crate::options::Options;
+use crate::{Error, Rng};
+
+/// How a weight matrix begins.
+///
+/// Written, on the command line and in files, as `uniform`, `uniform:0.1`, `normal:0.01`, `xavier`, `orthogonal` or
+/// `identity`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Init {
+    /// Uniform in ±bound; without a bound ±1/√H, as `torch.nn.RNNBase` has it for all weights and biases.
+    Uniform {
+        /// The bound, or none for 1/√H.
+        bound: Option<f64>,
+    },
+    /// Normal with mean 0.
+    Normal {
+        /// The standard deviation; 0.01 unless told.
+        std: f64,
+    },
+    /// Uniform in ±√(6 / (rows + columns)) (Glorot and Bengio 2010).
+    Xavier,
+    /// Orthonormal rows or columns, whichever are fewer, uniform among all such matrices (Saxe et al. 2014).
+    Orthogonal,
+    /// Ones on the diagonal (Le et al. 2015).
+    Identity,
+}
+
+/// A (rows, cols) matrix; `hidden` is the H of [`Init::Uniform`]'s default bound.
+pub fn matrix<T: Real>(init: Init, rows: usize, cols: usize, hidden: usize, rng: &mut Rng) -> Matrix<T> {
+    let uniform = |bound: f64, rng: &mut Rng| from_fn(rows, cols, |_, _| rng.uniform_in(-bound, bound));
+    match init {
+        Init::Uniform { bound } => uniform(bound.unwrap_or(1.0 / (hidden as f64).sqrt()), rng),
+        Init::Normal { std } => from_fn(rows, cols, |_, _| std * rng.normal()),
+        Init::Xavier => uniform((6.0 / (rows + cols) as f64).sqrt(), rng),
+        Init::Orthogonal => orthogonal(rows, cols, rng),
+        Init::Identity => from_fn(rows, cols, |i, j| f64::from(u8::from(i == j))),
+    }
+}
+
+/// The (G·H, cols) weights of G stacked gates, each (H, cols) block a matrix of its own.
+pub fn fill_blocks<T: Real>(
+    init: Init,
+    gates: usize,
+    hidden: usize,
+    cols: usize,
+    rng: &mut Rng,
+) -> Matrix<T> {
+    let blocks = (0..gates).flat_map(|_| matrix::<T>(init, hidden, cols, hidden, rng).data().to_vec());
+    Matrix::new(gates * hidden, cols, blocks.collect()).expect("G blocks of (H, cols)")
+}
+
+/// Q of a Gaussian matrix's QR decomposition, its columns' signs set so that R's diagonal is positive: without that
+/// the distribution would depend on the algorithm's choice of signs (Mezzadri 2007).
+fn orthogonal<T: Real>(rows: usize, cols: usize, rng: &mut Rng) -> Matrix<T> {
+    let (long, short) = (rows.max(cols), rows.min(cols));
+    let (mut q, r) = DMatrix::from_fn(long, short, |_, _| rng.normal()).qr().unpack();
+    for j in 0..short {
+        q.column_mut(j).scale_mut(r[(j, j)].signum());
+    }
+    from_fn(rows, cols, |i, j| if rows >= cols { q[(i, j)] } else { q[(j, i)] })
+}
+
+/// The largest singular value; NaN if an entry is not finite.
+pub fn sigma_max<T: Real>(matrix: &Matrix<T>) -> f64 {
+    if !is_finite(matrix) {
+        return f64::NAN;
+    }
+    to_nalgebra(matrix).singular_values().iter().fold(0.0, |largest, &sigma| largest.max(sigma))
+}
+
+/// The largest modulus of an eigenvalue; NaN if an entry is not finite.
+///
+/// Gelfand's formula lim ‖Aᵐ‖^(1/m) by repeated squaring up to m = 2⁶⁰. An eigenvalue iteration would be the usual
+/// choice, but nalgebra's never ends on cyclic permutations, and those are weights people use.
+///
+/// # Panics
+/// If the matrix is not square.
+pub fn spectral_radius<T: Real>(matrix: &Matrix<T>) -> f64 {
+    assert_eq!(matrix.rows(), matrix.cols(), "only a square matrix has eigenvalues");
+    if !is_finite(matrix) {
+        return f64::NAN;
+    }
+    let mut power = to_nalgebra(matrix);
+    let mut log_radius = 0.0;
+    let mut exponent = 1.0;
+    for _ in 0..60 {
+        let norm = power.norm();
+        if norm == 0.0 {
+            return 0.0;
+        }
+        log_radius += norm.ln() / exponent;
+        power /= norm;
+        power = &power * &power;
+        exponent *= 2.0;
+    }
+    log_radius.exp()
+}
+
+/// Multiplies the matrix so that its largest singular value is `target`.
+///
+/// # Errors
+/// If that value is 0 or not finite.
+pub fn scale_to_sigma_max<T: Real>(matrix: &mut Matrix<T>, target: f64) -> Result<(), Error> {
+    let sigma = sigma_max(matrix);
+    scale("sigma_max", matrix, sigma, target)
+}
+
+/// Multiplies the matrix so that its largest eigenvalue modulus is `target`.
+///
+/// # Errors
+/// If the matrix is not square, or if that modulus is 0 or not finite.
+pub fn scale_to_spectral_radius<T: Real>(matrix: &mut Matrix<T>, target: f64) -> Result<(), Error> {
+    if matrix.rows() != matrix.cols() {
+        return Err(Error::Option {
+            option: "spectral_radius".into(),
+            given: format!("a ({}, {}) matrix", matrix.rows(), matrix.cols()),
+            expected: "a square one, or sigma_max instead".into(),
+        });
+    }
+    let radius = spectral_radius(matrix);
+    scale("spectral_radius", matrix, radius, target)
+}
+
+fn scale<T: Real>(option: &str, matrix: &mut Matrix<T>, measured: f64, target: f64) -> Result<(), Error> {
+    // An eigenvalue that is 0 by construction may come out of rounding as a tiny number.
+    let largest = matrix.data().iter().fold(0.0_f64, |largest, w| largest.max(w.f64().abs()));
+    if !measured.is_finite() || measured <= largest * f64::EPSILON {
+        return Err(Error::Option {
+            option: option.into(),
+            given: format!("{target} for a matrix with {measured}"),
+            expected: "a matrix where it is finite and above 0".into(),
+        });
+    }
+    for w in matrix.data_mut() {
+        *w = T::of(w.f64() * (target / measured));
+    }
+    Ok(())
+}
+
+fn from_fn<T: Real>(rows: usize, cols: usize, mut entry: impl FnMut(usize, usize) -> f64) -> Matrix<T> {
+    let mut matrix = Matrix::zeros(rows, cols);
+    for i in 0..rows {
+        for (j, w) in matrix.row_mut(i).iter_mut().enumerate() {
+            *w = T::of(entry(i, j));
+        }
+    }
+    matrix
+}
+
+fn to_nalgebra<T: Real>(matrix: &Matrix<T>) -> DMatrix<f64> {
+    DMatrix::from_row_iterator(matrix.rows(), matrix.cols(), matrix.data().iter().map(|w| w.f64()))
+}
+
+/// Decompositions of anything else need not end.
+fn is_finite<T: Real>(matrix: &Matrix<T>) -> bool {
+    matrix.data().iter().all(|w| w.is_finite())
+}
+
+impl fmt::Display for Init {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uniform { bound: None } => f.write_str("uniform"),
+            Self::Uniform { bound: Some(bound) } => write!(f, "uniform:{bound:?}"),
+            Self::Normal { std } => write!(f, "normal:{std:?}"),
+            Self::Xavier => f.write_str("xavier"),
+            Self::Orthogonal => f.write_str("orthogonal"),
+            Self::Identity => f.write_str("identity"),
+        }
+    }
+}
+
+impl FromStr for Init {
+    type Err = Error;
+
+    fn from_str(given: &str) -> Result<Self, Error> {
+        let expected = "uniform, uniform:0.1, normal:0.01, xavier, orthogonal or identity";
+        let mut options = Options::parse("init", expected, given);
+        let width = |&width: &f64| width >= 0.0 && width.is_finite();
+        let init = match options.name() {
+            "uniform" => Self::Uniform { bound: options.take("bound", width)? },
+            "normal" => Self::Normal { std: options.take("std", width)?.unwrap_or(0.01) },
+            "xavier" => Self::Xavier,
+            "orthogonal" => Self::Orthogonal,
+            "identity" => Self::Identity,
+            _ => return Err(options.error()),
+        };
+        options.finish(init)
+    }
+}
+
+impl TryFrom<String> for Init {
+    type Error = Error;
+
+    fn try_from(given: String) -> Result<Self, Error> {
+        given.parse()
+    }
+}
+
+impl From<Init> for String {
+    fn from(init: Init) -> Self {
+        init.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random<T: Real>(init: Init, rows: usize, cols: usize) -> Matrix<T> {
+        matrix(init, rows, cols, 64, &mut Rng::new(5, 0))
+    }
+
+    fn mean_and_std(matrix: &Matrix<f64>) -> (f64, f64) {
+        let n = matrix.data().len() as f64;
+        let mean = matrix.data().iter().sum::<f64>() / n;
+        (mean, (matrix.data().iter().map(|w| (w - mean).powi(2)).sum::<f64>() / n).sqrt())
+    }
+
+    fn extent(matrix: &Matrix<f64>) -> f64 {
+        matrix.data().iter().fold(0.0, |largest, w| largest.max(w.abs()))
+    }
+
+    #[test]
+    fn orthogonal_rows_or_columns_are_orthonormal() {
+        for (rows, cols) in [(24, 24), (24, 10), (10, 24)] {
+            let w = to_nalgebra(&random::<f64>(Init::Orthogonal, rows, cols));
+            let gram = if rows >= cols { w.transpose() * &w } else { &w * w.transpose() };
+            let error = (&gram - DMatrix::identity(gram.nrows(), gram.ncols())).amax();
+            assert!(error < 1e-12, "({rows}, {cols}): {error:e}");
+        }
+    }
+
+    /// Uniform among orthogonal matrices, the trace has mean 0 and variance 1; unfixed signs would give a mean far off.
+    #[test]
+    fn orthogonal_matrices_lean_to_no_side() {
+        let mut rng = Rng::new(6, 0);
+        let traces: Vec<f64> = (0..2000)
+            .map(|_| to_nalgebra(&matrix::<f64>(Init::Orthogonal, 4, 4, 4, &mut rng)).trace())
+            .collect();
+        let (mean, std) = mean_and_std(&Matrix::new(1, 2000, traces).unwrap());
+        assert!(mean.abs() < 0.1 && (std - 1.0).abs() < 0.1, "{mean} {std}");
+    }
+
+    #[test]
+    fn uniform_fills_the_bounds_of_pytorch() {
+        let w = random(Init::Uniform { bound: None }, 200, 100);
+        let bound = 1.0 / 8.0; // 1/√64
+        let (mean, std) = mean_and_std(&w);
+        assert!(extent(&w) <= bound && extent(&w) > 0.999 * bound);
+        assert!(mean.abs() < 0.002 && (std / (bound / 3.0_f64.sqrt()) - 1.0).abs() < 0.02, "{mean} {std}");
+        assert!(extent(&random(Init::Uniform { bound: Some(3.0) }, 200, 100)) > 2.99);
+    }
+
+    #[test]
+    fn normal_and_xavier_have_their_moments() {
+        let (mean, std) = mean_and_std(&random(Init::Normal { std: 0.01 }, 200, 100));
+        assert!(mean.abs() < 3e-4 && (std / 0.01 - 1.0).abs() < 0.02, "{mean} {std}");
+        let w = random(Init::Xavier, 200, 100);
+        let bound = (6.0_f64 / 300.0).sqrt();
+        assert!(extent(&w) <= bound && extent(&w) > 0.999 * bound);
+    }
+
+    #[test]
+    fn every_gate_has_a_block_of_its_own() {
+        let w = fill_blocks::<f64>(Init::Orthogonal, 3, 5, 5, &mut Rng::new(7, 0));
+        assert_eq!((w.rows(), w.cols()), (15, 5));
+        let blocks: Vec<_> = w.data().chunks(25).map(|block| DMatrix::from_row_slice(5, 5, block)).collect();
+        assert!(blocks.iter().all(|block| (block.transpose() * block).is_identity(1e-12)));
+        assert_ne!(blocks[0], blocks[1]);
+        let w = fill_blocks::<f32>(Init::Identity, 2, 2, 3, &mut Rng::new(7, 0));
+        assert_eq!(w.data(), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn scaling_meets_its_target() {
+        let mut w = random::<f64>(Init::Normal { std: 1.0 }, 20, 20);
+        scale_to_sigma_max(&mut w, 1.25).unwrap();
+        assert!((sigma_max(&w) - 1.25).abs() < 1e-10);
+        scale_to_spectral_radius(&mut w, 0.9).unwrap();
+        assert!((spectral_radius(&w) - 0.9).abs() < 1e-10);
+        let eigenvalues = to_nalgebra(&w).complex_eigenvalues();
+        let largest = eigenvalues.iter().fold(0.0_f64, |largest, value| largest.max(value.norm()));
+        assert!((largest - 0.9).abs() < 1e-10, "{largest}");
+        let mut rounded = random::<f32>(Init::Normal { std: 1.0 }, 8, 12);
+        scale_to_sigma_max(&mut rounded, 2.0).unwrap();
+        assert!((sigma_max(&rounded) - 2.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_radius_of_known_matrices() {
+        let radius = |n, entry: fn(usize, usize) -> f64| spectral_radius::<f64>(&from_fn(n, n, entry));
+        let cycle = |i, j| f64::from(u8::from((i + 1) % 4 == j));
+        assert!((radius(4, cycle) - 1.0).abs() < 1e-14);
+        let jordan_block = |i, j| if i == j { 0.5 } else { f64::from(u8::from(i + 1 == j)) };
+        assert!((radius(3, jordan_block) - 0.5).abs() < 1e-14);
+        let rotation = |i: usize, j: usize| [[3.0, -4.0], [4.0, 3.0]][i][j];
+        assert!((radius(2, rotation) - 5.0).abs() < 1e-14);
+    }
+
+    #[test]
+    fn what_has_no_scale_is_refused() {
+        let mut nilpotent = Matrix::<f64>::new(2, 2, vec![0.0, 1.0, 0.0, 0.0]).unwrap();
+        assert_eq!(spectral_radius(&nilpotent), 0.0);
+        assert!(scale_to_spectral_radius(&mut nilpotent, 1.0).is_err());
+        assert!(scale_to_sigma_max(&mut Matrix::<f64>::zeros(2, 3), 1.0).is_err());
+        assert_eq!(
+            scale_to_spectral_radius(&mut Matrix::<f64>::zeros(2, 3), 1.0).unwrap_err().to_string(),
+            "spectral_radius: a (2, 3) matrix is not possible; expected a square one, or sigma_max instead"
+        );
+        let broken = Matrix::new(1, 1, vec![f64::NAN]).unwrap();
+        assert!(sigma_max(&broken).is_nan() && spectral_radius(&broken).is_nan());
+    }
+
+    #[test]
+    fn initializers_are_read_as_they_are_shown() {
+        for text in ["uniform", "uniform:0.1", "normal:0.01", "xavier", "orthogonal", "identity"] {
+            let init: Init = text.parse().unwrap();
+            assert_eq!(init.to_string(), text);
+            let json = serde_json::to_string(&init).unwrap();
+            assert_eq!(serde_json::from_str::<Init>(&json).unwrap(), init);
+        }
+        for text in ["zeros", "xavier:1", "normal:-1", "normal:x", "uniform:width=1"] {
+            assert!(text.parse::<Init>().is_err(), "{text}");
+        }
+    }
+}

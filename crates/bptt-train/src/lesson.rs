@@ -1,0 +1,123 @@
+//! What taught a network one prediction: how much the components of one loss, step by step, lowered it over training.
+//!
+//! Every update U changes the loss L_k by ⟨∇L_k, U⟩ to first order, and the ledger says which past step's component
+//! that came through. Added up over training, with the gradient taken in the middle of each update (the mean of before
+//! and after, the trapezoidal rule), the pieces add up to how far the loss fell.
+
+use bptt::{
+    Inputs, ItemizeOptions, Ledger, Network, Objective, Parameter, Reduction, Symbols, Targets, Weights,
+    kernel,
+};
+
+use crate::Error;
+
+/// The running account of one loss of one text.
+#[derive(Clone, Debug)]
+pub struct Lesson {
+    inputs: Symbols,
+    objective: Objective<f64>,
+    k: usize,
+    network: Network<f64>,
+    first_loss: f64,
+    last_loss: f64,
+    /// By how much each step's components of W_ih, W_hh and b lowered the loss, nats.
+    steps: Vec<[f64; 3]>,
+    /// By how much the readout's components lowered it, nats.
+    readout: f64,
+}
+
+impl Lesson {
+    /// Begins an account of how `network` learns to predict symbol k + 1 of `ids` from those before it.
+    ///
+    /// # Errors
+    /// If the ids do not fit the network, or k + 1 is not among them.
+    pub fn new(network: &Network<f32>, ids: &[u32], k: usize) -> Result<Self, Error> {
+        if k + 1 >= ids.len() {
+            return Err(Error::Option {
+                option: "k".into(),
+                given: k.to_string(),
+                expected: format!("below {}", ids.len().saturating_sub(1)),
+            });
+        }
+        let inputs = Symbols::new(k + 1, 1, ids[..=k].to_vec())?;
+        let objective = Objective {
+            targets: Targets::CrossEntropy(Symbols::new(k + 1, 1, ids[1..=k + 1].to_vec())?),
+            mask: Some((0..=k).map(|t| t == k).collect()),
+            reduction: Reduction::Sum,
+        };
+        let network = network.cast::<f64>()?;
+        let mut lesson = Self {
+            inputs,
+            objective,
+            k,
+            network,
+            first_loss: 0.0,
+            last_loss: 0.0,
+            steps: vec![[0.0; 3]; k + 1],
+            readout: 0.0,
+        };
+        let none = lesson.network.weights().zeros_like();
+        lesson.first_loss = lesson.take(&none)?.0;
+        lesson.last_loss = lesson.first_loss;
+        Ok(lesson)
+    }
+
+    /// The loss with the network as it is, and its ledger against `update`.
+    fn take(&self, update: &Weights<f64>) -> Result<(f64, Ledger), Error> {
+        let inputs = Inputs::Symbols(self.inputs.clone());
+        let trace = self.network.scan(inputs, &self.network.zero_state(1))?;
+        let losses = self.network.losses(&trace, &self.objective)?;
+        let options = ItemizeOptions { sequences: false, update: Some(update) };
+        Ok((losses.total, self.network.itemize(&trace, &losses, &options)?))
+    }
+
+    /// Enters the update that led to `network`.
+    ///
+    /// # Errors
+    /// If `network` is another one, or no longer finite.
+    pub fn enter(&mut self, network: &Network<f32>) -> Result<(), Error> {
+        let after = network.cast::<f64>()?;
+        let mut update = after.weights().clone();
+        for (update, (_, before)) in update.tensors_mut().into_iter().zip(self.network.weights().tensors()) {
+            kernel::add_scaled(update.data_mut(), -1.0, before.data());
+        }
+        let (_, before) = self.take(&update)?;
+        self.network = after;
+        let (loss, after) = self.take(&update)?;
+        self.last_loss = loss;
+        for ledger in [before, after] {
+            for (i, parameter) in
+                [Parameter::WeightIh, Parameter::WeightHh, Parameter::Bias].into_iter().enumerate()
+            {
+                let entry = ledger.entry(0, parameter).expect("every ledger has the cell's parameters");
+                for (t, taught) in self.steps.iter_mut().enumerate() {
+                    taught[i] -= 0.5 * entry.inner(self.k, t).unwrap_or(0.0);
+                }
+            }
+            for measured in ledger.per_loss().iter().filter(|m| m.parameter != Parameter::InitialState) {
+                self.readout -= 0.5 * measured.inner[self.k].unwrap_or(0.0);
+            }
+        }
+        Ok(())
+    }
+
+    /// The loss before the first and after the last update entered, nats.
+    pub fn loss(&self) -> (f64, f64) {
+        (self.first_loss, self.last_loss)
+    }
+
+    /// By how much the components at each step 0 to k of W_ih, W_hh and b lowered the loss, nats.
+    pub fn steps(&self) -> &[[f64; 3]] {
+        &self.steps
+    }
+
+    /// By how much the readout's components lowered the loss, nats.
+    pub fn readout(&self) -> f64 {
+        self.readout
+    }
+
+    /// What the pieces leave unexplained: the fall of the loss minus their sum, nats. It is the trapezoidal rule's error.
+    pub fn remainder(&self) -> f64 {
+        self.first_loss - self.last_loss - self.steps.iter().flatten().sum::<f64>() - self.readout
+    }
+}

@@ -1,0 +1,42 @@
+//! Everything around the network that is not its mathematics: text and vocabularies, initializers, optimizers, the
+//! training loop, sampling, runs on disk, and a text whose dependencies are known.
+//!
+//! Whatever is random here draws from an explicit [`Rng`], so a seed gives the same numbers on every run.
+
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod clip;
+pub mod config;
+pub mod corpus;
+pub mod error;
+pub mod files;
+pub mod init;
+pub mod lesson;
+pub mod model;
+pub mod observer;
+pub mod optim;
+mod options;
+pub mod pantry;
+pub mod rng;
+pub mod run;
+pub mod sample;
+pub mod schedule;
+pub mod text;
+pub mod trainer;
+pub mod vocabulary;
+
+pub use config::Config;
+pub use corpus::{Baselines, Corpus, Streams, Window};
+pub use error::Error;
+pub use init::Init;
+pub use lesson::Lesson;
+pub use observer::{Event, Flow, Observer};
+pub use optim::{Optimizer, OptimizerKind};
+pub use pantry::{Pantry, Sentence};
+pub use rng::Rng;
+pub use run::Run;
+pub use sample::{Sampling, sample};
+pub use schedule::Schedule;
+pub use text::Level;
+pub use trainer::{Ending, Outcome, train};
+pub use vocabulary::Vocabulary;

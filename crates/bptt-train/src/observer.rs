@@ -1,0 +1,70 @@
+//! What a training run tells, and the answer it takes back.
+
+use bptt::Network;
+
+use crate::clip::Clipped;
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// Stop after this step; what was learned so far is kept.
+    Stop,
+}
+
+impl Flow {
+    /// Stops if either says so.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        if self == Self::Stop { self } else { other }
+    }
+}
+
+/// Something that happened in training. Steps count updates from 1.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// An update was made.
+    Step {
+        /// Which one.
+        step: u64,
+        /// Mean loss of the window before the update, nats a symbol.
+        loss: f64,
+        /// The learning rate of the update.
+        learning_rate: f64,
+        /// Global norm of the gradient before and after clipping.
+        gradient: Clipped,
+        /// Symbols learned from so far, repetitions counted.
+        symbols: u64,
+        /// The network after the update.
+        network: &'a Network<f32>,
+    },
+    /// The gradient of the batch's first sequence was taken apart, before the update.
+    Trace {
+        /// Which update.
+        step: u64,
+        /// The lag within which 99 % of Σ m(τ) lies, for W_hh; `None` if every contribution is zero.
+        horizon: Option<usize>,
+        /// The slope of ln m(τ) per step, for W_hh.
+        decay: Option<f64>,
+    },
+    /// The held-out text was predicted.
+    Evaluation {
+        /// After which update.
+        step: u64,
+        /// Mean loss, nats a symbol.
+        loss: f64,
+    },
+}
+
+/// Whoever watches a training run.
+pub trait Observer {
+    /// Takes notice; [`Flow::Stop`] ends the run.
+    fn event(&mut self, event: &Event<'_>) -> Flow;
+}
+
+impl<F: FnMut(&Event<'_>) -> Flow> Observer for F {
+    fn event(&mut self, event: &Event<'_>) -> Flow {
+        self(event)
+    }
+}

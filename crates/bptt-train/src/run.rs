@@ -1,0 +1,105 @@
+//! A run on disk: a folder with `config.toml`, `vocabulary.json`, `model.safetensors` and `metrics.jsonl`.
+
+use std::path::{Path, PathBuf};
+
+use bptt::Network;
+
+use crate::{Config, Corpus, Error, Vocabulary, files, model, pantry, text};
+
+const CONFIG: &str = "config.toml";
+const VOCABULARY: &str = "vocabulary.json";
+const MODEL: &str = "model.safetensors";
+const METRICS: &str = "metrics.jsonl";
+
+/// A trained network with everything needed to use it again.
+#[derive(Debug)]
+pub struct Run {
+    /// How it was made.
+    pub config: Config,
+    /// Its symbols.
+    pub vocabulary: Vocabulary,
+    /// The network.
+    pub network: Network<f32>,
+}
+
+impl Run {
+    /// Reads a run.
+    ///
+    /// # Errors
+    /// If a file is missing or damaged, or the files do not belong together.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let config = read_config(&folder.join(CONFIG))?;
+        let path = folder.join(VOCABULARY);
+        let problem = |problem: String| Error::RunFile { path: path.clone(), problem };
+        let vocabulary: Vocabulary =
+            serde_json::from_slice(&files::read(&path)?).map_err(|error| problem(error.to_string()))?;
+        let network = model::load(&folder.join(MODEL))?;
+        if network.inputs() != vocabulary.len() {
+            let sizes = format!("{} symbols for a model of {}", vocabulary.len(), network.inputs());
+            return Err(problem(sizes));
+        }
+        Ok(Self { config, vocabulary, network })
+    }
+
+    /// Writes the network of a run whose folder [`begin`] made; the one before it, if any, is replaced whole.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save_model(folder: &Path, network: &Network<f32>) -> Result<(), Error> {
+        model::save(network, &folder.join(MODEL))
+    }
+}
+
+/// Makes a run's folder and writes what is known before training. Returns where its metrics go.
+///
+/// # Errors
+/// If the folder holds a run already and `replace` is not set, or something cannot be written.
+pub fn begin(
+    folder: &Path,
+    config: &Config,
+    vocabulary: &Vocabulary,
+    replace: bool,
+) -> Result<PathBuf, Error> {
+    if folder.join(MODEL).exists() && !replace {
+        return Err(Error::RunExists { folder: folder.into() });
+    }
+    files::create_folder(folder)?;
+    let config = toml::to_string(config).expect("settings are TOML");
+    files::write(&folder.join(CONFIG), config.as_bytes())?;
+    let vocabulary = serde_json::to_vec_pretty(vocabulary).expect("symbols are JSON");
+    files::write(&folder.join(VOCABULARY), &vocabulary)?;
+    Ok(folder.join(METRICS))
+}
+
+/// Reads settings.
+///
+/// # Errors
+/// If the file cannot be read or holds something else; the message has line and column.
+pub fn read_config(path: &Path) -> Result<Config, Error> {
+    toml::from_str(&text::read_text(path)?).map_err(|error| Error::RunFile {
+        path: path.into(),
+        // Its own rendering begins with line and column and points at the place.
+        problem: error.to_string().trim_end().into(),
+    })
+}
+
+/// The text that `config` names, or the generated one.
+///
+/// # Errors
+/// If the text cannot be read.
+pub fn load_text(config: &Config) -> Result<String, Error> {
+    match &config.text {
+        Some(path) => text::read_text(path),
+        None => Ok(pantry::pantry_text(config.seed, config.sentences).0),
+    }
+}
+
+/// The vocabulary of a text and the text in it, split into what is learned and what is held out.
+///
+/// # Errors
+/// If the text is empty or the settings do not fit it.
+pub fn prepare(config: &Config, text: &str) -> Result<(Vocabulary, Corpus), Error> {
+    let vocabulary = Vocabulary::build(text, config.level, config.unk, config.min_count)?;
+    let corpus = Corpus::split(vocabulary.encode(text)?, config.held_out)?;
+    Ok((vocabulary, corpus))
+}

@@ -1,0 +1,175 @@
+//! Texts as symbols: characters or words, and back.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::{Error, files};
+
+/// What counts as one symbol of a text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Unicode scalar values.
+    #[default]
+    Char,
+    /// Words and punctuation marks (Unicode Standard Annex 29); of white space only newlines are symbols, so that
+    /// the ends of sentences stay visible.
+    Word,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Char => "char",
+            Self::Word => "word",
+        })
+    }
+}
+
+impl FromStr for Level {
+    type Err = Error;
+
+    fn from_str(given: &str) -> Result<Self, Error> {
+        match given {
+            "char" => Ok(Self::Char),
+            "word" => Ok(Self::Word),
+            _ => Err(Error::Option {
+                option: "level".into(),
+                given: given.into(),
+                expected: "char or word".into(),
+            }),
+        }
+    }
+}
+
+/// Reads a UTF-8 text file.
+///
+/// # Errors
+/// If the file cannot be read, is empty, or is not UTF-8 (the message has the offset of the first bad byte).
+pub fn read_text(path: &Path) -> Result<String, Error> {
+    let bytes = files::read(path)?;
+    if bytes.is_empty() {
+        return Err(Error::EmptyText { name: path.display().to_string() });
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        Error::NotUtf8 { path: path.into(), offset, byte: error.as_bytes()[offset] }
+    })
+}
+
+/// Cuts a text into symbols, each with its byte offset.
+pub fn symbols(text: &str, level: Level) -> Vec<(usize, &str)> {
+    match level {
+        Level::Char => text.char_indices().map(|(at, c)| (at, &text[at..at + c.len_utf8()])).collect(),
+        Level::Word => text.split_word_bound_indices().filter_map(word_symbol).collect(),
+    }
+}
+
+/// Drops white space but newlines; a carriage return before a newline is dropped too.
+fn word_symbol((at, word): (usize, &str)) -> Option<(usize, &str)> {
+    match word {
+        "\n" | "\r\n" => Some((at, "\n")),
+        _ if word.chars().all(char::is_whitespace) => None,
+        _ => Some((at, word)),
+    }
+}
+
+/// Puts symbols together as text to read.
+///
+/// Characters give back the very text they were cut from. Words are set with single spaces, which are left out where
+/// English punctuation has none, so the original spacing does not always come back.
+pub fn join(symbols: &[&str], level: Level) -> String {
+    if level == Level::Char {
+        return symbols.concat();
+    }
+    let mut text = String::new();
+    let mut space = false;
+    for symbol in symbols {
+        if space && !stands_after_no_space(symbol) {
+            text.push(' ');
+        }
+        text.push_str(symbol);
+        space = !stands_before_no_space(symbol);
+    }
+    text
+}
+
+fn stands_after_no_space(symbol: &str) -> bool {
+    matches!(
+        symbol,
+        "," | "." | ";" | ":" | "!" | "?" | ")" | "]" | "}" | "’" | "”" | "»" | "…" | "%" | "-" | "/" | "\n"
+    )
+}
+
+fn stands_before_no_space(symbol: &str) -> bool {
+    matches!(symbol, "(" | "[" | "{" | "‘" | "“" | "«" | "-" | "/" | "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn cut(text: &str, level: Level) -> Vec<&str> {
+        symbols(text, level).into_iter().map(|(_, symbol)| symbol).collect()
+    }
+
+    #[test]
+    fn words_keep_punctuation_and_newlines_and_drop_other_white_space() {
+        let text = "Don't go,\tJohn!\r\n\n  (é 3.5)";
+        let words = cut(text, Level::Word);
+        assert_eq!(words, ["Don't", "go", ",", "John", "!", "\n", "\n", "(", "é", "3.5", ")"]);
+        assert_eq!(symbols(text, Level::Word)[8], (21, "é"));
+    }
+
+    #[test]
+    fn characters_are_unicode_scalar_values_and_come_back_exactly() {
+        let text = "aé\r\n 日";
+        assert_eq!(symbols(text, Level::Char)[1..3], [(1, "é"), (3, "\r")]);
+        assert_eq!(join(&cut(text, Level::Char), Level::Char), text);
+    }
+
+    #[test]
+    fn joined_words_read_as_english() {
+        for text in ["No food (today), “John”: none.\nWell-known; so what?", "a b"] {
+            assert_eq!(join(&cut(text, Level::Word), Level::Word), text);
+        }
+    }
+
+    #[test]
+    fn levels_are_read_as_they_are_shown() {
+        for level in [Level::Char, Level::Word] {
+            assert_eq!(level.to_string().parse::<Level>().unwrap(), level);
+        }
+        assert_eq!(
+            "byte".parse::<Level>().unwrap_err().to_string(),
+            "level: byte is not possible; expected char or word"
+        );
+    }
+
+    #[test]
+    fn files_that_hold_no_text_are_refused_by_name() {
+        let directory = std::env::temp_dir();
+        let path = directory.join(format!("bptt-text-{}", std::process::id()));
+        let refusal = |path: &Path| read_text(path).unwrap_err().to_string();
+        assert_eq!(refusal(&path), format!("cannot read {}", path.display()));
+
+        fs::write(&path, "").unwrap();
+        assert_eq!(
+            refusal(&path),
+            format!("{} is empty; give a text with at least one symbol", path.display())
+        );
+
+        fs::write(&path, b"caf\xe9 au lait").unwrap();
+        assert!(refusal(&path).contains("not UTF-8: byte 0xe9 at offset 3 "), "{}", refusal(&path));
+
+        fs::write(&path, "café").unwrap();
+        assert_eq!(read_text(&path).unwrap(), "café");
+        fs::remove_file(&path).unwrap();
+    }
+}

@@ -1,0 +1,99 @@
+//! The ledger as JSON, schema `bptt.ledger/1`; `NOTATION.md` documents it.
+
+use bptt::{Component, Entry, EntryState, Ledger, Matrix, Parameter, PerLoss};
+use serde_json::{Map, Value, json};
+
+/// The schema's name and version.
+pub const SCHEMA: &str = "bptt.ledger/1";
+
+/// The fraction that horizons in the JSON are of.
+pub const HORIZON: f64 = 0.99;
+
+/// A ledger. `symbols` are what the network read at each step, if it read symbols.
+///
+/// Numbers that JSON does not have (NaN and infinities) become null.
+pub fn ledger(ledger: &Ledger, symbols: Option<&[String]>) -> Map<String, Value> {
+    let mut entries: Vec<Value> = ledger.entries().iter().map(entry).collect();
+    entries.extend(ledger.per_loss().iter().map(per_loss));
+    let balance: Map<String, Value> =
+        ledger.balance().iter().map(|b| (b.parameter.clone(), json!(b.relative_error))).collect();
+    let recurrent = ledger.entry(0, Parameter::WeightHh);
+    let mut object = Map::new();
+    object.insert("schema".into(), json!(SCHEMA));
+    object.insert("loss_steps".into(), json!(ledger.steps()));
+    object.insert("steps".into(), json!(ledger.steps()));
+    object.insert("symbols".into(), json!(symbols));
+    object.insert("entries".into(), Value::Array(entries));
+    object.insert("balance".into(), Value::Object(balance));
+    object.insert("horizon".into(), horizon(recurrent));
+    object.insert("decay_per_step".into(), json!(recurrent.and_then(Entry::decay)));
+    object
+}
+
+fn horizon(entry: Option<&Entry>) -> Value {
+    json!({ HORIZON.to_string(): entry.and_then(|entry| entry.horizon(HORIZON)) })
+}
+
+fn entry(entry: &Entry) -> Value {
+    let steps = entry.steps();
+    let rows = |number: &dyn Fn(usize, usize) -> Option<f64>| -> Vec<Vec<Option<f64>>> {
+        let row = |k| (0..steps).map(|t| number(k, t).filter(|v| v.is_finite())).collect();
+        (0..steps).map(row).collect()
+    };
+    let state = |k| (0..steps).map(|t| state_letter(entry.state(k, t))).collect::<String>();
+    json!({
+        "layer": entry.layer,
+        "direction": "forward",
+        "parameter": entry.parameter.as_str(),
+        "norm": rows(&|k, t| entry.norm(k, t)),
+        "share": rows(&|k, t| entry.share(k, t)),
+        "state": (0..steps).map(state).collect::<Vec<_>>(),
+        "total_norm": entry.total_norm(),
+        "cancellation": entry.cancellation(),
+        "horizon": horizon(Some(entry)),
+        "decay_per_step": entry.decay(),
+        "log10_profile": entry.profile().iter().map(|p| p.log10).collect::<Vec<_>>(),
+    })
+}
+
+/// One letter for each state, so that a row is a short string.
+fn state_letter(state: EntryState) -> char {
+    match state {
+        EntryState::Value => 'v',
+        EntryState::Zero => '0',
+        EntryState::Underflow => 'u',
+        EntryState::Masked => 'm',
+        EntryState::Future => '.',
+    }
+}
+
+fn per_loss(measured: &PerLoss) -> Value {
+    let losses = 0..measured.norm.len();
+    json!({
+        "layer": 0,
+        "direction": "forward",
+        "parameter": measured.parameter.as_str(),
+        "norm": measured.norm,
+        "share": losses.map(|k| measured.share(k).filter(|v| v.is_finite())).collect::<Vec<_>>(),
+    })
+}
+
+/// Components as nested arrays `[k][t]`, each matrix in (inputs, units) orientation: the transpose of PyTorch's, which is
+/// how the article prints them. Components must be those of all losses, in order.
+pub fn components(components: &[Component<f64>]) -> Value {
+    let losses = components.iter().map(|c| c.k + 1).max().unwrap_or(0);
+    let grid = |value: &dyn Fn(&Component<f64>) -> Value| -> Value {
+        let row = |k| components.iter().filter(|c| c.k == k).map(value).collect();
+        Value::Array((0..losses).map(|k| Value::Array(row(k))).collect())
+    };
+    json!({
+        "weight_ih": grid(&|c| json!(transposed(&c.w_ih))),
+        "weight_hh": grid(&|c| json!(transposed(&c.w_hh))),
+        "bias": grid(&|c| json!(c.bias.data())),
+    })
+}
+
+/// The rows of the transpose.
+pub fn transposed(matrix: &Matrix<f64>) -> Vec<Vec<f64>> {
+    (0..matrix.cols()).map(|j| (0..matrix.rows()).map(|i| matrix.row(i)[j]).collect()).collect()
+}

@@ -1,0 +1,48 @@
+//! The ledger as NumPy arrays in one `.npz` archive.
+
+use std::io::{self, Cursor};
+
+use bptt::Ledger;
+use npyz::WriterBuilder;
+use npyz::npz::NpzWriter;
+
+/// The bytes of an archive with, for every layer l and parameter p, `p_norm_l{l}`, `p_log10_norm_l{l}` and
+/// `p_share_l{l}`: (T, T) arrays indexed \[k, t\], NaN where t > k or loss k is masked; (T) arrays for what has one number
+/// a loss.
+///
+/// # Errors
+/// Never for want of space on disk: the archive is made in memory.
+pub fn ledger(ledger: &Ledger) -> io::Result<Vec<u8>> {
+    let mut bytes = Cursor::new(Vec::new());
+    let mut archive = NpzWriter::new(&mut bytes);
+    let steps = ledger.steps();
+    let mut add = |name: &str, shape: &[u64], numbers: Vec<f64>| -> io::Result<()> {
+        archive
+            .array(name, npyz::zip::write::FileOptions::default())?
+            .default_dtype()
+            .shape(shape)
+            .begin_nd()?
+            .extend(numbers)
+    };
+    let size = steps as u64;
+    for entry in ledger.entries() {
+        let pairs = || (0..steps).flat_map(|k| (0..steps).map(move |t| (k, t)));
+        let grid = |number: &dyn Fn(usize, usize) -> Option<f64>| -> Vec<f64> {
+            pairs().map(|(k, t)| number(k, t).unwrap_or(f64::NAN)).collect()
+        };
+        let name = |what: &str| format!("{}_{what}_l{}", entry.parameter.as_str(), entry.layer);
+        add(&name("norm"), &[size, size], grid(&|k, t| entry.norm(k, t)))?;
+        add(&name("log10_norm"), &[size, size], grid(&|k, t| entry.log10_norm(k, t)))?;
+        add(&name("share"), &[size, size], grid(&|k, t| entry.share(k, t)))?;
+    }
+    for measured in ledger.per_loss() {
+        let numbers = |values: Vec<Option<f64>>| values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect();
+        let name = |what: &str| format!("{}_{what}", measured.parameter.as_str());
+        add(&name("norm"), &[size], numbers(measured.norm.clone()))?;
+        add(&name("log10_norm"), &[size], numbers(measured.log10_norm.clone()))?;
+        add(&name("share"), &[size], numbers((0..steps).map(|k| measured.share(k)).collect()))?;
+    }
+    // Dropping the writer closes the archive.
+    drop(archive);
+    Ok(bytes.into_inner())
+}

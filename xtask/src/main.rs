@@ -1,0 +1,93 @@
+//! The project's chores: `cargo xtask ci` is what has to pass before a commit, and each of its parts can be run alone.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+/// One call of cargo.
+struct Task {
+    name: &'static str,
+    about: &'static str,
+    args: &'static [&'static str],
+    /// Environment variables it is called with.
+    env: &'static [(&'static str, &'static str)],
+}
+
+/// The parts of `ci`, in the order in which they run: what fails soonest comes first.
+const TASKS: [Task; 4] = [
+    Task { name: "fmt", about: "is everything formatted?", args: &["fmt", "--all", "--check"], env: &[] },
+    Task {
+        name: "lint",
+        about: "clippy without a warning, tests included",
+        args: &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+        env: &[],
+    },
+    Task {
+        name: "test",
+        about: "all tests, those in the documentation included",
+        args: &["test", "--workspace", "--locked"],
+        env: &[],
+    },
+    Task {
+        name: "doc",
+        about: "the documentation without a warning",
+        args: &["doc", "--workspace", "--no-deps", "--locked"],
+        env: &[("RUSTDOCFLAGS", "-D warnings")],
+    },
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] | ["help" | "-h" | "--help"] => {
+            print!("{}", usage());
+            ExitCode::SUCCESS
+        }
+        ["ci"] => run(TASKS.iter()),
+        [name] if TASKS.iter().any(|task| task.name == name) => {
+            run(TASKS.iter().filter(|task| task.name == name))
+        }
+        _ => {
+            eprint!("xtask: there is no task {:?}\n\n{}", args.join(" "), usage());
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Runs tasks in order up to the first that fails.
+fn run<'a>(tasks: impl Iterator<Item = &'a Task>) -> ExitCode {
+    for task in tasks {
+        let call = task.call();
+        eprintln!("== {call}");
+        let problem = match task.command().status() {
+            Ok(status) if status.success() => continue,
+            Ok(status) => status.to_string(),
+            Err(error) => format!("cannot be run: {error}"),
+        };
+        eprintln!("\nxtask: {} failed ({problem}). Again by itself: cargo xtask {0}", task.name);
+        return ExitCode::FAILURE;
+    }
+    eprintln!("== all passed");
+    ExitCode::SUCCESS
+}
+
+impl Task {
+    /// The command, in the workspace's root and with the cargo that called.
+    fn command(&self) -> Command {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside the workspace");
+        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.current_dir(root).args(self.args).envs(self.env.iter().copied());
+        command
+    }
+
+    /// The command as one would type it.
+    fn call(&self) -> String {
+        let env = self.env.iter().map(|(name, value)| format!("{name}={value:?}"));
+        env.chain(["cargo".into(), self.args.join(" ")]).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn usage() -> String {
+    let parts = TASKS.iter().map(|task| format!("  {:<5} {}\n", task.name, task.about));
+    let head = "cargo xtask TASK\n\n  ci    all of the following, up to the first that fails\n".to_owned();
+    std::iter::once(head).chain(parts).collect()
+}
