@@ -4,7 +4,8 @@ use std::io::{self, Cursor};
 
 use bptt::Ledger;
 use npyz::WriterBuilder;
-use npyz::npz::NpzWriter;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 /// The bytes of an archive with, for every layer l and parameter p, `p_norm_l{l}`, `p_log10_norm_l{l}` and
 /// `p_share_l{l}`: (T, T) arrays indexed \[k, t\], NaN where t > k or loss k is masked; (T) arrays for what has one number
@@ -13,16 +14,15 @@ use npyz::npz::NpzWriter;
 /// # Errors
 /// Never for want of space on disk: the archive is made in memory.
 pub fn ledger(ledger: &Ledger) -> io::Result<Vec<u8>> {
-    let mut bytes = Cursor::new(Vec::new());
-    let mut archive = NpzWriter::new(&mut bytes);
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let steps = ledger.steps();
+    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut add = |name: &str, shape: &[u64], numbers: Vec<f64>| -> io::Result<()> {
-        archive
-            .array(name, npyz::zip::write::FileOptions::default())?
-            .default_dtype()
-            .shape(shape)
-            .begin_nd()?
-            .extend(numbers)
+        archive.start_file(npyz::npz::file_name_from_array_name(name), stored)?;
+        let options = npyz::WriteOptions::new().default_dtype().shape(shape);
+        let mut array = options.writer(&mut archive).begin_nd()?;
+        array.extend(numbers)?;
+        array.finish()
     };
     let size = steps as u64;
     for entry in ledger.entries() {
@@ -42,7 +42,5 @@ pub fn ledger(ledger: &Ledger) -> io::Result<Vec<u8>> {
         add(&name("log10_norm"), &[size], numbers(measured.log10_norm.clone()))?;
         add(&name("share"), &[size], numbers((0..steps).map(|k| measured.share(k)).collect()))?;
     }
-    // Dropping the writer closes the archive.
-    drop(archive);
-    Ok(bytes.into_inner())
+    Ok(archive.finish()?.into_inner())
 }

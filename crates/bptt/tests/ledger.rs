@@ -142,3 +142,37 @@ fn an_update_of_another_shape_is_refused() {
     assert!(matches!(error, Error::Shape { .. }), "{error}");
     assert!(error.to_string().contains("weight_hh_l0"), "{error}");
 }
+
+/// A cell whose way back is not linear: what it gives each loss alone does not add up to what it gives all together.
+#[derive(Debug)]
+struct Crooked;
+
+impl bptt::Cell<f64> for Crooked {
+    fn name(&self) -> &'static str {
+        "crooked"
+    }
+
+    fn gates(&self) -> &'static [&'static str] {
+        &["h"]
+    }
+
+    fn step(&self, _: &CellParams<f64>, step: bptt::Forward<'_, f64>) {
+        step.h.copy_from_slice(step.gates);
+    }
+
+    fn step_vjp(&self, _: &CellParams<f64>, _: &bptt::StepCache<'_, f64>, dh: &mut [f64], da: &mut [f64]) {
+        for (da, dh) in da.iter_mut().zip(dh) {
+            *da = dh.abs();
+        }
+    }
+}
+
+#[test]
+fn a_ledger_that_does_not_balance_is_an_error_that_names_the_parameter() {
+    let (network, _, inputs) = linear_unit::<f64>(1.0, 3, 1.0, &[1.0; 3]);
+    let network = Network::new(&Crooked, network.weights().clone()).unwrap();
+    let trace = network.scan(inputs, &network.zero_state(1)).unwrap();
+    let losses = Losses::from_seeds(Sequence::new(3, 1, 1, vec![1.0, -1.0, 1.0]).unwrap());
+    let error = network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap_err();
+    assert!(matches!(&error, Error::Balance { parameter, .. } if parameter == "weight_ih_l0"), "{error}");
+}

@@ -127,7 +127,7 @@ fn contributions(entry: &Entry, k: usize, symbols: &[String]) -> String {
             EntryState::Underflow => format!("1e{log10:.1}"),
             _ => number(entry.norm(k, t).unwrap_or(0.0)),
         };
-        let share = entry.share(k, t).map_or(String::new(), |share| format!("{:.2} %", 100.0 * share));
+        let share = entry.share(k, t).map_or(String::new(), |share| format!("{} %", number(100.0 * share)));
         let bar = bar(10f64.powf(log10 - largest), 24);
         vec![t.to_string(), symbols[t].clone(), (k - t).to_string(), norm, share, bar]
     };
