@@ -119,7 +119,7 @@ pub(crate) struct Settings {
     /// The fraction of the text, at its end, that is never learned from [default: 0.1]
     #[arg(long, value_name = "FRACTION")]
     held_out: Option<f64>,
-    /// rnn (tanh), rnn_relu or rnn_identity [default: rnn]
+    /// rnn (tanh), rnn_relu, rnn_identity, lstm or gru [default: rnn]
     #[arg(long)]
     cell: Option<String>,
     /// Hidden units [default: 128]
@@ -128,10 +128,10 @@ pub(crate) struct Settings {
     /// How W_hh begins: uniform, uniform:BOUND, normal:STD, xavier, orthogonal or identity [default: uniform]
     #[arg(long)]
     init: Option<Init>,
-    /// Scale W_hh to this largest singular value
+    /// Scale W_hh (each gate's block) to this largest singular value
     #[arg(long, value_name = "SIGMA")]
     sigma_max: Option<f64>,
-    /// Scale W_hh to this spectral radius
+    /// Scale W_hh (each gate's block) to this spectral radius
     #[arg(long, value_name = "RHO")]
     spectral_radius: Option<f64>,
     /// Updates to make [default: 2000]
@@ -236,7 +236,7 @@ pub(crate) enum Shown {
     WeightIh,
     /// W_hh, the recurrent weights
     WeightHh,
-    /// The biases
+    /// The biases (of the input side, in a GRU)
     Bias,
     /// The input itself
     Input,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bptt::{CellParams, Network, Readout, Weights, cell_by_name};
+use bptt::{CellParams, Matrix, Network, Readout, Weights, cell_by_name};
 use serde::{Deserialize, Serialize};
 
 use crate::text::Level;
@@ -30,12 +30,12 @@ pub struct Config {
     pub cell: String,
     /// H, hidden units.
     pub hidden: usize,
-    /// How W_hh begins; everything else begins uniform in ±1/√H, as in PyTorch.
+    /// How each gate's block of W_hh begins; everything else begins uniform in ±1/√H, as in PyTorch.
     pub init: Init,
-    /// Scales W_hh to this largest singular value.
+    /// Scales each gate's block of W_hh to this largest singular value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sigma_max: Option<f64>,
-    /// Scales W_hh to this spectral radius.
+    /// Scales each gate's block of W_hh to this spectral radius.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spectral_radius: Option<f64>,
 
@@ -149,12 +149,16 @@ impl Config {
         let b_ih = matrix(uniform, 1, gates * hidden);
         let b_hh = matrix(uniform, 1, gates * hidden);
         let readout = Readout { w_hy: matrix(uniform, symbols, hidden), b_y: matrix(uniform, 1, symbols) };
-        let mut w_hh = init::fill_blocks(self.init, gates, hidden, hidden, &mut rng);
-        if let Some(target) = self.sigma_max {
-            init::scale_to_sigma_max(&mut w_hh, target)?;
-        }
-        if let Some(target) = self.spectral_radius {
-            init::scale_to_spectral_radius(&mut w_hh, target)?;
+        let mut w_hh = Matrix::zeros(gates * hidden, hidden);
+        for gate in w_hh.data_mut().chunks_exact_mut(hidden * hidden) {
+            let mut block = init::matrix(self.init, hidden, hidden, hidden, &mut rng);
+            if let Some(target) = self.sigma_max {
+                init::scale_to_sigma_max(&mut block, target)?;
+            }
+            if let Some(target) = self.spectral_radius {
+                init::scale_to_spectral_radius(&mut block, target)?;
+            }
+            gate.copy_from_slice(block.data());
         }
         let layers = vec![CellParams { w_ih, w_hh, b_ih, b_hh }];
         Ok(Network::new(cell, Weights { layers, readout: Some(readout) })?)

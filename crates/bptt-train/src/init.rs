@@ -49,18 +49,6 @@ pub fn matrix<T: Real>(init: Init, rows: usize, cols: usize, hidden: usize, rng:
     }
 }
 
-/// The (G·H, cols) weights of G stacked gates, each (H, cols) block a matrix of its own.
-pub fn fill_blocks<T: Real>(
-    init: Init,
-    gates: usize,
-    hidden: usize,
-    cols: usize,
-    rng: &mut Rng,
-) -> Matrix<T> {
-    let blocks = (0..gates).flat_map(|_| matrix::<T>(init, hidden, cols, hidden, rng).data().to_vec());
-    Matrix::new(gates * hidden, cols, blocks.collect()).expect("G blocks of (H, cols)")
-}
-
 /// Q of a Gaussian matrix's QR decomposition, its columns' signs set so that R's diagonal is positive: without that
 /// the distribution would depend on the algorithm's choice of signs (Mezzadri 2007).
 fn orthogonal<T: Real>(rows: usize, cols: usize, rng: &mut Rng) -> Matrix<T> {
@@ -270,17 +258,6 @@ mod tests {
         let w = random(Init::Xavier, 200, 100);
         let bound = (6.0_f64 / 300.0).sqrt();
         assert!(extent(&w) <= bound && extent(&w) > 0.999 * bound);
-    }
-
-    #[test]
-    fn every_gate_has_a_block_of_its_own() {
-        let w = fill_blocks::<f64>(Init::Orthogonal, 3, 5, 5, &mut Rng::new(7, 0));
-        assert_eq!((w.rows(), w.cols()), (15, 5));
-        let blocks: Vec<_> = w.data().chunks(25).map(|block| DMatrix::from_row_slice(5, 5, block)).collect();
-        assert!(blocks.iter().all(|block| (block.transpose() * block).is_identity(1e-12)));
-        assert_ne!(blocks[0], blocks[1]);
-        let w = fill_blocks::<f32>(Init::Identity, 2, 2, 3, &mut Rng::new(7, 0));
-        assert_eq!(w.data(), [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0]);
     }
 
     #[test]

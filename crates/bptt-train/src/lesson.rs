@@ -86,15 +86,19 @@ impl Lesson {
         let (loss, after) = self.take(&update)?;
         self.last_loss = loss;
         for ledger in [before, after] {
-            for (i, parameter) in
-                [Parameter::WeightIh, Parameter::WeightHh, Parameter::Bias].into_iter().enumerate()
-            {
-                let entry = ledger.entry(0, parameter).expect("every ledger has the cell's parameters");
+            for entry in ledger.entries() {
+                let i = match entry.parameter {
+                    Parameter::WeightIh => 0,
+                    Parameter::WeightHh => 1,
+                    Parameter::Bias | Parameter::BiasIh | Parameter::BiasHh => 2,
+                    _ => continue,
+                };
                 for (t, taught) in self.steps.iter_mut().enumerate() {
                     taught[i] -= 0.5 * entry.inner(self.k, t).unwrap_or(0.0);
                 }
             }
-            for measured in ledger.per_loss().iter().filter(|m| m.parameter != Parameter::InitialState) {
+            let readout = [Parameter::HeadWeight, Parameter::HeadBias];
+            for measured in ledger.per_loss().iter().filter(|m| readout.contains(&m.parameter)) {
                 self.readout -= 0.5 * measured.inner[self.k].unwrap_or(0.0);
             }
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bptt::{
     Inputs, ItemizeOptions, Losses, Matrix, Network, Objective, Parameter, Real, Reduction, State, Symbols,
-    Targets, Trace, View, Weights,
+    Targets, Trace, Weights,
 };
 use rayon::prelude::*;
 
@@ -223,11 +223,8 @@ impl Shards {
         window: &Window,
     ) -> Result<(Option<usize>, Option<f64>), Error> {
         let network = network.cast::<f64>()?;
-        let first = |state: &State<f32>| State {
-            h: state.h.iter().map(|h| View::new(1, h.cols(), h.row(0)).to_matrix().cast()).collect(),
-        };
         let inputs = columns(&window.inputs, self.batch, 0..1)?;
-        let trace = network.scan(Inputs::Symbols(inputs), &first(&self.parts[0].1))?;
+        let trace = network.scan(Inputs::Symbols(inputs), &self.parts[0].1.sequence(0).cast())?;
         let losses = network.losses(&trace, &objective(columns(&window.targets, self.batch, 0..1)?))?;
         let options = ItemizeOptions { sequences: false, update: None };
         let ledger = network.itemize(&trace, &losses, &options)?;

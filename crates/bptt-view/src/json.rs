@@ -89,7 +89,7 @@ pub fn components(components: &[Component<f64>]) -> Value {
     json!({
         "weight_ih": grid(&|c| json!(transposed(&c.w_ih))),
         "weight_hh": grid(&|c| json!(transposed(&c.w_hh))),
-        "bias": grid(&|c| json!(c.bias.data())),
+        "bias": grid(&|c| json!(c.b_ih.data())),
     })
 }
 

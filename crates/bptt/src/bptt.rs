@@ -3,7 +3,7 @@
 //! Training carries one row (all losses in one group), itemizing a row for each loss, and both meet the same step:
 //! every row at step t is multiplied by the same local derivative.
 
-use crate::cell::Cell;
+use crate::cell::{Backward, Cell};
 use crate::loss::Losses;
 use crate::network::{Network, Readout, State, Weights};
 use crate::scan::{LayerTrace, Trace};
@@ -55,6 +55,8 @@ impl Plan {
 pub(crate) struct Rows<T> {
     /// (K·B, H).
     pub(crate) dh: Vec<T>,
+    /// (K·B, H), or empty for a cell without c.
+    pub(crate) dc: Vec<T>,
     /// One for each row; all zero unless the scan keeps its rows in range.
     pub(crate) exponents: Vec<i32>,
     batch: usize,
@@ -64,8 +66,13 @@ pub(crate) struct Rows<T> {
 const RANGE: i32 = 40;
 
 impl<T: Real> Rows<T> {
-    fn zeros(rows: usize, batch: usize, hidden: usize) -> Self {
-        Self { dh: vec![T::zero(); rows * batch * hidden], exponents: vec![0; rows * batch], batch }
+    fn zeros(rows: usize, batch: usize, hidden: usize, memory: usize) -> Self {
+        Self {
+            dh: vec![T::zero(); rows * batch * hidden],
+            dc: vec![T::zero(); rows * batch * memory],
+            exponents: vec![0; rows * batch],
+            batch,
+        }
     }
 
     /// B, the number of sequences: row r belongs to sequence r mod B.
@@ -73,10 +80,16 @@ impl<T: Real> Rows<T> {
         self.batch
     }
 
-    /// Row `r`, H numbers.
-    pub(crate) fn row(&self, r: usize) -> &[T] {
+    /// Row `r` of dh, H numbers.
+    pub(crate) fn dh(&self, r: usize) -> &[T] {
         let hidden = self.dh.len() / self.exponents.len();
         &self.dh[r * hidden..(r + 1) * hidden]
+    }
+
+    /// Row `r` of dc, H numbers or none.
+    pub(crate) fn dc(&self, r: usize) -> &[T] {
+        let memory = self.dc.len() / self.exponents.len();
+        &self.dc[r * memory..(r + 1) * memory]
     }
 
     /// Adds the seed (B, H) of a loss to `row`.
@@ -93,17 +106,19 @@ impl<T: Real> Rows<T> {
     /// far it travels. Multiplying by a power of two is exact, so nothing else changes.
     fn keep_in_range(&mut self, open: usize) {
         let hidden = self.dh.len() / self.exponents.len();
+        let memory = self.dc.len() / self.exponents.len();
         let (low, high) = (kernel::power_of_two(-RANGE), kernel::power_of_two(RANGE));
         for r in 0..open * self.batch {
-            let row = &mut self.dh[r * hidden..(r + 1) * hidden];
-            let size: T = kernel::largest(row);
+            let dh = &mut self.dh[r * hidden..(r + 1) * hidden];
+            let dc = &mut self.dc[r * memory..(r + 1) * memory];
+            let size: T = kernel::largest(dh).max(kernel::largest(dc));
             if size == T::zero() || (size >= low && size <= high) || !size.is_finite() {
                 continue;
             }
             let exponent = floor_log2(size.f64());
             let factor: T = kernel::power_of_two(-exponent);
-            for dh in row {
-                *dh *= factor;
+            for number in dh.iter_mut().chain(dc) {
+                *number *= factor;
             }
             self.exponents[r] += exponent;
         }
@@ -120,6 +135,8 @@ pub(crate) struct Step<'a, T> {
     pub(crate) t: usize,
     /// Gradients with respect to the pre-activations of step t, rows (k, b) of the open losses: (open·B, G·H).
     pub(crate) da: View<'a, T>,
+    /// The same as the recurrent side sees them; `da` itself unless the cell splits them.
+    pub(crate) da_hh: View<'a, T>,
     /// The exponent of each of these rows.
     pub(crate) exponents: &'a [i32],
 }
@@ -136,8 +153,10 @@ pub(crate) fn reverse_scan<T: Real>(
     mut visit: impl FnMut(Step<'_, T>),
 ) -> Rows<T> {
     let (batch, hidden, width) = (seeds.batch(), params.hidden(), params.w_ih.rows());
-    let mut rows = Rows::zeros(plan.groups().len(), batch, hidden);
+    let memory = if cell.has_memory() { hidden } else { 0 };
+    let mut rows = Rows::zeros(plan.groups().len(), batch, hidden, memory);
     let mut da = vec![T::zero(); plan.groups().len() * batch * width];
+    let mut da_hh = if cell.splits() { da.clone() } else { Vec::new() };
     let mut open = 0;
     for t in (0..seeds.steps()).rev() {
         if let Some(row) = plan.row_of[t] {
@@ -151,8 +170,17 @@ pub(crate) fn reverse_scan<T: Real>(
             rows.keep_in_range(open);
         }
         let da = &mut da[..open * batch * width];
-        cell.step_vjp(params, &trace.cache(t), &mut rows.dh[..open * batch * hidden], da);
-        visit(Step { t, da: View::new(open * batch, width, da), exponents: &rows.exponents[..open * batch] });
+        let split = if cell.splits() { da.len() } else { 0 };
+        let backward = Backward {
+            dh: &mut rows.dh[..open * batch * hidden],
+            dc: &mut rows.dc[..open * batch * memory],
+            da,
+            da_hh: &mut da_hh[..split],
+        };
+        cell.step_vjp(params, &trace.cache(t), backward);
+        let view = |da| View::new(open * batch, width, da);
+        let (da, da_hh) = (view(da), if cell.splits() { view(&da_hh[..split]) } else { view(da) });
+        visit(Step { t, da, da_hh, exponents: &rows.exponents[..open * batch] });
     }
     rows
 }
@@ -211,25 +239,29 @@ impl<T: Real> Network<T> {
         );
         let (steps, batch) = trace.inputs().shape();
         let params = &self.weights().layers[0];
-        let width = params.w_ih.rows();
 
-        let mut da_of: Vec<Sequence<T>> =
-            plan.groups().iter().map(|_| Sequence::zeros(steps, batch, width)).collect();
+        let mut da_of: Vec<Preactivations<T>> =
+            plan.groups().iter().map(|_| Preactivations::zeros(self, steps, batch)).collect();
         let end = reverse_scan(self.cell(), params, &trace.layers()[0], &losses.dh, &plan, false, |step| {
-            for (da_of, da) in da_of.iter_mut().zip(step.da.data().chunks_exact(batch * width)) {
-                da_of.step_mut(step.t).copy_from_slice(da);
+            for (row, of) in da_of.iter_mut().take(step.da.rows() / batch).enumerate() {
+                of.da.step_mut(step.t).copy_from_slice(step.da.rows_of(row, batch).data());
+                if let Some(da_hh) = &mut of.da_hh {
+                    da_hh.step_mut(step.t).copy_from_slice(step.da_hh.rows_of(row, batch).data());
+                }
             }
         });
 
         let mut gradients: Vec<(usize, Gradient<T>)> = Vec::with_capacity(da_of.len());
         for (row, (&group, da)) in plan.groups().iter().zip(&da_of).enumerate() {
             let mut gradient = self.zero_gradient(trace, with_inputs);
-            add_cell_gradient(&mut gradient.weights.layers[0], trace, da.rows(0..steps));
+            add_cell_gradient(&mut gradient.weights.layers[0], trace, da);
             if let Some(dx) = &mut gradient.inputs {
-                kernel::product(dx.data_mut(), false, da.rows(0..steps), params.w_ih.view());
+                kernel::product(dx.data_mut(), false, da.da.rows(0..steps), params.w_ih.view());
             }
-            let dh0 = &end.dh[row * batch * params.hidden()..(row + 1) * batch * params.hidden()];
-            gradient.initial.h[0].data_mut().copy_from_slice(dh0);
+            for b in 0..batch {
+                gradient.initial.h[0].row_mut(b).copy_from_slice(end.dh(row * batch + b));
+                gradient.initial.c[0].row_mut(b).copy_from_slice(end.dc(row * batch + b));
+            }
             if let (Some(readout), Some(dy)) = (&mut gradient.weights.readout, &losses.dy) {
                 let belongs = |t: usize| plan.row_of[t] == Some(row) || !losses.present[t];
                 if (0..steps).all(belongs) {
@@ -271,16 +303,33 @@ impl<T: Real> Network<T> {
     }
 }
 
-/// Adds Σ da xᵀ, Σ da h_{t-1}ᵀ and Σ da over all steps; `da` is (T·B, G·H).
+/// Gradients with respect to the pre-activations of all steps.
+pub(crate) struct Preactivations<T> {
+    /// As the input side sees them, (T, B, G·H).
+    pub(crate) da: Sequence<T>,
+    /// As the recurrent side sees them, if the cell splits them.
+    pub(crate) da_hh: Option<Sequence<T>>,
+}
+
+impl<T: Real> Preactivations<T> {
+    pub(crate) fn zeros(network: &Network<T>, steps: usize, batch: usize) -> Self {
+        let zeros = || Sequence::zeros(steps, batch, network.weights().layers[0].w_ih.rows());
+        Self { da: zeros(), da_hh: network.cell().splits().then(zeros) }
+    }
+}
+
+/// Adds Σ da xᵀ, Σ da_hh h_{t-1}ᵀ, Σ da and Σ da_hh over all steps.
 pub(crate) fn add_cell_gradient<T: Real>(
     gradient: &mut crate::CellParams<T>,
     trace: &Trace<T>,
-    da: View<'_, T>,
+    of: &Preactivations<T>,
 ) {
+    let steps = of.da.steps();
+    let (da, da_hh) = (of.da.rows(0..steps), of.da_hh.as_ref().unwrap_or(&of.da).rows(0..steps));
     trace.inputs().all().add_outer(&mut gradient.w_ih, da);
-    kernel::sum_of_outer_products(gradient.w_hh.data_mut(), true, da, trace.layers()[0].h_prev());
+    kernel::sum_of_outer_products(gradient.w_hh.data_mut(), true, da_hh, trace.layers()[0].h_prev());
     kernel::add_rows(gradient.b_ih.data_mut(), da);
-    gradient.b_hh.data_mut().copy_from_slice(gradient.b_ih.data());
+    kernel::add_rows(gradient.b_hh.data_mut(), da_hh);
 }
 
 /// Adds Σ dy hᵀ and Σ dy over rows.
@@ -305,7 +354,8 @@ mod tests {
 
     #[test]
     fn rows_far_out_of_range_come_back_without_losing_a_bit() {
-        let mut rows = Rows { dh: vec![3.0e-30f32, -1.5e-31, 5.0e20, 7.0], exponents: vec![0, 0], batch: 1 };
+        let dh = vec![3.0e-30f32, -1.5e-31, 5.0e20, 7.0];
+        let mut rows = Rows { dh, dc: Vec::new(), exponents: vec![0, 0], batch: 1 };
         let before: Vec<f64> = rows.dh.iter().map(|&v| f64::from(v)).collect();
         rows.keep_in_range(2);
         assert!(rows.dh[0] >= 1.0 && rows.dh[0] < 2.0);

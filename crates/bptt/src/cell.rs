@@ -1,7 +1,11 @@
 //! A recurrent cell is one step and its vector-Jacobian product; time belongs to the scans.
 
+mod gru;
+mod lstm;
 mod rnn;
 
+pub use gru::Gru;
+pub use lstm::Lstm;
 pub use rnn::{Activation, Rnn};
 
 use crate::sequence::{Matrix, View};
@@ -48,10 +52,16 @@ impl<T: Real> CellParams<T> {
 pub struct Forward<'a, T> {
     /// h before the step, (B, H).
     pub h_prev: View<'a, T>,
+    /// c before the step, (B, H); (B, 0) for a cell without one.
+    pub c_prev: View<'a, T>,
     /// In: W_ih x + b_ih, (B, G·H). Out: the activated gates, kept for the way back.
     pub gates: &'a mut [T],
+    /// Out: whatever else the way back needs, (B, H) if [`Cell::keeps_more`], otherwise empty.
+    pub kept: &'a mut [T],
     /// Out: h after the step, (B, H).
     pub h: &'a mut [T],
+    /// Out: c after the step, (B, H), or empty.
+    pub c: &'a mut [T],
 }
 
 /// What the forward scan kept of one step, for the way back. The local derivatives follow from it.
@@ -59,8 +69,24 @@ pub struct Forward<'a, T> {
 pub struct StepCache<'a, T> {
     /// The activated gates, (B, G·H).
     pub gates: View<'a, T>,
+    /// What [`Forward::kept`] received.
+    pub kept: View<'a, T>,
     /// h before the step, (B, H).
     pub h_prev: View<'a, T>,
+    /// c before the step, (B, H), or (B, 0).
+    pub c_prev: View<'a, T>,
+}
+
+/// What one step backward reads and writes, for rows (k, b): row r belongs to sequence r mod B.
+pub struct Backward<'a, T> {
+    /// In: gradients with respect to h after the step, (R, H). Out: to h before it.
+    pub dh: &'a mut [T],
+    /// The same for c; empty for a cell without one.
+    pub dc: &'a mut [T],
+    /// Out: gradients with respect to the pre-activations as the input side sees them, (R, G·H).
+    pub da: &'a mut [T],
+    /// Out: as the recurrent side sees them, (R, G·H), if [`Cell::splits`]; otherwise empty, because they are the same.
+    pub da_hh: &'a mut [T],
 }
 
 /// One step of a recurrent network, and its vector-Jacobian product for any number of gradients at once.
@@ -74,22 +100,36 @@ pub trait Cell<T: Real>: std::fmt::Debug + Send + Sync {
     /// The names of the gates, in the order of their rows in the parameters; G is their number.
     fn gates(&self) -> &'static [&'static str];
 
+    /// Whether there is a second state c beside h.
+    fn has_memory(&self) -> bool {
+        false
+    }
+
+    /// Whether the way back needs (B, H) numbers more than the gates.
+    fn keeps_more(&self) -> bool {
+        false
+    }
+
+    /// Whether the recurrent side sees other gradients of the pre-activations than the input side.
+    fn splits(&self) -> bool {
+        false
+    }
+
     /// One step forward.
     fn step(&self, params: &CellParams<T>, step: Forward<'_, T>);
 
-    /// One step backward for rows (k, b): row r belongs to sequence r mod B.
-    ///
-    /// `dh` (R, H) holds the gradients with respect to h after the step and leaves with those with respect to h before
-    /// it; `da` (R, G·H) receives the gradients with respect to the pre-activations.
-    fn step_vjp(&self, params: &CellParams<T>, cache: &StepCache<'_, T>, dh: &mut [T], da: &mut [T]);
+    /// One step backward.
+    fn step_vjp(&self, params: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>);
 }
 
 /// Every cell there is.
-pub fn cells<T: Real>() -> [&'static dyn Cell<T>; 3] {
+pub fn cells<T: Real>() -> [&'static dyn Cell<T>; 5] {
     [
         &Rnn { activation: Activation::Tanh },
         &Rnn { activation: Activation::Relu },
         &Rnn { activation: Activation::Identity },
+        &Lstm,
+        &Gru,
     ]
 }
 

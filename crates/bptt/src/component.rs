@@ -32,14 +32,18 @@ pub struct Component<T> {
     pub t: usize,
     /// Σ_b da x_tᵀ, (G·H, I).
     pub w_ih: Matrix<T>,
-    /// Σ_b da h_{t-1}ᵀ, (G·H, H).
+    /// Σ_b da_hh h_{t-1}ᵀ, (G·H, H).
     pub w_hh: Matrix<T>,
-    /// Σ_b da, (1, G·H): the same for b_ih and b_hh.
-    pub bias: Matrix<T>,
+    /// Σ_b da, (1, G·H).
+    pub b_ih: Matrix<T>,
+    /// The same as the recurrent side sees it; equal to `b_ih` unless the cell splits its gradients.
+    pub b_hh: Matrix<T>,
     /// dL_k/dx_t, (B, I).
     pub input: Matrix<T>,
     /// dL_k/dh0, (B, H); with step 0 only.
     pub initial_state: Option<Matrix<T>>,
+    /// dL_k/dc0, (B, H), of a cell that has c; with step 0 only.
+    pub initial_memory: Option<Matrix<T>>,
 }
 
 impl<T: Real> Network<T> {
@@ -71,21 +75,26 @@ impl<T: Real> Network<T> {
         }
 
         let params = &self.weights().layers[0];
-        let width = params.w_ih.rows();
         let plan = Plan::apart(steps, &ks);
         let mut components = Vec::new();
         let end = reverse_scan(self.cell(), params, &trace.layers()[0], &losses.dh, &plan, false, |step| {
             if step.t < first || step.t > last {
                 return;
             }
-            for (&k, da) in plan.groups().iter().zip(step.da.data().chunks_exact(batch * width)) {
-                components.push(form(self, trace, k, step.t, View::new(batch, width, da)));
+            for (row, &k) in plan.groups().iter().take(step.da.rows() / batch).enumerate() {
+                let (da, da_hh) = (step.da.rows_of(row, batch), step.da_hh.rows_of(row, batch));
+                components.push(form(self, trace, k, step.t, da, da_hh));
             }
         });
         for component in components.iter_mut().filter(|c| c.t == 0) {
             let row = plan.groups().iter().position(|&k| k == component.k).expect("every loss has a row");
-            let dh0 = (row * batch..(row + 1) * batch).flat_map(|r| end.row(r).to_vec()).collect();
+            let rows = row * batch..(row + 1) * batch;
+            let dh0 = rows.clone().flat_map(|r| end.dh(r).to_vec()).collect();
             component.initial_state = Some(Matrix::new(batch, params.hidden(), dh0)?);
+            if self.cell().has_memory() {
+                let dc0 = rows.flat_map(|r| end.dc(r).to_vec()).collect();
+                component.initial_memory = Some(Matrix::new(batch, params.hidden(), dc0)?);
+            }
         }
         components.sort_by_key(|c| (c.k, c.t));
         Ok(components)
@@ -98,15 +107,29 @@ fn form<T: Real>(
     k: usize,
     t: usize,
     da: View<'_, T>,
+    da_hh: View<'_, T>,
 ) -> Component<T> {
     let params = &network.weights().layers[0];
     let mut w_ih = Matrix::zeros(params.w_ih.rows(), params.inputs());
     trace.inputs().step(t).add_outer(&mut w_ih, da);
     let mut w_hh = Matrix::zeros(params.w_hh.rows(), params.hidden());
-    kernel::sum_of_outer_products(w_hh.data_mut(), false, da, trace.layers()[0].h().step(t));
-    let mut bias = Matrix::zeros(1, da.cols());
-    kernel::add_rows(bias.data_mut(), da);
+    kernel::sum_of_outer_products(w_hh.data_mut(), false, da_hh, trace.layers()[0].h().step(t));
+    let sum_of_rows = |da: View<'_, T>| {
+        let mut sum = Matrix::zeros(1, da.cols());
+        kernel::add_rows(sum.data_mut(), da);
+        sum
+    };
     let mut input = Matrix::zeros(da.rows(), params.inputs());
     kernel::product(input.data_mut(), false, da, params.w_ih.view());
-    Component { k, t, w_ih, w_hh, bias, input, initial_state: None }
+    Component {
+        k,
+        t,
+        w_ih,
+        w_hh,
+        b_ih: sum_of_rows(da),
+        b_hh: sum_of_rows(da_hh),
+        input,
+        initial_state: None,
+        initial_memory: None,
+    }
 }

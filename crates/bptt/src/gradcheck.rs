@@ -64,12 +64,18 @@ impl Problem {
         if let (Inputs::Dense(_), Some(dx)) = (&self.inputs, gradient.inputs.take()) {
             analytic.push(("input".into(), dx.rows(0..dx.steps()).to_matrix()));
         }
-        for (l, dh0) in gradient.initial.h.iter().enumerate() {
-            analytic.push((format!("initial_state_l{l}"), dh0.clone()));
+        let states = [("initial_state", &gradient.initial.h), ("initial_memory", &gradient.initial.c)];
+        for (name, states) in states {
+            for (l, state) in states.iter().enumerate() {
+                analytic.push((format!("{name}_l{l}"), state.clone()));
+            }
         }
 
         let mut outcome = Vec::with_capacity(analytic.len());
         for (index, (parameter, gradient)) in analytic.into_iter().enumerate() {
+            if gradient.data().is_empty() {
+                continue;
+            }
             let (mut difference, mut size) = (0.0, 0.0);
             for _ in 0..directions {
                 let mut direction: Vec<f64> = gradient.data().iter().map(|_| normal()).collect();
@@ -99,7 +105,8 @@ impl Problem {
         if let Inputs::Dense(x) = &mut moved.inputs {
             places.push(x.data_mut());
         }
-        places.extend(moved.initial.h.iter_mut().map(Matrix::data_mut));
+        let initial = &mut moved.initial;
+        places.extend(initial.h.iter_mut().chain(&mut initial.c).map(Matrix::data_mut));
         crate::kernel::add_scaled(places[index], distance, direction);
         moved
     }

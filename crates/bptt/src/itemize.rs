@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::bptt::{Gradient, Plan, Rows, add_cell_gradient, add_readout_gradient, reverse_scan};
+use crate::bptt::{
+    Gradient, Plan, Preactivations, Rows, add_cell_gradient, add_readout_gradient, reverse_scan,
+};
 use crate::ledger::{Balance, Entry, Grid, Ledger, Parameter, PerLoss, SequenceNorms};
 use crate::loss::Losses;
-use crate::measure::{Against, InitialMeasure, LossAtStep, LossRow, MEASURED, StepProducts, gram_norm};
-use crate::network::{Network, Weights};
+use crate::measure::{Against, LossAtStep, LossRow, StepProducts, gram_norm, measured};
+use crate::network::{Network, State, Weights};
 use crate::scan::Trace;
 use crate::sequence::{Matrix, Sequence, View};
 use crate::{Error, Real, kernel};
@@ -56,7 +58,7 @@ impl<T: Real> Network<T> {
         let gradient = self.gradient(trace, losses, true)?;
         let update = options.update.unwrap_or(&gradient.weights);
         self.check_update(update)?;
-        let against = Against::new(trace, &gradient, update);
+        let against = Against::new(trace, &gradient, update, self.cell().splits());
 
         let (steps, batch) = trace.inputs().shape();
         let ks: Vec<usize> = (0..steps).filter(|&k| losses.present[k]).collect();
@@ -75,16 +77,16 @@ impl<T: Real> Network<T> {
         }
 
         let mut itemized = self.zero_gradient(trace, false);
-        add_cell_gradient(&mut itemized.weights.layers[0], trace, sums.da.rows(0..steps));
+        add_cell_gradient(&mut itemized.weights.layers[0], trace, &sums.da);
         itemized.inputs = Some(sums.dx);
-        itemized.initial.h[0] = sums.dh0;
-        let mut per_loss = vec![initial_state(&rows, against.h0_total())];
+        itemized.initial = sums.initial;
+        let mut per_loss = initial_states(&rows, &against);
         per_loss.extend(readout_diagonal(&mut itemized.weights, trace, losses, update));
 
         Ok(Ledger {
             steps,
             present: losses.present.clone(),
-            entries: entries(&rows, &gradient, &against.totals()),
+            entries: entries(&rows, &gradient, &against, self.cell().splits()),
             per_loss,
             sequences: options.sequences.then(|| sequence_norms(&rows, trace)),
             balance: balance(&itemized, &gradient)?,
@@ -102,21 +104,28 @@ impl<T: Real> Network<T> {
     ) -> (Vec<(usize, LossRow)>, Sums<T>) {
         let (steps, batch) = trace.inputs().shape();
         let params = &self.weights().layers[0];
-        let (width, features) = (params.w_ih.rows(), params.inputs());
+        let features = params.inputs();
         let plan = Plan::apart(steps, ks);
         let mut sums = Sums::zeros(self, trace);
-        let mut rows: Vec<_> = plan.groups().iter().map(|&k| LossRow::new(k + 1, batch, sequences)).collect();
+        let mut rows: Vec<_> = plan
+            .groups()
+            .iter()
+            .map(|&k| LossRow::new(k + 1, batch, self.cell().splits(), sequences))
+            .collect();
         let mut dx = vec![T::zero(); plan.groups().len() * batch * features];
 
         let end = reverse_scan(self.cell(), params, &trace.layers()[0], &losses.dh, &plan, true, |step| {
             let dx = &mut dx[..step.da.rows() * features];
             kernel::product(dx, false, step.da, params.w_ih.view());
             let products = StepProducts::new(trace, step.t);
-            let da = step.da.data().chunks_exact(batch * width);
-            let loss_rows = da.zip(dx.chunks_exact(batch * features)).zip(step.exponents.chunks_exact(batch));
-            for (row, ((da, dx), exponents)) in rows.iter_mut().zip(loss_rows) {
-                let (da, dx) = (View::new(batch, width, da), View::new(batch, features, dx));
-                let at = LossAtStep { t: step.t, da, dx, exponents };
+            for (i, row) in rows.iter_mut().take(step.da.rows() / batch).enumerate() {
+                let at = LossAtStep {
+                    t: step.t,
+                    da: step.da.rows_of(i, batch),
+                    da_hh: self.cell().splits().then(|| step.da_hh.rows_of(i, batch)),
+                    dx: View::new(step.da.rows(), features, dx).rows_of(i, batch),
+                    exponents: &step.exponents[i * batch..(i + 1) * batch],
+                };
                 row.measure(&at, &products, against);
                 sums.add_step(&at);
             }
@@ -148,12 +157,12 @@ impl<T: Real> Network<T> {
 
 /// Σ over losses of what the reverse scan shows, in full (exponents put back in).
 struct Sums<T> {
-    /// Σ_k da, (T, B, G·H).
-    da: Sequence<T>,
+    /// Σ_k da.
+    da: Preactivations<T>,
     /// Σ_k dx, (T, B, I).
     dx: Sequence<T>,
-    /// Σ_k dh0, (B, H).
-    dh0: Matrix<T>,
+    /// Σ_k of the gradients with respect to the initial state.
+    initial: State<T>,
 }
 
 impl<T: Real> Sums<T> {
@@ -161,30 +170,38 @@ impl<T: Real> Sums<T> {
         let (steps, batch) = trace.inputs().shape();
         let params = &network.weights().layers[0];
         Self {
-            da: Sequence::zeros(steps, batch, params.w_ih.rows()),
+            da: Preactivations::zeros(network, steps, batch),
             dx: Sequence::zeros(steps, batch, params.inputs()),
-            dh0: Matrix::zeros(batch, params.hidden()),
+            initial: network.zero_state(batch),
         }
     }
 
     fn add(&mut self, other: &Self) {
-        kernel::add_scaled(self.da.data_mut(), T::one(), other.da.data());
+        kernel::add_scaled(self.da.da.data_mut(), T::one(), other.da.da.data());
+        if let (Some(sum), Some(other)) = (&mut self.da.da_hh, &other.da.da_hh) {
+            kernel::add_scaled(sum.data_mut(), T::one(), other.data());
+        }
         kernel::add_scaled(self.dx.data_mut(), T::one(), other.dx.data());
-        kernel::add_scaled(self.dh0.data_mut(), T::one(), other.dh0.data());
+        kernel::add_scaled(self.initial.h[0].data_mut(), T::one(), other.initial.h[0].data());
+        kernel::add_scaled(self.initial.c[0].data_mut(), T::one(), other.initial.c[0].data());
     }
 
     fn add_step(&mut self, at: &LossAtStep<'_, T>) {
         for (b, &exponent) in at.exponents.iter().enumerate() {
             let factor = kernel::power_of_two(exponent);
-            kernel::add_scaled(self.da.at_mut(at.t, b), factor, at.da.row(b));
+            kernel::add_scaled(self.da.da.at_mut(at.t, b), factor, at.da.row(b));
+            if let (Some(sum), Some(da_hh)) = (&mut self.da.da_hh, at.da_hh) {
+                kernel::add_scaled(sum.at_mut(at.t, b), factor, da_hh.row(b));
+            }
             kernel::add_scaled(self.dx.at_mut(at.t, b), factor, at.dx.row(b));
         }
     }
 
     fn add_initial(&mut self, end: &Rows<T>) {
-        let batch = self.dh0.rows();
         for (r, &exponent) in end.exponents.iter().enumerate() {
-            kernel::add_scaled(self.dh0.row_mut(r % batch), kernel::power_of_two(exponent), end.row(r));
+            let (b, factor) = (r % end.batch(), kernel::power_of_two(exponent));
+            kernel::add_scaled(self.initial.h[0].row_mut(b), factor, end.dh(r));
+            kernel::add_scaled(self.initial.c[0].row_mut(b), factor, end.dc(r));
         }
     }
 }
@@ -194,9 +211,12 @@ fn balance<T: Real>(itemized: &Gradient<T>, gradient: &Gradient<T>) -> Result<Ve
     let named = |g: &Gradient<T>| -> Vec<(String, Vec<T>)> {
         let weights = g.weights.tensors().into_iter().map(|(name, m)| (name, m.data().to_vec()));
         let inputs = g.inputs.iter().map(|x| ("input".to_string(), x.data().to_vec()));
-        let initial =
-            g.initial.h.iter().enumerate().map(|(l, h)| (format!("initial_state_l{l}"), h.data().to_vec()));
-        weights.chain(inputs).chain(initial).collect()
+        let states = |name: &'static str, states: &[Matrix<T>]| -> Vec<(String, Vec<T>)> {
+            let known = states.iter().enumerate().filter(|(_, state)| state.cols() > 0);
+            known.map(|(l, state)| (format!("{name}_l{l}"), state.data().to_vec())).collect()
+        };
+        let (h, c) = (states("initial_state", &g.initial.h), states("initial_memory", &g.initial.c));
+        weights.chain(inputs).chain(h).chain(c).collect()
     };
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
     let mut balance = Vec::new();
@@ -218,33 +238,48 @@ fn grid<V: Copy>(rows: &[Option<LossRow>], vector: impl Fn(&LossRow) -> &[V]) ->
     Grid::from_rows(rows.iter().map(|row| row.as_ref().map_or(&[][..], &vector)))
 }
 
-fn entries<T: Real>(rows: &[Option<LossRow>], gradient: &Gradient<T>, total_inner: &[f64; 4]) -> Vec<Entry> {
+fn entries<T: Real>(
+    rows: &[Option<LossRow>],
+    gradient: &Gradient<T>,
+    against: &Against<T>,
+    splits: bool,
+) -> Vec<Entry> {
     let exponent = Arc::new(grid(rows, |row| &row.exponent));
     let layer = &gradient.weights.layers[0];
     let inputs = gradient.inputs.as_ref().expect("itemizing asks for the inputs' gradient");
-    let totals = [layer.w_ih.data(), layer.w_hh.data(), layer.b_ih.data(), inputs.data()];
-    let entry = |i: usize, parameter: Parameter| Entry {
+    let whole = |parameter: Parameter| match parameter {
+        Parameter::WeightIh => layer.w_ih.data(),
+        Parameter::WeightHh => layer.w_hh.data(),
+        Parameter::BiasHh => layer.b_hh.data(),
+        Parameter::Input => inputs.data(),
+        _ => layer.b_ih.data(),
+    };
+    let entry = |(i, &parameter): (usize, &Parameter)| Entry {
         layer: 0,
         parameter,
-        mantissa: grid(rows, |row| &row.norm[i]),
+        mantissa: grid(rows, |row| &row.slots[i].norm),
         exponent: Arc::clone(&exponent),
-        inner: grid(rows, |row| &row.inner[i]),
-        total_inner: total_inner[i],
-        total: kernel::dot(totals[i], totals[i]).f64().sqrt(),
+        inner: grid(rows, |row| &row.slots[i].inner),
+        total_inner: against.totals()[i],
+        total: kernel::dot(whole(parameter), whole(parameter)).f64().sqrt(),
         smallest_normal: T::min_positive_value().f64(),
     };
-    MEASURED.into_iter().enumerate().map(|(i, parameter)| entry(i, parameter)).collect()
+    measured(splits).iter().enumerate().map(entry).collect()
 }
 
-fn initial_state(rows: &[Option<LossRow>], total_inner: f64) -> PerLoss {
-    let mut measured = PerLoss::masked(Parameter::InitialState, rows.len());
-    measured.total_inner = total_inner;
-    for (k, row) in rows.iter().enumerate() {
-        if let Some(InitialMeasure { norm, log10_norm, inner }) = row.as_ref().map(|row| row.initial) {
-            measured.set(k, norm, log10_norm, inner);
+fn initial_states<T: Real>(rows: &[Option<LossRow>], against: &Against<T>) -> Vec<PerLoss> {
+    let state = |(i, (parameter, total_inner)): (usize, (Parameter, f64))| {
+        let mut of = PerLoss::masked(parameter, rows.len());
+        of.total_inner = total_inner;
+        for (k, row) in rows.iter().enumerate() {
+            if let Some(m) = row.as_ref().map(|row| &row.initial[i]) {
+                of.set(k, m.norm, m.log10_norm, m.inner);
+            }
         }
-    }
-    measured
+        of
+    };
+    let parameters = [Parameter::InitialState, Parameter::InitialMemory];
+    parameters.into_iter().zip(against.initial_totals()).enumerate().map(state).collect()
 }
 
 fn sequence_norms<T: Real>(rows: &[Option<LossRow>], trace: &Trace<T>) -> SequenceNorms {
@@ -253,7 +288,8 @@ fn sequence_norms<T: Real>(rows: &[Option<LossRow>], trace: &Trace<T>) -> Sequen
     SequenceNorms {
         batch,
         da: grid(rows, |row| row.sequences.as_ref().map_or(&[][..], |s| &s[0])),
-        input: grid(rows, |row| row.sequences.as_ref().map_or(&[][..], |s| &s[1])),
+        da_hh: grid(rows, |row| row.sequences.as_ref().map_or(&[][..], |s| &s[1])),
+        input: grid(rows, |row| row.sequences.as_ref().map_or(&[][..], |s| &s[2])),
         x: (0..steps * batch).map(|i| x.dot(i, i).f64().sqrt()).collect(),
         h_prev: (0..steps * batch).map(|i| kernel::dot(h_prev.row(i), h_prev.row(i)).f64().sqrt()).collect(),
     }

@@ -79,6 +79,11 @@ fn gemm_strided<T: Real>(
     }
 }
 
+/// σ(a) = 1 / (1 + e^−a).
+pub fn sigmoid<T: Real>(a: T) -> T {
+    T::one() / (T::one() + (-a).exp())
+}
+
 /// Numbers added side by side in [`dot`]: enough for two AVX-512 registers of f32, and a fixed order of summation.
 const LANES: usize = 32;
 

@@ -10,12 +10,18 @@ pub enum Parameter {
     WeightIh,
     /// W_hh.
     WeightHh,
-    /// The common gradient of b_ih and b_hh.
+    /// The common gradient of b_ih and b_hh, of a cell where they have one.
     Bias,
+    /// b_ih, of a cell whose recurrent side sees other gradients (GRU).
+    BiasIh,
+    /// b_hh, of such a cell.
+    BiasHh,
     /// The input x_t itself.
     Input,
     /// h0; one number for each loss.
     InitialState,
+    /// c0, of a cell that has it; one number for each loss.
+    InitialMemory,
     /// W_hy; only step k contributes to loss k.
     HeadWeight,
     /// b_y; only step k contributes to loss k.
@@ -29,8 +35,11 @@ impl Parameter {
             Self::WeightIh => "weight_ih",
             Self::WeightHh => "weight_hh",
             Self::Bias => "bias",
+            Self::BiasIh => "bias_ih",
+            Self::BiasHh => "bias_hh",
             Self::Input => "input",
             Self::InitialState => "initial_state",
+            Self::InitialMemory => "initial_memory",
             Self::HeadWeight => "head_weight",
             Self::HeadBias => "head_bias",
         }
@@ -211,6 +220,8 @@ pub(crate) struct SequenceNorms {
     pub(crate) batch: usize,
     /// ‖da_{k,t,b}‖, B numbers for each t of row k.
     pub(crate) da: Grid<f64>,
+    /// The same as the recurrent side sees it.
+    pub(crate) da_hh: Grid<f64>,
     /// ‖dL_k/dx_{t,b}‖ in the same order.
     pub(crate) input: Grid<f64>,
     /// ‖x_{t,b}‖, time-major.
@@ -279,13 +290,17 @@ impl Ledger {
     /// is masked, there is no such sequence or norms of single sequences were not asked for.
     pub fn sequence_norm(&self, parameter: Parameter, k: usize, t: usize, b: usize) -> Option<f64> {
         let norms = self.sequences.as_ref().filter(|norms| b < norms.batch)?;
-        let da = norms.da.get(k, t * norms.batch + b)?;
+        let i = t * norms.batch + b;
         match parameter {
-            Parameter::WeightIh => Some(da * norms.x[t * norms.batch + b]),
-            Parameter::WeightHh => Some(da * norms.h_prev[t * norms.batch + b]),
-            Parameter::Bias => Some(da),
-            Parameter::Input => norms.input.get(k, t * norms.batch + b),
-            Parameter::InitialState | Parameter::HeadWeight | Parameter::HeadBias => None,
+            Parameter::WeightIh => Some(norms.da.get(k, i)? * norms.x[i]),
+            Parameter::WeightHh => Some(norms.da_hh.get(k, i)? * norms.h_prev[i]),
+            Parameter::Bias | Parameter::BiasIh => norms.da.get(k, i),
+            Parameter::BiasHh => norms.da_hh.get(k, i),
+            Parameter::Input => norms.input.get(k, i),
+            Parameter::InitialState
+            | Parameter::InitialMemory
+            | Parameter::HeadWeight
+            | Parameter::HeadBias => None,
         }
     }
 }

@@ -42,7 +42,9 @@ mod scan;
 mod sequence;
 
 pub use bptt::Gradient;
-pub use cell::{Activation, Cell, CellParams, Forward, Rnn, StepCache, cell_by_name, cells};
+pub use cell::{
+    Activation, Backward, Cell, CellParams, Forward, Gru, Lstm, Rnn, StepCache, cell_by_name, cells,
+};
 pub use component::{Component, Select};
 pub use error::Error;
 

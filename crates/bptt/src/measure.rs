@@ -9,26 +9,36 @@ use crate::bptt::{Gradient, Rows};
 use crate::ledger::Parameter;
 use crate::network::Weights;
 use crate::scan::Trace;
-use crate::sequence::{Sequence, View};
+use crate::sequence::{Matrix, Sequence, View};
 use crate::{Real, kernel};
 
-/// What shares are measured against, laid out by step so that a share is an inner product of vectors. Beside each
-/// stands ⟨gradient, U⟩, which the shares are fractions of.
+/// What is measured at every (k, t), in the order of a [`LossRow`]'s slots.
+pub(crate) fn measured(splits: bool) -> &'static [Parameter] {
+    if splits {
+        &[Parameter::WeightIh, Parameter::WeightHh, Parameter::BiasIh, Parameter::BiasHh, Parameter::Input]
+    } else {
+        &[Parameter::WeightIh, Parameter::WeightHh, Parameter::Bias, Parameter::Input]
+    }
+}
+
+/// What shares are measured against, laid out by step so that a share is an inner product of vectors.
 pub(crate) struct Against<T> {
     /// U_ih x_{t,b}, (T, B, G·H).
-    ih: (Sequence<T>, f64),
+    ih: Sequence<T>,
     /// U_hh h_{t-1,b}, (T, B, G·H).
-    hh: (Sequence<T>, f64),
-    /// U_b of both biases together, (G·H).
-    bias: (Vec<T>, f64),
+    hh: Sequence<T>,
+    /// U_b, (G·H): of both biases together, or one for each where the cell splits their gradients.
+    biases: Vec<Vec<T>>,
     /// dL/dx, (T, B, I).
-    x: (Sequence<T>, f64),
-    /// dL/dh0, (B, H).
-    h0: (Vec<T>, f64),
+    x: Sequence<T>,
+    /// dL/dh0 and, if there is a c, dL/dc0, (B, H).
+    initial: Vec<Matrix<T>>,
+    /// ⟨gradient, U⟩ for each of [`measured`].
+    totals: Vec<f64>,
 }
 
 impl<T: Real> Against<T> {
-    pub(crate) fn new(trace: &Trace<T>, gradient: &Gradient<T>, update: &Weights<T>) -> Self {
+    pub(crate) fn new(trace: &Trace<T>, gradient: &Gradient<T>, update: &Weights<T>, splits: bool) -> Self {
         let (steps, batch) = trace.inputs().shape();
         let (g, u) = (&gradient.weights.layers[0], &update.layers[0]);
         let inner = |a: &[T], b: &[T]| kernel::dot(a, b).f64();
@@ -36,31 +46,29 @@ impl<T: Real> Against<T> {
         trace.inputs().all().times_transposed(ih.data_mut(), &u.w_ih);
         let mut hh = Sequence::zeros(steps, batch, u.w_hh.rows());
         kernel::product_transposed(hh.data_mut(), false, trace.layers()[0].h_prev(), u.w_hh.view());
-        let bias: Vec<T> = u.b_ih.data().iter().zip(u.b_hh.data()).map(|(&a, &b)| a + b).collect();
-        let bias_total = inner(g.b_ih.data(), &bias);
         let x = gradient.inputs.clone().expect("itemizing asks for the inputs' gradient");
-        let x_total = inner(x.data(), x.data());
-        let h0 = gradient.initial.h[0].data().to_vec();
-        let h0_total = inner(&h0, &h0);
-        Self {
-            ih: (ih, inner(g.w_ih.data(), u.w_ih.data())),
-            hh: (hh, inner(g.w_hh.data(), u.w_hh.data())),
-            bias: (bias, bias_total),
-            x: (x, x_total),
-            h0: (h0, h0_total),
+        let mut biases = vec![u.b_ih.data().to_vec()];
+        if splits {
+            biases.push(u.b_hh.data().to_vec());
+        } else {
+            kernel::add_scaled(&mut biases[0], T::one(), u.b_hh.data());
         }
+        let mut totals = vec![inner(g.w_ih.data(), u.w_ih.data()), inner(g.w_hh.data(), u.w_hh.data())];
+        totals.extend(biases.iter().zip([&g.b_ih, &g.b_hh]).map(|(u, g)| inner(g.data(), u)));
+        totals.push(inner(x.data(), x.data()));
+        let states = gradient.initial.h.iter().chain(&gradient.initial.c);
+        let initial = states.filter(|state| state.cols() > 0).cloned().collect();
+        Self { ih, hh, biases, x, initial, totals }
     }
-}
 
-impl<T> Against<T> {
-    /// ⟨gradient, U⟩ in the order of [`MEASURED`].
-    pub(crate) fn totals(&self) -> [f64; 4] {
-        [self.ih.1, self.hh.1, self.bias.1, self.x.1]
+    /// ⟨gradient, U⟩ for each of [`measured`].
+    pub(crate) fn totals(&self) -> &[f64] {
+        &self.totals
     }
 
-    /// ‖dL/dh0‖².
-    pub(crate) fn h0_total(&self) -> f64 {
-        self.h0.1
+    /// ‖dL/dh0‖² and, if there is a c, ‖dL/dc0‖².
+    pub(crate) fn initial_totals(&self) -> Vec<f64> {
+        self.initial.iter().map(|state| kernel::dot(state.data(), state.data()).f64()).collect()
     }
 }
 
@@ -96,43 +104,75 @@ pub(crate) struct LossAtStep<'a, T> {
     pub(crate) t: usize,
     /// (B, G·H).
     pub(crate) da: View<'a, T>,
+    /// As the recurrent side sees it, if the cell splits.
+    pub(crate) da_hh: Option<View<'a, T>>,
     /// (B, I).
     pub(crate) dx: View<'a, T>,
     pub(crate) exponents: &'a [i32],
 }
 
-/// The order of [`LossRow`]'s norms and inner products.
-pub(crate) const MEASURED: [Parameter; 4] =
-    [Parameter::WeightIh, Parameter::WeightHh, Parameter::Bias, Parameter::Input];
-
 /// Everything measured of one loss k, at steps 0 to k.
 pub(crate) struct LossRow {
     /// The power of two that the step's norms are to be multiplied with.
     pub(crate) exponent: Vec<i32>,
-    pub(crate) norm: [Vec<f64>; 4],
-    /// ⟨component, U⟩, in full.
-    pub(crate) inner: [Vec<f64>; 4],
-    /// ‖da‖ and ‖dx‖ of each sequence, B numbers a step, in full.
-    pub(crate) sequences: Option<[Vec<f64>; 2]>,
-    pub(crate) initial: InitialMeasure,
+    /// For each of [`measured`].
+    pub(crate) slots: Vec<Slot>,
+    /// ‖da‖, ‖da_hh‖ and ‖dx‖ of each sequence, B numbers a step, in full.
+    pub(crate) sequences: Option<[Vec<f64>; 3]>,
+    /// dL_k/dh0 and, if there is a c, dL_k/dc0.
+    pub(crate) initial: Vec<InitialMeasure>,
 }
 
-/// dL_k/dh0.
-#[derive(Clone, Copy, Default)]
+/// One parameter's numbers, one for each step.
+pub(crate) struct Slot {
+    /// Without their powers of two.
+    pub(crate) norm: Vec<f64>,
+    /// ⟨component, U⟩, in full.
+    pub(crate) inner: Vec<f64>,
+}
+
+/// A gradient with respect to an initial state.
 pub(crate) struct InitialMeasure {
     pub(crate) norm: f64,
     pub(crate) log10_norm: f64,
     pub(crate) inner: f64,
 }
 
+/// Inner products da_b · da_b' of one side's rows (b' ≤ b), and ‖Σ_b da_b‖.
+struct Side {
+    gram: Vec<f64>,
+    sum: f64,
+}
+
+impl Side {
+    /// Rows are taken times their `relative` power of two.
+    fn new<T: Real>(da: View<'_, T>, relative: &[f64]) -> Self {
+        let batch = da.rows();
+        let pair = |i: usize| {
+            let (a, b) = (i / batch, i % batch);
+            if b <= a { kernel::dot(da.row(a), da.row(b)).f64() * relative[a] * relative[b] } else { 0.0 }
+        };
+        let mut summed = vec![T::zero(); da.cols()];
+        for (b, &relative) in relative.iter().enumerate() {
+            kernel::add_scaled(&mut summed, T::of(relative), da.row(b));
+        }
+        Self { gram: (0..batch * batch).map(pair).collect(), sum: kernel::dot(&summed, &summed).f64().sqrt() }
+    }
+
+    /// ‖Σ_b da_b v_bᵀ‖ from the inner products of the v.
+    fn norm_with(&self, batch: usize, v: &[f64]) -> f64 {
+        gram_norm(batch, |a, b| self.gram[a * batch + b] * v[a * batch + b])
+    }
+}
+
 impl LossRow {
-    pub(crate) fn new(steps: usize, batch: usize, sequences: bool) -> Self {
+    pub(crate) fn new(steps: usize, batch: usize, splits: bool, sequences: bool) -> Self {
+        let slot = |_: &Parameter| Slot { norm: vec![0.0; steps], inner: vec![0.0; steps] };
         Self {
             exponent: vec![0; steps],
-            norm: std::array::from_fn(|_| vec![0.0; steps]),
-            inner: std::array::from_fn(|_| vec![0.0; steps]),
+            slots: measured(splits).iter().map(slot).collect(),
             sequences: sequences.then(|| std::array::from_fn(|_| vec![0.0; steps * batch])),
-            initial: InitialMeasure::default(),
+            initial: Vec::new(),
         }
     }
 
@@ -145,56 +185,61 @@ impl LossRow {
         let (t, batch) = (at.t, at.da.rows());
         let largest = largest(at.exponents);
         let relative: Vec<f64> = at.exponents.iter().map(|&e| kernel::power_of_two(e - largest)).collect();
-        let gram = |rows: View<'_, T>, a: usize, b: usize| {
-            kernel::dot(rows.row(a), rows.row(b)).f64() * relative[a] * relative[b]
-        };
-        let da: Vec<f64> = (0..batch * batch)
-            .map(|i| (i / batch, i % batch))
-            .map(|(a, b)| if b <= a { gram(at.da, a, b) } else { 0.0 })
+        let side = Side::new(at.da, &relative);
+        let split = at.da_hh.map(|da_hh| Side::new(da_hh, &relative));
+        let recurrent = split.as_ref().unwrap_or(&side);
+        let dx: Vec<f64> = (0..batch)
+            .map(|b| kernel::dot(at.dx.row(b), at.dx.row(b)).f64() * relative[b] * relative[b])
             .collect();
-        let with = |other: &[f64]| gram_norm(batch, |a, b| da[a * batch + b] * other[a * batch + b]);
-        let mut summed = vec![T::zero(); at.da.cols()];
-        for (b, &relative) in relative.iter().enumerate() {
-            kernel::add_scaled(&mut summed, T::of(relative), at.da.row(b));
+
+        let da_hh = at.da_hh.unwrap_or(at.da);
+        let mut values = vec![
+            (side.norm_with(batch, &products.x), inner(at.da, at.exponents, |b| against.ih.at(t, b))),
+            (
+                recurrent.norm_with(batch, &products.h_prev),
+                inner(da_hh, at.exponents, |b| against.hh.at(t, b)),
+            ),
+        ];
+        for (i, bias) in against.biases.iter().enumerate() {
+            let (side, da) = if i == 0 { (&side, at.da) } else { (recurrent, da_hh) };
+            values.push((side.sum, inner(da, at.exponents, |_| bias)));
         }
-        let dx: Vec<f64> = (0..batch).map(|b| gram(at.dx, b, b)).collect();
+        values.push((dx.iter().sum::<f64>().sqrt(), inner(at.dx, at.exponents, |b| against.x.at(t, b))));
         self.exponent[t] = largest;
-        self.norm[0][t] = with(&products.x);
-        self.norm[1][t] = with(&products.h_prev);
-        self.norm[2][t] = kernel::dot(&summed, &summed).f64().sqrt();
-        self.norm[3][t] = dx.iter().sum::<f64>().sqrt();
+        for (slot, (norm, inner)) in self.slots.iter_mut().zip(values) {
+            slot.norm[t] = norm;
+            slot.inner[t] = inner;
+        }
 
-        self.inner[0][t] = inner(at.da, at.exponents, |b| against.ih.0.at(t, b));
-        self.inner[1][t] = inner(at.da, at.exponents, |b| against.hh.0.at(t, b));
-        self.inner[2][t] = inner(at.da, at.exponents, |_| &against.bias.0);
-        self.inner[3][t] = inner(at.dx, at.exponents, |b| against.x.0.at(t, b));
-
-        if let Some([da_norms, dx_norms]) = &mut self.sequences {
+        if let Some([da_norms, da_hh_norms, dx_norms]) = &mut self.sequences {
             let scale: f64 = kernel::power_of_two(largest);
             for b in 0..batch {
-                da_norms[t * batch + b] = da[b * batch + b].sqrt() * scale;
+                da_norms[t * batch + b] = side.gram[b * batch + b].sqrt() * scale;
+                da_hh_norms[t * batch + b] = recurrent.gram[b * batch + b].sqrt() * scale;
                 dx_norms[t * batch + b] = dx[b].sqrt() * scale;
             }
         }
     }
 
-    /// Measures row `i` of the gradients with respect to h0.
+    /// Measures row `i` of the gradients with respect to the initial state.
     pub(crate) fn measure_initial<T: Real>(&mut self, end: &Rows<T>, i: usize, against: &Against<T>) {
-        let (batch, hidden) = (end.batch(), against.h0.0.len() / end.batch());
+        let batch = end.batch();
         let exponents = &end.exponents[i * batch..(i + 1) * batch];
         let largest = largest(exponents);
-        let (mut square, mut inner) = (0.0, 0.0);
-        for (b, &exponent) in exponents.iter().enumerate() {
-            let dh = end.row(i * batch + b);
-            square += kernel::dot(dh, dh).f64() * kernel::power_of_two::<f64>(2 * (exponent - largest));
-            let with = &against.h0.0[b * hidden..(b + 1) * hidden];
-            inner += kernel::dot(dh, with).f64() * kernel::power_of_two::<f64>(exponent);
+        for (state, with) in against.initial.iter().enumerate() {
+            let row = |b: usize| if state == 0 { end.dh(i * batch + b) } else { end.dc(i * batch + b) };
+            let (mut square, mut inner) = (0.0, 0.0);
+            for (b, &exponent) in exponents.iter().enumerate() {
+                square +=
+                    kernel::dot(row(b), row(b)).f64() * kernel::power_of_two::<f64>(2 * (exponent - largest));
+                inner += kernel::dot(row(b), with.row(b)).f64() * kernel::power_of_two::<f64>(exponent);
+            }
+            self.initial.push(InitialMeasure {
+                norm: square.sqrt() * kernel::power_of_two::<f64>(largest),
+                log10_norm: square.sqrt().log10() + f64::from(largest) * std::f64::consts::LOG10_2,
+                inner,
+            });
         }
-        self.initial = InitialMeasure {
-            norm: square.sqrt() * kernel::power_of_two::<f64>(largest),
-            log10_norm: square.sqrt().log10() + f64::from(largest) * std::f64::consts::LOG10_2,
-            inner,
-        };
     }
 }
 

@@ -158,7 +158,12 @@ impl<T: Real> Network<T> {
 
     /// The initial state h0 = 0 for a batch of `batch` sequences.
     pub fn zero_state(&self, batch: usize) -> State<T> {
-        State { h: self.weights.layers.iter().map(|p| Matrix::zeros(batch, p.hidden())).collect() }
+        let layers = &self.weights.layers;
+        let zeros = |width: fn(&CellParams<T>) -> usize| {
+            layers.iter().map(|p| Matrix::zeros(batch, width(p))).collect()
+        };
+        let width = if self.cell.has_memory() { CellParams::hidden } else { |_: &CellParams<T>| 0 };
+        State { h: zeros(CellParams::hidden), c: zeros(width) }
     }
 
     /// The same network in another precision.
@@ -175,6 +180,28 @@ impl<T: Real> Network<T> {
 pub struct State<T> {
     /// h of each layer, (B, H).
     pub h: Vec<Matrix<T>>,
+    /// c of each layer, (B, H); (B, 0) where the cell has none.
+    pub c: Vec<Matrix<T>>,
+}
+
+impl<T: Real> State<T> {
+    /// A state of cells that have h alone.
+    pub fn of_h(h: Vec<Matrix<T>>) -> Self {
+        let c = h.iter().map(|h| Matrix::zeros(h.rows(), 0)).collect();
+        Self { h, c }
+    }
+
+    /// The state of sequence `b` alone.
+    #[must_use]
+    pub fn sequence(&self, b: usize) -> Self {
+        let row = |m: &Matrix<T>| View::new(1, m.cols(), m.row(b)).to_matrix();
+        Self { h: self.h.iter().map(row).collect(), c: self.c.iter().map(row).collect() }
+    }
+
+    /// The same state in another precision.
+    pub fn cast<U: Real>(&self) -> State<U> {
+        State { h: self.h.iter().map(Matrix::cast).collect(), c: self.c.iter().map(Matrix::cast).collect() }
+    }
 }
 
 /// What the network reads: real features, or symbols standing for their one-hot vectors.

@@ -2,7 +2,7 @@
 
 use crate::cell::{Forward, StepCache};
 use crate::network::{Inputs, Network, State};
-use crate::sequence::{Sequence, View};
+use crate::sequence::{Matrix, Sequence, View};
 use crate::{Error, Real};
 
 /// What the forward scan kept of one layer.
@@ -10,8 +10,12 @@ use crate::{Error, Real};
 pub struct LayerTrace<T> {
     /// h before step 0, after step 0, …, after step T − 1: (T + 1, B, H).
     h: Sequence<T>,
+    /// c in the same places, (T + 1, B, H), or (T + 1, B, 0).
+    c: Sequence<T>,
     /// The activated gates of every step, (T, B, G·H).
     gates: Sequence<T>,
+    /// What else the cell keeps of every step, (T, B, H) or (T, B, 0).
+    kept: Sequence<T>,
 }
 
 impl<T: Real> LayerTrace<T> {
@@ -27,7 +31,12 @@ impl<T: Real> LayerTrace<T> {
 
     /// What the way back needs to know of step `t`.
     pub(crate) fn cache(&self, t: usize) -> StepCache<'_, T> {
-        StepCache { gates: self.gates.step(t), h_prev: self.h.step(t) }
+        StepCache {
+            gates: self.gates.step(t),
+            kept: self.kept.step(t),
+            h_prev: self.h.step(t),
+            c_prev: self.c.step(t),
+        }
     }
 }
 
@@ -71,8 +80,11 @@ impl<T: Real> Trace<T> {
 
     /// The state after the last step, to carry into the next window.
     pub fn final_state(&self) -> State<T> {
-        let last = |layer: &LayerTrace<T>| layer.h.step(layer.h.steps() - 1).to_matrix();
-        State { h: self.layers.iter().map(last).collect() }
+        let last = |s: &Sequence<T>| s.step(s.steps() - 1).to_matrix();
+        State {
+            h: self.layers.iter().map(|layer| last(&layer.h)).collect(),
+            c: self.layers.iter().map(|layer| last(&layer.c)).collect(),
+        }
     }
 }
 
@@ -81,18 +93,22 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// If the inputs or the initial state do not fit the network.
-    pub fn scan(&self, inputs: Inputs<T>, initial: &State<T>) -> Result<Trace<T>, Error> {
+    pub fn scan<'s>(&self, inputs: Inputs<T>, initial: &'s State<T>) -> Result<Trace<T>, Error> {
         inputs.check(self.inputs())?;
         let (steps, batch) = inputs.shape();
         let mut layers = Vec::with_capacity(self.weights().layers.len());
         for (l, params) in self.weights().layers.iter().enumerate() {
             let hidden = params.hidden();
-            let h0 = initial.h.get(l).filter(|h0| (h0.rows(), h0.cols()) == (batch, hidden));
-            let h0 = h0.ok_or_else(|| Error::Shape {
-                what: format!("initial state of layer {l}"),
-                expected: format!("(B, H) = ({batch}, {hidden})"),
-                given: initial.h.get(l).map_or("none".into(), |h| format!("({}, {})", h.rows(), h.cols())),
-            })?;
+            let memory = if self.cell().has_memory() { hidden } else { 0 };
+            let fitting = |name: &str, given: Option<&'s Matrix<T>>, width: usize| {
+                given.filter(|m| (m.rows(), m.cols()) == (batch, width)).ok_or_else(|| Error::Shape {
+                    what: format!("initial {name} of layer {l}"),
+                    expected: format!("(B, H) = ({batch}, {width})"),
+                    given: given.map_or("none".into(), |m| format!("({}, {})", m.rows(), m.cols())),
+                })
+            };
+            let h0 = fitting("h", initial.h.get(l), hidden)?;
+            let c0 = fitting("c", initial.c.get(l), memory)?;
 
             let mut gates = Sequence::zeros(steps, batch, params.w_ih.rows());
             inputs.all().times_transposed(gates.data_mut(), &params.w_ih);
@@ -101,16 +117,15 @@ impl<T: Real> Network<T> {
             }
             let mut h = Sequence::zeros(steps + 1, batch, hidden);
             h.step_mut(0).copy_from_slice(h0.data());
+            let mut c = Sequence::zeros(steps + 1, batch, memory);
+            c.step_mut(0).copy_from_slice(c0.data());
+            let mut kept = Sequence::zeros(steps, batch, if self.cell().keeps_more() { hidden } else { 0 });
             for t in 0..steps {
-                let (before, after) = h.data_mut().split_at_mut((t + 1) * batch * hidden);
-                let step = Forward {
-                    h_prev: View::new(batch, hidden, &before[t * batch * hidden..]),
-                    gates: gates.step_mut(t),
-                    h: &mut after[..batch * hidden],
-                };
-                self.cell().step(params, step);
+                let ((h_prev, h), (c_prev, c)) = (h.step_and_next(t), c.step_and_next(t));
+                let (gates, kept) = (gates.step_mut(t), kept.step_mut(t));
+                self.cell().step(params, Forward { h_prev, c_prev, gates, kept, h, c });
             }
-            layers.push(LayerTrace { h, gates });
+            layers.push(LayerTrace { h, c, gates, kept });
         }
         Ok(Trace { inputs, layers })
     }

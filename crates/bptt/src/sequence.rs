@@ -111,6 +111,12 @@ impl<'a, T: Real> View<'a, T> {
         self.data
     }
 
+    /// Rows `i`·`count` to (`i` + 1)·`count`.
+    pub(crate) fn rows_of(&self, i: usize, count: usize) -> Self {
+        let size = count * self.cols;
+        Self::new(count, self.cols, &self.data[i * size..(i + 1) * size])
+    }
+
     /// A copy that owns its entries.
     pub fn to_matrix(&self) -> Matrix<T> {
         Matrix { rows: self.rows, cols: self.cols, data: self.data.to_vec() }
@@ -190,6 +196,13 @@ impl<T: Real> Sequence<T> {
     pub fn step_mut(&mut self, t: usize) -> &mut [T] {
         let width = self.batch * self.features;
         &mut self.data[t * width..(t + 1) * width]
+    }
+
+    /// Step `t` to read, and step t + 1 to write.
+    pub(crate) fn step_and_next(&mut self, t: usize) -> (View<'_, T>, &mut [T]) {
+        let width = self.batch * self.features;
+        let (before, after) = self.data.split_at_mut((t + 1) * width);
+        (View::new(self.batch, self.features, &before[t * width..]), &mut after[..width])
     }
 
     /// Step `t` of sequence `b`: F numbers.

@@ -45,7 +45,7 @@ fn example(article: &Value) -> Example {
     Example {
         network: Network::new(cell_by_name("rnn").unwrap(), weights).unwrap(),
         inputs: Inputs::Dense(Sequence::from_batch_first(1, 3, 3, &numbers(&inputs["x"])).unwrap()),
-        initial: State { h: vec![Matrix::new(1, 4, numbers(&inputs["h0"])).unwrap()] },
+        initial: State::of_h(vec![Matrix::new(1, 4, numbers(&inputs["h0"])).unwrap()]),
         losses: Losses::from_seeds(Sequence::from_batch_first(1, 3, 4, &numbers(&inputs["dh"])).unwrap()),
     }
 }

@@ -1,8 +1,8 @@
 //! CS231n assignment 3: the expected values its notebooks print, and the conventions of its losses.
 
 use bptt::{
-    Inputs, Losses, Matrix, Network, Objective, Readout, Reduction, Sequence, State, Symbols, Targets,
-    Weights, cell_by_name,
+    CellParams, Inputs, Losses, Matrix, Network, Objective, Readout, Reduction, Sequence, State, Symbols,
+    Targets, Weights, cell_by_name,
 };
 use serde_json::Value;
 
@@ -37,20 +37,37 @@ fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
     found.iter().zip(expected).map(error).fold(0.0, f64::max)
 }
 
-/// The hidden states of CS231n's network over `x` from the given state, batch first.
-fn states(data: &Value, steps: usize, x: &[f64], initial: &Value) -> Vec<f64> {
+/// CS231n's gate order i, f, o, g as ours, i, f, g, o: the four blocks of a (4·H, ·) matrix or a (1, 4·H) bias.
+fn reordered(matrix: &Matrix<f64>) -> Matrix<f64> {
+    let block = matrix.data().len() / 4;
+    let rows = [0, 1, 3, 2].iter().flat_map(|gate| &matrix.data()[gate * block..(gate + 1) * block]);
+    Matrix::new(matrix.rows(), matrix.cols(), rows.copied().collect()).unwrap()
+}
+
+/// What CS231n's network does over `x` from the given state: h of every step, batch first, and the last c.
+fn states(data: &Value, cell: &str, steps: usize, x: &[f64], initial: &State<f64>) -> (Vec<f64>, Vec<f64>) {
     let (w_ih, w_hh) = (transposed(&data["Wx"]), transposed(&data["Wh"]));
-    let (batch, h0) = linspace(initial);
-    let (batch, hidden, inputs) = (batch[0], w_hh.cols(), w_ih.cols());
-    let b_ih = Matrix::new(1, hidden, linspace(&data["b"]).1).unwrap();
-    let layer = bptt::CellParams { w_ih, w_hh, b_ih, b_hh: Matrix::zeros(1, hidden) };
-    let network =
-        Network::new(cell_by_name("rnn").unwrap(), Weights { layers: vec![layer], readout: None }).unwrap();
+    let (batch, inputs) = (initial.h[0].rows(), w_ih.cols());
+    let b_ih = Matrix::new(1, w_hh.rows(), linspace(&data["b"]).1).unwrap();
+    let b_hh = Matrix::zeros(1, w_hh.rows());
+    let layer = if cell == "lstm" {
+        CellParams { w_ih: reordered(&w_ih), w_hh: reordered(&w_hh), b_ih: reordered(&b_ih), b_hh }
+    } else {
+        CellParams { w_ih, w_hh, b_ih, b_hh }
+    };
+    let weights = Weights { layers: vec![layer], readout: None };
+    let network = Network::new(cell_by_name(cell).unwrap(), weights).unwrap();
     let x = Sequence::from_batch_first(batch, steps, inputs, x).unwrap();
-    let initial = State { h: vec![Matrix::new(batch, hidden, h0).unwrap()] };
-    let trace = network.scan(Inputs::Dense(x), &initial).unwrap();
+    let trace = network.scan(Inputs::Dense(x), initial).unwrap();
     let h = trace.layers()[0].h();
-    (0..batch).flat_map(|b| (1..=steps).flat_map(move |t| h.at(t, b).to_vec())).collect()
+    let h = (0..batch).flat_map(|b| (1..=steps).flat_map(move |t| h.at(t, b).to_vec())).collect();
+    (h, trace.final_state().c[0].data().to_vec())
+}
+
+/// A (B, H) state of CS231n's.
+fn state(value: &Value) -> Matrix<f64> {
+    let (shape, data) = linspace(value);
+    Matrix::new(shape[0], shape[1], data).unwrap()
 }
 
 fn fixture() -> Value {
@@ -60,16 +77,37 @@ fn fixture() -> Value {
 #[test]
 fn rnn_step_forward() {
     let data = &fixture()["rnn_step_forward"];
-    let found = states(data, 1, &linspace(&data["x"]).1, &data["prev_h"]);
-    let error = relative_error(&found, &numbers(&data["expected_next_h"]));
+    let found = states(data, "rnn", 1, &linspace(&data["x"]).1, &State::of_h(vec![state(&data["prev_h"])]));
+    let error = relative_error(&found.0, &numbers(&data["expected_next_h"]));
     assert!(error < 1e-7, "{error:e}");
 }
 
 #[test]
 fn rnn_forward() {
     let data = &fixture()["rnn_forward"];
-    let found = states(data, 3, &linspace(&data["x"]).1, &data["h0"]);
-    let error = relative_error(&found, &numbers(&data["expected_h"]));
+    let found = states(data, "rnn", 3, &linspace(&data["x"]).1, &State::of_h(vec![state(&data["h0"])]));
+    let error = relative_error(&found.0, &numbers(&data["expected_h"]));
+    assert!(error < 1e-7, "{error:e}");
+}
+
+#[test]
+fn lstm_step_forward() {
+    let data = &fixture()["lstm_step_forward"];
+    let initial = State { h: vec![state(&data["prev_h"])], c: vec![state(&data["prev_c"])] };
+    let (h, c) = states(data, "lstm", 1, &linspace(&data["x"]).1, &initial);
+    let error = relative_error(&h, &numbers(&data["expected_next_h"]));
+    assert!(error < 1e-7, "{error:e}");
+    let error = relative_error(&c, &numbers(&data["expected_next_c"]));
+    assert!(error < 1e-7, "{error:e}");
+}
+
+#[test]
+fn lstm_forward() {
+    let data = &fixture()["lstm_forward"];
+    let h0 = state(&data["h0"]);
+    let c0 = Matrix::zeros(h0.rows(), h0.cols());
+    let (h, _) = states(data, "lstm", 3, &linspace(&data["x"]).1, &State { h: vec![h0], c: vec![c0] });
+    let error = relative_error(&h, &numbers(&data["expected_h"]));
     assert!(error < 1e-7, "{error:e}");
 }
 
@@ -80,7 +118,7 @@ fn uniform_scores(
     outputs: usize,
     mask: Option<Vec<bool>>,
 ) -> (Network<f64>, Losses<f64>) {
-    let layer = bptt::CellParams::zeros(1, 1, 2);
+    let layer = CellParams::zeros(1, 1, 2);
     let weights = Weights { layers: vec![layer], readout: Some(Readout::zeros(2, outputs)) };
     let network = Network::new(cell_by_name("rnn").unwrap(), weights).unwrap();
     let inputs = Inputs::Dense(Sequence::zeros(steps, batch, 1));

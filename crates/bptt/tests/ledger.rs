@@ -160,8 +160,8 @@ impl bptt::Cell<f64> for Crooked {
         step.h.copy_from_slice(step.gates);
     }
 
-    fn step_vjp(&self, _: &CellParams<f64>, _: &bptt::StepCache<'_, f64>, dh: &mut [f64], da: &mut [f64]) {
-        for (da, dh) in da.iter_mut().zip(dh) {
+    fn step_vjp(&self, _: &CellParams<f64>, _: &bptt::StepCache<'_, f64>, rows: bptt::Backward<'_, f64>) {
+        for (da, dh) in rows.da.iter_mut().zip(rows.dh) {
             *da = dh.abs();
         }
     }

@@ -45,9 +45,13 @@ fn forward_gradients_and_components_are_pytorchs() {
         let cell = cell_by_name(case["cell"].as_str().unwrap()).unwrap();
         let network = Network::new(cell, Weights { layers: vec![layer], readout }).unwrap();
 
-        let (steps, batch) = (case["x"].as_array().unwrap().len(), case["h0"].as_array().unwrap().len());
+        let (steps, batch) = (case["x"].as_array().unwrap().len(), case["x"][0].as_array().unwrap().len());
         let x = Sequence::new(steps, batch, network.inputs(), numbers(&case["x"])).unwrap();
-        let initial = State { h: vec![matrix(&case["h0"])] };
+        let initial = match &case["initial"].as_array().unwrap()[..] {
+            [h0] => State::of_h(vec![matrix(h0)]),
+            [h0, c0] => State { h: vec![matrix(h0)], c: vec![matrix(c0)] },
+            _ => panic!("a state is h or (h, c)"),
+        };
         let ids = case["target"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
         let ids = ids.map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect();
         let objective = Objective {
@@ -58,7 +62,8 @@ fn forward_gradients_and_components_are_pytorchs() {
 
         let trace = network.scan(Inputs::Dense(x), &initial).unwrap();
         assert_equal("output", trace.top().data(), &case["output"]);
-        assert_equal("h_n", trace.final_state().h[0].data(), &case["h_n"]);
+        let last = trace.final_state();
+        assert_equal("h_n", last.h[0].data(), &case["final"][0]);
         let losses = network.losses(&trace, &objective).unwrap();
         assert_equal("loss", &[losses.total], &case["loss"]);
         let gradient = network.gradient(&trace, &losses, true).unwrap();
@@ -66,7 +71,11 @@ fn forward_gradients_and_components_are_pytorchs() {
             assert_equal(&name, tensor.data(), &case["gradients"][&name]);
         }
         assert_equal("dx", gradient.inputs.unwrap().data(), &case["dx"]);
-        assert_equal("dh0", gradient.initial.h[0].data(), &case["dh0"]);
+        assert_equal("dh0", gradient.initial.h[0].data(), &case["dinitial"][0]);
+        if network.cell().has_memory() {
+            assert_equal("c_n", last.c[0].data(), &case["final"][1]);
+            assert_equal("dc0", gradient.initial.c[0].data(), &case["dinitial"][1]);
+        }
 
         let components = network.components(&trace, &losses, Select::All).unwrap();
         let expected = case["components"].as_array().unwrap();
@@ -78,7 +87,8 @@ fn forward_gradients_and_components_are_pytorchs() {
             );
             assert_equal("w_ih", found.w_ih.data(), &expected["w_ih"]);
             assert_equal("w_hh", found.w_hh.data(), &expected["w_hh"]);
-            assert_equal("bias", found.bias.data(), &expected["bias"]);
+            assert_equal("b_ih", found.b_ih.data(), &expected["b_ih"]);
+            assert_equal("b_hh", found.b_hh.data(), &expected["b_hh"]);
         }
     }
 }

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
         let flat: Vec<f64> = rows.iter().flatten().flatten().copied().collect();
         Sequence::from_batch_first(rows.len(), steps, features, &flat)
     };
-    let initial = State { h: vec![Matrix::new(1, hidden, data.h0.concat())?] };
+    let initial = State::of_h(vec![Matrix::new(1, hidden, data.h0.concat())?]);
     let trace = network.scan(Inputs::Dense(sequence(&data.x, features)?), &initial)?;
     let losses = Losses::from_seeds(sequence(&data.dh, hidden)?);
     let ledger = network.itemize(&trace, &losses, &ItemizeOptions::default())?;

@@ -39,6 +39,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
     let parameter = match args.parameter {
         Shown::WeightIh => Parameter::WeightIh,
         Shown::WeightHh => Parameter::WeightHh,
+        Shown::Bias if network.cell().splits() => Parameter::BiasIh,
         Shown::Bias => Parameter::Bias,
         Shown::Input => Parameter::Input,
     };

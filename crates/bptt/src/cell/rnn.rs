@@ -10,7 +10,7 @@
 //! da = dh ∘ φ'(a_t)                                  dh ← da W_hh
 //! ```
 
-use super::{Cell, CellParams, Forward, StepCache};
+use super::{Backward, Cell, CellParams, Forward, StepCache};
 use crate::Real;
 use crate::kernel;
 use crate::sequence::View;
@@ -77,7 +77,8 @@ impl<T: Real> Cell<T> for Rnn {
         }
     }
 
-    fn step_vjp(&self, params: &CellParams<T>, cache: &StepCache<'_, T>, dh: &mut [T], da: &mut [T]) {
+    fn step_vjp(&self, params: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+        let Backward { dh, da, .. } = rows;
         let h = cache.gates.data();
         for (da, dh) in da.chunks_exact_mut(h.len()).zip(dh.chunks_exact(h.len())) {
             for ((da, &dh), &h) in da.iter_mut().zip(dh).zip(h) {

@@ -298,10 +298,20 @@ pub struct Shape {
     pub reduction: Reduction,
 }
 
+/// Problems of the cells that the slow reference knows.
+pub fn vanilla_shapes() -> impl Strategy<Value = Shape> {
+    shapes_of(&["rnn", "rnn_relu", "rnn_identity"])
+}
+
+/// Problems of every cell.
 pub fn shapes() -> impl Strategy<Value = Shape> {
+    shapes_of(&["rnn", "rnn_relu", "rnn_identity", "lstm", "gru"])
+}
+
+fn shapes_of(cells: &'static [&'static str]) -> impl Strategy<Value = Shape> {
     let reductions =
         prop_oneof![Just(Reduction::Sum), Just(Reduction::MeanTokens), Just(Reduction::MeanBatch)];
-    let cells = prop_oneof![Just("rnn"), Just("rnn_relu"), Just("rnn_identity")];
+    let cells = proptest::sample::select(cells);
     let sizes = (1..9usize, 1..5usize, 1..6usize, 1..7usize, 1..6usize);
     (any::<u64>(), cells, sizes, any::<bool>(), any::<bool>(), 0..3u8, reductions).prop_map(
         |(seed, cell, (steps, batch, inputs, hidden, outputs), one_hot, squared, mask, reduction)| Shape {
@@ -318,6 +328,15 @@ pub fn shapes() -> impl Strategy<Value = Shape> {
             reduction,
         },
     )
+}
+
+fn problem_state(network: &Network<f64>, batch: usize, random: &mut Normals) -> State<f64> {
+    let mut state = network.zero_state(batch);
+    for matrix in state.h.iter_mut().chain(&mut state.c) {
+        let numbers = random.vector(matrix.data().len(), 0.5);
+        matrix.data_mut().copy_from_slice(&numbers);
+    }
+    state
 }
 
 impl Shape {
@@ -349,8 +368,7 @@ impl Shape {
             1 => Some((0..steps * batch).map(|i| i / batch == steps - 1).collect()),
             _ => Some((0..steps * batch).map(|_| random.below(3) > 0).collect()),
         };
-        let initial =
-            State { h: vec![Matrix::new(batch, hidden, random.vector(batch * hidden, 0.5)).unwrap()] };
+        let initial = problem_state(&network, batch, &mut random);
         let objective = Objective { targets, mask, reduction: self.reduction };
         Problem { network, inputs, initial, objective }
     }

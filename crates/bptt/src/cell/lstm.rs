@@ -1,0 +1,84 @@
+//! The LSTM (Hochreiter and Schmidhuber 1997, with forget gate: Gers et al. 2000; PyTorch's `nn.LSTM`):
+//!
+//! ```text
+//! [i f g o] = [σ σ tanh σ](W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)
+//! c_t = f ∘ c_{t-1} + i ∘ g                              h_t = o ∘ tanh(c_t)
+//! ```
+//!
+//! Its way back, for gradients dh and dc with respect to h_t and c_t:
+//!
+//! ```text
+//! dc += dh ∘ o ∘ (1 − tanh² c_t)                         da_o = dh ∘ tanh(c_t) ∘ o(1 − o)
+//! da_i = dc ∘ g ∘ i(1 − i)      da_f = dc ∘ c_{t-1} ∘ f(1 − f)      da_g = dc ∘ i ∘ (1 − g²)
+//! dc ← dc ∘ f                                            dh ← da W_hh
+//! ```
+
+use super::{Backward, Cell, CellParams, Forward, StepCache};
+use crate::Real;
+use crate::kernel::{self, sigmoid};
+use crate::sequence::View;
+
+/// The LSTM cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lstm;
+
+impl<T: Real> Cell<T> for Lstm {
+    fn name(&self) -> &'static str {
+        "lstm"
+    }
+
+    fn gates(&self) -> &'static [&'static str] {
+        &["i", "f", "g", "o"]
+    }
+
+    fn has_memory(&self) -> bool {
+        true
+    }
+
+    /// Keeps tanh(c_t).
+    fn keeps_more(&self) -> bool {
+        true
+    }
+
+    fn step(&self, params: &CellParams<T>, step: Forward<'_, T>) {
+        let hidden = params.hidden();
+        let a = step.gates;
+        kernel::product_transposed(a, true, step.h_prev, params.w_hh.view());
+        for (b, a) in a.chunks_exact_mut(4 * hidden).enumerate() {
+            kernel::add_scaled(a, T::one(), params.b_hh.data());
+            let (a_i, rest) = a.split_at_mut(hidden);
+            let (a_f, rest) = rest.split_at_mut(hidden);
+            let (a_g, a_o) = rest.split_at_mut(hidden);
+            for j in 0..hidden {
+                let (i, f, g, o) = (sigmoid(a_i[j]), sigmoid(a_f[j]), a_g[j].tanh(), sigmoid(a_o[j]));
+                (a_i[j], a_f[j], a_g[j], a_o[j]) = (i, f, g, o);
+                let at = b * hidden + j;
+                let c = f * step.c_prev.row(b)[j] + i * g;
+                step.c[at] = c;
+                step.kept[at] = c.tanh();
+                step.h[at] = o * step.kept[at];
+            }
+        }
+    }
+
+    fn step_vjp(&self, params: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+        let (hidden, batch) = (params.hidden(), cache.h_prev.rows());
+        let Backward { dh, dc, da, .. } = rows;
+        let one = T::one();
+        for (r, da) in da.chunks_exact_mut(4 * hidden).enumerate() {
+            let b = r % batch;
+            let (gates, tanh_c, c_prev) = (cache.gates.row(b), cache.kept.row(b), cache.c_prev.row(b));
+            let (dh, dc) = (&dh[r * hidden..(r + 1) * hidden], &mut dc[r * hidden..(r + 1) * hidden]);
+            for j in 0..hidden {
+                let [i, f, g, o] = [0, 1, 2, 3].map(|gate| gates[gate * hidden + j]);
+                let dc_j = dc[j] + dh[j] * o * (one - tanh_c[j] * tanh_c[j]);
+                da[j] = dc_j * g * i * (one - i);
+                da[hidden + j] = dc_j * c_prev[j] * f * (one - f);
+                da[2 * hidden + j] = dc_j * i * (one - g * g);
+                da[3 * hidden + j] = dh[j] * tanh_c[j] * o * (one - o);
+                dc[j] = dc_j * f;
+            }
+        }
+        kernel::product(dh, false, View::new(da.len() / (4 * hidden), 4 * hidden, da), params.w_hh.view());
+    }
+}
