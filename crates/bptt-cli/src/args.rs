@@ -122,9 +122,12 @@ pub(crate) struct Settings {
     /// rnn (tanh), rnn_relu, rnn_identity, lstm or gru [default: rnn]
     #[arg(long)]
     cell: Option<String>,
-    /// Hidden units [default: 128]
+    /// Hidden units of each layer [default: 128]
     #[arg(long, value_name = "N")]
     hidden: Option<usize>,
+    /// Layers, each reading the one below [default: 1]
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
     /// How W_hh begins: uniform, uniform:BOUND, normal:STD, xavier, orthogonal or identity [default: uniform]
     #[arg(long)]
     init: Option<Init>,
@@ -184,6 +187,7 @@ impl Settings {
         set(&mut config.held_out, self.held_out.as_ref());
         set(&mut config.cell, self.cell.as_ref());
         set(&mut config.hidden, self.hidden.as_ref());
+        set(&mut config.layers, self.layers.as_ref());
         set(&mut config.init, self.init.as_ref());
         config.sigma_max = self.sigma_max.or(config.sigma_max);
         config.spectral_radius = self.spectral_radius.or(config.spectral_radius);
@@ -269,6 +273,9 @@ pub(crate) struct TraceArgs {
     /// Show the contributions to this parameter
     #[arg(long, value_enum, default_value_t = Shown::WeightHh)]
     pub parameter: Shown,
+    /// Show this layer, counted from 0 at the input
+    #[arg(long, value_name = "L", default_value_t = 0)]
+    pub layer: usize,
     /// The whole ledger as JSON (schema bptt.ledger/1)
     #[arg(long)]
     pub json: bool,

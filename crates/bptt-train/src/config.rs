@@ -28,8 +28,10 @@ pub struct Config {
 
     /// The kind of cell, see [`bptt::cells`].
     pub cell: String,
-    /// H, hidden units.
+    /// H, hidden units of each layer.
     pub hidden: usize,
+    /// Layers, each reading the one below.
+    pub layers: usize,
     /// How each gate's block of W_hh begins; everything else begins uniform in ±1/√H, as in PyTorch.
     pub init: Init,
     /// Scales each gate's block of W_hh to this largest singular value.
@@ -74,6 +76,7 @@ impl Default for Config {
             held_out: corpus::HELD_OUT,
             cell: "rnn".into(),
             hidden: 128,
+            layers: 1,
             init: Init::Uniform { bound: None },
             sigma_max: None,
             spectral_radius: None,
@@ -104,7 +107,12 @@ impl Config {
         let refuse = |option: &str, given: String, expected: &str| {
             Err(Error::Option { option: option.into(), given, expected: expected.into() })
         };
-        let counts = [("hidden", self.hidden), ("batch", self.batch), ("window", self.window)];
+        let counts = [
+            ("hidden", self.hidden),
+            ("layers", self.layers),
+            ("batch", self.batch),
+            ("window", self.window),
+        ];
         if let Some((option, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return refuse(option, "0".into(), "at least 1");
         }
@@ -144,14 +152,28 @@ impl Config {
         let cell = cell_by_name(&self.cell)?;
         let (gates, hidden) = (cell.gates().len(), self.hidden);
         let uniform = Init::Uniform { bound: None };
-        let mut matrix = |init, rows, cols| init::matrix(init, rows, cols, hidden, &mut rng);
-        let w_ih = matrix(uniform, gates * hidden, symbols);
-        let b_ih = matrix(uniform, 1, gates * hidden);
-        let b_hh = matrix(uniform, 1, gates * hidden);
-        let readout = Readout { w_hy: matrix(uniform, symbols, hidden), b_y: matrix(uniform, 1, symbols) };
+        let mut layers = Vec::with_capacity(self.layers);
+        let mut readout = None;
+        for layer in 0..self.layers {
+            let mut matrix = |rows, cols| init::matrix(uniform, rows, cols, hidden, &mut rng);
+            let w_ih = matrix(gates * hidden, if layer == 0 { symbols } else { hidden });
+            let b_ih = matrix(1, gates * hidden);
+            let b_hh = matrix(1, gates * hidden);
+            if layer == 0 {
+                readout = Some(Readout { w_hy: matrix(symbols, hidden), b_y: matrix(1, symbols) });
+            }
+            let w_hh = self.recurrent_weights(gates, &mut rng)?;
+            layers.push(CellParams { w_ih, w_hh, b_ih, b_hh });
+        }
+        Ok(Network::new(cell, Weights { layers, bidirectional: false, readout })?)
+    }
+
+    /// W_hh, each gate's block begun and scaled by itself.
+    fn recurrent_weights(&self, gates: usize, rng: &mut Rng) -> Result<Matrix<f32>, Error> {
+        let hidden = self.hidden;
         let mut w_hh = Matrix::zeros(gates * hidden, hidden);
         for gate in w_hh.data_mut().chunks_exact_mut(hidden * hidden) {
-            let mut block = init::matrix(self.init, hidden, hidden, hidden, &mut rng);
+            let mut block = init::matrix(self.init, hidden, hidden, hidden, rng);
             if let Some(target) = self.sigma_max {
                 init::scale_to_sigma_max(&mut block, target)?;
             }
@@ -160,8 +182,7 @@ impl Config {
             }
             gate.copy_from_slice(block.data());
         }
-        let layers = vec![CellParams { w_ih, w_hh, b_ih, b_hh }];
-        Ok(Network::new(cell, Weights { layers, readout: Some(readout) })?)
+        Ok(w_hh)
     }
 }
 

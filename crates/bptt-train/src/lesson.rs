@@ -20,7 +20,8 @@ pub struct Lesson {
     network: Network<f64>,
     first_loss: f64,
     last_loss: f64,
-    /// By how much each step's components of W_ih, W_hh and b lowered the loss, nats.
+    /// By how much each step's components of W_ih of the bottom layer, of all other weights, and of the biases lowered the
+    /// loss, nats.
     steps: Vec<[f64; 3]>,
     /// By how much the readout's components lowered it, nats.
     readout: f64,
@@ -88,8 +89,8 @@ impl Lesson {
         for ledger in [before, after] {
             for entry in ledger.entries() {
                 let i = match entry.parameter {
-                    Parameter::WeightIh => 0,
-                    Parameter::WeightHh => 1,
+                    Parameter::WeightIh if entry.place.layer == 0 => 0,
+                    Parameter::WeightIh | Parameter::WeightHh => 1,
                     Parameter::Bias | Parameter::BiasIh | Parameter::BiasHh => 2,
                     _ => continue,
                 };
@@ -110,7 +111,8 @@ impl Lesson {
         (self.first_loss, self.last_loss)
     }
 
-    /// By how much the components at each step 0 to k of W_ih, W_hh and b lowered the loss, nats.
+    /// By how much the components at each step 0 to k of W_ih of the bottom layer, of all other weights of the cells, and of
+    /// their biases lowered the loss, nats.
     pub fn steps(&self) -> &[[f64; 3]] {
         &self.steps
     }

@@ -97,14 +97,19 @@ pub fn load(path: &Path) -> Result<Network<f32>, Error> {
             None => Ok(Matrix::new(rows, cols, data)?),
         }
     };
-    let layer = CellParams {
-        w_ih: matrix("weight_ih_l0")?,
-        w_hh: matrix("weight_hh_l0")?,
-        b_ih: matrix("bias_ih_l0")?,
-        b_hh: matrix("bias_hh_l0")?,
+    let count = names.iter().filter(|name| name.starts_with(&on_disk("weight_ih_l"))).count();
+    let layer = |l: usize| -> Result<CellParams<f32>, Error> {
+        Ok(CellParams {
+            w_ih: matrix(&format!("weight_ih_l{l}"))?,
+            w_hh: matrix(&format!("weight_hh_l{l}"))?,
+            b_ih: matrix(&format!("bias_ih_l{l}"))?,
+            b_hh: matrix(&format!("bias_hh_l{l}"))?,
+        })
     };
+    // A file without any layer is refused for want of the first.
+    let layers = (0..count.max(1)).map(layer).collect::<Result<_, _>>()?;
     let readout = Readout { w_hy: matrix("head.weight")?, b_y: matrix("head.bias")? };
-    let weights = Weights { layers: vec![layer], readout: Some(readout) };
+    let weights = Weights { layers, bidirectional: false, readout: Some(readout) };
     let cell = cell_by_name(&metadata.cell)?;
     Network::new(cell, weights).map_err(|error| damaged(error.to_string()))
 }

@@ -42,8 +42,8 @@ fn entry(entry: &Entry) -> Value {
     };
     let state = |k| (0..steps).map(|t| state_letter(entry.state(k, t))).collect::<String>();
     json!({
-        "layer": entry.layer,
-        "direction": "forward",
+        "layer": entry.place.layer,
+        "direction": entry.place.direction.as_str(),
         "parameter": entry.parameter.as_str(),
         "norm": rows(&|k, t| entry.norm(k, t)),
         "share": rows(&|k, t| entry.share(k, t)),
@@ -63,15 +63,15 @@ fn state_letter(state: EntryState) -> char {
         EntryState::Zero => '0',
         EntryState::Underflow => 'u',
         EntryState::Masked => 'm',
-        EntryState::Future => '.',
+        EntryState::Unreached => '.',
     }
 }
 
 fn per_loss(measured: &PerLoss) -> Value {
     let losses = 0..measured.norm.len();
     json!({
-        "layer": 0,
-        "direction": "forward",
+        "layer": measured.place.map(|place| place.layer),
+        "direction": measured.place.map(|place| place.direction.as_str()),
         "parameter": measured.parameter.as_str(),
         "norm": measured.norm,
         "share": losses.map(|k| measured.share(k).filter(|v| v.is_finite())).collect::<Vec<_>>(),

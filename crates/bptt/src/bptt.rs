@@ -4,11 +4,10 @@
 //! every row at step t is multiplied by the same local derivative.
 
 use crate::cell::{Backward, Cell};
-use crate::loss::Losses;
-use crate::network::{Network, Readout, State, Weights};
+use crate::network::{Direction, Network};
 use crate::scan::{LayerTrace, Trace};
 use crate::sequence::{Sequence, View};
-use crate::{Error, Real, kernel};
+use crate::{Real, kernel};
 
 /// Which row each step's loss enters. Rows are numbered in the order in which the reverse scan opens them, so the open
 /// rows are always the first ones.
@@ -45,25 +44,30 @@ impl Plan {
         Self { row_of, group_of_row: ks.iter().rev().copied().collect() }
     }
 
+    /// The row of loss `t`.
+    pub(crate) fn row(&self, t: usize) -> Option<usize> {
+        self.row_of[t]
+    }
+
     /// The group (for [`Plan::apart`]: the loss) that each row stands for.
     pub(crate) fn groups(&self) -> &[usize] {
         &self.group_of_row
     }
 }
 
+/// Rows whose largest entry is outside 2^±RANGE are brought back to about 1.
+const RANGE: i32 = 40;
+
 /// Gradients on their way back, rows (k, b). A stored number stands for itself times 2^exponent of its row.
 pub(crate) struct Rows<T> {
     /// (K·B, H).
-    pub(crate) dh: Vec<T>,
+    dh: Vec<T>,
     /// (K·B, H), or empty for a cell without c.
-    pub(crate) dc: Vec<T>,
+    dc: Vec<T>,
     /// One for each row; all zero unless the scan keeps its rows in range.
     pub(crate) exponents: Vec<i32>,
     batch: usize,
 }
-
-/// Rows whose largest entry is outside 2^±RANGE are brought back to about 1.
-const RANGE: i32 = 40;
 
 impl<T: Real> Rows<T> {
     fn zeros(rows: usize, batch: usize, hidden: usize, memory: usize) -> Self {
@@ -92,25 +96,29 @@ impl<T: Real> Rows<T> {
         &self.dc[r * memory..(r + 1) * memory]
     }
 
-    /// Adds the seed (B, H) of a loss to `row`.
-    fn add_seed(&mut self, row: usize, seed: View<'_, T>) {
-        let hidden = seed.cols();
-        for b in 0..self.batch {
-            let r = row * self.batch + b;
-            let factor = kernel::power_of_two(-self.exponents[r]);
-            kernel::add_scaled(&mut self.dh[r * hidden..(r + 1) * hidden], factor, seed.row(b));
-        }
+    /// Row `r` of both, and its exponent, to write.
+    fn parts_mut(&mut self, r: usize) -> (&mut [T], &mut [T], &mut i32) {
+        let hidden = self.dh.len() / self.exponents.len();
+        let memory = self.dc.len() / self.exponents.len();
+        (
+            &mut self.dh[r * hidden..(r + 1) * hidden],
+            &mut self.dc[r * memory..(r + 1) * memory],
+            &mut self.exponents[r],
+        )
+    }
+
+    /// Adds a seed, H numbers times 2^`exponent`, to row `r`.
+    fn add_seed(&mut self, r: usize, seed: &[T], exponent: i32) {
+        let (dh, dc, row_exponent) = self.parts_mut(r);
+        add_row(dh, dc, row_exponent, seed, exponent);
     }
 
     /// Moves powers of two between the numbers and the exponents so that a row neither underflows nor overflows, however
     /// far it travels. Multiplying by a power of two is exact, so nothing else changes.
     fn keep_in_range(&mut self, open: usize) {
-        let hidden = self.dh.len() / self.exponents.len();
-        let memory = self.dc.len() / self.exponents.len();
         let (low, high) = (kernel::power_of_two(-RANGE), kernel::power_of_two(RANGE));
         for r in 0..open * self.batch {
-            let dh = &mut self.dh[r * hidden..(r + 1) * hidden];
-            let dc = &mut self.dc[r * memory..(r + 1) * memory];
+            let (dh, dc, row_exponent) = self.parts_mut(r);
             let size: T = kernel::largest(dh).max(kernel::largest(dc));
             if size == T::zero() || (size >= low && size <= high) || !size.is_finite() {
                 continue;
@@ -120,7 +128,7 @@ impl<T: Real> Rows<T> {
             for number in dh.iter_mut().chain(dc) {
                 *number *= factor;
             }
-            self.exponents[r] += exponent;
+            *row_exponent += exponent;
         }
     }
 }
@@ -130,7 +138,63 @@ fn floor_log2(size: f64) -> i32 {
     size.log2().floor() as i32
 }
 
-/// What the reverse scan shows at one step.
+/// row ← row + added · 2^`exponent`, where row stands for itself times 2^`row_exponent`, as does `beside`, which only
+/// follows the row's exponent. The larger exponent of the two stays.
+fn add_row<T: Real>(row: &mut [T], beside: &mut [T], row_exponent: &mut i32, added: &[T], exponent: i32) {
+    if exponent == *row_exponent {
+        kernel::add_scaled(row, T::one(), added);
+    } else if kernel::largest(added) > T::zero() {
+        if exponent > *row_exponent {
+            let factor: T = kernel::power_of_two(*row_exponent - exponent);
+            for number in row.iter_mut().chain(beside) {
+                *number *= factor;
+            }
+            *row_exponent = exponent;
+        }
+        kernel::add_scaled(row, kernel::power_of_two(exponent - *row_exponent), added);
+    }
+}
+
+/// What a layer sends into the one below it: for every step and row the gradient with respect to the lower output.
+struct Passed<T> {
+    /// (T, K·B, D·H).
+    numbers: Sequence<T>,
+    /// (T, K·B).
+    exponents: Vec<i32>,
+    /// How many rows (k) had been open at each step.
+    open: Vec<usize>,
+}
+
+impl<T: Real> Passed<T> {
+    fn zeros(steps: usize, rows: usize, features: usize) -> Self {
+        let numbers = Sequence::zeros(steps, rows, features);
+        Self { numbers, exponents: vec![0; steps * rows], open: vec![0; steps] }
+    }
+
+    /// Adds `dx`, the rows of one cell's step.
+    fn add(&mut self, t: usize, dx: View<'_, T>, exponents: &[i32], batch: usize) {
+        self.open[t] = self.open[t].max(dx.rows() / batch);
+        for (r, &exponent) in exponents.iter().enumerate() {
+            let place = t * self.numbers.batch() + r;
+            let row = self.numbers.at_mut(t, r);
+            if kernel::largest(row) == T::zero() {
+                self.exponents[place] = exponent;
+            }
+            add_row(row, &mut [], &mut self.exponents[place], dx.row(r), exponent);
+        }
+    }
+}
+
+/// Where a cell's seeds come from.
+#[derive(Clone, Copy)]
+enum Seeds<'a, T> {
+    /// Each step's own loss, ∂L_t/∂h_t: (T, B, D·H).
+    Losses(&'a Sequence<T>),
+    /// The layer above.
+    Above(&'a Passed<T>),
+}
+
+/// What the reverse scan shows of a cell at one step.
 pub(crate) struct Step<'a, T> {
     pub(crate) t: usize,
     /// Gradients with respect to the pre-activations of step t, rows (k, b) of the open losses: (open·B, G·H).
@@ -141,27 +205,53 @@ pub(crate) struct Step<'a, T> {
     pub(crate) exponents: &'a [i32],
 }
 
-/// The reverse scan of one layer. `seeds` are ∂L_t/∂h_t, (T, B, H); `visit` is called once a step, from the last to the
-/// first, as soon as a row is open. Returns the rows after step 0: the gradients with respect to h0.
-pub(crate) fn reverse_scan<T: Real>(
-    cell: &dyn Cell<T>,
-    params: &crate::CellParams<T>,
-    trace: &LayerTrace<T>,
-    seeds: &Sequence<T>,
+/// One cell of a network on the way back.
+struct ReverseCell<'a, T: Real> {
+    cell: &'static dyn Cell<T>,
+    params: &'a crate::CellParams<T>,
+    trace: &'a LayerTrace<T>,
+    seeds: Seeds<'a, T>,
+    /// The columns of the seeds that are this cell's output begin here.
+    column: usize,
+}
+
+/// The reverse time loop of one cell. `visit` is called once a step, against the cell's direction of reading, as soon as
+/// a row is open. Returns the rows at the end: the gradients with respect to the initial state.
+fn reverse_scan<T: Real>(
+    of: &ReverseCell<'_, T>,
     plan: &Plan,
+    batch: usize,
     keep_in_range: bool,
     mut visit: impl FnMut(Step<'_, T>),
 ) -> Rows<T> {
-    let (batch, hidden, width) = (seeds.batch(), params.hidden(), params.w_ih.rows());
+    let (cell, params) = (of.cell, of.params);
+    let (hidden, width, steps) = (params.hidden(), params.w_ih.rows(), plan.row_of.len());
     let memory = if cell.has_memory() { hidden } else { 0 };
     let mut rows = Rows::zeros(plan.groups().len(), batch, hidden, memory);
     let mut da = vec![T::zero(); plan.groups().len() * batch * width];
     let mut da_hh = if cell.splits() { da.clone() } else { Vec::new() };
+    let columns = of.column..of.column + hidden;
+    let forward = of.trace.direction() == Direction::Forward;
     let mut open = 0;
-    for t in (0..seeds.steps()).rev() {
-        if let Some(row) = plan.row_of[t] {
-            rows.add_seed(row, seeds.step(t));
-            open = open.max(row + 1);
+    for i in 0..steps {
+        let t = if forward { steps - 1 - i } else { i };
+        match of.seeds {
+            Seeds::Losses(seeds) => {
+                if let Some(row) = plan.row_of[t] {
+                    for b in 0..batch {
+                        rows.add_seed(row * batch + b, &seeds.at(t, b)[columns.clone()], 0);
+                    }
+                    // Rows are numbered as a forward cell opens them; a reverse cell opens them all at once.
+                    open = if forward { open.max(row + 1) } else { plan.groups().len() };
+                }
+            }
+            Seeds::Above(passed) => {
+                open = open.max(passed.open[t]);
+                for r in 0..passed.open[t] * batch {
+                    let exponent = passed.exponents[t * passed.numbers.batch() + r];
+                    rows.add_seed(r, &passed.numbers.at(t, r)[columns.clone()], exponent);
+                }
+            }
         }
         if open == 0 {
             continue;
@@ -177,7 +267,7 @@ pub(crate) fn reverse_scan<T: Real>(
             da,
             da_hh: &mut da_hh[..split],
         };
-        cell.step_vjp(params, &trace.cache(t), backward);
+        cell.step_vjp(params, &of.trace.cache(t), backward);
         let view = |da| View::new(open * batch, width, da);
         let (da, da_hh) = (view(da), if cell.splits() { view(&da_hh[..split]) } else { view(da) });
         visit(Step { t, da, da_hh, exponents: &rows.exponents[..open * batch] });
@@ -185,157 +275,47 @@ pub(crate) fn reverse_scan<T: Real>(
     rows
 }
 
-/// The gradient of a (group of) losses with respect to everything.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Gradient<T> {
-    /// With respect to the parameters.
-    pub weights: Weights<T>,
-    /// With respect to the inputs, (T, B, I), if it was asked for; for one-hot inputs, to the one-hot vectors.
-    pub inputs: Option<Sequence<T>>,
-    /// With respect to the initial state of each layer.
-    pub initial: State<T>,
-}
-
-impl<T: Real> Network<T> {
-    /// The ordinary gradient of the reduced loss: backpropagation through time with one row.
-    ///
-    /// `with_inputs` asks for the gradient with respect to the inputs as well, one more product.
-    ///
-    /// # Errors
-    /// If `losses` does not belong to `trace`.
-    pub fn gradient(
-        &self,
-        trace: &Trace<T>,
-        losses: &Losses<T>,
-        with_inputs: bool,
-    ) -> Result<Gradient<T>, Error> {
-        let group_of: Vec<_> = losses.present.iter().map(|&present| present.then_some(0)).collect();
-        let mut gradients = self.group_gradients(trace, losses, &group_of, with_inputs)?;
-        Ok(gradients.pop().unwrap_or_else(|| self.zero_gradient(trace, with_inputs)))
-    }
-
-    /// The gradient of each group of losses; `group_of[t]` is the group of step t's loss, `None` leaves it out. The
-    /// groups come back in ascending order of their numbers, without those that no loss belongs to.
-    ///
-    /// # Errors
-    /// If `losses` does not belong to `trace`, or `group_of` is not one entry a step.
-    pub fn group_gradients(
-        &self,
-        trace: &Trace<T>,
-        losses: &Losses<T>,
-        group_of: &[Option<usize>],
-        with_inputs: bool,
-    ) -> Result<Vec<Gradient<T>>, Error> {
-        self.check_losses(trace, losses)?;
-        if group_of.len() != losses.present.len() {
-            return Err(Error::Shape {
-                what: "groups of losses".into(),
-                expected: format!("{} entries, one a step", losses.present.len()),
-                given: format!("{} entries", group_of.len()),
-            });
-        }
-        let plan = Plan::new(
-            group_of.iter().zip(&losses.present).map(|(&group, &present)| group.filter(|_| present)),
-        );
-        let (steps, batch) = trace.inputs().shape();
-        let params = &self.weights().layers[0];
-
-        let mut da_of: Vec<Preactivations<T>> =
-            plan.groups().iter().map(|_| Preactivations::zeros(self, steps, batch)).collect();
-        let end = reverse_scan(self.cell(), params, &trace.layers()[0], &losses.dh, &plan, false, |step| {
-            for (row, of) in da_of.iter_mut().take(step.da.rows() / batch).enumerate() {
-                of.da.step_mut(step.t).copy_from_slice(step.da.rows_of(row, batch).data());
-                if let Some(da_hh) = &mut of.da_hh {
-                    da_hh.step_mut(step.t).copy_from_slice(step.da_hh.rows_of(row, batch).data());
-                }
-            }
-        });
-
-        let mut gradients: Vec<(usize, Gradient<T>)> = Vec::with_capacity(da_of.len());
-        for (row, (&group, da)) in plan.groups().iter().zip(&da_of).enumerate() {
-            let mut gradient = self.zero_gradient(trace, with_inputs);
-            add_cell_gradient(&mut gradient.weights.layers[0], trace, da);
-            if let Some(dx) = &mut gradient.inputs {
-                kernel::product(dx.data_mut(), false, da.da.rows(0..steps), params.w_ih.view());
-            }
-            for b in 0..batch {
-                gradient.initial.h[0].row_mut(b).copy_from_slice(end.dh(row * batch + b));
-                gradient.initial.c[0].row_mut(b).copy_from_slice(end.dc(row * batch + b));
-            }
-            if let (Some(readout), Some(dy)) = (&mut gradient.weights.readout, &losses.dy) {
-                let belongs = |t: usize| plan.row_of[t] == Some(row) || !losses.present[t];
-                if (0..steps).all(belongs) {
-                    add_readout_gradient(readout, trace.top(), dy.rows(0..steps));
-                } else {
-                    for t in (0..steps).filter(|&t| belongs(t)) {
-                        add_readout_gradient(readout, trace.layers()[0].h().step(t + 1), dy.step(t));
-                    }
-                }
-            }
-            gradients.push((group, gradient));
-        }
-        gradients.sort_by_key(|(group, _)| *group);
-        Ok(gradients.into_iter().map(|(_, gradient)| gradient).collect())
-    }
-
-    pub(crate) fn zero_gradient(&self, trace: &Trace<T>, with_inputs: bool) -> Gradient<T> {
-        let (steps, batch) = trace.inputs().shape();
-        Gradient {
-            weights: self.weights().zeros_like(),
-            inputs: with_inputs.then(|| Sequence::zeros(steps, batch, self.inputs())),
-            initial: self.zero_state(batch),
-        }
-    }
-
-    /// Refuses losses that were not made from `trace`.
-    pub(crate) fn check_losses(&self, trace: &Trace<T>, losses: &Losses<T>) -> Result<(), Error> {
-        let (steps, batch) = trace.inputs().shape();
-        let expected = (steps, batch, self.hidden());
-        let given = (losses.dh.steps(), losses.dh.batch(), losses.dh.features());
-        if expected != given || losses.present.len() != steps {
-            return Err(Error::Shape {
-                what: "seeds dL/dh".into(),
-                expected: format!("(T, B, H) = {expected:?}"),
-                given: format!("(T, B, H) = {given:?}, {} steps marked", losses.present.len()),
-            });
-        }
-        Ok(())
-    }
-}
-
-/// Gradients with respect to the pre-activations of all steps.
-pub(crate) struct Preactivations<T> {
-    /// As the input side sees them, (T, B, G·H).
-    pub(crate) da: Sequence<T>,
-    /// As the recurrent side sees them, if the cell splits them.
-    pub(crate) da_hh: Option<Sequence<T>>,
-}
-
-impl<T: Real> Preactivations<T> {
-    pub(crate) fn zeros(network: &Network<T>, steps: usize, batch: usize) -> Self {
-        let zeros = || Sequence::zeros(steps, batch, network.weights().layers[0].w_ih.rows());
-        Self { da: zeros(), da_hh: network.cell().splits().then(zeros) }
-    }
-}
-
-/// Adds Σ da xᵀ, Σ da_hh h_{t-1}ᵀ, Σ da and Σ da_hh over all steps.
-pub(crate) fn add_cell_gradient<T: Real>(
-    gradient: &mut crate::CellParams<T>,
+/// The reverse scan of a whole network, from the top layer down. `seeds` are the losses' (T, B, D·H); `visit` sees the
+/// number of the cell (in the order of [`crate::Weights::layers`]) with each of its steps. Returns each cell's rows at
+/// its end.
+pub(crate) fn reverse_layers<T: Real>(
+    network: &Network<T>,
     trace: &Trace<T>,
-    of: &Preactivations<T>,
-) {
-    let steps = of.da.steps();
-    let (da, da_hh) = (of.da.rows(0..steps), of.da_hh.as_ref().unwrap_or(&of.da).rows(0..steps));
-    trace.inputs().all().add_outer(&mut gradient.w_ih, da);
-    kernel::sum_of_outer_products(gradient.w_hh.data_mut(), true, da_hh, trace.layers()[0].h_prev());
-    kernel::add_rows(gradient.b_ih.data_mut(), da);
-    kernel::add_rows(gradient.b_hh.data_mut(), da_hh);
-}
-
-/// Adds Σ dy hᵀ and Σ dy over rows.
-pub(crate) fn add_readout_gradient<T: Real>(gradient: &mut Readout<T>, h: View<'_, T>, dy: View<'_, T>) {
-    kernel::sum_of_outer_products(gradient.w_hy.data_mut(), true, dy, h);
-    kernel::add_rows(gradient.b_y.data_mut(), dy);
+    seeds: &Sequence<T>,
+    plan: &Plan,
+    keep_in_range: bool,
+    mut visit: impl FnMut(usize, &Step<'_, T>),
+) -> Vec<Rows<T>> {
+    let (steps, batch) = trace.inputs().shape();
+    let directions = network.directions();
+    let features = directions * network.hidden();
+    let mut above: Option<Passed<T>> = None;
+    let mut ends: Vec<Option<Rows<T>>> = network.weights().layers.iter().map(|_| None).collect();
+    for layer in (0..network.depth()).rev() {
+        let mut below = (layer > 0).then(|| Passed::zeros(steps, plan.groups().len() * batch, features));
+        let mut dx = vec![T::zero(); if layer > 0 { plan.groups().len() * batch * features } else { 0 }];
+        for d in 0..directions {
+            let index = layer * directions + d;
+            let of = ReverseCell {
+                cell: network.cell(),
+                params: &network.weights().layers[index],
+                trace: &trace.layers()[index],
+                seeds: above.as_ref().map_or(Seeds::Losses(seeds), Seeds::Above),
+                column: d * network.hidden(),
+            };
+            let end = reverse_scan(&of, plan, batch, keep_in_range, |step| {
+                if let Some(below) = &mut below {
+                    let dx = &mut dx[..step.da.rows() * features];
+                    kernel::product(dx, false, step.da, of.params.w_ih.view());
+                    below.add(step.t, View::new(step.da.rows(), features, dx), step.exponents, batch);
+                }
+                visit(index, &step);
+            });
+            ends[index] = Some(end);
+        }
+        above = below;
+    }
+    ends.into_iter().map(|end| end.expect("every cell was scanned")).collect()
 }
 
 #[cfg(test)]
@@ -362,5 +342,18 @@ mod tests {
         for (i, (&v, before)) in rows.dh.iter().zip(before).enumerate() {
             assert_eq!(f64::from(v) * 2f64.powi(rows.exponents[i / 2]), before);
         }
+    }
+
+    #[test]
+    fn adding_rows_keeps_the_larger_exponent() {
+        let (mut row, mut beside, mut exponent) = ([1.0f32, 2.0], [4.0], -3);
+        add_row(&mut row, &mut beside, &mut exponent, &[1.0, 0.0], 0);
+        assert_eq!((row, beside, exponent), ([1.125, 0.25], [0.5], 0));
+        add_row(&mut row, &mut beside, &mut exponent, &[8.0, 8.0], -3);
+        assert_eq!((row, exponent), ([2.125, 1.25], 0));
+        // A seed of zeros must not pull a far row up into underflow.
+        let mut far = -500;
+        add_row(&mut row, &mut beside, &mut far, &[0.0, 0.0], 0);
+        assert_eq!((row, far), ([2.125, 1.25], -500));
     }
 }

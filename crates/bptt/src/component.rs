@@ -1,8 +1,8 @@
 //! The exact components themselves, for those who want the matrices.
 
-use crate::bptt::{Plan, reverse_scan};
+use crate::bptt::{Plan, reverse_layers};
 use crate::loss::Losses;
-use crate::network::Network;
+use crate::network::{Direction, Network, Place};
 use crate::scan::Trace;
 use crate::sequence::{Matrix, View};
 use crate::{Error, Real, kernel};
@@ -30,7 +30,9 @@ pub struct Component<T> {
     pub k: usize,
     /// The step.
     pub t: usize,
-    /// Σ_b da x_tᵀ, (G·H, I).
+    /// The cell.
+    pub place: Place,
+    /// Σ_b da x_tᵀ, (G·H, I); in an upper layer x is the output of the one below.
     pub w_ih: Matrix<T>,
     /// Σ_b da_hh h_{t-1}ᵀ, (G·H, H).
     pub w_hh: Matrix<T>,
@@ -38,19 +40,21 @@ pub struct Component<T> {
     pub b_ih: Matrix<T>,
     /// The same as the recurrent side sees it; equal to `b_ih` unless the cell splits its gradients.
     pub b_hh: Matrix<T>,
-    /// dL_k/dx_t, (B, I).
+    /// dL_k/dx_t by way of this cell, (B, I).
     pub input: Matrix<T>,
-    /// dL_k/dh0, (B, H); with step 0 only.
+    /// dL_k/dh0, (B, H); with the step that the cell reads first.
     pub initial_state: Option<Matrix<T>>,
-    /// dL_k/dc0, (B, H), of a cell that has c; with step 0 only.
+    /// dL_k/dc0, (B, H), of a cell that has c; likewise.
     pub initial_memory: Option<Matrix<T>>,
 }
 
 impl<T: Real> Network<T> {
-    /// The selected components, ordered by loss and then by step. Masked losses have none.
+    /// The selected components, ordered by loss, step and cell. Masked losses have none, and there is none where no path
+    /// leads from the step through the cell to the loss.
     ///
     /// # Errors
-    /// If `losses` does not belong to `trace` or the selection lies outside it (t > k, k ≥ T, or a masked loss).
+    /// If `losses` does not belong to `trace` or the selection lies outside it (k or t ≥ T, t > k in a network that
+    /// reads forward only, or a masked loss).
     pub fn components(
         &self,
         trace: &Trace<T>,
@@ -59,13 +63,15 @@ impl<T: Real> Network<T> {
     ) -> Result<Vec<Component<T>>, Error> {
         self.check_losses(trace, losses)?;
         let (steps, batch) = trace.inputs().shape();
-        let (ks, first, last): (Vec<usize>, usize, usize) = match select {
-            Select::One { k, t } => (vec![k], t, t),
-            Select::Loss(k) => (vec![k], 0, k),
-            Select::All => ((0..steps).filter(|&k| losses.present[k]).collect(), 0, steps),
+        let (ks, only): (Vec<usize>, Option<usize>) = match select {
+            Select::One { k, t } => (vec![k], Some(t)),
+            Select::Loss(k) => (vec![k], None),
+            Select::All => ((0..steps).filter(|&k| losses.present[k]).collect(), None),
         };
         if let (Select::One { .. } | Select::Loss(_), &[k]) = (select, &ks[..])
-            && (k >= steps || first > k || !losses.present[k])
+            && (k >= steps
+                || !losses.present[k]
+                || only.is_some_and(|t| t >= steps || (t > k && !self.weights().bidirectional)))
         {
             return Err(Error::Option {
                 option: "selection".into(),
@@ -74,46 +80,52 @@ impl<T: Real> Network<T> {
             });
         }
 
-        let params = &self.weights().layers[0];
         let plan = Plan::apart(steps, &ks);
         let mut components = Vec::new();
-        let end = reverse_scan(self.cell(), params, &trace.layers()[0], &losses.dh, &plan, false, |step| {
-            if step.t < first || step.t > last {
+        let ends = reverse_layers(self, trace, &losses.dh, &plan, false, |index, step| {
+            if only.is_some_and(|t| t != step.t) {
                 return;
             }
             for (row, &k) in plan.groups().iter().take(step.da.rows() / batch).enumerate() {
-                let (da, da_hh) = (step.da.rows_of(row, batch), step.da_hh.rows_of(row, batch));
-                components.push(form(self, trace, k, step.t, da, da_hh));
+                if self.span(index, k, steps).contains(&step.t) {
+                    let (da, da_hh) = (step.da.rows_of(row, batch), step.da_hh.rows_of(row, batch));
+                    components.push((index, row, form(self, trace, index, k, step.t, da, da_hh)));
+                }
             }
         });
-        for component in components.iter_mut().filter(|c| c.t == 0) {
-            let row = plan.groups().iter().position(|&k| k == component.k).expect("every loss has a row");
-            let rows = row * batch..(row + 1) * batch;
-            let dh0 = rows.clone().flat_map(|r| end.dh(r).to_vec()).collect();
-            component.initial_state = Some(Matrix::new(batch, params.hidden(), dh0)?);
+        for (index, row, component) in &mut components {
+            let forward = component.place.direction == Direction::Forward;
+            if component.t != if forward { 0 } else { steps - 1 } {
+                continue;
+            }
+            let rows = *row * batch..(*row + 1) * batch;
+            let hidden = self.hidden();
+            let dh0 = rows.clone().flat_map(|r| ends[*index].dh(r).to_vec()).collect();
+            component.initial_state = Some(Matrix::new(batch, hidden, dh0)?);
             if self.cell().has_memory() {
-                let dc0 = rows.flat_map(|r| end.dc(r).to_vec()).collect();
-                component.initial_memory = Some(Matrix::new(batch, params.hidden(), dc0)?);
+                let dc0 = rows.flat_map(|r| ends[*index].dc(r).to_vec()).collect();
+                component.initial_memory = Some(Matrix::new(batch, hidden, dc0)?);
             }
         }
-        components.sort_by_key(|c| (c.k, c.t));
-        Ok(components)
+        components.sort_by_key(|(index, _, c)| (c.k, c.t, *index));
+        Ok(components.into_iter().map(|(_, _, component)| component).collect())
     }
 }
 
 fn form<T: Real>(
     network: &Network<T>,
     trace: &Trace<T>,
+    index: usize,
     k: usize,
     t: usize,
     da: View<'_, T>,
     da_hh: View<'_, T>,
 ) -> Component<T> {
-    let params = &network.weights().layers[0];
+    let (params, place) = (&network.weights().layers[index], network.weights().place(index));
     let mut w_ih = Matrix::zeros(params.w_ih.rows(), params.inputs());
-    trace.inputs().step(t).add_outer(&mut w_ih, da);
+    trace.inputs_of(place.layer).step(t).add_outer(&mut w_ih, da);
     let mut w_hh = Matrix::zeros(params.w_hh.rows(), params.hidden());
-    kernel::sum_of_outer_products(w_hh.data_mut(), false, da_hh, trace.layers()[0].h().step(t));
+    kernel::sum_of_outer_products(w_hh.data_mut(), false, da_hh, trace.layers()[index].h_before(t));
     let sum_of_rows = |da: View<'_, T>| {
         let mut sum = Matrix::zeros(1, da.cols());
         kernel::add_rows(sum.data_mut(), da);
@@ -124,6 +136,7 @@ fn form<T: Real>(
     Component {
         k,
         t,
+        place,
         w_ih,
         w_hh,
         b_ih: sum_of_rows(da),

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::bptt::{
-    Gradient, Plan, Preactivations, Rows, add_cell_gradient, add_readout_gradient, reverse_scan,
-};
+use crate::bptt::{Plan, Rows, reverse_layers};
+use crate::gradient::{Gradient, Preactivations, add_cell_gradient, add_readout_gradient};
 use crate::ledger::{Balance, Entry, Grid, Ledger, Parameter, PerLoss, SequenceNorms};
 use crate::loss::Losses;
 use crate::measure::{Against, LossAtStep, LossRow, StepProducts, gram_norm, measured};
-use crate::network::{Network, State, Weights};
+use crate::network::{Network, Place, State, Weights};
 use crate::scan::Trace;
 use crate::sequence::{Matrix, Sequence, View};
 use crate::{Error, Real, kernel};
@@ -58,83 +57,131 @@ impl<T: Real> Network<T> {
         let gradient = self.gradient(trace, losses, true)?;
         let update = options.update.unwrap_or(&gradient.weights);
         self.check_update(update)?;
-        let against = Against::new(trace, &gradient, update, self.cell().splits());
+        let cells = self.weights().layers.len();
+        let against: Vec<_> = (0..cells)
+            .map(|index| Against::new(trace, &gradient, update, index, self.cell().splits()))
+            .collect();
 
         let (steps, batch) = trace.inputs().shape();
         let ks: Vec<usize> = (0..steps).filter(|&k| losses.present[k]).collect();
         let blocks: Vec<&[usize]> = ks.chunks((ROWS_OF_A_BLOCK / batch).max(1)).collect();
         let mut sums = Sums::zeros(self, trace);
-        let mut rows: Vec<Option<LossRow>> = (0..steps).map(|_| None).collect();
+        let mut rows: Vec<Vec<Option<LossRow>>> =
+            (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
         for blocks in blocks.chunks(BLOCKS_AT_ONCE) {
             let measure = |ks: &&[usize]| self.measure_block(trace, losses, ks, &against, options.sequences);
             let measured: Vec<_> = blocks.par_iter().map(measure).collect();
-            for (block_rows, block_sums) in measured {
+            for (block, block_sums) in measured {
                 sums.add(&block_sums);
-                for (k, row) in block_rows {
-                    rows[k] = Some(row);
+                for (rows, block) in rows.iter_mut().zip(block) {
+                    for (k, row) in block {
+                        rows[k] = Some(row);
+                    }
                 }
             }
         }
 
         let mut itemized = self.zero_gradient(trace, false);
-        add_cell_gradient(&mut itemized.weights.layers[0], trace, &sums.da);
+        for (index, da) in sums.da.iter().enumerate() {
+            add_cell_gradient(&mut itemized.weights, trace, index, da);
+        }
         itemized.inputs = Some(sums.dx);
         itemized.initial = sums.initial;
-        let mut per_loss = initial_states(&rows, &against);
+        let (mut entries, mut per_loss) = (Vec::new(), Vec::new());
+        for (index, (rows, against)) in rows.iter().zip(&against).enumerate() {
+            let sequences =
+                options.sequences.then(|| Arc::new(sequence_norms(rows, trace, index, self.depth())));
+            entries.extend(self.entries(rows, &gradient, against, index, sequences.as_ref()));
+            per_loss.extend(initial_states(rows, against, self.weights().place(index)));
+        }
         per_loss.extend(readout_diagonal(&mut itemized.weights, trace, losses, update));
 
-        Ok(Ledger {
-            steps,
-            present: losses.present.clone(),
-            entries: entries(&rows, &gradient, &against, self.cell().splits()),
-            per_loss,
-            sequences: options.sequences.then(|| sequence_norms(&rows, trace)),
-            balance: balance(&itemized, &gradient)?,
-        })
+        let present = losses.present.clone();
+        Ok(Ledger { steps, present, entries, per_loss, balance: balance(&itemized, &gradient)? })
     }
 
-    /// Measures the losses `ks` (ascending) at every step.
+    /// Measures the losses `ks` (ascending) at every step: rows by cell and loss.
     fn measure_block(
         &self,
         trace: &Trace<T>,
         losses: &Losses<T>,
         ks: &[usize],
-        against: &Against<T>,
+        against: &[Against<T>],
         sequences: bool,
-    ) -> (Vec<(usize, LossRow)>, Sums<T>) {
+    ) -> (Vec<Vec<(usize, LossRow)>>, Sums<T>) {
         let (steps, batch) = trace.inputs().shape();
-        let params = &self.weights().layers[0];
-        let features = params.inputs();
+        let features = self.inputs();
         let plan = Plan::apart(steps, ks);
         let mut sums = Sums::zeros(self, trace);
-        let mut rows: Vec<_> = plan
-            .groups()
-            .iter()
-            .map(|&k| LossRow::new(k + 1, batch, self.cell().splits(), sequences))
-            .collect();
+        let row = |index: usize, k: usize| {
+            let parameters = measured(self.cell().splits(), self.weights().place(index));
+            LossRow::new(self.span(index, k, steps), batch, parameters, sequences)
+        };
+        let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
+        let mut rows: Vec<Vec<LossRow>> = (0..against.len()).map(rows_of).collect();
         let mut dx = vec![T::zero(); plan.groups().len() * batch * features];
 
-        let end = reverse_scan(self.cell(), params, &trace.layers()[0], &losses.dh, &plan, true, |step| {
-            let dx = &mut dx[..step.da.rows() * features];
-            kernel::product(dx, false, step.da, params.w_ih.view());
-            let products = StepProducts::new(trace, step.t);
-            for (i, row) in rows.iter_mut().take(step.da.rows() / batch).enumerate() {
+        let ends = reverse_layers(self, trace, &losses.dh, &plan, true, |index, step| {
+            let layer = self.weights().place(index).layer;
+            let dx = (layer == 0).then(|| {
+                let dx = &mut dx[..step.da.rows() * features];
+                kernel::product(dx, false, step.da, self.weights().layers[index].w_ih.view());
+                View::new(step.da.rows(), features, &*dx)
+            });
+            let products = StepProducts::new(trace, layer, index, step.t);
+            for (i, row) in rows[index].iter_mut().take(step.da.rows() / batch).enumerate() {
                 let at = LossAtStep {
                     t: step.t,
                     da: step.da.rows_of(i, batch),
                     da_hh: self.cell().splits().then(|| step.da_hh.rows_of(i, batch)),
-                    dx: View::new(step.da.rows(), features, dx).rows_of(i, batch),
+                    dx: dx.map(|dx| dx.rows_of(i, batch)),
                     exponents: &step.exponents[i * batch..(i + 1) * batch],
                 };
-                row.measure(&at, &products, against);
-                sums.add_step(&at);
+                row.measure(&at, &products, &against[index]);
+                sums.add_step(index, &at);
             }
         });
-        for (i, row) in rows.iter_mut().enumerate() {
-            row.measure_initial(&end, i, against);
+        for (index, end) in ends.iter().enumerate() {
+            for (i, row) in rows[index].iter_mut().enumerate() {
+                row.measure_initial(end, i, &against[index]);
+            }
+            sums.add_initial(index, end);
         }
-        sums.add_initial(&end);
-        (plan.groups().iter().copied().zip(rows).collect(), sums)
+        let by_loss = |rows: Vec<LossRow>| plan.groups().iter().copied().zip(rows).collect();
+        (rows.into_iter().map(by_loss).collect(), sums)
+    }
+
+    /// The ledger's entries of cell `index`.
+    fn entries(
+        &self,
+        rows: &[Option<LossRow>],
+        gradient: &Gradient<T>,
+        against: &Against<T>,
+        index: usize,
+        sequences: Option<&Arc<SequenceNorms>>,
+    ) -> Vec<Entry> {
+        let exponent = Arc::new(grid(rows, |row| &row.exponent));
+        let (layer, place) = (&gradient.weights.layers[index], self.weights().place(index));
+        let inputs = gradient.inputs.as_ref().expect("itemizing asks for the inputs' gradient");
+        let whole = |parameter: Parameter| match parameter {
+            Parameter::WeightIh => layer.w_ih.data(),
+            Parameter::WeightHh => layer.w_hh.data(),
+            Parameter::BiasHh => layer.b_hh.data(),
+            Parameter::Input => inputs.data(),
+            _ => layer.b_ih.data(),
+        };
+        let entry = |(i, &parameter): (usize, &Parameter)| Entry {
+            place,
+            parameter,
+            mantissa: grid(rows, |row| &row.slots[i].norm),
+            exponent: Arc::clone(&exponent),
+            inner: grid(rows, |row| &row.slots[i].inner),
+            total_inner: against.totals()[i],
+            total: kernel::dot(whole(parameter), whole(parameter)).f64().sqrt(),
+            smallest_normal: T::min_positive_value().f64(),
+            sequences: sequences.cloned(),
+        };
+        measured(self.cell().splits(), place).iter().enumerate().map(entry).collect()
     }
 
     fn check_update(&self, update: &Weights<T>) -> Result<(), Error> {
@@ -157,8 +204,8 @@ impl<T: Real> Network<T> {
 
 /// Σ over losses of what the reverse scan shows, in full (exponents put back in).
 struct Sums<T> {
-    /// Σ_k da.
-    da: Preactivations<T>,
+    /// Σ_k da of each cell.
+    da: Vec<Preactivations<T>>,
     /// Σ_k dx, (T, B, I).
     dx: Sequence<T>,
     /// Σ_k of the gradients with respect to the initial state.
@@ -168,40 +215,47 @@ struct Sums<T> {
 impl<T: Real> Sums<T> {
     fn zeros(network: &Network<T>, trace: &Trace<T>) -> Self {
         let (steps, batch) = trace.inputs().shape();
-        let params = &network.weights().layers[0];
+        let cells = network.weights().layers.iter();
         Self {
-            da: Preactivations::zeros(network, steps, batch),
-            dx: Sequence::zeros(steps, batch, params.inputs()),
+            da: cells.map(|_| Preactivations::zeros(network, steps, batch)).collect(),
+            dx: Sequence::zeros(steps, batch, network.inputs()),
             initial: network.zero_state(batch),
         }
     }
 
     fn add(&mut self, other: &Self) {
-        kernel::add_scaled(self.da.da.data_mut(), T::one(), other.da.da.data());
-        if let (Some(sum), Some(other)) = (&mut self.da.da_hh, &other.da.da_hh) {
-            kernel::add_scaled(sum.data_mut(), T::one(), other.data());
+        let add = |sum: &mut [T], other: &[T]| kernel::add_scaled(sum, T::one(), other);
+        for (sum, other) in self.da.iter_mut().zip(&other.da) {
+            add(sum.da.data_mut(), other.da.data());
+            if let (Some(sum), Some(other)) = (&mut sum.da_hh, &other.da_hh) {
+                add(sum.data_mut(), other.data());
+            }
         }
-        kernel::add_scaled(self.dx.data_mut(), T::one(), other.dx.data());
-        kernel::add_scaled(self.initial.h[0].data_mut(), T::one(), other.initial.h[0].data());
-        kernel::add_scaled(self.initial.c[0].data_mut(), T::one(), other.initial.c[0].data());
+        add(self.dx.data_mut(), other.dx.data());
+        let sums = self.initial.h.iter_mut().chain(&mut self.initial.c);
+        for (sum, other) in sums.zip(other.initial.h.iter().chain(&other.initial.c)) {
+            add(sum.data_mut(), other.data());
+        }
     }
 
-    fn add_step(&mut self, at: &LossAtStep<'_, T>) {
+    fn add_step(&mut self, index: usize, at: &LossAtStep<'_, T>) {
         for (b, &exponent) in at.exponents.iter().enumerate() {
             let factor = kernel::power_of_two(exponent);
-            kernel::add_scaled(self.da.da.at_mut(at.t, b), factor, at.da.row(b));
-            if let (Some(sum), Some(da_hh)) = (&mut self.da.da_hh, at.da_hh) {
+            kernel::add_scaled(self.da[index].da.at_mut(at.t, b), factor, at.da.row(b));
+            if let (Some(sum), Some(da_hh)) = (&mut self.da[index].da_hh, at.da_hh) {
                 kernel::add_scaled(sum.at_mut(at.t, b), factor, da_hh.row(b));
             }
-            kernel::add_scaled(self.dx.at_mut(at.t, b), factor, at.dx.row(b));
+            if let Some(dx) = at.dx {
+                kernel::add_scaled(self.dx.at_mut(at.t, b), factor, dx.row(b));
+            }
         }
     }
 
-    fn add_initial(&mut self, end: &Rows<T>) {
+    fn add_initial(&mut self, index: usize, end: &Rows<T>) {
         for (r, &exponent) in end.exponents.iter().enumerate() {
             let (b, factor) = (r % end.batch(), kernel::power_of_two(exponent));
-            kernel::add_scaled(self.initial.h[0].row_mut(b), factor, end.dh(r));
-            kernel::add_scaled(self.initial.c[0].row_mut(b), factor, end.dc(r));
+            kernel::add_scaled(self.initial.h[index].row_mut(b), factor, end.dh(r));
+            kernel::add_scaled(self.initial.c[index].row_mut(b), factor, end.dc(r));
         }
     }
 }
@@ -213,7 +267,9 @@ fn balance<T: Real>(itemized: &Gradient<T>, gradient: &Gradient<T>) -> Result<Ve
         let inputs = g.inputs.iter().map(|x| ("input".to_string(), x.data().to_vec()));
         let states = |name: &'static str, states: &[Matrix<T>]| -> Vec<(String, Vec<T>)> {
             let known = states.iter().enumerate().filter(|(_, state)| state.cols() > 0);
-            known.map(|(l, state)| (format!("{name}_l{l}"), state.data().to_vec())).collect()
+            known
+                .map(|(i, state)| (format!("{name}_{}", g.weights.place(i).suffix()), state.data().to_vec()))
+                .collect()
         };
         let (h, c) = (states("initial_state", &g.initial.h), states("initial_memory", &g.initial.c));
         weights.chain(inputs).chain(h).chain(c).collect()
@@ -235,41 +291,13 @@ fn balance<T: Real>(itemized: &Gradient<T>, gradient: &Gradient<T>) -> Result<Ve
 
 /// A grid from the same vector of every loss's row.
 fn grid<V: Copy>(rows: &[Option<LossRow>], vector: impl Fn(&LossRow) -> &[V]) -> Grid<V> {
-    Grid::from_rows(rows.iter().map(|row| row.as_ref().map_or(&[][..], &vector)))
+    let row = |row: &'_ LossRow| row.span.clone();
+    Grid::from_rows(rows.iter().map(|r| r.as_ref().map(|r| (row(r), vector(r)))))
 }
 
-fn entries<T: Real>(
-    rows: &[Option<LossRow>],
-    gradient: &Gradient<T>,
-    against: &Against<T>,
-    splits: bool,
-) -> Vec<Entry> {
-    let exponent = Arc::new(grid(rows, |row| &row.exponent));
-    let layer = &gradient.weights.layers[0];
-    let inputs = gradient.inputs.as_ref().expect("itemizing asks for the inputs' gradient");
-    let whole = |parameter: Parameter| match parameter {
-        Parameter::WeightIh => layer.w_ih.data(),
-        Parameter::WeightHh => layer.w_hh.data(),
-        Parameter::BiasHh => layer.b_hh.data(),
-        Parameter::Input => inputs.data(),
-        _ => layer.b_ih.data(),
-    };
-    let entry = |(i, &parameter): (usize, &Parameter)| Entry {
-        layer: 0,
-        parameter,
-        mantissa: grid(rows, |row| &row.slots[i].norm),
-        exponent: Arc::clone(&exponent),
-        inner: grid(rows, |row| &row.slots[i].inner),
-        total_inner: against.totals()[i],
-        total: kernel::dot(whole(parameter), whole(parameter)).f64().sqrt(),
-        smallest_normal: T::min_positive_value().f64(),
-    };
-    measured(splits).iter().enumerate().map(entry).collect()
-}
-
-fn initial_states<T: Real>(rows: &[Option<LossRow>], against: &Against<T>) -> Vec<PerLoss> {
+fn initial_states<T: Real>(rows: &[Option<LossRow>], against: &Against<T>, place: Place) -> Vec<PerLoss> {
     let state = |(i, (parameter, total_inner)): (usize, (Parameter, f64))| {
-        let mut of = PerLoss::masked(parameter, rows.len());
+        let mut of = PerLoss::masked(Some(place), parameter, rows.len());
         of.total_inner = total_inner;
         for (k, row) in rows.iter().enumerate() {
             if let Some(m) = row.as_ref().map(|row| &row.initial[i]) {
@@ -282,14 +310,21 @@ fn initial_states<T: Real>(rows: &[Option<LossRow>], against: &Against<T>) -> Ve
     parameters.into_iter().zip(against.initial_totals()).enumerate().map(state).collect()
 }
 
-fn sequence_norms<T: Real>(rows: &[Option<LossRow>], trace: &Trace<T>) -> SequenceNorms {
+fn sequence_norms<T: Real>(
+    rows: &[Option<LossRow>],
+    trace: &Trace<T>,
+    index: usize,
+    depth: usize,
+) -> SequenceNorms {
     let (steps, batch) = trace.inputs().shape();
-    let (x, h_prev) = (trace.inputs().all(), trace.layers()[0].h_prev());
+    let layer = index / (trace.layers().len() / depth);
+    let (x, h_prev) = (trace.inputs_of(layer).all(), trace.layers()[index].h_prev());
+    let of = |i: usize| grid(rows, move |row| row.sequences.as_ref().map_or(&[][..], |s| &s[i]));
     SequenceNorms {
         batch,
-        da: grid(rows, |row| row.sequences.as_ref().map_or(&[][..], |s| &s[0])),
-        da_hh: grid(rows, |row| row.sequences.as_ref().map_or(&[][..], |s| &s[1])),
-        input: grid(rows, |row| row.sequences.as_ref().map_or(&[][..], |s| &s[2])),
+        da: of(0),
+        da_hh: of(1),
+        input: of(2),
         x: (0..steps * batch).map(|i| x.dot(i, i).f64().sqrt()).collect(),
         h_prev: (0..steps * batch).map(|i| kernel::dot(h_prev.row(i), h_prev.row(i)).f64().sqrt()).collect(),
     }
@@ -305,10 +340,10 @@ fn readout_diagonal<T: Real>(
     let (Some(sum), Some(update), Some(dy)) = (&mut itemized.readout, &update.readout, &losses.dy) else {
         return Vec::new();
     };
-    let mut weight = PerLoss::masked(Parameter::HeadWeight, losses.present.len());
-    let mut bias = PerLoss::masked(Parameter::HeadBias, losses.present.len());
+    let mut weight = PerLoss::masked(None, Parameter::HeadWeight, losses.present.len());
+    let mut bias = PerLoss::masked(None, Parameter::HeadBias, losses.present.len());
     for k in (0..losses.present.len()).filter(|&k| losses.present[k]) {
-        let (h, dy) = (trace.layers()[0].h().step(k + 1), dy.step(k));
+        let (h, dy) = (trace.output().step(k), dy.step(k));
         add_readout_gradient(sum, h, dy);
         let norm = gram_norm(dy.rows(), |a, b| {
             kernel::dot(dy.row(a), dy.row(b)).f64() * kernel::dot(h.row(a), h.row(b)).f64()

@@ -1,7 +1,10 @@
 //! The result of itemizing: for every loss k, step t and parameter the size of the contribution and its share of the
 //! update, and the proof that the contributions add up.
 
+use std::ops::Range;
 use std::sync::Arc;
+
+use crate::network::{Direction, Place};
 
 /// What a contribution is a contribution to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,52 +61,55 @@ pub enum State {
     Underflow,
     /// Step k has no loss.
     Masked,
-    /// Step t comes after step k and cannot have contributed.
-    Future,
+    /// No path leads from step t through this cell to loss k: t > k in a network that reads forward only.
+    Unreached,
 }
 
-/// The same count of numbers (mostly one) for each loss k and each step t ≤ k; rows of masked losses are empty.
+/// The same count of numbers (mostly one) for each loss k and each step of its span; rows of masked losses are empty.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Grid<V> {
-    offsets: Vec<usize>,
+    /// The steps of each loss, and where its numbers begin.
+    rows: Vec<(Range<usize>, usize)>,
     values: Vec<V>,
 }
 
 impl<V: Copy> Grid<V> {
-    /// From the rows of all losses in order; row k has numbers for k + 1 steps, or none where loss k is masked.
-    pub(crate) fn from_rows<'a>(rows: impl Iterator<Item = &'a [V]>) -> Self
+    /// From the rows of all losses in order, with the steps each has numbers for; `None` where masked.
+    pub(crate) fn from_rows<'a>(losses: impl Iterator<Item = Option<(Range<usize>, &'a [V])>>) -> Self
     where
         V: 'a,
     {
-        let (mut offsets, mut values) = (vec![0], Vec::new());
-        for row in rows {
-            values.extend_from_slice(row);
-            offsets.push(values.len());
+        let (mut rows, mut values) = (Vec::new(), Vec::new());
+        for loss in losses {
+            let (span, numbers) = loss.unwrap_or((0..0, &[]));
+            rows.push((span, values.len()));
+            values.extend_from_slice(numbers);
         }
-        Self { offsets, values }
+        Self { rows, values }
     }
 
     /// T, the number of rows.
     fn steps(&self) -> usize {
-        self.offsets.len() - 1
+        self.rows.len()
     }
 
-    /// Steps 0 to k of loss k; empty where masked.
-    fn row(&self, k: usize) -> &[V] {
-        &self.values[self.offsets[k]..self.offsets[k + 1]]
+    /// Number `n` of the `each` numbers of (k, t), if there is one.
+    fn get_of(&self, k: usize, t: usize, each: usize, n: usize) -> Option<V> {
+        let (span, start) = self.rows.get(k)?;
+        span.contains(&t).then(|| self.values[start + (t - span.start) * each + n])
     }
 
-    /// Number `i` of row k, if there is one: step t, or sequence b of step t at t·B + b.
-    fn get(&self, k: usize, i: usize) -> Option<V> {
-        self.row(k).get(i).copied()
+    /// The number of (k, t), if there is one.
+    fn get(&self, k: usize, t: usize) -> Option<V> {
+        self.get_of(k, t, 1, 0)
     }
 }
 
-/// The contributions of one layer to one parameter.
+/// The contributions of one cell to one parameter.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Which layer, from the input up.
-    pub layer: usize,
+    /// Which cell.
+    pub place: Place,
     /// Which parameter.
     pub parameter: Parameter,
     /// Norms without their powers of two.
@@ -118,6 +124,8 @@ pub struct Entry {
     pub(crate) total: f64,
     /// The smallest normal number of the network's precision.
     pub(crate) smallest_normal: f64,
+    /// Norms of single sequences, if asked for.
+    pub(crate) sequences: Option<Arc<SequenceNorms>>,
 }
 
 impl Entry {
@@ -151,11 +159,30 @@ impl Entry {
         self.inner.get(k, t)
     }
 
+    /// ‖component (k, t)‖ of sequence `b` alone. `None` where there is no such entry or sequence, or norms of single
+    /// sequences were not asked for.
+    pub fn sequence_norm(&self, k: usize, t: usize, b: usize) -> Option<f64> {
+        let norms = self.sequences.as_ref().filter(|norms| b < norms.batch)?;
+        let of = |grid: &Grid<f64>| grid.get_of(k, t, norms.batch, b);
+        let i = t * norms.batch + b;
+        match self.parameter {
+            Parameter::WeightIh => Some(of(&norms.da)? * norms.x[i]),
+            Parameter::WeightHh => Some(of(&norms.da_hh)? * norms.h_prev[i]),
+            Parameter::Bias | Parameter::BiasIh => of(&norms.da),
+            Parameter::BiasHh => of(&norms.da_hh),
+            Parameter::Input => of(&norms.input),
+            Parameter::InitialState
+            | Parameter::InitialMemory
+            | Parameter::HeadWeight
+            | Parameter::HeadBias => None,
+        }
+    }
+
     /// Why the entry has the size it has.
     pub fn state(&self, k: usize, t: usize) -> State {
         match self.mantissa.get(k, t) {
-            None if t > k => State::Future,
-            None => State::Masked,
+            None if self.mantissa.rows.get(k).is_some_and(|(span, _)| span.is_empty()) => State::Masked,
+            None => State::Unreached,
             Some(0.0) => State::Zero,
             Some(_) if self.norm(k, t) < Some(self.smallest_normal) => State::Underflow,
             Some(_) => State::Value,
@@ -169,7 +196,8 @@ impl Entry {
 
     /// ‖Σ components‖ / Σ ‖components‖: 1 where all pull the same way, near 0 where they cancel. NaN if all are zero.
     pub fn cancellation(&self) -> f64 {
-        let sum: f64 = (0..self.steps()).flat_map(|k| (0..=k).filter_map(move |t| self.norm(k, t))).sum();
+        let sum: f64 =
+            (0..self.steps()).flat_map(|k| (0..self.steps()).filter_map(move |t| self.norm(k, t))).sum();
         self.total / sum
     }
 }
@@ -177,6 +205,8 @@ impl Entry {
 /// The contributions that have one number for each loss: h0's, and the readout's on the diagonal t = k.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PerLoss {
+    /// Which cell; `None` for the readout.
+    pub place: Option<Place>,
     /// Which parameter.
     pub parameter: Parameter,
     /// log₁₀ of the norm for each loss; `None` where masked, −∞ where exactly zero.
@@ -191,8 +221,9 @@ pub struct PerLoss {
 
 impl PerLoss {
     /// Nothing for any of `losses` losses.
-    pub(crate) fn masked(parameter: Parameter, losses: usize) -> Self {
+    pub(crate) fn masked(place: Option<Place>, parameter: Parameter, losses: usize) -> Self {
         Self {
+            place,
             parameter,
             norm: vec![None; losses],
             log10_norm: vec![None; losses],
@@ -246,7 +277,6 @@ pub struct Ledger {
     pub(crate) present: Vec<bool>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) per_loss: Vec<PerLoss>,
-    pub(crate) sequences: Option<SequenceNorms>,
     pub(crate) balance: Vec<Balance>,
 }
 
@@ -266,9 +296,15 @@ impl Ledger {
         &self.entries
     }
 
-    /// The contributions of layer `layer` to `parameter` over (k, t), if that is what the parameter has.
+    /// The contributions of layer `layer` (its forward cell) to `parameter` over (k, t), if that is what the parameter
+    /// has.
     pub fn entry(&self, layer: usize, parameter: Parameter) -> Option<&Entry> {
-        self.entries.iter().find(|e| e.layer == layer && e.parameter == parameter)
+        self.entry_at(Place { layer, direction: Direction::Forward }, parameter)
+    }
+
+    /// The contributions of the cell at `place` to `parameter` over (k, t), if that is what the parameter has.
+    pub fn entry_at(&self, place: Place, parameter: Parameter) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.place == place && e.parameter == parameter)
     }
 
     /// The contributions with one number for each loss: initial state and readout.
@@ -284,23 +320,5 @@ impl Ledger {
     /// The largest relative error of the balance.
     pub fn worst_balance(&self) -> f64 {
         self.balance.iter().map(|b| b.relative_error).fold(0.0, f64::max)
-    }
-
-    /// ‖component (k, t)‖ of sequence `b` alone, for the cell's parameters and the input. `None` where t > k, loss k
-    /// is masked, there is no such sequence or norms of single sequences were not asked for.
-    pub fn sequence_norm(&self, parameter: Parameter, k: usize, t: usize, b: usize) -> Option<f64> {
-        let norms = self.sequences.as_ref().filter(|norms| b < norms.batch)?;
-        let i = t * norms.batch + b;
-        match parameter {
-            Parameter::WeightIh => Some(norms.da.get(k, i)? * norms.x[i]),
-            Parameter::WeightHh => Some(norms.da_hh.get(k, i)? * norms.h_prev[i]),
-            Parameter::Bias | Parameter::BiasIh => norms.da.get(k, i),
-            Parameter::BiasHh => norms.da_hh.get(k, i),
-            Parameter::Input => norms.input.get(k, i),
-            Parameter::InitialState
-            | Parameter::InitialMemory
-            | Parameter::HeadWeight
-            | Parameter::HeadBias => None,
-        }
     }
 }

@@ -11,7 +11,7 @@
 //! for (i, w) in layer.w_hh.data_mut().iter_mut().enumerate() {
 //!     *w = 0.3 - 0.1 * i as f64;
 //! }
-//! let network = Network::new(cell_by_name("rnn")?, Weights { layers: vec![layer], readout: None })?;
+//! let network = Network::new(cell_by_name("rnn")?, Weights { layers: vec![layer], bidirectional: false, readout: None })?;
 //! let x = Sequence::new(4, 1, 2, vec![0.1, -0.4, 0.7, 0.2, -0.9, 0.3, 0.5, -0.6])?;
 //! let trace = network.scan(Inputs::Dense(x), &network.zero_state(1))?;
 //! let losses = Losses::from_seeds(Sequence::new(4, 1, 3, vec![1.0; 12])?);
@@ -30,6 +30,7 @@ mod cell;
 mod component;
 mod error;
 pub mod gradcheck;
+mod gradient;
 mod itemize;
 pub mod kernel;
 mod ledger;
@@ -41,17 +42,17 @@ mod real;
 mod scan;
 mod sequence;
 
-pub use bptt::Gradient;
 pub use cell::{
     Activation, Backward, Cell, CellParams, Forward, Gru, Lstm, Rnn, StepCache, cell_by_name, cells,
 };
 pub use component::{Component, Select};
 pub use error::Error;
+pub use gradient::Gradient;
 
 pub use itemize::ItemizeOptions;
 pub use ledger::{Balance, Entry, Ledger, Parameter, PerLoss, State as EntryState};
 pub use loss::{Losses, Objective, Reduction, Targets};
-pub use network::{Inputs, Network, Readout, State, Symbols, Weights};
+pub use network::{Direction, Inputs, Network, Place, Readout, State, Symbols, Weights};
 pub use profile::{LagQuantiles, QUANTILES};
 pub use real::Real;
 pub use scan::{LayerTrace, Trace};

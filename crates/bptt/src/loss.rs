@@ -47,14 +47,14 @@ pub struct Losses<T> {
     pub total: f64,
     /// dL/dy of the reduced loss, (T, B, V); absent without a readout.
     pub dy: Option<Sequence<T>>,
-    /// ∂L_t/∂h_t of the reduced loss: the seed each step's loss sends into the top hidden state, (T, B, H).
+    /// ∂L_t/∂h_t of the reduced loss: the seed each step's loss sends into the top layer's output, (T, B, D·H).
     pub dh: Sequence<T>,
     /// Whether step t has a loss in any sequence.
     pub present: Vec<bool>,
 }
 
 impl<T: Real> Losses<T> {
-    /// Losses known only by their seeds dL_k/dh_k, (T, B, H): every step has one.
+    /// Losses known only by their seeds dL_k/dh_k, (T, B, D·H): every step has one.
     pub fn from_seeds(dh: Sequence<T>) -> Self {
         let present = vec![true; dh.steps()];
         Self { values: Vec::new(), total: f64::NAN, dy: None, dh, present }
@@ -88,7 +88,7 @@ impl<T: Real> Network<T> {
         })?;
         let (steps, batch) = trace.inputs().shape();
         let mut y = Sequence::zeros(steps, batch, readout.outputs());
-        kernel::product_transposed(y.data_mut(), false, trace.top(), readout.w_hy.view());
+        kernel::product_transposed(y.data_mut(), false, trace.output().rows(0..steps), readout.w_hy.view());
         for row in y.data_mut().chunks_exact_mut(readout.outputs()) {
             kernel::add_scaled(row, T::one(), readout.b_y.data());
         }
@@ -129,7 +129,7 @@ impl<T: Real> Network<T> {
             };
         }
         let dy = y;
-        let mut dh = Sequence::zeros(steps, batch, self.hidden());
+        let mut dh = Sequence::zeros(steps, batch, readout.w_hy.cols());
         kernel::product(dh.data_mut(), false, dy.rows(0..steps), readout.w_hy.view());
         let present = (0..steps).map(|t| (0..batch).any(|b| has_loss(t * batch + b))).collect();
         let total = values.iter().sum::<f64>() * factor;

@@ -5,20 +5,25 @@
 //! ‖Σ_b da_b x_bᵀ‖² = Σ_{b,b'} (da_b · da_b') (x_b · x_b')          ⟨da xᵀ, U⟩ = da · (U x)
 //! ```
 
-use crate::bptt::{Gradient, Rows};
+use std::ops::Range;
+
+use crate::bptt::Rows;
+use crate::gradient::Gradient;
 use crate::ledger::Parameter;
-use crate::network::Weights;
+use crate::network::{Place, Weights};
 use crate::scan::Trace;
 use crate::sequence::{Matrix, Sequence, View};
 use crate::{Real, kernel};
 
-/// What is measured at every (k, t), in the order of a [`LossRow`]'s slots.
-pub(crate) fn measured(splits: bool) -> &'static [Parameter] {
-    if splits {
+/// What is measured of a cell at every (k, t), in the order of a [`LossRow`]'s slots. Only the bottom layer has inputs
+/// from outside.
+pub(crate) fn measured(splits: bool, place: Place) -> &'static [Parameter] {
+    let all: &[Parameter] = if splits {
         &[Parameter::WeightIh, Parameter::WeightHh, Parameter::BiasIh, Parameter::BiasHh, Parameter::Input]
     } else {
         &[Parameter::WeightIh, Parameter::WeightHh, Parameter::Bias, Parameter::Input]
-    }
+    };
+    if place.layer == 0 { all } else { &all[..all.len() - 1] }
 }
 
 /// What shares are measured against, laid out by step so that a share is an inner product of vectors.
@@ -29,8 +34,8 @@ pub(crate) struct Against<T> {
     hh: Sequence<T>,
     /// U_b, (G·H): of both biases together, or one for each where the cell splits their gradients.
     biases: Vec<Vec<T>>,
-    /// dL/dx, (T, B, I).
-    x: Sequence<T>,
+    /// dL/dx, (T, B, I), in the bottom layer.
+    x: Option<Sequence<T>>,
     /// dL/dh0 and, if there is a c, dL/dc0, (B, H).
     initial: Vec<Matrix<T>>,
     /// ⟨gradient, U⟩ for each of [`measured`].
@@ -38,15 +43,23 @@ pub(crate) struct Against<T> {
 }
 
 impl<T: Real> Against<T> {
-    pub(crate) fn new(trace: &Trace<T>, gradient: &Gradient<T>, update: &Weights<T>, splits: bool) -> Self {
+    /// For cell `index`.
+    pub(crate) fn new(
+        trace: &Trace<T>,
+        gradient: &Gradient<T>,
+        update: &Weights<T>,
+        index: usize,
+        splits: bool,
+    ) -> Self {
         let (steps, batch) = trace.inputs().shape();
-        let (g, u) = (&gradient.weights.layers[0], &update.layers[0]);
+        let (g, u) = (&gradient.weights.layers[index], &update.layers[index]);
+        let layer = update.place(index).layer;
         let inner = |a: &[T], b: &[T]| kernel::dot(a, b).f64();
         let mut ih = Sequence::zeros(steps, batch, u.w_ih.rows());
-        trace.inputs().all().times_transposed(ih.data_mut(), &u.w_ih);
+        trace.inputs_of(layer).all().times_transposed(ih.data_mut(), &u.w_ih);
         let mut hh = Sequence::zeros(steps, batch, u.w_hh.rows());
-        kernel::product_transposed(hh.data_mut(), false, trace.layers()[0].h_prev(), u.w_hh.view());
-        let x = gradient.inputs.clone().expect("itemizing asks for the inputs' gradient");
+        kernel::product_transposed(hh.data_mut(), false, trace.layers()[index].h_prev(), u.w_hh.view());
+        let x = gradient.inputs.clone().filter(|_| layer == 0);
         let mut biases = vec![u.b_ih.data().to_vec()];
         if splits {
             biases.push(u.b_hh.data().to_vec());
@@ -55,9 +68,9 @@ impl<T: Real> Against<T> {
         }
         let mut totals = vec![inner(g.w_ih.data(), u.w_ih.data()), inner(g.w_hh.data(), u.w_hh.data())];
         totals.extend(biases.iter().zip([&g.b_ih, &g.b_hh]).map(|(u, g)| inner(g.data(), u)));
-        totals.push(inner(x.data(), x.data()));
-        let states = gradient.initial.h.iter().chain(&gradient.initial.c);
-        let initial = states.filter(|state| state.cols() > 0).cloned().collect();
+        totals.extend(x.iter().map(|x| inner(x.data(), x.data())));
+        let states = [&gradient.initial.h[index], &gradient.initial.c[index]];
+        let initial = states.into_iter().filter(|state| state.cols() > 0).cloned().collect();
         Self { ih, hh, biases, x, initial, totals }
     }
 
@@ -79,9 +92,10 @@ pub(crate) struct StepProducts {
 }
 
 impl StepProducts {
-    pub(crate) fn new<T: Real>(trace: &Trace<T>, t: usize) -> Self {
+    /// For cell `index` of layer `layer`.
+    pub(crate) fn new<T: Real>(trace: &Trace<T>, layer: usize, index: usize, t: usize) -> Self {
         let (_, batch) = trace.inputs().shape();
-        let (x, h) = (trace.inputs().step(t), trace.layers()[0].h().step(t));
+        let (x, h) = (trace.inputs_of(layer).step(t), trace.layers()[index].h_before(t));
         let pairs = (0..batch * batch).map(|i| (i / batch, i % batch));
         let (x, h_prev) =
             pairs.map(|(a, b)| (x.dot(a, b).f64(), kernel::dot(h.row(a), h.row(b)).f64())).unzip();
@@ -106,13 +120,15 @@ pub(crate) struct LossAtStep<'a, T> {
     pub(crate) da: View<'a, T>,
     /// As the recurrent side sees it, if the cell splits.
     pub(crate) da_hh: Option<View<'a, T>>,
-    /// (B, I).
-    pub(crate) dx: View<'a, T>,
+    /// (B, I), in the bottom layer.
+    pub(crate) dx: Option<View<'a, T>>,
     pub(crate) exponents: &'a [i32],
 }
 
-/// Everything measured of one loss k, at steps 0 to k.
+/// Everything measured of one loss k in one cell, at the steps from which a path leads through the cell to the loss.
 pub(crate) struct LossRow {
+    /// These steps.
+    pub(crate) span: Range<usize>,
     /// The power of two that the step's norms are to be multiplied with.
     pub(crate) exponent: Vec<i32>,
     /// For each of [`measured`].
@@ -166,11 +182,13 @@ impl Side {
 }
 
 impl LossRow {
-    pub(crate) fn new(steps: usize, batch: usize, splits: bool, sequences: bool) -> Self {
+    pub(crate) fn new(span: Range<usize>, batch: usize, parameters: &[Parameter], sequences: bool) -> Self {
+        let steps = span.len();
         let slot = |_: &Parameter| Slot { norm: vec![0.0; steps], inner: vec![0.0; steps] };
         Self {
+            span,
             exponent: vec![0; steps],
-            slots: measured(splits).iter().map(slot).collect(),
+            slots: parameters.iter().map(slot).collect(),
             sequences: sequences.then(|| std::array::from_fn(|_| vec![0.0; steps * batch])),
             initial: Vec::new(),
         }
@@ -182,15 +200,18 @@ impl LossRow {
         products: &StepProducts,
         against: &Against<T>,
     ) {
-        let (t, batch) = (at.t, at.da.rows());
+        if !self.span.contains(&at.t) {
+            return;
+        }
+        let (t, i, batch) = (at.t, at.t - self.span.start, at.da.rows());
         let largest = largest(at.exponents);
         let relative: Vec<f64> = at.exponents.iter().map(|&e| kernel::power_of_two(e - largest)).collect();
         let side = Side::new(at.da, &relative);
         let split = at.da_hh.map(|da_hh| Side::new(da_hh, &relative));
         let recurrent = split.as_ref().unwrap_or(&side);
-        let dx: Vec<f64> = (0..batch)
-            .map(|b| kernel::dot(at.dx.row(b), at.dx.row(b)).f64() * relative[b] * relative[b])
-            .collect();
+        let square =
+            |dx: View<'_, T>, b: usize| kernel::dot(dx.row(b), dx.row(b)).f64() * relative[b] * relative[b];
+        let dx: Vec<f64> = (0..batch).map(|b| at.dx.map_or(0.0, |dx| square(dx, b))).collect();
 
         let da_hh = at.da_hh.unwrap_or(at.da);
         let mut values = vec![
@@ -200,39 +221,42 @@ impl LossRow {
                 inner(da_hh, at.exponents, |b| against.hh.at(t, b)),
             ),
         ];
-        for (i, bias) in against.biases.iter().enumerate() {
-            let (side, da) = if i == 0 { (&side, at.da) } else { (recurrent, da_hh) };
+        for (n, bias) in against.biases.iter().enumerate() {
+            let (side, da) = if n == 0 { (&side, at.da) } else { (recurrent, da_hh) };
             values.push((side.sum, inner(da, at.exponents, |_| bias)));
         }
-        values.push((dx.iter().sum::<f64>().sqrt(), inner(at.dx, at.exponents, |b| against.x.at(t, b))));
-        self.exponent[t] = largest;
+        if let (Some(rows), Some(x)) = (at.dx, &against.x) {
+            values.push((dx.iter().sum::<f64>().sqrt(), inner(rows, at.exponents, |b| x.at(t, b))));
+        }
+        self.exponent[i] = largest;
         for (slot, (norm, inner)) in self.slots.iter_mut().zip(values) {
-            slot.norm[t] = norm;
-            slot.inner[t] = inner;
+            slot.norm[i] = norm;
+            slot.inner[i] = inner;
         }
 
         if let Some([da_norms, da_hh_norms, dx_norms]) = &mut self.sequences {
             let scale: f64 = kernel::power_of_two(largest);
             for b in 0..batch {
-                da_norms[t * batch + b] = side.gram[b * batch + b].sqrt() * scale;
-                da_hh_norms[t * batch + b] = recurrent.gram[b * batch + b].sqrt() * scale;
-                dx_norms[t * batch + b] = dx[b].sqrt() * scale;
+                da_norms[i * batch + b] = side.gram[b * batch + b].sqrt() * scale;
+                da_hh_norms[i * batch + b] = recurrent.gram[b * batch + b].sqrt() * scale;
+                dx_norms[i * batch + b] = dx[b].sqrt() * scale;
             }
         }
     }
 
-    /// Measures row `i` of the gradients with respect to the initial state.
-    pub(crate) fn measure_initial<T: Real>(&mut self, end: &Rows<T>, i: usize, against: &Against<T>) {
+    /// Measures row `row` of the gradients with respect to the initial state.
+    pub(crate) fn measure_initial<T: Real>(&mut self, end: &Rows<T>, row: usize, against: &Against<T>) {
         let batch = end.batch();
-        let exponents = &end.exponents[i * batch..(i + 1) * batch];
+        let exponents = &end.exponents[row * batch..(row + 1) * batch];
         let largest = largest(exponents);
         for (state, with) in against.initial.iter().enumerate() {
-            let row = |b: usize| if state == 0 { end.dh(i * batch + b) } else { end.dc(i * batch + b) };
+            let rows = if state == 0 { Rows::dh } else { Rows::dc };
             let (mut square, mut inner) = (0.0, 0.0);
             for (b, &exponent) in exponents.iter().enumerate() {
-                square +=
-                    kernel::dot(row(b), row(b)).f64() * kernel::power_of_two::<f64>(2 * (exponent - largest));
-                inner += kernel::dot(row(b), with.row(b)).f64() * kernel::power_of_two::<f64>(exponent);
+                square += kernel::dot(rows(end, row * batch + b), rows(end, row * batch + b)).f64()
+                    * kernel::power_of_two::<f64>(2 * (exponent - largest));
+                inner += kernel::dot(rows(end, row * batch + b), with.row(b)).f64()
+                    * kernel::power_of_two::<f64>(exponent);
             }
             self.initial.push(InitialMeasure {
                 norm: square.sqrt() * kernel::power_of_two::<f64>(largest),

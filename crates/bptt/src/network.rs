@@ -28,8 +28,10 @@ impl<T: Real> Readout<T> {
 /// Every parameter of a network; also the shape of its gradient and of an update.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights<T> {
-    /// The cell layers, from the input up.
+    /// The cells from the input up; of a bidirectional layer the forward one and then the reverse one (PyTorch's order).
     pub layers: Vec<CellParams<T>>,
+    /// Whether each layer reads in both directions.
+    pub bidirectional: bool,
     /// The readout; absent where losses act on the hidden state itself.
     pub readout: Option<Readout<T>>,
 }
@@ -38,17 +40,26 @@ impl<T: Real> Weights<T> {
     /// Every parameter with its name in PyTorch's manner: `weight_ih_l0`, …, `head.weight`, `head.bias`.
     pub fn tensors(&self) -> Vec<(String, &Matrix<T>)> {
         let mut tensors = Vec::new();
-        for (l, p) in self.layers.iter().enumerate() {
-            tensors.push((format!("weight_ih_l{l}"), &p.w_ih));
-            tensors.push((format!("weight_hh_l{l}"), &p.w_hh));
-            tensors.push((format!("bias_ih_l{l}"), &p.b_ih));
-            tensors.push((format!("bias_hh_l{l}"), &p.b_hh));
+        for (index, p) in self.layers.iter().enumerate() {
+            let suffix = self.place(index).suffix();
+            tensors.push((format!("weight_ih_{suffix}"), &p.w_ih));
+            tensors.push((format!("weight_hh_{suffix}"), &p.w_hh));
+            tensors.push((format!("bias_ih_{suffix}"), &p.b_ih));
+            tensors.push((format!("bias_hh_{suffix}"), &p.b_hh));
         }
         if let Some(readout) = &self.readout {
             tensors.push(("head.weight".into(), &readout.w_hy));
             tensors.push(("head.bias".into(), &readout.b_y));
         }
         tensors
+    }
+
+    /// Where cell `index` of [`Weights::layers`] stands.
+    pub fn place(&self, index: usize) -> Place {
+        let directions = if self.bidirectional { 2 } else { 1 };
+        let direction =
+            if index.is_multiple_of(directions) { Direction::Forward } else { Direction::Reverse };
+        Place { layer: index / directions, direction }
     }
 
     /// The parameters to write, in the order of [`Weights::tensors`].
@@ -86,7 +97,46 @@ impl<T: Real> Weights<T> {
                     b_hh: p.b_hh.cast(),
                 })
                 .collect(),
+            bidirectional: self.bidirectional,
             readout: self.readout.as_ref().map(|r| Readout { w_hy: r.w_hy.cast(), b_y: r.b_y.cast() }),
+        }
+    }
+}
+
+/// Which way a cell reads its inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From step 0 on.
+    Forward,
+    /// From step T − 1 back.
+    Reverse,
+}
+
+impl Direction {
+    /// `"forward"` or `"reverse"`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Reverse => "reverse",
+        }
+    }
+}
+
+/// Where a cell stands in a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Which layer, from the input up.
+    pub layer: usize,
+    /// Which direction.
+    pub direction: Direction,
+}
+
+impl Place {
+    /// What PyTorch puts behind a parameter's name: `l0`, `l0_reverse`, ….
+    pub fn suffix(self) -> String {
+        match self.direction {
+            Direction::Forward => format!("l{}", self.layer),
+            Direction::Reverse => format!("l{}_reverse", self.layer),
         }
     }
 }
@@ -102,22 +152,26 @@ impl<T: Real> Network<T> {
     /// A network of `cell` with these parameters.
     ///
     /// # Errors
-    /// If a parameter's shape does not fit the others; the message names it with both shapes. For now a network has
-    /// one layer: more are refused.
+    /// If there is no layer, or a parameter's shape does not fit the others; the message names it with both shapes.
     pub fn new(cell: &'static dyn Cell<T>, weights: Weights<T>) -> Result<Self, Error> {
-        if weights.layers.len() != 1 {
+        let directions = if weights.bidirectional { 2 } else { 1 };
+        if weights.layers.is_empty() || !weights.layers.len().is_multiple_of(directions) {
             return Err(Error::Option {
                 option: "layers".into(),
-                given: weights.layers.len().to_string(),
-                expected: "1".into(),
+                given: format!("{} cells", weights.layers.len()),
+                expected: format!("{directions} for each layer, at least one layer"),
             });
         }
         let hidden = weights.layers[0].hidden();
         let inputs = weights.layers[0].inputs();
         let rows = cell.gates().len() * hidden;
-        let mut expected = vec![(rows, inputs), (rows, hidden), (1, rows), (1, rows)];
+        let mut expected = Vec::new();
+        for index in 0..weights.layers.len() {
+            let inputs = if index < directions { inputs } else { directions * hidden };
+            expected.extend([(rows, inputs), (rows, hidden), (1, rows), (1, rows)]);
+        }
         if let Some(readout) = &weights.readout {
-            expected.extend([(readout.outputs(), hidden), (1, readout.outputs())]);
+            expected.extend([(readout.outputs(), directions * hidden), (1, readout.outputs())]);
         }
         for ((name, tensor), (rows, cols)) in weights.tensors().into_iter().zip(expected) {
             if (tensor.rows(), tensor.cols()) != (rows, cols) || rows == 0 || cols == 0 {
@@ -151,9 +205,30 @@ impl<T: Real> Network<T> {
         self.weights.layers[0].inputs()
     }
 
-    /// H, the number of hidden units.
+    /// H, the number of hidden units of one direction.
     pub fn hidden(&self) -> usize {
         self.weights.layers[0].hidden()
+    }
+
+    /// D, 2 if the layers read in both directions, otherwise 1.
+    pub fn directions(&self) -> usize {
+        if self.weights.bidirectional { 2 } else { 1 }
+    }
+
+    /// The number of layers.
+    pub fn depth(&self) -> usize {
+        self.weights.layers.len() / self.directions()
+    }
+
+    /// The steps from which a path leads through cell `index` to loss k.
+    pub(crate) fn span(&self, index: usize, k: usize, steps: usize) -> std::ops::Range<usize> {
+        let Place { layer, direction } = self.weights.place(index);
+        match direction {
+            // Below the top of a bidirectional stack the layers above lead everywhere.
+            _ if self.weights.bidirectional && layer + 1 < self.depth() => 0..steps,
+            Direction::Forward => 0..k + 1,
+            Direction::Reverse => k..steps,
+        }
     }
 
     /// The initial state h0 = 0 for a batch of `batch` sequences.
@@ -178,9 +253,9 @@ impl<T: Real> Network<T> {
 /// The recurrent state of every layer between two steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State<T> {
-    /// h of each layer, (B, H).
+    /// h of each cell in the order of [`Weights::layers`], (B, H).
     pub h: Vec<Matrix<T>>,
-    /// c of each layer, (B, H); (B, 0) where the cell has none.
+    /// c of each cell, (B, H); (B, 0) where the cell has none.
     pub c: Vec<Matrix<T>>,
 }
 

@@ -2,12 +2,12 @@
 
 use crate::ledger::Entry;
 
-/// The contributions at one lag τ = k − t, over all losses k that reach that far.
+/// The contributions at one lag τ = |k − t|, over all losses k that reach that far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LagQuantiles {
-    /// τ = k − t.
+    /// τ = k − t, or t − k in a cell that reads in reverse.
     pub lag: usize,
-    /// How many losses reach that far.
+    /// How many contributions there are at that lag.
     pub losses: usize,
     /// log₁₀ of the norm at the quantiles 0.1, 0.25, 0.5, 0.75, 0.9; −∞ where exactly zero.
     pub log10: [f64; 5],
@@ -29,7 +29,7 @@ impl Entry {
     pub fn profile(&self) -> Vec<LagQuantiles> {
         let steps = self.steps();
         let at = |lag: usize| {
-            let mut log10: Vec<f64> = (lag..steps).filter_map(|k| self.log10_norm(k, k - lag)).collect();
+            let mut log10: Vec<f64> = (0..steps).flat_map(|k| self.at_lag(k, lag)).collect();
             log10.sort_by(f64::total_cmp);
             (!log10.is_empty()).then(|| LagQuantiles {
                 lag,
@@ -67,7 +67,14 @@ impl Entry {
     /// The horizon of loss k alone: the smallest lag within which a fraction q of its Σ_t ‖component‖ lies. `None` if
     /// all are zero or loss k is masked.
     pub fn horizon_of_loss(&self, k: usize, q: f64) -> Option<usize> {
-        horizon((0..=k).filter_map(|lag| Some((lag, self.log10_norm(k, k - lag)?))), q)
+        horizon((0..self.steps()).flat_map(|lag| self.at_lag(k, lag).map(move |log10| (lag, log10))), q)
+    }
+
+    /// log₁₀ of the norms of loss k at a lag: one, or in the lower layers of a bidirectional stack up to two.
+    fn at_lag(&self, k: usize, lag: usize) -> impl Iterator<Item = f64> + Clone {
+        let before = k.checked_sub(lag).and_then(|t| self.log10_norm(k, t));
+        let after = (lag > 0).then(|| self.log10_norm(k, k + lag)).flatten();
+        before.into_iter().chain(after)
     }
 }
 

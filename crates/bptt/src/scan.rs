@@ -1,14 +1,16 @@
 //! The forward time loop.
 
 use crate::cell::{Forward, StepCache};
-use crate::network::{Inputs, Network, State};
+use crate::network::{Direction, Inputs, Network, State};
 use crate::sequence::{Matrix, Sequence, View};
 use crate::{Error, Real};
 
-/// What the forward scan kept of one layer.
+/// What the forward scan kept of one cell.
 #[derive(Clone, Debug)]
 pub struct LayerTrace<T> {
-    /// h before step 0, after step 0, …, after step T − 1: (T + 1, B, H).
+    direction: Direction,
+    /// h before and after every step, in the order of time: (T + 1, B, H). A forward cell begins in the first place, a
+    /// reverse cell in the last.
     h: Sequence<T>,
     /// c in the same places, (T + 1, B, H), or (T + 1, B, 0).
     c: Sequence<T>,
@@ -19,49 +21,83 @@ pub struct LayerTrace<T> {
 }
 
 impl<T: Real> LayerTrace<T> {
-    /// h0 and then h after every step, (T + 1, B, H).
+    /// Which way the cell read.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The initial state and h after every step, in the order of time: (T + 1, B, H). A forward cell's initial state
+    /// comes first, a reverse cell's last.
     pub fn h(&self) -> &Sequence<T> {
         &self.h
     }
 
+    /// The place in `h` of the state before step `t`, and of the one after it.
+    fn places(&self, t: usize) -> (usize, usize) {
+        match self.direction {
+            Direction::Forward => (t, t + 1),
+            Direction::Reverse => (t + 1, t),
+        }
+    }
+
+    /// h before step `t`, (B, H).
+    pub(crate) fn h_before(&self, t: usize) -> View<'_, T> {
+        self.h.step(self.places(t).0)
+    }
+
     /// h before every step, (T·B, H).
     pub(crate) fn h_prev(&self) -> View<'_, T> {
-        self.h.rows(0..self.gates.steps())
+        let first = self.places(0).0;
+        self.h.rows(first..first + self.gates.steps())
+    }
+
+    /// h after every step, (T·B, H).
+    fn h_after(&self) -> View<'_, T> {
+        let first = self.places(0).1;
+        self.h.rows(first..first + self.gates.steps())
     }
 
     /// What the way back needs to know of step `t`.
     pub(crate) fn cache(&self, t: usize) -> StepCache<'_, T> {
+        let before = self.places(t).0;
         StepCache {
             gates: self.gates.step(t),
             kept: self.kept.step(t),
-            h_prev: self.h.step(t),
-            c_prev: self.c.step(t),
+            h_prev: self.h.step(before),
+            c_prev: self.c.step(before),
         }
     }
 }
 
-/// A finished forward scan: the inputs and what every layer kept.
+/// A finished forward scan: what every layer read and kept.
 #[derive(Clone, Debug)]
 pub struct Trace<T> {
-    inputs: Inputs<T>,
-    layers: Vec<LayerTrace<T>>,
+    /// What each layer read: the inputs, and then the outputs of the layer below.
+    inputs: Vec<Inputs<T>>,
+    cells: Vec<LayerTrace<T>>,
+    /// What the top layer gave, (T, B, D·H).
+    output: Sequence<T>,
 }
 
 impl<T: Real> Trace<T> {
     /// What was read.
     pub fn inputs(&self) -> &Inputs<T> {
-        &self.inputs
+        &self.inputs[0]
     }
 
-    /// What each layer kept, from the input up.
+    /// What layer `layer` read.
+    pub(crate) fn inputs_of(&self, layer: usize) -> &Inputs<T> {
+        &self.inputs[layer]
+    }
+
+    /// What each cell kept, in the order of [`crate::Weights::layers`].
     pub fn layers(&self) -> &[LayerTrace<T>] {
-        &self.layers
+        &self.cells
     }
 
-    /// h of the top layer after every step, (T·B, H).
-    pub fn top(&self) -> View<'_, T> {
-        let h = self.layers.last().expect("a network has a layer").h();
-        h.rows(1..h.steps())
+    /// h of the top layer after every step, both directions side by side, (T, B, D·H).
+    pub fn output(&self) -> &Sequence<T> {
+        &self.output
     }
 
     /// Refuses a trace whose hidden states are not all finite, naming the first that is not.
@@ -69,21 +105,29 @@ impl<T: Real> Trace<T> {
     /// # Errors
     /// [`Error::NotFinite`] with layer, step and sequence.
     pub fn check_finite(&self) -> Result<(), Error> {
-        for (l, layer) in self.layers.iter().enumerate() {
-            if let Some((slot, sequence)) = layer.h.first_not_finite() {
-                let what = format!("hidden state of layer {l}");
-                return Err(Error::NotFinite { what, step: slot.saturating_sub(1), sequence });
+        for (index, cell) in self.cells.iter().enumerate() {
+            let after = cell.h_after();
+            if let Some(i) = after.data().iter().position(|h| !h.is_finite()) {
+                let batch = cell.h.batch();
+                let row = i / after.cols();
+                let layer = index / (self.cells.len() / self.inputs.len());
+                let what = format!("hidden state of layer {layer}");
+                return Err(Error::NotFinite { what, step: row / batch, sequence: row % batch });
             }
         }
         Ok(())
     }
 
-    /// The state after the last step, to carry into the next window.
+    /// The state after the last step of each cell, to carry into the next window.
     pub fn final_state(&self) -> State<T> {
-        let last = |s: &Sequence<T>| s.step(s.steps() - 1).to_matrix();
+        let last = |cell: &LayerTrace<T>, s: &Sequence<T>| {
+            let steps = cell.gates.steps();
+            let place = if cell.direction == Direction::Forward { steps } else { 0 };
+            s.step(place).to_matrix()
+        };
         State {
-            h: self.layers.iter().map(|layer| last(&layer.h)).collect(),
-            c: self.layers.iter().map(|layer| last(&layer.c)).collect(),
+            h: self.cells.iter().map(|cell| last(cell, &cell.h)).collect(),
+            c: self.cells.iter().map(|cell| last(cell, &cell.c)).collect(),
         }
     }
 }
@@ -93,40 +137,81 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// If the inputs or the initial state do not fit the network.
-    pub fn scan<'s>(&self, inputs: Inputs<T>, initial: &'s State<T>) -> Result<Trace<T>, Error> {
+    pub fn scan(&self, inputs: Inputs<T>, initial: &State<T>) -> Result<Trace<T>, Error> {
         inputs.check(self.inputs())?;
-        let (steps, batch) = inputs.shape();
-        let mut layers = Vec::with_capacity(self.weights().layers.len());
-        for (l, params) in self.weights().layers.iter().enumerate() {
-            let hidden = params.hidden();
-            let memory = if self.cell().has_memory() { hidden } else { 0 };
-            let fitting = |name: &str, given: Option<&'s Matrix<T>>, width: usize| {
-                given.filter(|m| (m.rows(), m.cols()) == (batch, width)).ok_or_else(|| Error::Shape {
-                    what: format!("initial {name} of layer {l}"),
-                    expected: format!("(B, H) = ({batch}, {width})"),
-                    given: given.map_or("none".into(), |m| format!("({}, {})", m.rows(), m.cols())),
-                })
-            };
-            let h0 = fitting("h", initial.h.get(l), hidden)?;
-            let c0 = fitting("c", initial.c.get(l), memory)?;
-
-            let mut gates = Sequence::zeros(steps, batch, params.w_ih.rows());
-            inputs.all().times_transposed(gates.data_mut(), &params.w_ih);
-            for row in gates.data_mut().chunks_exact_mut(params.w_ih.rows()) {
-                crate::kernel::add_scaled(row, T::one(), params.b_ih.data());
+        let (mut read, mut cells) = (vec![inputs], Vec::with_capacity(self.weights().layers.len()));
+        loop {
+            let layer = read.len() - 1;
+            for index in layer * self.directions()..(layer + 1) * self.directions() {
+                cells.push(self.scan_cell(index, &read[layer], initial)?);
             }
-            let mut h = Sequence::zeros(steps + 1, batch, hidden);
-            h.step_mut(0).copy_from_slice(h0.data());
-            let mut c = Sequence::zeros(steps + 1, batch, memory);
-            c.step_mut(0).copy_from_slice(c0.data());
-            let mut kept = Sequence::zeros(steps, batch, if self.cell().keeps_more() { hidden } else { 0 });
-            for t in 0..steps {
-                let ((h_prev, h), (c_prev, c)) = (h.step_and_next(t), c.step_and_next(t));
-                let (gates, kept) = (gates.step_mut(t), kept.step_mut(t));
-                self.cell().step(params, Forward { h_prev, c_prev, gates, kept, h, c });
+            let output = side_by_side(&cells[layer * self.directions()..]);
+            if layer + 1 == self.depth() {
+                return Ok(Trace { inputs: read, cells, output });
             }
-            layers.push(LayerTrace { h, c, gates, kept });
+            read.push(Inputs::Dense(output));
         }
-        Ok(Trace { inputs, layers })
     }
+
+    /// The time loop of one cell.
+    fn scan_cell(
+        &self,
+        index: usize,
+        inputs: &Inputs<T>,
+        initial: &State<T>,
+    ) -> Result<LayerTrace<T>, Error> {
+        let (steps, batch) = inputs.shape();
+        let params = &self.weights().layers[index];
+        let place = self.weights().place(index);
+        let hidden = params.hidden();
+        let memory = if self.cell().has_memory() { hidden } else { 0 };
+        let mut gates = Sequence::zeros(steps, batch, params.w_ih.rows());
+        inputs.all().times_transposed(gates.data_mut(), &params.w_ih);
+        for row in gates.data_mut().chunks_exact_mut(params.w_ih.rows()) {
+            crate::kernel::add_scaled(row, T::one(), params.b_ih.data());
+        }
+        let kept = Sequence::zeros(steps, batch, if self.cell().keeps_more() { hidden } else { 0 });
+        let (h, c) = (Sequence::zeros(steps + 1, batch, hidden), Sequence::zeros(steps + 1, batch, memory));
+        let mut trace = LayerTrace { direction: place.direction, h, c, gates, kept };
+
+        let order: Box<dyn Iterator<Item = usize>> = match place.direction {
+            Direction::Forward => Box::new(0..steps),
+            Direction::Reverse => Box::new((0..steps).rev()),
+        };
+        let first = if place.direction == Direction::Forward { 0 } else { steps };
+        let fits = |name: &str, given: Option<&Matrix<T>>, width: usize, to: &mut [T]| match given {
+            Some(m) if (m.rows(), m.cols()) == (batch, width) => {
+                to.copy_from_slice(m.data());
+                Ok(())
+            }
+            _ => Err(Error::Shape {
+                what: format!("initial {name} of {}", place.suffix()),
+                expected: format!("(B, H) = ({batch}, {width})"),
+                given: given.map_or("none".into(), |m| format!("({}, {})", m.rows(), m.cols())),
+            }),
+        };
+        fits("h", initial.h.get(index), hidden, trace.h.step_mut(first))?;
+        fits("c", initial.c.get(index), memory, trace.c.step_mut(first))?;
+        for t in order {
+            let (before, after) = trace.places(t);
+            let (h_prev, h) = trace.h.two_steps(before, after);
+            let (c_prev, c) = trace.c.two_steps(before, after);
+            let (gates, kept) = (trace.gates.step_mut(t), trace.kept.step_mut(t));
+            self.cell().step(params, Forward { h_prev, c_prev, gates, kept, h, c });
+        }
+        Ok(trace)
+    }
+}
+
+/// The outputs of a layer's cells, side by side: (T, B, D·H).
+fn side_by_side<T: Real>(cells: &[LayerTrace<T>]) -> Sequence<T> {
+    let (steps, batch, hidden) = (cells[0].gates.steps(), cells[0].h.batch(), cells[0].h.features());
+    let mut output = Sequence::zeros(steps, batch, cells.len() * hidden);
+    for (d, cell) in cells.iter().enumerate() {
+        let rows = output.data_mut().chunks_exact_mut(cells.len() * hidden);
+        for (row, h) in rows.zip(cell.h_after().data().chunks_exact(hidden)) {
+            row[d * hidden..(d + 1) * hidden].copy_from_slice(h);
+        }
+    }
+    output
 }

@@ -198,11 +198,13 @@ impl<T: Real> Sequence<T> {
         &mut self.data[t * width..(t + 1) * width]
     }
 
-    /// Step `t` to read, and step t + 1 to write.
-    pub(crate) fn step_and_next(&mut self, t: usize) -> (View<'_, T>, &mut [T]) {
+    /// Step `from` to read and its neighbor `to` to write.
+    pub(crate) fn two_steps(&mut self, from: usize, to: usize) -> (View<'_, T>, &mut [T]) {
         let width = self.batch * self.features;
-        let (before, after) = self.data.split_at_mut((t + 1) * width);
-        (View::new(self.batch, self.features, &before[t * width..]), &mut after[..width])
+        let (low, high) = self.data.split_at_mut(from.max(to) * width);
+        let (low, high) = (&mut low[from.min(to) * width..][..width], &mut high[..width]);
+        let (from, to) = if from < to { (low, high) } else { (high, low) };
+        (View::new(self.batch, self.features, from), to)
     }
 
     /// Step `t` of sequence `b`: F numbers.

@@ -41,7 +41,7 @@ fn example(article: &Value) -> Example {
         b_ih: Matrix::new(1, 4, numbers(&inputs["b"])).unwrap(),
         b_hh: Matrix::zeros(1, 4),
     };
-    let weights = Weights { layers: vec![layer], readout: None };
+    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
     Example {
         network: Network::new(cell_by_name("rnn").unwrap(), weights).unwrap(),
         inputs: Inputs::Dense(Sequence::from_batch_first(1, 3, 3, &numbers(&inputs["x"])).unwrap()),

@@ -55,7 +55,7 @@ fn states(data: &Value, cell: &str, steps: usize, x: &[f64], initial: &State<f64
     } else {
         CellParams { w_ih, w_hh, b_ih, b_hh }
     };
-    let weights = Weights { layers: vec![layer], readout: None };
+    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
     let network = Network::new(cell_by_name(cell).unwrap(), weights).unwrap();
     let x = Sequence::from_batch_first(batch, steps, inputs, x).unwrap();
     let trace = network.scan(Inputs::Dense(x), initial).unwrap();
@@ -119,7 +119,8 @@ fn uniform_scores(
     mask: Option<Vec<bool>>,
 ) -> (Network<f64>, Losses<f64>) {
     let layer = CellParams::zeros(1, 1, 2);
-    let weights = Weights { layers: vec![layer], readout: Some(Readout::zeros(2, outputs)) };
+    let weights =
+        Weights { layers: vec![layer], bidirectional: false, readout: Some(Readout::zeros(2, outputs)) };
     let network = Network::new(cell_by_name("rnn").unwrap(), weights).unwrap();
     let inputs = Inputs::Dense(Sequence::zeros(steps, batch, 1));
     let trace = network.scan(inputs, &network.zero_state(batch)).unwrap();

@@ -13,7 +13,8 @@ fn linear_unit<T: Real>(w: f64, steps: usize, x: f64, seeds: &[f64]) -> (Network
     layer.w_ih.data_mut()[0] = T::one();
     layer.w_hh.data_mut()[0] = T::of(w);
     let cell = cell_by_name("rnn_identity").unwrap();
-    let network = Network::new(cell, Weights { layers: vec![layer], readout: None }).unwrap();
+    let network =
+        Network::new(cell, Weights { layers: vec![layer], bidirectional: false, readout: None }).unwrap();
     let x = Sequence::new(steps, 1, 1, vec![T::of(x); steps]).unwrap();
     let seeds = Sequence::new(steps, 1, 1, seeds.iter().map(|&s| T::of(s)).collect()).unwrap();
     (network, Losses::from_seeds(seeds), Inputs::Dense(x))
@@ -75,7 +76,7 @@ fn underflow_is_told_from_zero_and_its_logarithm_is_kept() {
     assert_eq!(bias(&single).state(59, 59 - 39), EntryState::Underflow);
     assert!((bias(&single).log10_norm(59, 0).unwrap() + 59.0).abs() < 1e-4);
     assert_eq!(bias(&single).state(50, 3), EntryState::Masked);
-    assert_eq!(bias(&single).state(3, 50), EntryState::Future);
+    assert_eq!(bias(&single).state(3, 50), EntryState::Unreached);
     // h0 = 0, so step 0 contributes exactly nothing to W_hh.
     assert_eq!(single.entry(0, Parameter::WeightHh).unwrap().state(59, 0), EntryState::Zero);
 
@@ -94,7 +95,8 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
     let mut random = common::Normals(11);
     let cell = cell_by_name("rnn").unwrap();
     let layer = random.params(cell, 5, 8, 1.0);
-    let network = Network::new(cell, Weights { layers: vec![layer], readout: None }).unwrap();
+    let network =
+        Network::new(cell, Weights { layers: vec![layer], bidirectional: false, readout: None }).unwrap();
     let inputs = Inputs::Dense(Sequence::new(90, 3, 5, random.vector(90 * 15, 1.0)).unwrap());
     let losses = Losses::from_seeds(Sequence::new(90, 3, 8, random.vector(90 * 24, 1.0)).unwrap());
     let trace = network.scan(inputs, &network.zero_state(3)).unwrap();

@@ -2,8 +2,8 @@
 //! how.
 
 use bptt::{
-    CellParams, Inputs, Matrix, Network, Objective, Readout, Reduction, Select, Sequence, State, Symbols,
-    Targets, Weights, cell_by_name,
+    CellParams, Direction, Inputs, Matrix, Network, Objective, Readout, Reduction, Select, Sequence, State,
+    Symbols, Targets, Weights, cell_by_name,
 };
 use serde_json::Value;
 
@@ -30,28 +30,46 @@ fn assert_equal(what: &str, found: &[f64], expected: &Value) {
     }
 }
 
+/// h and c of all cells.
+fn assert_states((h, c): (&str, &str), found: &State<f64>, expected: &Value) {
+    let flat =
+        |states: &[Matrix<f64>]| -> Vec<f64> { states.iter().flat_map(|s| s.data().to_vec()).collect() };
+    assert_equal(h, &flat(&found.h), &expected[0]);
+    assert_equal(c, &flat(&found.c), expected.get(1).unwrap_or(&Value::Array(Vec::new())));
+}
+
 #[test]
 fn forward_gradients_and_components_are_pytorchs() {
     let file: Value = serde_json::from_str(include_str!("pytorch.json")).unwrap();
     for case in file["cases"].as_array().unwrap() {
-        let p = |name: &str| matrix(&case["parameters"][name]);
-        let layer = CellParams {
-            w_ih: p("weight_ih_l0"),
-            w_hh: p("weight_hh_l0"),
-            b_ih: p("bias_ih_l0"),
-            b_hh: p("bias_hh_l0"),
+        let p = |name: String| matrix(&case["parameters"][name]);
+        let bidirectional = case["bidirectional"].as_bool().unwrap();
+        let directions = if bidirectional { 2 } else { 1 };
+        let cells = usize::try_from(case["layers"].as_u64().unwrap()).unwrap() * directions;
+        let cell = |index: usize| {
+            let suffix =
+                format!("l{}{}", index / directions, if index % directions == 1 { "_reverse" } else { "" });
+            CellParams {
+                w_ih: p(format!("weight_ih_{suffix}")),
+                w_hh: p(format!("weight_hh_{suffix}")),
+                b_ih: p(format!("bias_ih_{suffix}")),
+                b_hh: p(format!("bias_hh_{suffix}")),
+            }
         };
-        let readout = Some(Readout { w_hy: p("head.weight"), b_y: p("head.bias") });
-        let cell = cell_by_name(case["cell"].as_str().unwrap()).unwrap();
-        let network = Network::new(cell, Weights { layers: vec![layer], readout }).unwrap();
+        let layers = (0..cells).map(cell).collect();
+        let readout = Some(Readout { w_hy: p("head.weight".into()), b_y: p("head.bias".into()) });
+        let kind = case["kind"].as_str().unwrap();
+        let weights = Weights { layers, bidirectional, readout };
+        let network = Network::new(cell_by_name(kind).unwrap(), weights).unwrap();
 
         let (steps, batch) = (case["x"].as_array().unwrap().len(), case["x"][0].as_array().unwrap().len());
         let x = Sequence::new(steps, batch, network.inputs(), numbers(&case["x"])).unwrap();
-        let initial = match &case["initial"].as_array().unwrap()[..] {
-            [h0] => State::of_h(vec![matrix(h0)]),
-            [h0, c0] => State { h: vec![matrix(h0)], c: vec![matrix(c0)] },
-            _ => panic!("a state is h or (h, c)"),
-        };
+        let states =
+            |value: &Value| -> Vec<Matrix<f64>> { value.as_array().unwrap().iter().map(matrix).collect() };
+        let mut initial = State::of_h(states(&case["initial"][0]));
+        if network.cell().has_memory() {
+            initial.c = states(&case["initial"][1]);
+        }
         let ids = case["target"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
         let ids = ids.map(|id| u32::try_from(id.as_u64().unwrap()).unwrap()).collect();
         let objective = Objective {
@@ -61,9 +79,9 @@ fn forward_gradients_and_components_are_pytorchs() {
         };
 
         let trace = network.scan(Inputs::Dense(x), &initial).unwrap();
-        assert_equal("output", trace.top().data(), &case["output"]);
+        assert_equal("output", trace.output().data(), &case["output"]);
         let last = trace.final_state();
-        assert_equal("h_n", last.h[0].data(), &case["final"][0]);
+        assert_states(("h_n", "c_n"), &last, &case["final"]);
         let losses = network.losses(&trace, &objective).unwrap();
         assert_equal("loss", &[losses.total], &case["loss"]);
         let gradient = network.gradient(&trace, &losses, true).unwrap();
@@ -71,20 +89,19 @@ fn forward_gradients_and_components_are_pytorchs() {
             assert_equal(&name, tensor.data(), &case["gradients"][&name]);
         }
         assert_equal("dx", gradient.inputs.unwrap().data(), &case["dx"]);
-        assert_equal("dh0", gradient.initial.h[0].data(), &case["dinitial"][0]);
-        if network.cell().has_memory() {
-            assert_equal("c_n", last.c[0].data(), &case["final"][1]);
-            assert_equal("dc0", gradient.initial.c[0].data(), &case["dinitial"][1]);
-        }
+        assert_states(("dh0", "dc0"), &gradient.initial, &case["dinitial"]);
 
-        let components = network.components(&trace, &losses, Select::All).unwrap();
         let expected = case["components"].as_array().unwrap();
-        assert_eq!(components.len(), expected.len());
+        if expected.is_empty() {
+            continue;
+        }
+        let components = network.components(&trace, &losses, Select::All).unwrap();
+        assert_eq!(components.len(), expected.len(), "{kind}");
         for (found, expected) in components.iter().zip(expected) {
-            assert_eq!(
-                (Some(found.k as u64), Some(found.t as u64)),
-                (expected["k"].as_u64(), expected["t"].as_u64())
-            );
+            let reverse = found.place.direction == Direction::Reverse;
+            let index = found.place.layer * directions + usize::from(reverse);
+            let found_at = [found.k, found.t, index].map(|n| Some(n as u64));
+            assert_eq!(found_at, ["k", "t", "cell"].map(|key| expected[key].as_u64()));
             assert_equal("w_ih", found.w_ih.data(), &expected["w_ih"]);
             assert_equal("w_hh", found.w_hh.data(), &expected["w_hh"]);
             assert_equal("b_ih", found.b_ih.data(), &expected["b_ih"]);

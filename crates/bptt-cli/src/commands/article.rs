@@ -51,7 +51,10 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
         b_hh: Matrix::zeros(1, hidden),
     };
     let sigma_max = init::sigma_max(&layer.w_hh);
-    let network = Network::new(cell_by_name("rnn")?, Weights { layers: vec![layer], readout: None })?;
+    let network = Network::new(
+        cell_by_name("rnn")?,
+        Weights { layers: vec![layer], bidirectional: false, readout: None },
+    )?;
     let sequence = |rows: &[Vec<Vec<f64>>], features: usize| {
         let flat: Vec<f64> = rows.iter().flatten().flatten().copied().collect();
         Sequence::from_batch_first(rows.len(), steps, features, &flat)

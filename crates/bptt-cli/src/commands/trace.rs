@@ -43,14 +43,19 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
         Shown::Bias => Parameter::Bias,
         Shown::Input => Parameter::Input,
     };
-    let entry = traced.ledger.entry(0, parameter).expect("a ledger has every parameter of the cell");
+    let entry = traced.ledger.entry(args.layer, parameter).ok_or_else(|| {
+        let layers = network.depth();
+        let what = if args.layer < layers { "an input only at layer 0" } else { "no such layer" };
+        Failure::Usage(format!("--layer {}: this network of {layers} layers has {what}", args.layer))
+    })?;
     let others = if batch == 1 { String::new() } else { format!(" (first of {batch} sequences)") };
     let loss = bits(traced.losses.values[k * batch]);
     print(&format!(
-        "loss {k}: predicting “{}” after “{}”{others}, {loss:.3} bits; contributions to {}\n\n",
+        "loss {k}: predicting “{}” after “{}”{others}, {loss:.3} bits; contributions to {}{}\n\n",
         show(&traced.targets, k),
         symbols[k],
         parameter.as_str(),
+        if network.depth() > 1 { format!(" of layer {}", args.layer) } else { String::new() },
     ))?;
     print(&contributions(entry, k, &symbols))?;
     print(&conclusion(&traced.ledger, entry, k))

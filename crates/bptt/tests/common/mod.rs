@@ -9,6 +9,8 @@ use bptt::{
     Cell, CellParams, Inputs, Matrix, Network, Objective, Readout, Reduction, Sequence, State, Symbols,
     Targets, Weights, cell_by_name,
 };
+use std::ops::RangeInclusive;
+
 use proptest::prelude::*;
 
 type Rows = Vec<Vec<f64>>;
@@ -291,6 +293,8 @@ pub struct Shape {
     pub inputs: usize,
     pub hidden: usize,
     pub outputs: usize,
+    pub layers: usize,
+    pub bidirectional: bool,
     pub one_hot: bool,
     pub squared: bool,
     /// 0: no mask; 1: the last step only; 2: at random.
@@ -300,32 +304,50 @@ pub struct Shape {
 
 /// Problems of the cells that the slow reference knows.
 pub fn vanilla_shapes() -> impl Strategy<Value = Shape> {
-    shapes_of(&["rnn", "rnn_relu", "rnn_identity"])
+    shapes_of(&["rnn", "rnn_relu", "rnn_identity"], 1..=1, &[false])
 }
 
 /// Problems of every cell.
 pub fn shapes() -> impl Strategy<Value = Shape> {
-    shapes_of(&["rnn", "rnn_relu", "rnn_identity", "lstm", "gru"])
+    shapes_of(&["rnn", "rnn_relu", "rnn_identity", "lstm", "gru"], 1..=3, &[false, true])
 }
 
-fn shapes_of(cells: &'static [&'static str]) -> impl Strategy<Value = Shape> {
+fn shapes_of(
+    cells: &'static [&'static str],
+    layers: RangeInclusive<usize>,
+    bidirectional: &'static [bool],
+) -> impl Strategy<Value = Shape> {
     let reductions =
         prop_oneof![Just(Reduction::Sum), Just(Reduction::MeanTokens), Just(Reduction::MeanBatch)];
     let cells = proptest::sample::select(cells);
     let sizes = (1..9usize, 1..5usize, 1..6usize, 1..7usize, 1..6usize);
-    (any::<u64>(), cells, sizes, any::<bool>(), any::<bool>(), 0..3u8, reductions).prop_map(
-        |(seed, cell, (steps, batch, inputs, hidden, outputs), one_hot, squared, mask, reduction)| Shape {
+    let stack = (layers, proptest::sample::select(bidirectional));
+    (any::<u64>(), cells, sizes, stack, any::<[bool; 2]>(), 0..3u8, reductions).prop_map(
+        |(
             seed,
             cell,
-            steps,
-            batch,
-            inputs,
-            hidden,
-            outputs,
-            one_hot,
-            squared,
+            (steps, batch, inputs, hidden, outputs),
+            (layers, bidirectional),
+            kinds,
             mask,
             reduction,
+        )| {
+            let [one_hot, squared] = kinds;
+            Shape {
+                seed,
+                cell,
+                steps,
+                batch,
+                inputs,
+                hidden,
+                outputs,
+                layers,
+                bidirectional,
+                one_hot,
+                squared,
+                mask,
+                reduction,
+            }
         },
     )
 }
@@ -344,12 +366,18 @@ impl Shape {
         let mut random = Normals(self.seed);
         let cell = cell_by_name(self.cell).unwrap();
         let &Self { steps, batch, inputs, hidden, outputs, .. } = self;
+        let directions = if self.bidirectional { 2 } else { 1 };
+        let top = directions * hidden;
         let readout = Readout {
-            w_hy: Matrix::new(outputs, hidden, random.vector(outputs * hidden, 0.8)).unwrap(),
+            w_hy: Matrix::new(outputs, top, random.vector(outputs * top, 0.8)).unwrap(),
             b_y: Matrix::new(1, outputs, random.vector(outputs, 0.3)).unwrap(),
         };
-        let layer = random.params(cell, inputs, hidden, 0.9);
-        let network = Network::new(cell, Weights { layers: vec![layer], readout: Some(readout) }).unwrap();
+        let cells = 0..self.layers * directions;
+        let layers =
+            cells.map(|i| random.params(cell, if i < directions { inputs } else { top }, hidden, 0.9));
+        let layers = layers.collect();
+        let weights = Weights { layers, bidirectional: self.bidirectional, readout: Some(readout) };
+        let network = Network::new(cell, weights).unwrap();
         let sequence = |random: &mut Normals, features: usize| {
             Sequence::new(steps, batch, features, random.vector(steps * batch * features, 1.0)).unwrap()
         };
