@@ -1,7 +1,8 @@
 //! Hand-derived gradients against finite differences.
 
+use crate::inputs::Inputs;
 use crate::loss::Objective;
-use crate::network::{Inputs, Network, State};
+use crate::network::{Network, State};
 use crate::{Error, Matrix};
 
 /// Everything a loss depends on.

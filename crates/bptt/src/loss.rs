@@ -1,6 +1,7 @@
 //! Losses at every step, and the gradients ("seeds") each of them sends into the hidden state.
 
-use crate::network::{Network, Symbols};
+use crate::inputs::Symbols;
+use crate::network::Network;
 use crate::scan::Trace;
 use crate::sequence::Sequence;
 use crate::{Error, Real, kernel};

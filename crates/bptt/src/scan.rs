@@ -1,7 +1,8 @@
 //! The forward time loop.
 
 use crate::cell::{Forward, StepCache};
-use crate::network::{Direction, Inputs, Network, State};
+use crate::inputs::Inputs;
+use crate::network::{Direction, Network, State};
 use crate::sequence::{Matrix, Sequence, View};
 use crate::{Error, Real};
 

@@ -1,0 +1,171 @@
+//! What a network reads: real features, or symbols standing for their one-hot vectors.
+
+use crate::sequence::{Matrix, Sequence, View};
+use crate::{Error, Real, kernel};
+
+/// What the network reads: real features, or symbols standing for their one-hot vectors.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inputs<T> {
+    /// x, (T, B, I).
+    Dense(Sequence<T>),
+    /// One-hot x given by the position of its one.
+    Symbols(Symbols),
+}
+
+/// A (T, B) array of symbol ids, time-major: step, then sequence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbols {
+    steps: usize,
+    batch: usize,
+    ids: Vec<u32>,
+}
+
+impl Symbols {
+    /// The ids of `steps` steps of `batch` sequences, time-major.
+    ///
+    /// # Errors
+    /// If `ids` does not hold steps · batch numbers.
+    pub fn new(steps: usize, batch: usize, ids: Vec<u32>) -> Result<Self, Error> {
+        if ids.len() != steps * batch {
+            return Err(Error::Shape {
+                what: "symbols".into(),
+                expected: format!("{} ids for ({steps}, {batch})", steps * batch),
+                given: format!("{} ids", ids.len()),
+            });
+        }
+        Ok(Self { steps, batch, ids })
+    }
+
+    /// The ids of step `t`, one for each sequence.
+    pub fn step(&self, t: usize) -> &[u32] {
+        &self.ids[t * self.batch..(t + 1) * self.batch]
+    }
+
+    /// All ids, time-major.
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// (T, B).
+    pub fn shape(&self) -> (usize, usize) {
+        (self.steps, self.batch)
+    }
+
+    /// Refuses ids outside an alphabet of `size` symbols.
+    pub(crate) fn check(&self, what: &'static str, size: usize) -> Result<(), Error> {
+        match self.ids.iter().position(|&id| id as usize >= size) {
+            None => Ok(()),
+            Some(i) => Err(Error::Symbol {
+                what,
+                id: self.ids[i],
+                step: i / self.batch,
+                sequence: i % self.batch,
+                size,
+            }),
+        }
+    }
+}
+
+/// The inputs of one step: the one place where dense and one-hot inputs differ.
+#[derive(Clone, Copy)]
+pub(crate) enum StepInput<'a, T> {
+    Dense(View<'a, T>),
+    Symbols(&'a [u32]),
+}
+
+impl<T: Real> Inputs<T> {
+    /// (T, B).
+    pub fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::Dense(x) => (x.steps(), x.batch()),
+            Self::Symbols(symbols) => symbols.shape(),
+        }
+    }
+
+    /// The same inputs in another precision.
+    pub fn cast<U: Real>(&self) -> Inputs<U> {
+        match self {
+            Self::Dense(x) => Inputs::Dense(x.cast()),
+            Self::Symbols(symbols) => Inputs::Symbols(symbols.clone()),
+        }
+    }
+
+    /// Refuses inputs that do not fit a network with `features` input features.
+    pub(crate) fn check(&self, features: usize) -> Result<(), Error> {
+        let (steps, batch) = self.shape();
+        if steps == 0 || batch == 0 {
+            return Err(Error::Shape {
+                what: "inputs".into(),
+                expected: "at least one step of one sequence".into(),
+                given: format!("(T, B) = ({steps}, {batch})"),
+            });
+        }
+        match self {
+            Self::Symbols(symbols) => symbols.check("inputs", features),
+            Self::Dense(x) if x.features() == features => Ok(()),
+            Self::Dense(x) => Err(Error::Shape {
+                what: "inputs".into(),
+                expected: format!("{features} features"),
+                given: format!("{} features", x.features()),
+            }),
+        }
+    }
+
+    pub(crate) fn step(&self, t: usize) -> StepInput<'_, T> {
+        match self {
+            Self::Dense(x) => StepInput::Dense(x.step(t)),
+            Self::Symbols(symbols) => StepInput::Symbols(symbols.step(t)),
+        }
+    }
+
+    /// All steps at once, (T·B, I).
+    pub(crate) fn all(&self) -> StepInput<'_, T> {
+        match self {
+            Self::Dense(x) => StepInput::Dense(x.rows(0..x.steps())),
+            Self::Symbols(symbols) => StepInput::Symbols(symbols.ids()),
+        }
+    }
+}
+
+impl<T: Real> StepInput<'_, T> {
+    /// out ← x Wᵀ; W is (G, I), out (rows, G).
+    pub(crate) fn times_transposed(&self, out: &mut [T], w: &Matrix<T>) {
+        match self {
+            Self::Dense(x) => kernel::product_transposed(out, false, *x, w.view()),
+            Self::Symbols(ids) => {
+                let width = w.cols();
+                for (out, &id) in out.chunks_exact_mut(w.rows()).zip(*ids) {
+                    let column = w.data()[id as usize..].iter().step_by(width);
+                    for (out, &w) in out.iter_mut().zip(column) {
+                        *out = w;
+                    }
+                }
+            }
+        }
+    }
+
+    /// dW ← dW + daᵀ x; da is (rows, G), dW (G, I).
+    pub(crate) fn add_outer(&self, dw: &mut Matrix<T>, da: View<'_, T>) {
+        match self {
+            Self::Dense(x) => kernel::sum_of_outer_products(dw.data_mut(), true, da, *x),
+            Self::Symbols(ids) => {
+                let width = dw.cols();
+                for (i, &id) in ids.iter().enumerate() {
+                    let column = dw.data_mut()[id as usize..].iter_mut().step_by(width);
+                    for (dw, &da) in column.zip(da.row(i)) {
+                        *dw += da;
+                    }
+                }
+            }
+        }
+    }
+
+    /// x_a · x_b for two rows.
+    pub(crate) fn dot(&self, a: usize, b: usize) -> T {
+        match self {
+            Self::Dense(x) => kernel::dot(x.row(a), x.row(b)),
+            Self::Symbols(ids) if ids[a] == ids[b] => T::one(),
+            Self::Symbols(_) => T::zero(),
+        }
+    }
+}
