@@ -95,6 +95,9 @@ impl Default for Config {
     }
 }
 
+/// A W_hh of this size has 4 GiB a gate.
+const MOST_HIDDEN: usize = 32_768;
+
 /// Streams of random numbers that a run draws from, so that one does not shift another.
 const INITIALIZATION: u64 = 1;
 
@@ -115,6 +118,13 @@ impl Config {
         ];
         if let Some((option, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return refuse(option, "0".into(), "at least 1");
+        }
+        if self.hidden > MOST_HIDDEN {
+            return refuse(
+                "hidden",
+                self.hidden.to_string(),
+                "at most 32768: W_hh alone would fill the memory",
+            );
         }
         if self.text.is_none() && self.sentences == 0 {
             return refuse("sentences", "0".into(), "at least 1, or a text");

@@ -76,7 +76,7 @@ pub fn begin(
 /// # Errors
 /// If the file cannot be read or holds something else; the message has line and column.
 pub fn read_config(path: &Path) -> Result<Config, Error> {
-    toml::from_str(&text::read_text(path)?).map_err(|error| Error::RunFile {
+    toml::from_str(&text::read_utf8(path)?).map_err(|error| Error::RunFile {
         path: path.into(),
         // Its own rendering begins with line and column and points at the place.
         problem: error.to_string().trim_end().into(),

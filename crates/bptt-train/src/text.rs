@@ -51,11 +51,19 @@ impl FromStr for Level {
 /// # Errors
 /// If the file cannot be read, is empty, or is not UTF-8 (the message has the offset of the first bad byte).
 pub fn read_text(path: &Path) -> Result<String, Error> {
-    let bytes = files::read(path)?;
-    if bytes.is_empty() {
+    let text = read_utf8(path)?;
+    if text.is_empty() {
         return Err(Error::EmptyText { name: path.display().to_string() });
     }
-    String::from_utf8(bytes).map_err(|error| {
+    Ok(text)
+}
+
+/// Reads a UTF-8 file, empty or not.
+///
+/// # Errors
+/// If the file cannot be read or is not UTF-8 (the message has the offset of the first bad byte).
+pub fn read_utf8(path: &Path) -> Result<String, Error> {
+    String::from_utf8(files::read(path)?).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
         Error::NotUtf8 { path: path.into(), offset, byte: error.as_bytes()[offset] }
     })

@@ -101,6 +101,9 @@ fn held_out(run: &Run, steps: usize, batch: usize) -> Result<(Symbols, Symbols),
     let text = runs::load_text(&run.config)?;
     let ids = run.vocabulary.encode(&text)?;
     let corpus = bptt_train::Corpus::split(ids, run.config.held_out)?;
+    if corpus.held_out.is_empty() {
+        return Err(Failure::Usage("this run holds no text out; give --text".into()));
+    }
     let window = Streams::new(corpus.held_out, batch, steps)?.next_window();
     Ok((Symbols::new(steps, batch, window.inputs)?, Symbols::new(steps, batch, window.targets)?))
 }
@@ -133,7 +136,8 @@ fn contributions(entry: &Entry, k: usize, symbols: &[String]) -> String {
             EntryState::Underflow => format!("1e{log10:.1}"),
             _ => number(entry.norm(k, t).unwrap_or(0.0)),
         };
-        let share = entry.share(k, t).map_or(String::new(), |share| format!("{} %", number(100.0 * share)));
+        let share = entry.share(k, t).filter(|share| share.is_finite());
+        let share = share.map_or("–".to_owned(), |share| format!("{} %", number(100.0 * share)));
         let bar = bar(10f64.powf(log10 - largest), 24);
         vec![t.to_string(), symbols[t].clone(), (k - t).to_string(), norm, share, bar]
     };

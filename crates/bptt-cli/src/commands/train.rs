@@ -120,7 +120,8 @@ fn report(learned: &Learned, vocabulary: &Vocabulary, folder: &Path, as_json: bo
 pub(crate) fn losses(learned: &Learned) -> String {
     let mut rows = Vec::new();
     let mut row = |name: &str, bits: f64| {
-        rows.push(vec![name.to_owned(), format!("{bits:.3}"), format!("{:.1}", bits.exp2())]);
+        // A certain prediction is 0 bits, not −0.
+        rows.push(vec![name.to_owned(), format!("{:.3}", bits + 0.0), format!("{:.1}", bits.exp2())]);
     };
     if let Some(baselines) = learned.baselines {
         row("unigram", baselines.unigram_bits);
