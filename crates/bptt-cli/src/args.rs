@@ -45,7 +45,7 @@ pub(crate) struct ArticleArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  bptt demo\n  bptt demo --seed 2 --out runs/second")]
+#[command(after_help = "Examples:\n  bptt demo\n  bptt demo --out runs/another --json")]
 pub(crate) struct DemoArgs {
     /// Where all randomness comes from
     #[arg(long, default_value_t = 1, value_name = "N")]

@@ -75,7 +75,7 @@ impl Streams {
                 return Err(Error::Option { option: option.into(), given: "0".into(), expected });
             }
         }
-        let needed = batch * window + 1;
+        let needed = batch.saturating_mul(window).saturating_add(1);
         if ids.len() < needed {
             let needs = format!("{batch} streams of windows of {window} steps need");
             return Err(Error::TooShort { given: ids.len(), needed, needs });

@@ -71,7 +71,7 @@ pub fn sample(
     let prime = if prime.is_empty() { vec![vocabulary.id("\n").unwrap_or(0)] } else { prime.to_vec() };
     let mut read = prime;
     let mut state = network.zero_state(1);
-    let mut drawn = Vec::with_capacity(length);
+    let mut drawn = Vec::new();
     while drawn.len() < length {
         let trace = network.scan(Inputs::Symbols(Symbols::new(read.len(), 1, read.clone())?), &state)?;
         let outputs = network.outputs(&trace)?;

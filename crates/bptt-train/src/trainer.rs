@@ -95,7 +95,8 @@ pub fn train(
         }
         let mut flow = Flow::Continue;
         if config.trace_every > 0 && step % config.trace_every == 0 {
-            let (horizon, decay) = shards.first_horizon(&network, &window)?;
+            // A gradient that cannot be taken apart has no horizon; training goes on.
+            let (horizon, decay) = shards.first_horizon(&network, &window).unwrap_or_default();
             flow = flow.and(observer.event(&Event::Trace { step, horizon, decay }));
         }
         let mut gradients: Vec<_> = gradient.tensors_mut().into_iter().map(Matrix::data_mut).collect();
@@ -104,6 +105,12 @@ pub fn train(
         let gradients: Vec<&[f32]> = gradients.iter().map(|g| &**g).collect();
         let mut tensors: Vec<_> = network.tensors_mut().into_iter().map(Matrix::data_mut).collect();
         optimizer.step(learning_rate, &mut tensors, &gradients);
+        if tensors.iter().any(|tensor| tensor.iter().any(|w| !w.is_finite())) {
+            network = good;
+            ending = Ending::NotFinite { step, what: "a weight is not finite after the update".into() };
+            held_out = None;
+            break;
+        }
         shards.leave();
         steps = step;
 

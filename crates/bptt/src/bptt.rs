@@ -123,7 +123,8 @@ impl<T: Real> Rows<T> {
             if size == T::zero() || (size >= low && size <= high) || !size.is_finite() {
                 continue;
             }
-            let exponent = floor_log2(size.f64());
+            // No further at a time than a factor of this type can go; the rest follows at the next step.
+            let exponent = floor_log2(size.f64()).clamp(-100, 100);
             let factor: T = kernel::power_of_two(-exponent);
             for number in dh.iter_mut().chain(dc) {
                 *number *= factor;

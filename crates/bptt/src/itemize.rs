@@ -9,7 +9,7 @@ use crate::bptt::{Plan, Rows, reverse_layers};
 use crate::gradient::{Gradient, Preactivations, add_cell_gradient, add_readout_gradient};
 use crate::ledger::{Balance, Entry, Grid, Ledger, Parameter, PerLoss, SequenceNorms};
 use crate::loss::Losses;
-use crate::measure::{Against, LossAtStep, LossRow, StepProducts, gram_norm, measured};
+use crate::measure::{Against, LossAtStep, LossRow, StepProducts, gram_norm, measured, norm};
 use crate::network::{Network, Place, State, Weights};
 use crate::scan::Trace;
 use crate::sequence::{Matrix, Sequence, View};
@@ -55,6 +55,16 @@ impl<T: Real> Network<T> {
         trace.check_finite()?;
         losses.check_finite()?;
         let gradient = self.gradient(trace, losses, true)?;
+        for (name, tensor) in gradient.weights.tensors() {
+            if tensor.data().iter().any(|g| !g.is_finite()) {
+                let expected = "a finite gradient; it explodes on its way back".into();
+                return Err(Error::Option {
+                    option: format!("gradient of {name}"),
+                    given: "not finite".into(),
+                    expected,
+                });
+            }
+        }
         let update = options.update.unwrap_or(&gradient.weights);
         self.check_update(update)?;
         let cells = self.weights().layers.len();
@@ -177,7 +187,7 @@ impl<T: Real> Network<T> {
             exponent: Arc::clone(&exponent),
             inner: grid(rows, |row| &row.slots[i].inner),
             total_inner: against.totals()[i],
-            total: kernel::dot(whole(parameter), whole(parameter)).f64().sqrt(),
+            total: norm(whole(parameter)),
             smallest_normal: T::min_positive_value().f64(),
             sequences: sequences.cloned(),
         };
@@ -274,12 +284,14 @@ fn balance<T: Real>(itemized: &Gradient<T>, gradient: &Gradient<T>) -> Result<Ve
         let (h, c) = (states("initial_state", &g.initial.h), states("initial_memory", &g.initial.c));
         weights.chain(inputs).chain(h).chain(c).collect()
     };
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let length = |values: Vec<f64>| norm(&values);
     let mut balance = Vec::new();
     for ((parameter, sum), (_, whole)) in named(itemized).into_iter().zip(named(gradient)) {
-        let difference = norm(&mut sum.iter().zip(&whole).map(|(a, b)| a.f64() - b.f64()));
-        let size = norm(&mut whole.iter().map(|v| v.f64()));
-        let relative_error = if difference == 0.0 { 0.0 } else { difference / size };
+        let difference = length(sum.iter().zip(&whole).map(|(a, b)| a.f64() - b.f64()).collect());
+        let size = norm(&whole);
+        // Below the format's normal numbers the ordinary gradient itself has no relative precision left.
+        let floor = T::min_positive_value().f64() * (whole.len() as f64).sqrt() / T::BALANCE_TOLERANCE;
+        let relative_error = if difference == 0.0 { 0.0 } else { difference / size.max(floor) };
         // Not "greater than": a NaN must not pass.
         if !matches!(relative_error.partial_cmp(&T::BALANCE_TOLERANCE), Some(std::cmp::Ordering::Less)) {
             return Err(Error::Balance { parameter, relative_error, tolerance: T::BALANCE_TOLERANCE });
@@ -307,7 +319,7 @@ fn initial_states<T: Real>(rows: &[Option<LossRow>], against: &Against<T>, place
         of
     };
     let parameters = [Parameter::InitialState, Parameter::InitialMemory];
-    parameters.into_iter().zip(against.initial_totals()).enumerate().map(state).collect()
+    parameters.into_iter().zip(against.initial_totals().iter().copied()).enumerate().map(state).collect()
 }
 
 fn sequence_norms<T: Real>(

@@ -154,7 +154,8 @@ impl Entry {
         Some(self.inner.get(k, t)? / self.total_inner)
     }
 
-    /// ⟨component, U⟩ with U the update: to first order, how much adding U raises the loss by way of this component.
+    /// ⟨component, U⟩ with U the update: to first order, how much adding U raises the loss by way of this component. For
+    /// the inputs U is the direction of their total gradient, of unit length.
     pub fn inner(&self, k: usize, t: usize) -> Option<f64> {
         self.inner.get(k, t)
     }

@@ -34,12 +34,14 @@ pub(crate) struct Against<T> {
     hh: Sequence<T>,
     /// U_b, (G·H): of both biases together, or one for each where the cell splits their gradients.
     biases: Vec<Vec<T>>,
-    /// dL/dx, (T, B, I), in the bottom layer.
+    /// The direction of dL/dx (of unit length, so that no square can underflow), (T, B, I), in the bottom layer.
     x: Option<Sequence<T>>,
-    /// dL/dh0 and, if there is a c, dL/dc0, (B, H).
+    /// The directions of dL/dh0 and, if there is a c, dL/dc0, (B, H).
     initial: Vec<Matrix<T>>,
     /// ⟨gradient, U⟩ for each of [`measured`].
     totals: Vec<f64>,
+    /// ‖dL/dh0‖ and, if there is a c, ‖dL/dc0‖.
+    initial_totals: Vec<f64>,
 }
 
 impl<T: Real> Against<T> {
@@ -54,12 +56,12 @@ impl<T: Real> Against<T> {
         let (steps, batch) = trace.inputs().shape();
         let (g, u) = (&gradient.weights.layers[index], &update.layers[index]);
         let layer = update.place(index).layer;
-        let inner = |a: &[T], b: &[T]| kernel::dot(a, b).f64();
+        let inner = |a: &[T], b: &[T]| a.iter().zip(b).map(|(a, b)| a.f64() * b.f64()).sum::<f64>();
         let mut ih = Sequence::zeros(steps, batch, u.w_ih.rows());
         trace.inputs_of(layer).all().times_transposed(ih.data_mut(), &u.w_ih);
         let mut hh = Sequence::zeros(steps, batch, u.w_hh.rows());
         kernel::product_transposed(hh.data_mut(), false, trace.layers()[index].h_prev(), u.w_hh.view());
-        let x = gradient.inputs.clone().filter(|_| layer == 0);
+        let mut x = gradient.inputs.clone().filter(|_| layer == 0);
         let mut biases = vec![u.b_ih.data().to_vec()];
         if splits {
             biases.push(u.b_hh.data().to_vec());
@@ -68,10 +70,11 @@ impl<T: Real> Against<T> {
         }
         let mut totals = vec![inner(g.w_ih.data(), u.w_ih.data()), inner(g.w_hh.data(), u.w_hh.data())];
         totals.extend(biases.iter().zip([&g.b_ih, &g.b_hh]).map(|(u, g)| inner(g.data(), u)));
-        totals.extend(x.iter().map(|x| inner(x.data(), x.data())));
+        totals.extend(x.iter_mut().map(|x| to_unit_length(x.data_mut())));
         let states = [&gradient.initial.h[index], &gradient.initial.c[index]];
-        let initial = states.into_iter().filter(|state| state.cols() > 0).cloned().collect();
-        Self { ih, hh, biases, x, initial, totals }
+        let mut initial: Vec<_> = states.into_iter().filter(|state| state.cols() > 0).cloned().collect();
+        let initial_totals = initial.iter_mut().map(|state| to_unit_length(state.data_mut())).collect();
+        Self { ih, hh, biases, x, initial, totals, initial_totals }
     }
 
     /// ⟨gradient, U⟩ for each of [`measured`].
@@ -79,10 +82,30 @@ impl<T: Real> Against<T> {
         &self.totals
     }
 
-    /// ‖dL/dh0‖² and, if there is a c, ‖dL/dc0‖².
-    pub(crate) fn initial_totals(&self) -> Vec<f64> {
-        self.initial.iter().map(|state| kernel::dot(state.data(), state.data()).f64()).collect()
+    /// ‖dL/dh0‖ and, if there is a c, ‖dL/dc0‖.
+    pub(crate) fn initial_totals(&self) -> &[f64] {
+        &self.initial_totals
     }
+}
+
+/// ‖v‖, without under- or overflow on the way.
+pub(crate) fn norm<T: Real>(v: &[T]) -> f64 {
+    let size = kernel::largest(v).f64();
+    if size == 0.0 {
+        return 0.0;
+    }
+    size * v.iter().map(|v| (v.f64() / size).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Scales `v` to unit length and returns what its length was; zeros stay.
+fn to_unit_length<T: Real>(v: &mut [T]) -> f64 {
+    let length = norm(v);
+    if length > 0.0 {
+        for number in v.iter_mut() {
+            *number = T::of(number.f64() / length);
+        }
+    }
+    length
 }
 
 /// x_b · x_b' and h_{t-1,b} · h_{t-1,b'} for all pairs of sequences at one step.
@@ -204,8 +227,8 @@ impl LossRow {
             return;
         }
         let (t, i, batch) = (at.t, at.t - self.span.start, at.da.rows());
-        let largest = largest(at.exponents);
-        let relative: Vec<f64> = at.exponents.iter().map(|&e| kernel::power_of_two(e - largest)).collect();
+        let largest = largest(at.exponents, |b| at.da.row(b));
+        let relative: Vec<f64> = at.exponents.iter().map(|&e| relative_to(largest, e)).collect();
         let side = Side::new(at.da, &relative);
         let split = at.da_hh.map(|da_hh| Side::new(da_hh, &relative));
         let recurrent = split.as_ref().unwrap_or(&side);
@@ -248,13 +271,13 @@ impl LossRow {
     pub(crate) fn measure_initial<T: Real>(&mut self, end: &Rows<T>, row: usize, against: &Against<T>) {
         let batch = end.batch();
         let exponents = &end.exponents[row * batch..(row + 1) * batch];
-        let largest = largest(exponents);
         for (state, with) in against.initial.iter().enumerate() {
             let rows = if state == 0 { Rows::dh } else { Rows::dc };
+            let largest = largest(exponents, |b| rows(end, row * batch + b));
             let (mut square, mut inner) = (0.0, 0.0);
             for (b, &exponent) in exponents.iter().enumerate() {
                 square += kernel::dot(rows(end, row * batch + b), rows(end, row * batch + b)).f64()
-                    * kernel::power_of_two::<f64>(2 * (exponent - largest));
+                    * relative_to(largest, exponent).powi(2);
                 inner += kernel::dot(rows(end, row * batch + b), with.row(b)).f64()
                     * kernel::power_of_two::<f64>(exponent);
             }
@@ -273,7 +296,14 @@ fn inner<'a, T: Real>(rows: View<'_, T>, exponents: &[i32], with: impl Fn(usize)
     full.enumerate().map(|(b, full)| kernel::dot(rows.row(b), with(b)).f64() * full).sum()
 }
 
-/// The largest exponent, which norms are taken relative to: rows of one loss may carry different ones.
-fn largest(exponents: &[i32]) -> i32 {
-    exponents.iter().copied().max().expect("a batch has a sequence")
+/// 2^(exponent − largest); 0 for a row of zeros, whose exponent may be the larger one.
+fn relative_to(largest: i32, exponent: i32) -> f64 {
+    if exponent > largest { 0.0 } else { kernel::power_of_two(exponent - largest) }
+}
+
+/// The largest exponent of a row that is not all zeros, which norms are taken relative to: rows of one loss may carry
+/// different ones, and a masked sequence's row has one that means nothing.
+fn largest<'a, T: Real>(exponents: &[i32], row: impl Fn(usize) -> &'a [T]) -> i32 {
+    let counts = |&b: &usize| row(b).iter().any(|v| *v != T::zero());
+    (0..exponents.len()).filter(counts).map(|b| exponents[b]).max().unwrap_or(0)
 }

@@ -178,3 +178,28 @@ fn a_ledger_that_does_not_balance_is_an_error_that_names_the_parameter() {
     let error = network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap_err();
     assert!(matches!(&error, Error::Balance { parameter, .. } if parameter == "weight_ih_l0"), "{error}");
 }
+
+/// A sequence without a loss has a row of zeros beside one that has vanished far: it must not hide it.
+#[test]
+fn a_masked_sequence_does_not_turn_underflow_into_zero() {
+    let (network, _, _) = linear_unit::<f64>(0.1, 1, 1.0, &[1.0]);
+    let inputs = Inputs::Dense(Sequence::new(400, 2, 1, vec![1.0; 800]).unwrap());
+    let trace = network.scan(inputs, &network.zero_state(2)).unwrap();
+    let seeds: Vec<f64> = (0..800).map(|i| if i % 2 == 0 { 1.0 } else { 0.0 }).collect();
+    let losses = Losses::from_seeds(Sequence::new(400, 2, 1, seeds).unwrap());
+    let ledger = network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
+    assert_eq!(bias(&ledger).state(399, 0), EntryState::Underflow);
+    assert!((bias(&ledger).log10_norm(399, 0).unwrap() + 399.0).abs() < 1e-9);
+    assert!((ledger.per_loss()[0].log10_norm[399].unwrap() + 400.0).abs() < 1e-9);
+}
+
+/// Shares of h0 are known even where the square of its gradient would underflow.
+#[test]
+fn shares_of_a_vanished_initial_state_add_up() {
+    let mut seeds = vec![0.0; 60];
+    seeds[58..].fill(1.0);
+    let ledger = ledger_of(linear_unit::<f32>(0.3, 60, 1.0, &seeds));
+    let h0 = &ledger.per_loss()[0];
+    let shares: f64 = (0..60).filter_map(|k| h0.share(k)).sum();
+    assert!((shares - 1.0).abs() < 1e-5, "{shares}");
+}

@@ -215,7 +215,7 @@ proptest! {
             });
             let state_cancels = ledger.per_loss().iter().any(|m| {
                 let here = m.place.is_some_and(|p| format!("{}_{}", m.parameter.as_str(), p.suffix()) == balance.parameter);
-                here && m.total_inner.sqrt() < 0.05 * m.norm.iter().flatten().sum::<f64>()
+                here && m.total_inner < 0.05 * m.norm.iter().flatten().sum::<f64>()
             });
             prop_assert!(balance.relative_error <= 1e-5 || cancels || state_cancels, "{balance:?}");
         }

@@ -18,6 +18,9 @@ use crate::Failure;
 use crate::args::DemoArgs;
 use crate::progress::{bits, stop_on_ctrl_c};
 
+/// What it costs, in bits, to know everything but the deciding word: it is one of sixteen.
+const MISSED: f64 = 4.0;
+
 /// Lines of sample text.
 const SAMPLE_LINES: usize = 3;
 
@@ -41,6 +44,10 @@ pub(crate) fn run(args: &DemoArgs, quiet: bool) -> Result<(), Failure> {
     // The line break comes first, so the loss of predicting symbol i of the sentence is loss i.
     let (k, cue) = (sentence.effect, sentence.cue + 1);
 
+    // An older demo may be replaced, but no run of another kind.
+    if args.out.join("model.safetensors").exists() && !args.out.join("ledger.json").exists() {
+        return Err(bptt_train::Error::RunExists { folder: args.out.clone() }.into());
+    }
     stop_on_ctrl_c()?;
     let mut lesson = Lesson::new(&config.network(vocabulary.len())?, &ids, k)?;
     let mut failed = None;
@@ -146,7 +153,11 @@ impl Found<'_> {
                 (self.k + 1 - t).to_string(),
                 number(w_ih.norm(self.k, t).unwrap_or(0.0)),
                 format!("{:+.2}", self.taught(t)),
-                format!("{:+.0} %", 100.0 * self.taught(t) / self.fall()),
+                if self.fall() > 0.0 {
+                    format!("{:+.0} %", 100.0 * self.taught(t) / self.fall())
+                } else {
+                    "–".into()
+                },
                 format!("{:+.2}", bits(w_hh + b)),
                 bar(self.taught(t) / most, 20),
             ]
@@ -163,7 +174,7 @@ impl Found<'_> {
         let rows: Vec<_> = (0..=self.k).map(row).collect();
         let (first, last) = self.lesson.loss();
         format!(
-            "what taught it “{}”? Its loss fell from {:.2} to {:.2} bits. Every update's effect on it, taken apart:\n\n{}\n  \
+            "what taught it “{}”? Its loss went from {:.2} to {:.2} bits. Every update's effect on it, taken apart:\n\n{}\n  \
              taught: bits by which the weights that read this word (W_ih) lowered the loss; share: of the whole fall\n  \
              W_hh, b: the same through the recurrent weights and biases at that step. The readout: {:+.2}; left over: \
              {:+.2}\n  norm now: ‖component of dL/dW_ih‖ at the end, every component of the ledger adds up to the \
@@ -202,11 +213,14 @@ impl Found<'_> {
         let taught = self.taught(best);
         let times = taught / self.taught(next).max(0.01);
         let word = &self.words[best];
-        let sentence = if taught <= 0.0 {
+        let last = bits(self.lesson.loss().1);
+        let left_over = bits(self.lesson.remainder()).abs();
+        let sentence = if last > MISSED {
             format!(
-                "No word's input weights lowered the loss of “{effect}”: it was not learned from the words."
+                "The network has not learned “{effect}” here: its loss is {last:.2} bits, and missing the word that decides it \
+                 costs {MISSED:.0}."
             )
-        } else if best == self.cue {
+        } else if best == self.cue && taught > left_over {
             format!(
                 "“{word}”, {} words before, is what taught the network “{effect}”: reading it lowered the loss by {taught:.2} \
                  bits,\n{times:.1} times as much as the next word (“{}”).",
@@ -215,8 +229,9 @@ impl Found<'_> {
             )
         } else {
             format!(
-                "“{word}” lowered the loss of “{effect}” most ({taught:.2} bits), not “{}”, the word that decides it \
-                 ({:.2} bits):\nthis network has not learned the dependency.",
+                "The network has learned “{effect}” ({last:.2} bits), but this account does not single out “{}”: its input \
+                 weights\nlowered the loss by {:.2} bits, those of “{word}” by {taught:.2}, and {left_over:.2} are left over. Try \
+                 another --seed.",
                 self.words[self.cue],
                 self.taught(self.cue),
             )
@@ -232,7 +247,7 @@ impl Found<'_> {
         };
         json!({
             "schema": "bptt.demo/1",
-            "run": folder,
+            "run": folder.to_string_lossy(),
             "steps": learned.outcome.steps,
             "seconds": learned.seconds,
             "held_out_bits": learned.outcome.held_out.map(bits),

@@ -106,7 +106,7 @@ fn report(learned: &Learned, vocabulary: &Vocabulary, folder: &Path, as_json: bo
     let Learned { outcome, baselines, seconds } = learned;
     if as_json {
         let mut value = end(outcome, *baselines, *seconds);
-        value["run"] = json!(folder);
+        value["run"] = json!(folder.to_string_lossy());
         return print_json(&value);
     }
     let symbols = vocabulary.len();
