@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use bptt_train::{Config, Init, Level, OptimizerKind, Schedule};
@@ -11,8 +10,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 #[command(name = "bptt", version, after_help = "Start with: bptt demo")]
 pub(crate) struct Cli {
     /// Threads to compute with; the results are the same with any number [default: all cores]
-    #[arg(long, global = true, value_name = "N")]
-    pub threads: Option<NonZeroUsize>,
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
 
     /// No progress on stderr
     #[arg(long, short, global = true)]

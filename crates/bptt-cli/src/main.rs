@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod progress;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -58,7 +59,8 @@ fn main() -> ExitCode {
                     .collect();
             let whole: Vec<String> = std::iter::once(failure.to_string()).chain(causes).collect();
             let report: Report = miette!("{}", whole.join(": "));
-            eprintln!("{report:?}");
+            // Whoever read stderr may have gone away.
+            let _ = writeln!(std::io::stderr(), "{report:?}");
             code
         }
     }
@@ -67,7 +69,7 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), Failure> {
     let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = cli.threads {
-        pool = pool.num_threads(threads.get());
+        pool = pool.num_threads(usize::from(threads));
     }
     let pool = pool.build().map_err(|error| Failure::Other(format!("cannot start threads: {error}")))?;
     pool.install(|| match &cli.command {

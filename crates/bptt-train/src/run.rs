@@ -64,7 +64,11 @@ pub fn begin(
         return Err(Error::RunExists { folder: folder.into() });
     }
     files::create_folder(folder)?;
-    let config = toml::to_string(config).expect("settings are TOML");
+    let config = toml::to_string(config).map_err(|_| Error::Option {
+        option: "text".into(),
+        given: config.text.as_ref().map_or(String::new(), |path| path.to_string_lossy().into_owned()),
+        expected: "a path in UTF-8".into(),
+    })?;
     files::write(&folder.join(CONFIG), config.as_bytes())?;
     let vocabulary = serde_json::to_vec_pretty(vocabulary).expect("symbols are JSON");
     files::write(&folder.join(VOCABULARY), &vocabulary)?;

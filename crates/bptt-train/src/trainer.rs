@@ -153,8 +153,9 @@ struct Shards {
     parts: Vec<(usize, State<f32>, State<f32>)>,
 }
 
-/// A shard's summed loss and gradient over one window, and its state after it; or what was not finite.
-type Learned = Result<(f64, Weights<f32>, State<f32>), String>;
+/// A shard's summed loss and gradient over one window, and its state after it; or what was not finite, after the step
+/// of the window and the sequence it first appeared at.
+type Learned = Result<(f64, Weights<f32>, State<f32>), (usize, usize, String)>;
 
 impl Shards {
     fn new(network: &Network<f32>, config: &Config) -> Self {
@@ -193,7 +194,7 @@ impl Shards {
             let sequences = *first..*first + before.h[0].rows();
             let inputs = columns(&window.inputs, batch, sequences.clone())?;
             let targets = columns(&window.targets, batch, sequences)?;
-            let learned = learn_shard(network, Inputs::Symbols(inputs), targets, before)?;
+            let learned = learn_shard(network, Inputs::Symbols(inputs), targets, before, *first)?;
             Ok(learned.map(|(loss, gradient, state)| {
                 *after = state;
                 (loss, gradient)
@@ -201,11 +202,11 @@ impl Shards {
         };
         let learned: Vec<Result<_, Error>> = self.parts.par_iter_mut().map(learn).collect();
 
-        let mut total = 0.0;
+        let (mut total, mut not_finite) = (0.0, Vec::new());
         let mut sum = network.weights().zeros_like();
         for learned in learned {
             match learned? {
-                Err(what) => return Ok(Err(what)),
+                Err(found) => not_finite.push(found),
                 Ok((loss, gradient)) => {
                     total += loss;
                     for (sum, (_, gradient)) in sum.tensors_mut().into_iter().zip(gradient.tensors()) {
@@ -213,6 +214,9 @@ impl Shards {
                     }
                 }
             }
+        }
+        if let Some((_, _, what)) = not_finite.into_iter().min() {
+            return Ok(Err(what));
         }
         let mean = 1.0 / (batch * steps) as f64;
         for tensor in sum.tensors_mut() {
@@ -256,16 +260,23 @@ fn learn_shard(
     inputs: Inputs<f32>,
     targets: Symbols,
     state: &State<f32>,
+    first: usize,
 ) -> Result<Learned, Error> {
     let trace = network.scan(inputs, state)?;
     let losses = network.losses(&trace, &objective(targets))?;
-    if let Err(error) = losses.check_finite() {
-        return Ok(Err(error.to_string()));
+    if let Err(bptt::Error::NotFinite { what, step, sequence }) = losses.check_finite() {
+        let sequence = first + sequence;
+        return Ok(Err((
+            step,
+            sequence,
+            format!("{what} is not finite at step {step}, sequence {sequence}"),
+        )));
     }
     let gradient = network.gradient(&trace, &losses, false)?;
     let tensors = gradient.weights.tensors().into_iter().map(|(_, tensor)| tensor.data());
     if !global_norm(&tensors.collect::<Vec<_>>()).is_finite() {
-        return Ok(Err(first_bad_gradient(network, &trace, &losses)?));
+        let (step, what) = first_bad_gradient(network, &trace, &losses)?;
+        return Ok(Err((step, first, what)));
     }
     Ok(Ok((losses.total, gradient.weights, trace.final_state())))
 }
@@ -275,18 +286,18 @@ fn first_bad_gradient(
     network: &Network<f32>,
     trace: &Trace<f32>,
     losses: &Losses<f32>,
-) -> Result<String, Error> {
+) -> Result<(usize, String), Error> {
     let steps = losses.present.len();
     for k in 0..steps {
         let only: Vec<_> = (0..steps).map(|t| (t == k).then_some(0)).collect();
         for gradient in network.group_gradients(trace, losses, &only, false)? {
             let bad = |tensor: &Matrix<f32>| tensor.data().iter().any(|g| !g.is_finite());
             if let Some((name, _)) = gradient.weights.tensors().into_iter().find(|(_, tensor)| bad(tensor)) {
-                return Ok(format!("gradient of {name} is not finite for the loss at step {k}"));
+                return Ok((k, format!("gradient of {name} is not finite for the loss at step {k}")));
             }
         }
     }
-    Ok("the sum of the losses' gradients is not finite".into())
+    Ok((steps, "the sum of the losses' gradients is not finite".into()))
 }
 
 /// The mean loss of at most [`EVALUATED`] held-out symbols, nats a symbol; `None` if there are fewer than two.

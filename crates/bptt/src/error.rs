@@ -52,6 +52,15 @@ pub enum Error {
         sequence: usize,
     },
 
+    /// A gradient is not finite although every hidden state and seed is: it explodes on its way back.
+    #[error(
+        "the gradient of {parameter} is not finite: it explodes on its way back; try fewer steps or smaller weights"
+    )]
+    Exploded {
+        /// The parameter's name on disk.
+        parameter: String,
+    },
+
     /// A ledger's entries do not add up to the ordinary gradient.
     #[error(
         "the ledger does not balance for {parameter}: the components differ from the ordinary gradient by \

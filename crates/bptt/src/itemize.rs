@@ -45,7 +45,7 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// [`Error::Balance`] if the components do not add up to the ordinary gradient, [`Error::NotFinite`] if a hidden
-    /// state or a seed is not finite, [`Error::Shape`] if `losses` or the update do not belong here.
+    /// state or a seed is not finite, [`Error::Exploded`] if the gradient is not, [`Error::Shape`] if `losses` or the update do not belong here.
     pub fn itemize(
         &self,
         trace: &Trace<T>,
@@ -57,12 +57,7 @@ impl<T: Real> Network<T> {
         let gradient = self.gradient(trace, losses, true)?;
         for (name, tensor) in gradient.weights.tensors() {
             if tensor.data().iter().any(|g| !g.is_finite()) {
-                let expected = "a finite gradient; it explodes on its way back".into();
-                return Err(Error::Option {
-                    option: format!("gradient of {name}"),
-                    given: "not finite".into(),
-                    expected,
-                });
+                return Err(Error::Exploded { parameter: name });
             }
         }
         let update = options.update.unwrap_or(&gradient.weights);

@@ -20,7 +20,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
     let run = Run::open(&args.run)?;
     let (inputs, targets) = match &args.text {
         Some(text) => sentence(&run, text)?,
-        None => held_out(&run, args.steps.unwrap_or(run.config.window), args.batch)?,
+        None => held_out(&run, args.steps, args.batch)?,
     };
     let network = run.network.cast::<f64>()?;
     let traced = take_apart(&network, inputs, targets)?;
@@ -97,13 +97,15 @@ fn sentence(run: &Run, text: &str) -> Result<(Symbols, Symbols), Failure> {
 }
 
 /// The beginning of the run's held-out text, `batch` contiguous streams side by side.
-fn held_out(run: &Run, steps: usize, batch: usize) -> Result<(Symbols, Symbols), Failure> {
+fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<(Symbols, Symbols), Failure> {
     let text = runs::load_text(&run.config)?;
     let ids = run.vocabulary.encode(&text)?;
     let corpus = bptt_train::Corpus::split(ids, run.config.held_out)?;
     if corpus.held_out.is_empty() {
         return Err(Failure::Usage("this run holds no text out; give --text".into()));
     }
+    let longest = (corpus.held_out.len() - 1) / batch.max(1);
+    let steps = steps.unwrap_or(run.config.window.min(longest.max(1)));
     let window = Streams::new(corpus.held_out, batch, steps)?.next_window();
     Ok((Symbols::new(steps, batch, window.inputs)?, Symbols::new(steps, batch, window.targets)?))
 }
