@@ -37,7 +37,8 @@ impl<T> Default for ItemizeOptions<'_, T> {
 }
 
 impl<T: Real> Network<T> {
-    /// Takes the gradient of every single loss L_k apart into the contribution of every step t ≤ k.
+    /// Takes the gradient of every single loss L_k apart into the contribution of every step that a path leads from:
+    /// t ≤ k, and in a bidirectional network the later ones too.
     ///
     /// One reverse scan with a row for each loss, in blocks that run on the threads of the caller's rayon pool; the
     /// result does not depend on their number. Working memory is O(T·B·(G·H + I)); the ledger has T²/2 numbers for
@@ -45,7 +46,8 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// [`Error::Balance`] if the components do not add up to the ordinary gradient, [`Error::NotFinite`] if a hidden
-    /// state or a seed is not finite, [`Error::Exploded`] if the gradient is not, [`Error::Shape`] if `losses` or the update do not belong here.
+    /// state or a seed is not finite, [`Error::Exploded`] if the gradient is not, [`Error::Shape`] if `losses` or the
+    /// update do not belong here.
     pub fn itemize(
         &self,
         trace: &Trace<T>,
@@ -279,11 +281,10 @@ fn balance<T: Real>(itemized: &Gradient<T>, gradient: &Gradient<T>) -> Result<Ve
         let (h, c) = (states("initial_state", &g.initial.h), states("initial_memory", &g.initial.c));
         weights.chain(inputs).chain(h).chain(c).collect()
     };
-    let length = |values: Vec<f64>| norm(&values);
     let mut balance = Vec::new();
     for ((parameter, sum), (_, whole)) in named(itemized).into_iter().zip(named(gradient)) {
-        let difference = length(sum.iter().zip(&whole).map(|(a, b)| a.f64() - b.f64()).collect());
-        let size = norm(&whole);
+        let differences: Vec<f64> = sum.iter().zip(&whole).map(|(a, b)| a.f64() - b.f64()).collect();
+        let (difference, size) = (norm(&differences), norm(&whole));
         // Below the format's normal numbers the ordinary gradient itself has no relative precision left.
         let floor = T::min_positive_value().f64() * (whole.len() as f64).sqrt() / T::BALANCE_TOLERANCE;
         let relative_error = if difference == 0.0 { 0.0 } else { difference / size.max(floor) };
