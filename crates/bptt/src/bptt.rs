@@ -268,9 +268,10 @@ fn reverse_scan<T: Real>(
             da,
             da_hh: &mut da_hh[..split],
         };
-        cell.step_vjp(params, &of.trace.cache(t), backward);
+        cell.step_vjp(&of.trace.cache(t), backward);
         let view = |da| View::new(open * batch, width, da);
         let (da, da_hh) = (view(da), if cell.splits() { view(&da_hh[..split]) } else { view(da) });
+        kernel::product(&mut rows.dh[..open * batch * hidden], true, da_hh, params.w_hh.view());
         visit(Step { t, da, da_hh, exponents: &rows.exponents[..open * batch] });
     }
     rows

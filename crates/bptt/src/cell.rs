@@ -79,9 +79,10 @@ pub struct StepCache<'a, T> {
 
 /// What one step backward reads and writes, for rows (k, b): row r belongs to sequence r mod B.
 pub struct Backward<'a, T> {
-    /// In: gradients with respect to h after the step, (R, H). Out: to h before it.
+    /// In: gradients with respect to h after the step, (R, H). Out: the part of those with respect to h before it that
+    /// passes by the recurrent weights; the scan adds da_hh W_hh.
     pub dh: &'a mut [T],
-    /// The same for c; empty for a cell without one.
+    /// In: gradients with respect to c after the step, (R, H). Out: to c before it. Empty for a cell without c.
     pub dc: &'a mut [T],
     /// Out: gradients with respect to the pre-activations as the input side sees them, (R, G·H).
     pub da: &'a mut [T],
@@ -118,8 +119,8 @@ pub trait Cell<T: Real>: std::fmt::Debug + Send + Sync {
     /// One step forward.
     fn step(&self, params: &CellParams<T>, step: Forward<'_, T>);
 
-    /// One step backward.
-    fn step_vjp(&self, params: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>);
+    /// One step backward, up to the pre-activations.
+    fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>);
 }
 
 /// Every cell there is.

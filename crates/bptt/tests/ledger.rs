@@ -162,7 +162,7 @@ impl bptt::Cell<f64> for Crooked {
         step.h.copy_from_slice(step.gates);
     }
 
-    fn step_vjp(&self, _: &CellParams<f64>, _: &bptt::StepCache<'_, f64>, rows: bptt::Backward<'_, f64>) {
+    fn step_vjp(&self, _: &bptt::StepCache<'_, f64>, rows: bptt::Backward<'_, f64>) {
         for (da, dh) in rows.da.iter_mut().zip(rows.dh) {
             *da = dh.abs();
         }

@@ -16,7 +16,6 @@
 use super::{Backward, Cell, CellParams, Forward, StepCache};
 use crate::Real;
 use crate::kernel::{self, sigmoid};
-use crate::sequence::View;
 
 /// The GRU cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +58,8 @@ impl<T: Real> Cell<T> for Gru {
         }
     }
 
-    fn step_vjp(&self, params: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
-        let (hidden, batch) = (params.hidden(), cache.h_prev.rows());
+    fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+        let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
         let Backward { dh, da, da_hh, .. } = rows;
         let one = T::one();
         let sides = da.chunks_exact_mut(3 * hidden).zip(da_hh.chunks_exact_mut(3 * hidden));
@@ -80,11 +79,5 @@ impl<T: Real> Cell<T> for Gru {
                 da_hh[2 * hidden + j] = da[2 * hidden + j] * gates[j];
             }
         }
-        kernel::product(
-            dh,
-            true,
-            View::new(da_hh.len() / (3 * hidden), 3 * hidden, da_hh),
-            params.w_hh.view(),
-        );
     }
 }

@@ -7,13 +7,12 @@
 //! Its way back, for a gradient dh with respect to h_t:
 //!
 //! ```text
-//! da = dh ∘ φ'(a_t)                                  dh ← da W_hh
+//! da = dh ∘ φ'(a_t)                                  nothing passes by the recurrent weights: dh ← da W_hh
 //! ```
 
 use super::{Backward, Cell, CellParams, Forward, StepCache};
 use crate::Real;
 use crate::kernel;
-use crate::sequence::View;
 
 /// φ, the function between pre-activation and hidden state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +76,7 @@ impl<T: Real> Cell<T> for Rnn {
         }
     }
 
-    fn step_vjp(&self, params: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+    fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
         let Backward { dh, da, .. } = rows;
         let h = cache.gates.data();
         for (da, dh) in da.chunks_exact_mut(h.len()).zip(dh.chunks_exact(h.len())) {
@@ -85,7 +84,6 @@ impl<T: Real> Cell<T> for Rnn {
                 *da = dh * self.activation.derivative(h);
             }
         }
-        let hidden = params.hidden();
-        kernel::product(dh, false, View::new(da.len() / hidden, hidden, da), params.w_hh.view());
+        dh.fill(T::zero());
     }
 }
