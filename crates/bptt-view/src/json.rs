@@ -23,6 +23,8 @@ pub fn ledger(ledger: &Ledger, symbols: Option<&[String]>) -> Map<String, Value>
     object.insert("loss_steps".into(), json!(ledger.steps()));
     object.insert("steps".into(), json!(ledger.steps()));
     object.insert("symbols".into(), json!(symbols));
+    let uncut = (0..ledger.steps()).map(|k| [ledger.uncut(k).start, ledger.uncut(k).end]);
+    object.insert("uncut".into(), uncut.collect());
     object.insert("entries".into(), Value::Array(entries));
     object.insert("balance".into(), Value::Object(balance));
     object.insert("horizon".into(), horizon(recurrent));
@@ -62,6 +64,7 @@ fn state_letter(state: EntryState) -> char {
         EntryState::Value => 'v',
         EntryState::Zero => '0',
         EntryState::Underflow => 'u',
+        EntryState::Cut(_) => 'c',
         EntryState::Masked => 'm',
         EntryState::Unreached => '.',
     }

@@ -3,6 +3,7 @@
 //! Training carries one row (all losses in one group), itemizing a row for each loss, and both meet the same step:
 //! every row at step t is multiplied by the same local derivative.
 
+use crate::bounds::Bounds;
 use crate::cell::{Backward, Cell};
 use crate::network::{Direction, Network};
 use crate::scan::{LayerTrace, Trace};
@@ -105,6 +106,24 @@ impl<T: Real> Rows<T> {
             &mut self.dc[r * memory..(r + 1) * memory],
             &mut self.exponents[r],
         )
+    }
+
+    /// Copies these rows, dh and dc.
+    fn copy_of(&self, rows: &[usize]) -> Vec<T> {
+        rows.iter().flat_map(|&r| [self.dh(r), self.dc(r)]).flatten().copied().collect()
+    }
+
+    /// Puts back what [`Rows::copy_of`] copied.
+    fn restore(&mut self, rows: &[usize], copy: &[T]) {
+        let mut copy = copy;
+        for &r in rows {
+            let (dh, dc, _) = self.parts_mut(r);
+            for part in [dh, dc] {
+                let (these, rest) = copy.split_at(part.len());
+                part.copy_from_slice(these);
+                copy = rest;
+            }
+        }
     }
 
     /// Adds a seed, H numbers times 2^`exponent`, to row `r`.
@@ -211,6 +230,7 @@ struct ReverseCell<'a, T: Real> {
     cell: &'static dyn Cell<T>,
     params: &'a crate::CellParams<T>,
     trace: &'a LayerTrace<T>,
+    bounds: &'a Bounds,
     seeds: Seeds<'a, T>,
     /// The columns of the seeds that are this cell's output begin here.
     column: usize,
@@ -239,7 +259,7 @@ fn reverse_scan<T: Real>(
         match of.seeds {
             Seeds::Losses(seeds) => {
                 if let Some(row) = plan.row_of[t] {
-                    for b in 0..batch {
+                    for b in (0..batch).filter(|&b| of.bounds.can_have_loss(t, b)) {
                         rows.add_seed(row * batch + b, &seeds.at(t, b)[columns.clone()], 0);
                     }
                     // Rows are numbered as a forward cell opens them; a reverse cell opens them all at once.
@@ -260,6 +280,9 @@ fn reverse_scan<T: Real>(
         if keep_in_range {
             rows.keep_in_range(open);
         }
+        let rows_of = |b: usize| (0..open).map(move |k| k * batch + b);
+        let padding: Vec<usize> = of.bounds.padding_at(t).flat_map(rows_of).collect();
+        let before = rows.copy_of(&padding);
         let da = &mut da[..open * batch * width];
         let split = if cell.splits() { da.len() } else { 0 };
         let backward = Backward {
@@ -269,10 +292,23 @@ fn reverse_scan<T: Real>(
             da_hh: &mut da_hh[..split],
         };
         cell.step_vjp(&of.trace.cache(t), backward);
+        // Padding lets everything through and contributes nothing.
+        rows.restore(&padding, &before);
+        for r in padding {
+            da[r * width..(r + 1) * width].fill(T::zero());
+            if split > 0 {
+                da_hh[r * width..(r + 1) * width].fill(T::zero());
+            }
+        }
         let view = |da| View::new(open * batch, width, da);
         let (da, da_hh) = (view(da), if cell.splits() { view(&da_hh[..split]) } else { view(da) });
         kernel::product(&mut rows.dh[..open * batch * hidden], true, da_hh, params.w_hh.view());
         visit(Step { t, da, da_hh, exponents: &rows.exponents[..open * batch] });
+        for r in of.bounds.cuts_at(of.trace.direction(), t).flat_map(rows_of) {
+            let (dh, dc, _) = rows.parts_mut(r);
+            dh.fill(T::zero());
+            dc.fill(T::zero());
+        }
     }
     rows
 }
@@ -302,6 +338,7 @@ pub(crate) fn reverse_layers<T: Real>(
                 cell: network.cell(),
                 params: &network.weights().layers[index],
                 trace: &trace.layers()[index],
+                bounds: trace.bounds(),
                 seeds: above.as_ref().map_or(Seeds::Losses(seeds), Seeds::Above),
                 column: d * network.hidden(),
             };
@@ -309,6 +346,11 @@ pub(crate) fn reverse_layers<T: Real>(
                 if let Some(below) = &mut below {
                     let dx = &mut dx[..step.da.rows() * features];
                     kernel::product(dx, false, step.da, of.params.w_ih.view());
+                    if let Some(mask) = trace.dropout_at(layer - 1, step.t) {
+                        for dx in dx.chunks_exact_mut(mask.data().len()) {
+                            kernel::multiply(dx, mask.data());
+                        }
+                    }
                     below.add(step.t, View::new(step.da.rows(), features, dx), step.exponents, batch);
                 }
                 visit(index, &step);

@@ -50,7 +50,8 @@ pub struct Component<T> {
 
 impl<T: Real> Network<T> {
     /// The selected components, ordered by loss, step and cell. Masked losses have none, and there is none where no path
-    /// leads from the step through the cell to the loss.
+    /// leads from the step through the cell to the loss. Where a state was forgotten or detached between them, they are
+    /// zero.
     ///
     /// # Errors
     /// If `losses` does not belong to `trace` or the selection lies outside it (k or t ≥ T, t > k in a network that
@@ -63,14 +64,15 @@ impl<T: Real> Network<T> {
     ) -> Result<Vec<Component<T>>, Error> {
         self.check_losses(trace, losses)?;
         let (steps, batch) = trace.inputs().shape();
+        let present = losses.heard(trace);
         let (ks, only): (Vec<usize>, Option<usize>) = match select {
             Select::One { k, t } => (vec![k], Some(t)),
             Select::Loss(k) => (vec![k], None),
-            Select::All => ((0..steps).filter(|&k| losses.present[k]).collect(), None),
+            Select::All => ((0..steps).filter(|&k| present[k]).collect(), None),
         };
         if let (Select::One { .. } | Select::Loss(_), &[k]) = (select, &ks[..])
             && (k >= steps
-                || !losses.present[k]
+                || !present[k]
                 || only.is_some_and(|t| t >= steps || (t > k && !self.weights().bidirectional)))
         {
             return Err(Error::Option {
@@ -80,14 +82,15 @@ impl<T: Real> Network<T> {
             });
         }
 
+        let ends: Vec<usize> = (0..steps).map(|k| losses.reach(trace, k).end).collect();
         let plan = Plan::apart(steps, &ks);
         let mut components = Vec::new();
-        let ends = reverse_layers(self, trace, &losses.dh, &plan, false, |index, step| {
+        let last_rows = reverse_layers(self, trace, &losses.dh, &plan, false, |index, step| {
             if only.is_some_and(|t| t != step.t) {
                 return;
             }
             for (row, &k) in plan.groups().iter().take(step.da.rows() / batch).enumerate() {
-                if self.span(index, k, steps).contains(&step.t) {
+                if self.span(index, k, ends[k]).contains(&step.t) {
                     let (da, da_hh) = (step.da.rows_of(row, batch), step.da_hh.rows_of(row, batch));
                     components.push((index, row, form(self, trace, index, k, step.t, da, da_hh)));
                 }
@@ -95,15 +98,15 @@ impl<T: Real> Network<T> {
         });
         for (index, row, component) in &mut components {
             let forward = component.place.direction == Direction::Forward;
-            if component.t != if forward { 0 } else { steps - 1 } {
+            if component.t != if forward { 0 } else { ends[component.k] - 1 } {
                 continue;
             }
             let rows = *row * batch..(*row + 1) * batch;
             let hidden = self.hidden();
-            let dh0 = rows.clone().flat_map(|r| ends[*index].dh(r).to_vec()).collect();
+            let dh0 = rows.clone().flat_map(|r| last_rows[*index].dh(r).to_vec()).collect();
             component.initial_state = Some(Matrix::new(batch, hidden, dh0)?);
             if self.cell().has_memory() {
-                let dc0 = rows.flat_map(|r| ends[*index].dc(r).to_vec()).collect();
+                let dc0 = rows.flat_map(|r| last_rows[*index].dc(r).to_vec()).collect();
                 component.initial_memory = Some(Matrix::new(batch, hidden, dc0)?);
             }
         }

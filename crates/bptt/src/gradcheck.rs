@@ -1,8 +1,10 @@
 //! Hand-derived gradients against finite differences.
 
+use crate::bounds::ScanOptions;
 use crate::inputs::Inputs;
 use crate::loss::Objective;
 use crate::network::{Network, State};
+use crate::scan::Trace;
 use crate::{Error, Matrix};
 
 /// Everything a loss depends on.
@@ -14,6 +16,8 @@ pub struct Problem {
     pub inputs: Inputs<f64>,
     /// h0.
     pub initial: State<f64>,
+    /// How it is read. A detached state has no place here: differences see through what only the gradient does not.
+    pub options: ScanOptions<f64>,
     /// The loss.
     pub objective: Objective<f64>,
 }
@@ -35,12 +39,20 @@ pub struct GradCheck {
 const STEP: f64 = 2e-4;
 
 impl Problem {
+    /// The forward scan.
+    ///
+    /// # Errors
+    /// If something does not fit.
+    pub fn scan(&self) -> Result<Trace<f64>, Error> {
+        self.network.scan_with(self.inputs.clone(), &self.initial, self.options.clone())
+    }
+
     /// The reduced loss.
     ///
     /// # Errors
     /// If something does not fit.
     pub fn loss(&self) -> Result<f64, Error> {
-        let trace = self.network.scan(self.inputs.clone(), &self.initial)?;
+        let trace = self.scan()?;
         Ok(self.network.losses(&trace, &self.objective)?.total)
     }
 
@@ -56,7 +68,7 @@ impl Problem {
         directions: usize,
         mut normal: impl FnMut() -> f64,
     ) -> Result<Vec<GradCheck>, Error> {
-        let trace = self.network.scan(self.inputs.clone(), &self.initial)?;
+        let trace = self.scan()?;
         let losses = self.network.losses(&trace, &self.objective)?;
         let mut gradient = self.network.gradient(&trace, &losses, true)?;
 

@@ -56,9 +56,8 @@ impl<T: Real> Network<T> {
                 given: format!("{} entries", group_of.len()),
             });
         }
-        let plan = Plan::new(
-            group_of.iter().zip(&losses.present).map(|(&group, &present)| group.filter(|_| present)),
-        );
+        let heard = losses.heard(trace);
+        let plan = Plan::new(group_of.iter().zip(&heard).map(|(&group, &present)| group.filter(|_| present)));
         let (steps, batch) = trace.inputs().shape();
         let cells = self.weights().layers.len();
 
@@ -89,7 +88,7 @@ impl<T: Real> Network<T> {
                 }
             }
             if let (Some(readout), Some(dy)) = (&mut gradient.weights.readout, &losses.dy) {
-                let belongs = |t: usize| plan.row(t) == Some(row) || !losses.present[t];
+                let belongs = |t: usize| plan.row(t) == Some(row) || !heard[t];
                 if (0..steps).all(belongs) {
                     add_readout_gradient(readout, trace.output().rows(0..steps), dy.rows(0..steps));
                 } else {

@@ -90,6 +90,19 @@ impl<T: Real> Inputs<T> {
         }
     }
 
+    /// Puts zeros (of symbols, the first) where `is_padding` says so, whatever stood there.
+    pub(crate) fn clear(&mut self, is_padding: impl Fn(usize, usize) -> bool) {
+        let (steps, batch) = self.shape();
+        for (t, b) in (0..steps).flat_map(|t| (0..batch).map(move |b| (t, b))) {
+            if is_padding(t, b) {
+                match self {
+                    Self::Dense(x) => x.at_mut(t, b).fill(T::zero()),
+                    Self::Symbols(symbols) => symbols.ids[t * batch + b] = 0,
+                }
+            }
+        }
+    }
+
     /// Refuses inputs that do not fit a network with `features` input features.
     pub(crate) fn check(&self, features: usize) -> Result<(), Error> {
         let (steps, batch) = self.shape();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use crate::bounds::Reach;
 use crate::bptt::{Plan, Rows, reverse_layers};
 use crate::gradient::{Gradient, Preactivations, add_cell_gradient, add_readout_gradient};
 use crate::ledger::{Balance, Entry, Grid, Ledger, Parameter, PerLoss, SequenceNorms};
@@ -70,13 +71,16 @@ impl<T: Real> Network<T> {
             .collect();
 
         let (steps, batch) = trace.inputs().shape();
-        let ks: Vec<usize> = (0..steps).filter(|&k| losses.present[k]).collect();
+        let present = losses.heard(trace);
+        let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
+        let reach: Arc<[Reach]> = (0..steps).map(|k| losses.reach(trace, k)).collect();
         let blocks: Vec<&[usize]> = ks.chunks((ROWS_OF_A_BLOCK / batch).max(1)).collect();
         let mut sums = Sums::zeros(self, trace);
         let mut rows: Vec<Vec<Option<LossRow>>> =
             (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
         for blocks in blocks.chunks(BLOCKS_AT_ONCE) {
-            let measure = |ks: &&[usize]| self.measure_block(trace, losses, ks, &against, options.sequences);
+            let measure =
+                |ks: &&[usize]| self.measure_block(trace, losses, ks, &reach, &against, options.sequences);
             let measured: Vec<_> = blocks.par_iter().map(measure).collect();
             for (block, block_sums) in measured {
                 sums.add(&block_sums);
@@ -98,13 +102,12 @@ impl<T: Real> Network<T> {
         for (index, (rows, against)) in rows.iter().zip(&against).enumerate() {
             let sequences =
                 options.sequences.then(|| Arc::new(sequence_norms(rows, trace, index, self.depth())));
-            entries.extend(self.entries(rows, &gradient, against, index, sequences.as_ref()));
+            entries.extend(self.entries(rows, &reach, &gradient, against, index, sequences.as_ref()));
             per_loss.extend(initial_states(rows, against, self.weights().place(index)));
         }
         per_loss.extend(readout_diagonal(&mut itemized.weights, trace, losses, update));
 
-        let present = losses.present.clone();
-        Ok(Ledger { steps, present, entries, per_loss, balance: balance(&itemized, &gradient)? })
+        Ok(Ledger { steps, present, reach, entries, per_loss, balance: balance(&itemized, &gradient)? })
     }
 
     /// Measures the losses `ks` (ascending) at every step: rows by cell and loss.
@@ -113,6 +116,7 @@ impl<T: Real> Network<T> {
         trace: &Trace<T>,
         losses: &Losses<T>,
         ks: &[usize],
+        reach: &[Reach],
         against: &[Against<T>],
         sequences: bool,
     ) -> (Vec<Vec<(usize, LossRow)>>, Sums<T>) {
@@ -122,7 +126,7 @@ impl<T: Real> Network<T> {
         let mut sums = Sums::zeros(self, trace);
         let row = |index: usize, k: usize| {
             let parameters = measured(self.cell().splits(), self.weights().place(index));
-            LossRow::new(self.span(index, k, steps), batch, parameters, sequences)
+            LossRow::new(self.span(index, k, reach[k].end), batch, parameters, sequences)
         };
         let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
         let mut rows: Vec<Vec<LossRow>> = (0..against.len()).map(rows_of).collect();
@@ -162,6 +166,7 @@ impl<T: Real> Network<T> {
     fn entries(
         &self,
         rows: &[Option<LossRow>],
+        reach: &Arc<[Reach]>,
         gradient: &Gradient<T>,
         against: &Against<T>,
         index: usize,
@@ -182,6 +187,7 @@ impl<T: Real> Network<T> {
             parameter,
             mantissa: grid(rows, |row| &row.slots[i].norm),
             exponent: Arc::clone(&exponent),
+            reach: Arc::clone(reach),
             inner: grid(rows, |row| &row.slots[i].inner),
             total_inner: against.totals()[i],
             total: norm(whole(parameter)),

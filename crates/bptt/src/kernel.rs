@@ -117,6 +117,13 @@ pub fn add_scaled<T: Real>(out: &mut [T], factor: T, a: &[T]) {
     }
 }
 
+/// out_i ← out_i · a_i.
+pub fn multiply<T: Real>(out: &mut [T], a: &[T]) {
+    for (out, &a) in out.iter_mut().zip(a) {
+        *out *= a;
+    }
+}
+
 /// out ← out + the sum of the rows of `a`.
 pub fn add_rows<T: Real>(out: &mut [T], a: View<'_, T>) {
     for i in 0..a.rows() {

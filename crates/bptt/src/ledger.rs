@@ -4,6 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::bounds::Reach;
 use crate::network::{Direction, Place};
 
 /// What a contribution is a contribution to.
@@ -59,9 +60,13 @@ pub enum State {
     /// Not zero, but smaller than the smallest normal number of the network's precision: a framework computing in it
     /// would lose it. Its logarithm is still known.
     Underflow,
+    /// Exactly zero because the state was forgotten or detached at this step, between t and k: in every sequence of the
+    /// batch, and here in the one where the loss reaches farthest.
+    Cut(usize),
     /// Step k has no loss.
     Masked,
-    /// No path leads from step t through this cell to loss k: t > k in a network that reads forward only.
+    /// No path leads from step t through this cell to loss k: t > k in a network that reads forward only, or t lies
+    /// behind the end of every sequence that has loss k.
     Unreached,
 }
 
@@ -116,6 +121,8 @@ pub struct Entry {
     pub(crate) mantissa: Grid<f64>,
     /// The power of two of every norm; common to the parameters of a layer.
     pub(crate) exponent: Arc<Grid<i32>>,
+    /// How far each loss reaches; common to all entries.
+    pub(crate) reach: Arc<[Reach]>,
     /// ⟨component, U⟩.
     pub(crate) inner: Grid<f64>,
     /// ⟨gradient, U⟩.
@@ -184,6 +191,8 @@ impl Entry {
         match self.mantissa.get(k, t) {
             None if self.mantissa.rows.get(k).is_some_and(|(span, _)| span.is_empty()) => State::Masked,
             None => State::Unreached,
+            Some(0.0) if t < self.reach[k].uncut.start => State::Cut(self.reach[k].uncut.start),
+            Some(0.0) if t >= self.reach[k].uncut.end => State::Cut(self.reach[k].uncut.end),
             Some(0.0) => State::Zero,
             Some(_) if self.norm(k, t) < Some(self.smallest_normal) => State::Underflow,
             Some(_) => State::Value,
@@ -276,6 +285,7 @@ pub struct Balance {
 pub struct Ledger {
     pub(crate) steps: usize,
     pub(crate) present: Vec<bool>,
+    pub(crate) reach: Arc<[Reach]>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) per_loss: Vec<PerLoss>,
     pub(crate) balance: Vec<Balance>,
@@ -290,6 +300,12 @@ impl Ledger {
     /// Whether step k has a loss.
     pub fn has_loss(&self, k: usize) -> bool {
         self.present[k]
+    }
+
+    /// The steps that no forgotten or detached state parts from loss k, in the sequence where it reaches farthest. What
+    /// lies outside of them is [`State::Cut`].
+    pub fn uncut(&self, k: usize) -> Range<usize> {
+        self.reach[k].uncut.clone()
     }
 
     /// The contributions over (k, t), by layer and parameter.

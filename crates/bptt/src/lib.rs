@@ -25,6 +25,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod bounds;
 mod bptt;
 mod cell;
 mod component;
@@ -43,6 +44,7 @@ mod real;
 mod scan;
 mod sequence;
 
+pub use bounds::ScanOptions;
 pub use cell::{
     Activation, Backward, Cell, CellParams, Forward, Gru, Lstm, Rnn, StepCache, cell_by_name, cells,
 };

@@ -1,5 +1,6 @@
 //! Losses at every step, and the gradients ("seeds") each of them sends into the hidden state.
 
+use crate::bounds::Reach;
 use crate::inputs::Symbols;
 use crate::network::Network;
 use crate::scan::Trace;
@@ -55,10 +56,25 @@ pub struct Losses<T> {
 }
 
 impl<T: Real> Losses<T> {
-    /// Losses known only by their seeds dL_k/dh_k, (T, B, D·H): every step has one.
+    /// Losses known only by their seeds dL_k/dh_k, (T, B, D·H): every step has one. Seeds behind a sequence's end and in
+    /// burn-in steps are ignored.
     pub fn from_seeds(dh: Sequence<T>) -> Self {
         let present = vec![true; dh.steps()];
         Self { values: Vec::new(), total: f64::NAN, dy: None, dh, present }
+    }
+
+    /// Whether step t has a loss in any sequence that can have one there.
+    pub(crate) fn heard(&self, trace: &Trace<T>) -> Vec<bool> {
+        let (_, batch) = trace.inputs().shape();
+        let heard = |t: usize| (0..batch).any(|b| trace.bounds().can_have_loss(t, b));
+        self.present.iter().enumerate().map(|(t, &present)| present && heard(t)).collect()
+    }
+
+    /// How far loss k reaches, in the sequences it has a seed in.
+    pub(crate) fn reach(&self, trace: &Trace<T>, k: usize) -> Reach {
+        let has_seed = |b: &usize| self.dh.at(k, *b).iter().any(|v| *v != T::zero());
+        let sequences = (0..self.dh.batch()).filter(|&b| trace.bounds().can_have_loss(k, b));
+        trace.bounds().reach(k, sequences.filter(has_seed))
     }
 
     /// Refuses losses that are not all finite, naming the first step whose loss or seed is not.
@@ -96,7 +112,7 @@ impl<T: Real> Network<T> {
         Ok(y)
     }
 
-    /// The losses of a forward scan under `objective`, and their seeds.
+    /// The losses of a forward scan under `objective`, and their seeds. Padding and burn-in steps have none.
     ///
     /// # Errors
     /// If the network has no readout, a shape does not fit or a target lies outside the output alphabet.
@@ -106,7 +122,10 @@ impl<T: Real> Network<T> {
         let (steps, batch) = trace.inputs().shape();
         objective.check(steps, batch, readout.outputs())?;
 
-        let has_loss = |i: usize| objective.mask.as_ref().is_none_or(|mask| mask[i]);
+        let has_loss = |i: usize| {
+            objective.mask.as_ref().is_none_or(|mask| mask[i])
+                && trace.bounds().can_have_loss(i / batch, i % batch)
+        };
         let count = (0..steps * batch).filter(|&i| has_loss(i)).count();
         let factor = match objective.reduction {
             Reduction::Sum => 1.0,

@@ -70,11 +70,13 @@ impl Entry {
         horizon((0..self.steps()).flat_map(|lag| self.at_lag(k, lag).map(move |log10| (lag, log10))), q)
     }
 
-    /// log₁₀ of the norms of loss k at a lag: one, or in the lower layers of a bidirectional stack up to two.
+    /// log₁₀ of the norms of loss k at a lag: one, or in the lower layers of a bidirectional stack up to two. Steps that
+    /// are cut off from the loss are left out: what is cut has not decayed.
     fn at_lag(&self, k: usize, lag: usize) -> impl Iterator<Item = f64> + Clone {
-        let before = k.checked_sub(lag).and_then(|t| self.log10_norm(k, t));
-        let after = (lag > 0).then(|| self.log10_norm(k, k + lag)).flatten();
-        before.into_iter().chain(after)
+        let before = k.checked_sub(lag);
+        let after = (lag > 0).then_some(k + lag);
+        let steps = before.into_iter().chain(after).filter(move |t| self.reach[k].uncut.contains(t));
+        steps.filter_map(move |t| self.log10_norm(k, t))
     }
 }
 

@@ -1,17 +1,18 @@
 //! The forward time loop.
 
+use crate::bounds::{Bounds, ScanOptions, check_dropout};
 use crate::cell::{Forward, StepCache};
 use crate::inputs::Inputs;
 use crate::network::{Direction, Network, State};
 use crate::sequence::{Matrix, Sequence, View};
-use crate::{Error, Real};
+use crate::{Error, Real, kernel};
 
 /// What the forward scan kept of one cell.
 #[derive(Clone, Debug)]
 pub struct LayerTrace<T> {
     direction: Direction,
-    /// h before and after every step, in the order of time: (T + 1, B, H). A forward cell begins in the first place, a
-    /// reverse cell in the last.
+    /// The h that every step reads, and the last, in the order of time: (T + 1, B, H). A forward cell begins in the first
+    /// place, a reverse cell in the last.
     h: Sequence<T>,
     /// c in the same places, (T + 1, B, H), or (T + 1, B, 0).
     c: Sequence<T>,
@@ -27,8 +28,8 @@ impl<T: Real> LayerTrace<T> {
         self.direction
     }
 
-    /// The initial state and h after every step, in the order of time: (T + 1, B, H). A forward cell's initial state
-    /// comes first, a reverse cell's last.
+    /// The h that every step reads, and the last, in the order of time: (T + 1, B, H). A forward cell's initial state
+    /// comes first, a reverse cell's last. Where an episode begins the step reads zeros.
     pub fn h(&self) -> &Sequence<T> {
         &self.h
     }
@@ -52,12 +53,6 @@ impl<T: Real> LayerTrace<T> {
         self.h.rows(first..first + self.gates.steps())
     }
 
-    /// h after every step, (T·B, H).
-    fn h_after(&self) -> View<'_, T> {
-        let first = self.places(0).1;
-        self.h.rows(first..first + self.gates.steps())
-    }
-
     /// What the way back needs to know of step `t`.
     pub(crate) fn cache(&self, t: usize) -> StepCache<'_, T> {
         let before = self.places(t).0;
@@ -78,10 +73,14 @@ pub struct Trace<T> {
     cells: Vec<LayerTrace<T>>,
     /// What the top layer gave, (T, B, D·H).
     output: Sequence<T>,
+    /// Where sequences end and gradients stop.
+    bounds: Bounds,
+    /// What each layer's output was multiplied with, see [`ScanOptions::dropout`].
+    dropout: Vec<Sequence<T>>,
 }
 
 impl<T: Real> Trace<T> {
-    /// What was read.
+    /// What was read; zeros (of symbols, the first) in the place of padding.
     pub fn inputs(&self) -> &Inputs<T> {
         &self.inputs[0]
     }
@@ -96,24 +95,46 @@ impl<T: Real> Trace<T> {
         &self.cells
     }
 
-    /// h of the top layer after every step, both directions side by side, (T, B, D·H).
+    /// h of the top layer after every step, both directions side by side, (T, B, D·H); zeros behind a sequence's end.
     pub fn output(&self) -> &Sequence<T> {
         &self.output
     }
 
-    /// Refuses a trace whose hidden states are not all finite, naming the first that is not.
+    /// Where sequences end and gradients stop.
+    pub(crate) fn bounds(&self) -> &Bounds {
+        &self.bounds
+    }
+
+    /// What the output of layer `layer` was multiplied with at step `t`, (B, D·H), if anything.
+    pub(crate) fn dropout_at(&self, layer: usize, t: usize) -> Option<View<'_, T>> {
+        self.dropout.get(layer).map(|mask| mask.step(t))
+    }
+
+    /// Refuses a trace whose states are not all finite, naming the first that is not.
     ///
     /// # Errors
     /// [`Error::NotFinite`] with layer, step and sequence.
     pub fn check_finite(&self) -> Result<(), Error> {
-        for (index, cell) in self.cells.iter().enumerate() {
-            let after = cell.h_after();
-            if let Some(i) = after.data().iter().position(|h| !h.is_finite()) {
-                let batch = cell.h.batch();
-                let row = i / after.cols();
-                let layer = index / (self.cells.len() / self.inputs.len());
-                let what = format!("hidden state of layer {layer}");
-                return Err(Error::NotFinite { what, step: row / batch, sequence: row % batch });
+        let directions = self.cells.len() / self.inputs.len();
+        for layer in 0..self.inputs.len() {
+            let output = match self.inputs.get(layer + 1) {
+                Some(Inputs::Dense(read)) => read,
+                _ => &self.output,
+            };
+            let mut bad = output.first_not_finite().map(|at| ("hidden", at));
+            for cell in &self.cells[layer * directions..(layer + 1) * directions] {
+                let place = |(place, b): (usize, usize)| {
+                    let forward = cell.direction == Direction::Forward;
+                    ("memory", (if forward { place.saturating_sub(1) } else { place }, b))
+                };
+                bad = bad.or_else(|| cell.c.first_not_finite().map(place));
+            }
+            if let Some((state, (step, sequence))) = bad {
+                return Err(Error::NotFinite {
+                    what: format!("{state} state of layer {layer}"),
+                    step,
+                    sequence,
+                });
             }
         }
         Ok(())
@@ -139,27 +160,53 @@ impl<T: Real> Network<T> {
     /// # Errors
     /// If the inputs or the initial state do not fit the network.
     pub fn scan(&self, inputs: Inputs<T>, initial: &State<T>) -> Result<Trace<T>, Error> {
+        self.scan_with(inputs, initial, ScanOptions::default())
+    }
+
+    /// The same for sequences of several lengths, with episodes, detached states or dropout.
+    ///
+    /// # Errors
+    /// If the inputs, the initial state or one of the options do not fit the network or each other.
+    pub fn scan_with(
+        &self,
+        mut inputs: Inputs<T>,
+        initial: &State<T>,
+        options: ScanOptions<T>,
+    ) -> Result<Trace<T>, Error> {
+        let (steps, batch) = inputs.shape();
+        let features = self.directions() * self.hidden();
+        let bounds = Bounds::new(&options, steps, batch)?;
+        check_dropout(&options.dropout, self.depth(), (steps, batch, features))?;
+        inputs.clear(|t, b| bounds.is_padding(t, b));
         inputs.check(self.inputs())?;
         let (mut read, mut cells) = (vec![inputs], Vec::with_capacity(self.weights().layers.len()));
         loop {
             let layer = read.len() - 1;
-            for index in layer * self.directions()..(layer + 1) * self.directions() {
-                cells.push(self.scan_cell(index, &read[layer], initial)?);
+            let mut output = Sequence::zeros(steps, batch, features);
+            for d in 0..self.directions() {
+                let index = layer * self.directions() + d;
+                let column = d * self.hidden();
+                cells.push(self.scan_cell(index, &read[layer], initial, &bounds, &mut output, column)?);
             }
-            let output = side_by_side(&cells[layer * self.directions()..]);
             if layer + 1 == self.depth() {
-                return Ok(Trace { inputs: read, cells, output });
+                return Ok(Trace { inputs: read, cells, output, bounds, dropout: options.dropout });
+            }
+            if let Some(mask) = options.dropout.get(layer) {
+                kernel::multiply(output.data_mut(), mask.data());
             }
             read.push(Inputs::Dense(output));
         }
     }
 
-    /// The time loop of one cell.
+    /// The time loop of one cell, which writes its h into the columns of `output` from `column` on.
     fn scan_cell(
         &self,
         index: usize,
         inputs: &Inputs<T>,
         initial: &State<T>,
+        bounds: &Bounds,
+        output: &mut Sequence<T>,
+        column: usize,
     ) -> Result<LayerTrace<T>, Error> {
         let (steps, batch) = inputs.shape();
         let params = &self.weights().layers[index];
@@ -169,7 +216,7 @@ impl<T: Real> Network<T> {
         let mut gates = Sequence::zeros(steps, batch, params.w_ih.rows());
         inputs.all().times_transposed(gates.data_mut(), &params.w_ih);
         for row in gates.data_mut().chunks_exact_mut(params.w_ih.rows()) {
-            crate::kernel::add_scaled(row, T::one(), params.b_ih.data());
+            kernel::add_scaled(row, T::one(), params.b_ih.data());
         }
         let kept = Sequence::zeros(steps, batch, if self.cell().keeps_more() { hidden } else { 0 });
         let (h, c) = (Sequence::zeros(steps + 1, batch, hidden), Sequence::zeros(steps + 1, batch, memory));
@@ -195,24 +242,22 @@ impl<T: Real> Network<T> {
         fits("c", initial.c.get(index), memory, trace.c.step_mut(first))?;
         for t in order {
             let (before, after) = trace.places(t);
+            for b in bounds.resets_at(place.direction, t) {
+                trace.h.at_mut(before, b).fill(T::zero());
+                trace.c.at_mut(before, b).fill(T::zero());
+            }
             let (h_prev, h) = trace.h.two_steps(before, after);
             let (c_prev, c) = trace.c.two_steps(before, after);
             let (gates, kept) = (trace.gates.step_mut(t), trace.kept.step_mut(t));
             self.cell().step(params, Forward { h_prev, c_prev, gates, kept, h, c });
+            for b in bounds.padding_at(t) {
+                h[b * hidden..(b + 1) * hidden].copy_from_slice(h_prev.row(b));
+                c[b * memory..(b + 1) * memory].copy_from_slice(c_prev.row(b));
+            }
+            for (b, h) in h.chunks_exact(hidden).enumerate().filter(|(b, _)| !bounds.is_padding(t, *b)) {
+                output.at_mut(t, b)[column..column + hidden].copy_from_slice(h);
+            }
         }
         Ok(trace)
     }
-}
-
-/// The outputs of a layer's cells, side by side: (T, B, D·H).
-fn side_by_side<T: Real>(cells: &[LayerTrace<T>]) -> Sequence<T> {
-    let (steps, batch, hidden) = (cells[0].gates.steps(), cells[0].h.batch(), cells[0].h.features());
-    let mut output = Sequence::zeros(steps, batch, cells.len() * hidden);
-    for (d, cell) in cells.iter().enumerate() {
-        let rows = output.data_mut().chunks_exact_mut(cells.len() * hidden);
-        for (row, h) in rows.zip(cell.h_after().data().chunks_exact(hidden)) {
-            row[d * hidden..(d + 1) * hidden].copy_from_slice(h);
-        }
-    }
-    output
 }

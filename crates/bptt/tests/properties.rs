@@ -21,14 +21,14 @@ fn config() -> ProptestConfig {
 fn near_a_kink(shape: &Shape) -> bool {
     let problem = shape.problem();
     let sides = |move_by: f64| -> Vec<bool> {
-        let mut network = problem.network.clone();
+        let mut problem = problem.clone();
         let mut random = Normals(shape.seed ^ 2);
-        for tensor in network.tensors_mut() {
+        for tensor in problem.network.tensors_mut() {
             for weight in tensor.data_mut() {
                 *weight += move_by * random.draw();
             }
         }
-        let trace = network.scan(problem.inputs.clone(), &problem.initial).unwrap();
+        let trace = problem.scan().unwrap();
         trace
             .layers()
             .iter()
@@ -54,7 +54,7 @@ proptest! {
     fn losses_and_components_equal_the_slow_reference(shape in vanilla_shapes()) {
         let problem = shape.problem();
         let slow = reference(&problem);
-        let trace = problem.network.scan(problem.inputs.clone(), &problem.initial).unwrap();
+        let trace = problem.scan().unwrap();
         let losses = problem.network.losses(&trace, &problem.objective).unwrap();
         prop_assert!(close(losses.total, slow.total, slow.total.abs(), 1e-12));
         for (fast, slow) in losses.values.iter().zip(slow.losses.iter().flatten()) {
@@ -87,7 +87,7 @@ proptest! {
     fn the_ledger_equals_the_slow_reference_and_balances(shape in vanilla_shapes()) {
         let problem = shape.problem();
         let slow = reference(&problem);
-        let trace = problem.network.scan(problem.inputs.clone(), &problem.initial).unwrap();
+        let trace = problem.scan().unwrap();
         let losses = problem.network.losses(&trace, &problem.objective).unwrap();
         let gradient = problem.network.gradient(&trace, &losses, true).unwrap();
         let ledger = problem.network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
@@ -151,7 +151,7 @@ proptest! {
     #[test]
     fn the_ledger_measures_the_components_and_balances(shape in shapes()) {
         let problem = shape.problem();
-        let trace = problem.network.scan(problem.inputs.clone(), &problem.initial).unwrap();
+        let trace = problem.scan().unwrap();
         let losses = problem.network.losses(&trace, &problem.objective).unwrap();
         let ledger = problem.network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
         prop_assert!(ledger.worst_balance() <= 1e-12, "{:?}", ledger.balance());
@@ -225,7 +225,7 @@ proptest! {
     #[test]
     fn groups_of_losses_add_up(shape in shapes(), groups in 1..4usize) {
         let problem = shape.problem();
-        let trace = problem.network.scan(problem.inputs.clone(), &problem.initial).unwrap();
+        let trace = problem.scan().unwrap();
         let losses = problem.network.losses(&trace, &problem.objective).unwrap();
         let whole = problem.network.gradient(&trace, &losses, true).unwrap();
         let group_of: Vec<_> = (0..shape.steps).map(|t| Some((t * 7 + 3) % groups)).collect();

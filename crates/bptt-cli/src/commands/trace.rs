@@ -136,6 +136,7 @@ fn contributions(entry: &Entry, k: usize, symbols: &[String]) -> String {
         let log10 = entry.log10_norm(k, t).unwrap_or(f64::NEG_INFINITY);
         let norm = match entry.state(k, t) {
             EntryState::Underflow => format!("1e{log10:.1}"),
+            EntryState::Cut(step) => format!("cut at {step}"),
             _ => number(entry.norm(k, t).unwrap_or(0.0)),
         };
         let share = entry.share(k, t).filter(|share| share.is_finite());

@@ -6,8 +6,8 @@
 
 use bptt::gradcheck::Problem;
 use bptt::{
-    Cell, CellParams, Inputs, Matrix, Network, Objective, Readout, Reduction, Sequence, State, Symbols,
-    Targets, Weights, cell_by_name,
+    Cell, CellParams, Inputs, Matrix, Network, Objective, Readout, Reduction, ScanOptions, Sequence, State,
+    Symbols, Targets, Weights, cell_by_name,
 };
 use std::ops::RangeInclusive;
 
@@ -295,6 +295,8 @@ pub struct Shape {
     pub outputs: usize,
     pub layers: usize,
     pub bidirectional: bool,
+    /// Lengths, resets and dropout at random.
+    pub options: [bool; 3],
     pub one_hot: bool,
     pub squared: bool,
     /// 0: no mask; 1: the last step only; 2: at random.
@@ -304,26 +306,27 @@ pub struct Shape {
 
 /// Problems of the cells that the slow reference knows.
 pub fn vanilla_shapes() -> impl Strategy<Value = Shape> {
-    shapes_of(&["rnn", "rnn_relu", "rnn_identity"], 1..=1, &[false])
+    shapes_of(&["rnn", "rnn_relu", "rnn_identity"], 1..=1, &[false], false)
 }
 
 /// Problems of every cell.
 pub fn shapes() -> impl Strategy<Value = Shape> {
-    shapes_of(&["rnn", "rnn_relu", "rnn_identity", "lstm", "gru"], 1..=3, &[false, true])
+    shapes_of(&["rnn", "rnn_relu", "rnn_identity", "lstm", "gru"], 1..=3, &[false, true], true)
 }
 
 fn shapes_of(
     cells: &'static [&'static str],
     layers: RangeInclusive<usize>,
     bidirectional: &'static [bool],
+    with_options: bool,
 ) -> impl Strategy<Value = Shape> {
     let reductions =
         prop_oneof![Just(Reduction::Sum), Just(Reduction::MeanTokens), Just(Reduction::MeanBatch)];
     let cells = proptest::sample::select(cells);
     let sizes = (1..9usize, 1..5usize, 1..6usize, 1..7usize, 1..6usize);
     let stack = (layers, proptest::sample::select(bidirectional));
-    (any::<u64>(), cells, sizes, stack, any::<[bool; 2]>(), 0..3u8, reductions).prop_map(
-        |(
+    (any::<u64>(), cells, sizes, stack, any::<[bool; 5]>(), 0..3u8, reductions).prop_map(
+        move |(
             seed,
             cell,
             (steps, batch, inputs, hidden, outputs),
@@ -332,7 +335,8 @@ fn shapes_of(
             mask,
             reduction,
         )| {
-            let [one_hot, squared] = kinds;
+            let [one_hot, squared, options @ ..] = kinds;
+            let options = options.map(|option| option && with_options);
             Shape {
                 seed,
                 cell,
@@ -343,6 +347,7 @@ fn shapes_of(
                 outputs,
                 layers,
                 bidirectional,
+                options,
                 one_hot,
                 squared,
                 mask,
@@ -398,6 +403,18 @@ impl Shape {
         };
         let initial = problem_state(&network, batch, &mut random);
         let objective = Objective { targets, mask, reduction: self.reduction };
-        Problem { network, inputs, initial, objective }
+        let [lengths, resets, dropout] = self.options;
+        let masks = 1..self.layers * usize::from(dropout);
+        let mut mask = |_| {
+            let kept = (0..steps * batch * top).map(|_| if random.below(4) > 0 { 4.0 / 3.0 } else { 0.0 });
+            Sequence::new(steps, batch, top, kept.collect()).unwrap()
+        };
+        let options = ScanOptions {
+            dropout: masks.map(&mut mask).collect(),
+            lengths: lengths.then(|| (0..batch).map(|_| 1 + random.below(steps)).collect()),
+            resets: resets.then(|| (0..steps * batch).map(|_| random.below(4) == 0).collect()),
+            ..ScanOptions::default()
+        };
+        Problem { network, inputs, initial, options, objective }
     }
 }
