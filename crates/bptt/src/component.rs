@@ -1,8 +1,9 @@
 //! The exact components themselves, for those who want the matrices.
 
-use crate::bptt::{Plan, reverse_layers};
+use crate::bptt::reverse_layers;
 use crate::loss::Losses;
 use crate::network::{Direction, Network, Place};
+use crate::rows::Plan;
 use crate::scan::Trace;
 use crate::sequence::{Matrix, View};
 use crate::{Error, Real, kernel};

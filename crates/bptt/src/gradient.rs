@@ -1,8 +1,9 @@
 //! Ordinary gradients, of all losses together or of groups of them: the reverse scan with a row for each group.
 
-use crate::bptt::{Plan, reverse_layers};
+use crate::bptt::reverse_layers;
 use crate::loss::Losses;
 use crate::network::{Network, Readout, State, Weights};
+use crate::rows::Plan;
 use crate::scan::Trace;
 use crate::sequence::{Sequence, View};
 use crate::{Error, Real, kernel};

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::bounds::Reach;
-use crate::bptt::{Plan, Rows, reverse_layers};
+use crate::bptt::reverse_layers;
 use crate::gradient::{Gradient, Preactivations, add_cell_gradient, add_readout_gradient};
 use crate::ledger::{Balance, Entry, Grid, Ledger, Parameter, PerLoss, SequenceNorms};
 use crate::loss::Losses;
 use crate::measure::{Against, LossAtStep, LossRow, StepProducts, gram_norm, measured, norm};
 use crate::network::{Network, Place, State, Weights};
+use crate::rows::{Plan, Rows};
 use crate::scan::Trace;
 use crate::sequence::{Matrix, Sequence, View};
 use crate::{Error, Real, kernel};

@@ -41,6 +41,7 @@ mod measure;
 mod network;
 mod profile;
 mod real;
+mod rows;
 mod scan;
 mod sequence;
 

@@ -7,10 +7,10 @@
 
 use std::ops::Range;
 
-use crate::bptt::Rows;
 use crate::gradient::Gradient;
 use crate::ledger::Parameter;
 use crate::network::{Place, Weights};
+use crate::rows::Rows;
 use crate::scan::Trace;
 use crate::sequence::{Matrix, Sequence, View};
 use crate::{Real, kernel};

@@ -1,0 +1,225 @@
+//! The rows that the reverse scan carries: which loss enters which, and numbers that neither under- nor overflow.
+
+use crate::{Real, kernel};
+
+/// Which row each step's loss enters. Rows are numbered in the order in which the reverse scan opens them, so the open
+/// rows are always the first ones.
+pub(crate) struct Plan {
+    /// The row of loss t; `None` where step t has no loss or none that is asked for.
+    row_of: Vec<Option<usize>>,
+    /// The group that each row stands for.
+    group_of_row: Vec<usize>,
+}
+
+impl Plan {
+    /// From the group of each step's loss.
+    pub(crate) fn new(group_of: impl DoubleEndedIterator<Item = Option<usize>> + ExactSizeIterator) -> Self {
+        let mut row_of = vec![None; group_of.len()];
+        let mut group_of_row: Vec<usize> = Vec::new();
+        for (t, group) in group_of.enumerate().rev() {
+            row_of[t] = group.map(|group| {
+                // The newest row is the likeliest: a loop over one group, or a row for each loss.
+                group_of_row.iter().rposition(|&g| g == group).unwrap_or_else(|| {
+                    group_of_row.push(group);
+                    group_of_row.len() - 1
+                })
+            });
+        }
+        Self { row_of, group_of_row }
+    }
+
+    /// A row for each of the losses `ks` (ascending) of `steps` steps; row i stands for the i-th from the end.
+    pub(crate) fn apart(steps: usize, ks: &[usize]) -> Self {
+        let mut row_of = vec![None; steps];
+        for (row, &k) in ks.iter().rev().enumerate() {
+            row_of[k] = Some(row);
+        }
+        Self { row_of, group_of_row: ks.iter().rev().copied().collect() }
+    }
+
+    /// The row of loss `t`.
+    pub(crate) fn row(&self, t: usize) -> Option<usize> {
+        self.row_of[t]
+    }
+
+    /// T, the number of steps.
+    pub(crate) fn steps(&self) -> usize {
+        self.row_of.len()
+    }
+
+    /// The group (for [`Plan::apart`]: the loss) that each row stands for.
+    pub(crate) fn groups(&self) -> &[usize] {
+        &self.group_of_row
+    }
+}
+
+/// Rows whose largest entry is outside 2^±RANGE are brought back to about 1.
+const RANGE: i32 = 40;
+
+/// Gradients on their way back, rows (k, b). A stored number stands for itself times 2^exponent of its row.
+pub(crate) struct Rows<T> {
+    /// (K·B, H).
+    pub(crate) dh: Vec<T>,
+    /// (K·B, H), or empty for a cell without c.
+    pub(crate) dc: Vec<T>,
+    /// One for each row; all zero unless the scan keeps its rows in range.
+    pub(crate) exponents: Vec<i32>,
+    batch: usize,
+}
+
+impl<T: Real> Rows<T> {
+    pub(crate) fn zeros(rows: usize, batch: usize, hidden: usize, memory: usize) -> Self {
+        Self {
+            dh: vec![T::zero(); rows * batch * hidden],
+            dc: vec![T::zero(); rows * batch * memory],
+            exponents: vec![0; rows * batch],
+            batch,
+        }
+    }
+
+    /// B, the number of sequences: row r belongs to sequence r mod B.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Row `r` of dh, H numbers.
+    pub(crate) fn dh(&self, r: usize) -> &[T] {
+        let hidden = self.dh.len() / self.exponents.len();
+        &self.dh[r * hidden..(r + 1) * hidden]
+    }
+
+    /// Row `r` of dc, H numbers or none.
+    pub(crate) fn dc(&self, r: usize) -> &[T] {
+        let memory = self.dc.len() / self.exponents.len();
+        &self.dc[r * memory..(r + 1) * memory]
+    }
+
+    /// Row `r` of both, and its exponent, to write.
+    pub(crate) fn parts_mut(&mut self, r: usize) -> (&mut [T], &mut [T], &mut i32) {
+        let hidden = self.dh.len() / self.exponents.len();
+        let memory = self.dc.len() / self.exponents.len();
+        (
+            &mut self.dh[r * hidden..(r + 1) * hidden],
+            &mut self.dc[r * memory..(r + 1) * memory],
+            &mut self.exponents[r],
+        )
+    }
+
+    /// Copies these rows, dh and dc.
+    pub(crate) fn copy_of(&self, rows: &[usize]) -> Vec<T> {
+        rows.iter().flat_map(|&r| [self.dh(r), self.dc(r)]).flatten().copied().collect()
+    }
+
+    /// Puts back what [`Rows::copy_of`] copied.
+    pub(crate) fn restore(&mut self, rows: &[usize], copy: &[T]) {
+        let mut copy = copy;
+        for &r in rows {
+            let (dh, dc, _) = self.parts_mut(r);
+            for part in [dh, dc] {
+                let (these, rest) = copy.split_at(part.len());
+                part.copy_from_slice(these);
+                copy = rest;
+            }
+        }
+    }
+
+    /// Adds a seed, H numbers times 2^`exponent`, to row `r`.
+    pub(crate) fn add_seed(&mut self, r: usize, seed: &[T], exponent: i32) {
+        let (dh, dc, row_exponent) = self.parts_mut(r);
+        add_row(dh, dc, row_exponent, seed, exponent);
+    }
+
+    /// Moves powers of two between the numbers and the exponents so that a row neither underflows nor overflows, however
+    /// far it travels. Multiplying by a power of two is exact, so nothing else changes.
+    pub(crate) fn keep_in_range(&mut self, open: usize) {
+        let (low, high) = (kernel::power_of_two(-RANGE), kernel::power_of_two(RANGE));
+        for r in 0..open * self.batch {
+            let (dh, dc, row_exponent) = self.parts_mut(r);
+            let size: T = kernel::largest(dh).max(kernel::largest(dc));
+            if size == T::zero() || (size >= low && size <= high) || !size.is_finite() {
+                continue;
+            }
+            // No further at a time than a factor of this type can go; the rest follows at the next step.
+            let exponent = floor_log2(size.f64()).clamp(-100, 100);
+            let factor: T = kernel::power_of_two(-exponent);
+            for number in dh.iter_mut().chain(dc) {
+                *number *= factor;
+            }
+            *row_exponent += exponent;
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // the binary logarithm of a finite number is within ±1100
+fn floor_log2(size: f64) -> i32 {
+    size.log2().floor() as i32
+}
+
+/// row ← row + added · 2^`exponent`, where row stands for itself times 2^`row_exponent`, as does `beside`, which only
+/// follows the row's exponent. The larger exponent of the two stays, but zeros have none.
+pub(crate) fn add_row<T: Real>(
+    row: &mut [T],
+    beside: &mut [T],
+    row_exponent: &mut i32,
+    added: &[T],
+    exponent: i32,
+) {
+    if exponent == *row_exponent {
+        kernel::add_scaled(row, T::one(), added);
+    } else if kernel::largest(added) > T::zero() {
+        if kernel::largest(row).max(kernel::largest(beside)) == T::zero() {
+            *row_exponent = exponent;
+        } else if exponent > *row_exponent {
+            let factor: T = kernel::power_of_two(*row_exponent - exponent);
+            for number in row.iter_mut().chain(beside) {
+                *number *= factor;
+            }
+            *row_exponent = exponent;
+        }
+        kernel::add_scaled(row, kernel::power_of_two(exponent - *row_exponent), added);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_open_in_the_order_of_the_reverse_scan() {
+        let plan = Plan::new([Some(7), Some(3), None, Some(7), Some(5)].into_iter());
+        assert_eq!(plan.groups(), [5, 7, 3]);
+        assert_eq!(plan.row_of, [Some(1), Some(2), None, Some(1), Some(0)]);
+        let apart = Plan::apart(5, &[1, 3]);
+        assert_eq!(apart.groups(), [3, 1]);
+        assert_eq!(apart.row_of, [None, Some(1), None, Some(0), None]);
+    }
+
+    #[test]
+    fn rows_far_out_of_range_come_back_without_losing_a_bit() {
+        let dh = vec![3.0e-30f32, -1.5e-31, 5.0e20, 7.0];
+        let mut rows = Rows { dh, dc: Vec::new(), exponents: vec![0, 0], batch: 1 };
+        let before: Vec<f64> = rows.dh.iter().map(|&v| f64::from(v)).collect();
+        rows.keep_in_range(2);
+        assert!(rows.dh[0] >= 1.0 && rows.dh[0] < 2.0);
+        for (i, (&v, before)) in rows.dh.iter().zip(before).enumerate() {
+            assert_eq!(f64::from(v) * 2f64.powi(rows.exponents[i / 2]), before);
+        }
+    }
+
+    #[test]
+    fn adding_rows_keeps_the_larger_exponent() {
+        let (mut row, mut beside, mut exponent) = ([1.0f32, 2.0], [4.0], -3);
+        add_row(&mut row, &mut beside, &mut exponent, &[1.0, 0.0], 0);
+        assert_eq!((row, beside, exponent), ([1.125, 0.25], [0.5], 0));
+        add_row(&mut row, &mut beside, &mut exponent, &[8.0, 8.0], -3);
+        assert_eq!((row, exponent), ([2.125, 1.25], 0));
+        // Nor may zeros that have come far drag down what is added to them.
+        let (mut zeros, mut at) = ([0.0f32; 2], 0);
+        add_row(&mut zeros, &mut [], &mut at, &[1.0, 2.0], -500);
+        assert_eq!((zeros, at), ([1.0, 2.0], -500));
+        // A seed of zeros must not pull a far row up into underflow.
+        let mut far = -500;
+        add_row(&mut row, &mut beside, &mut far, &[0.0, 0.0], 0);
+        assert_eq!((row, far), ([2.125, 1.25], -500));
+    }
+}
