@@ -47,10 +47,35 @@ enum Seeds<'a, T> {
     Above(&'a Passed<T>),
 }
 
+/// What a row is, beside plain numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carry {
+    /// Rows (k, b) of plain numbers.
+    Plain,
+    /// Rows (k, b) with exponents, which neither under- nor overflow.
+    InRange,
+    /// The same apart by the gate whose pre-activation they last passed in this cell: rows (k, p, b), where p = 0 has
+    /// passed none and p = 1 + g has last passed gate g. Their sum over p is the row (k, b).
+    ByGate,
+}
+
+impl Carry {
+    /// P, the number of rows for each (k, b).
+    fn classes<T: Real>(self, cell: &dyn Cell<T>) -> usize {
+        if self == Self::ByGate { 1 + cell.gates().len() } else { 1 }
+    }
+}
+
 /// What the reverse scan shows of a cell at one step.
 pub(crate) struct Step<'a, T> {
     pub(crate) t: usize,
-    /// Gradients with respect to the pre-activations of step t, rows (k, b) of the open losses: (open·B, G·H).
+    /// P, see [`Carry`].
+    pub(crate) classes: usize,
+    /// dL_k/dh_t by class, (open·P·B, H), if they are carried apart; otherwise empty.
+    pub(crate) arrived: &'a [T],
+    /// What of it passes by the recurrent weights, (open·P·B, H).
+    pub(crate) passing: &'a [T],
+    /// Gradients with respect to the pre-activations of step t, rows of the open losses: (open·P·B, G·H).
     pub(crate) da: View<'a, T>,
     /// The same as the recurrent side sees them; `da` itself unless the cell splits them.
     pub(crate) da_hh: View<'a, T>,
@@ -69,50 +94,108 @@ struct ReverseCell<'a, T: Real> {
     column: usize,
 }
 
+impl<T: Real> ReverseCell<'_, T> {
+    /// Adds what step `t` sends into its h: its own loss's gradient, or the upper layer's. Returns how many losses are
+    /// open now; `open` were before.
+    fn add_seeds(&self, rows: &mut Rows<T>, plan: &Plan, t: usize, open: usize, classes: usize) -> usize {
+        let (batch, columns) = (rows.batch(), self.column..self.column + self.params.hidden());
+        match self.seeds {
+            Seeds::Losses(seeds) => {
+                let Some(row) = plan.row(t) else { return open };
+                for b in (0..batch).filter(|&b| self.bounds.can_have_loss(t, b)) {
+                    rows.add_seed(row * classes * batch + b, &seeds.at(t, b)[columns.clone()], 0);
+                }
+                // Rows are numbered as a forward cell opens them; a reverse cell opens them all at once.
+                let forward = self.trace.direction() == Direction::Forward;
+                if forward { open.max(row + 1) } else { plan.groups().len() }
+            }
+            Seeds::Above(passed) => {
+                for r in 0..passed.open[t] * batch {
+                    let exponent = passed.exponents[t * passed.numbers.batch() + r];
+                    let seed = &passed.numbers.at(t, r)[columns.clone()];
+                    rows.add_seed(r / batch * classes * batch + r % batch, seed, exponent);
+                }
+                open.max(passed.open[t])
+            }
+        }
+    }
+}
+
+/// dh ← dh + da_hh W_hh, where what comes through gate g enters the rows of class 1 + g.
+fn hop_by_gate<T: Real>(
+    rows: &mut Rows<T>,
+    da_hh: View<'_, T>,
+    classes: usize,
+    params: &crate::CellParams<T>,
+) {
+    let (batch, hidden) = (rows.batch(), params.hidden());
+    let open = da_hh.rows() / (classes * batch);
+    let (sum, exponents) =
+        sum_of_classes(da_hh, &rows.exponents[..da_hh.rows()], (classes, batch), |_, _| true);
+    let mut block = vec![T::zero(); open * batch * hidden];
+    let mut through = block.clone();
+    for gate in 0..classes - 1 {
+        let columns = gate * hidden..(gate + 1) * hidden;
+        for (block, sum) in block.chunks_exact_mut(hidden).zip(sum.chunks_exact(da_hh.cols())) {
+            block.copy_from_slice(&sum[columns.clone()]);
+        }
+        let w = params.w_hh.view().rows_of(gate, hidden);
+        kernel::product(&mut through, false, View::new(open * batch, hidden, &block), w);
+        for (r, through) in through.chunks_exact(hidden).enumerate() {
+            let row = (r / batch * classes + 1 + gate) * batch + r % batch;
+            rows.add_seed(row, through, exponents[r]);
+        }
+    }
+}
+
+/// Σ_p of rows (k, p, b), without the entries (p, column) that `keep` refuses: rows (k, b) and their exponents.
+pub(crate) fn sum_of_classes<T: Real>(
+    rows: View<'_, T>,
+    exponents: &[i32],
+    (classes, batch): (usize, usize),
+    keep: impl Fn(usize, usize) -> bool,
+) -> (Vec<T>, Vec<i32>) {
+    let (count, width) = (rows.rows() / classes, rows.cols());
+    let (mut sum, mut of_sum) = (vec![T::zero(); count * width], vec![0; count]);
+    for (r, &exponent) in exponents.iter().enumerate() {
+        let (k, p, b) = (r / (classes * batch), r / batch % classes, r % batch);
+        let kept = |(column, &v): (usize, &T)| if keep(p, column) { v } else { T::zero() };
+        let row: Vec<T> = rows.row(r).iter().enumerate().map(kept).collect();
+        let to = k * batch + b;
+        add_row(&mut sum[to * width..(to + 1) * width], &mut [], &mut of_sum[to], &row, exponent);
+    }
+    (sum, of_sum)
+}
+
 /// The reverse time loop of one cell. `visit` is called once a step, against the cell's direction of reading, as soon as
 /// a row is open. Returns the rows at the end: the gradients with respect to the initial state.
 fn reverse_scan<T: Real>(
     of: &ReverseCell<'_, T>,
     plan: &Plan,
     batch: usize,
-    keep_in_range: bool,
+    carry: Carry,
     mut visit: impl FnMut(Step<'_, T>),
 ) -> Rows<T> {
     let (cell, params) = (of.cell, of.params);
+    let classes = carry.classes(cell);
     let (hidden, width, steps) = (params.hidden(), params.w_ih.rows(), plan.steps());
     let memory = if cell.has_memory() { hidden } else { 0 };
-    let mut rows = Rows::zeros(plan.groups().len(), batch, hidden, memory);
-    let mut da = vec![T::zero(); plan.groups().len() * batch * width];
+    let mut rows = Rows::zeros(plan.groups().len() * classes, batch, hidden, memory);
+    let mut da = vec![T::zero(); plan.groups().len() * classes * batch * width];
     let mut da_hh = if cell.splits() { da.clone() } else { Vec::new() };
-    let columns = of.column..of.column + hidden;
-    let forward = of.trace.direction() == Direction::Forward;
     let mut open = 0;
     for i in 0..steps {
-        let t = if forward { steps - 1 - i } else { i };
-        match of.seeds {
-            Seeds::Losses(seeds) => {
-                if let Some(row) = plan.row(t) {
-                    for b in (0..batch).filter(|&b| of.bounds.can_have_loss(t, b)) {
-                        rows.add_seed(row * batch + b, &seeds.at(t, b)[columns.clone()], 0);
-                    }
-                    // Rows are numbered as a forward cell opens them; a reverse cell opens them all at once.
-                    open = if forward { open.max(row + 1) } else { plan.groups().len() };
-                }
-            }
-            Seeds::Above(passed) => {
-                open = open.max(passed.open[t]);
-                for r in 0..passed.open[t] * batch {
-                    let exponent = passed.exponents[t * passed.numbers.batch() + r];
-                    rows.add_seed(r, &passed.numbers.at(t, r)[columns.clone()], exponent);
-                }
-            }
-        }
+        let t = if of.trace.direction() == Direction::Forward { steps - 1 - i } else { i };
+        open = of.add_seeds(&mut rows, plan, t, open, classes);
         if open == 0 {
             continue;
         }
-        if keep_in_range {
+        let open = open * classes;
+        if carry != Carry::Plain {
             rows.keep_in_range(open);
         }
+        let arrived =
+            if carry == Carry::ByGate { rows.dh[..open * batch * hidden].to_vec() } else { Vec::new() };
         let rows_of = |b: usize| (0..open).map(move |k| k * batch + b);
         let padding: Vec<usize> = of.bounds.padding_at(t).flat_map(rows_of).collect();
         let before = rows.copy_of(&padding);
@@ -135,8 +218,13 @@ fn reverse_scan<T: Real>(
         }
         let view = |da| View::new(open * batch, width, da);
         let (da, da_hh) = (view(da), if cell.splits() { view(&da_hh[..split]) } else { view(da) });
-        kernel::product(&mut rows.dh[..open * batch * hidden], true, da_hh, params.w_hh.view());
-        visit(Step { t, da, da_hh, exponents: &rows.exponents[..open * batch] });
+        let (passing, exponents) = (&rows.dh[..open * batch * hidden], &rows.exponents[..open * batch]);
+        visit(Step { t, classes, arrived: &arrived, passing, da, da_hh, exponents });
+        if carry == Carry::ByGate {
+            hop_by_gate(&mut rows, da_hh, classes, params);
+        } else {
+            kernel::product(&mut rows.dh[..open * batch * hidden], true, da_hh, params.w_hh.view());
+        }
         for r in of.bounds.cuts_at(of.trace.direction(), t).flat_map(rows_of) {
             let (dh, dc, _) = rows.parts_mut(r);
             dh.fill(T::zero());
@@ -154,7 +242,7 @@ pub(crate) fn reverse_layers<T: Real>(
     trace: &Trace<T>,
     seeds: &Sequence<T>,
     plan: &Plan,
-    keep_in_range: bool,
+    carry: Carry,
     mut visit: impl FnMut(usize, &Step<'_, T>),
 ) -> Vec<Rows<T>> {
     let (steps, batch) = trace.inputs().shape();
@@ -175,16 +263,25 @@ pub(crate) fn reverse_layers<T: Real>(
                 seeds: above.as_ref().map_or(Seeds::Losses(seeds), Seeds::Above),
                 column: d * network.hidden(),
             };
-            let end = reverse_scan(&of, plan, batch, keep_in_range, |step| {
+            let end = reverse_scan(&of, plan, batch, carry, |step| {
                 if let Some(below) = &mut below {
-                    let dx = &mut dx[..step.da.rows() * features];
-                    kernel::product(dx, false, step.da, of.params.w_ih.view());
+                    let shape = (step.classes, batch);
+                    let summed = (carry == Carry::ByGate)
+                        .then(|| sum_of_classes(step.da, step.exponents, shape, |_, _| true));
+                    let (da, exponents) = match &summed {
+                        Some((da, exponents)) => {
+                            (View::new(exponents.len(), step.da.cols(), da), &exponents[..])
+                        }
+                        None => (step.da, step.exponents),
+                    };
+                    let dx = &mut dx[..da.rows() * features];
+                    kernel::product(dx, false, da, of.params.w_ih.view());
                     if let Some(mask) = trace.dropout_at(layer - 1, step.t) {
                         for dx in dx.chunks_exact_mut(mask.data().len()) {
                             kernel::multiply(dx, mask.data());
                         }
                     }
-                    below.add(step.t, View::new(step.da.rows(), features, dx), step.exponents, batch);
+                    below.add(step.t, View::new(da.rows(), features, dx), exponents, batch);
                 }
                 visit(index, &step);
             });

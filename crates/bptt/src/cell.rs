@@ -116,6 +116,13 @@ pub trait Cell<T: Real>: std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// The ways that a gradient can come from h_{t+1} to h_t, by name; see [`crate::PathSplit`].
+    fn paths(&self) -> &'static [&'static str];
+
+    /// Which of [`Cell::paths`] a gradient has come that last passed the pre-activation of gate `passed` (`None`: of none
+    /// since it entered this layer) and now enters h_t through that of `gate` (`None`: past them all).
+    fn path(&self, passed: Option<usize>, gate: Option<usize>) -> usize;
+
     /// One step forward.
     fn step(&self, params: &CellParams<T>, step: Forward<'_, T>);
 

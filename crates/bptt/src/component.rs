@@ -1,6 +1,6 @@
 //! The exact components themselves, for those who want the matrices.
 
-use crate::bptt::reverse_layers;
+use crate::bptt::{Carry, reverse_layers};
 use crate::loss::Losses;
 use crate::network::{Direction, Network, Place};
 use crate::rows::Plan;
@@ -86,7 +86,7 @@ impl<T: Real> Network<T> {
         let ends: Vec<usize> = (0..steps).map(|k| losses.reach(trace, k).end).collect();
         let plan = Plan::apart(steps, &ks);
         let mut components = Vec::new();
-        let last_rows = reverse_layers(self, trace, &losses.dh, &plan, false, |index, step| {
+        let last_rows = reverse_layers(self, trace, &losses.dh, &plan, Carry::Plain, |index, step| {
             if only.is_some_and(|t| t != step.t) {
                 return;
             }

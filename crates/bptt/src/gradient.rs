@@ -1,6 +1,6 @@
 //! Ordinary gradients, of all losses together or of groups of them: the reverse scan with a row for each group.
 
-use crate::bptt::reverse_layers;
+use crate::bptt::{Carry, reverse_layers};
 use crate::loss::Losses;
 use crate::network::{Network, Readout, State, Weights};
 use crate::rows::Plan;
@@ -64,7 +64,7 @@ impl<T: Real> Network<T> {
 
         let zeros = || (0..cells).map(|_| Preactivations::zeros(self, steps, batch)).collect();
         let mut da_of: Vec<Vec<Preactivations<T>>> = plan.groups().iter().map(|_| zeros()).collect();
-        let ends = reverse_layers(self, trace, &losses.dh, &plan, false, |index, step| {
+        let ends = reverse_layers(self, trace, &losses.dh, &plan, Carry::Plain, |index, step| {
             for (row, of) in da_of.iter_mut().take(step.da.rows() / batch).enumerate() {
                 let of = &mut of[index];
                 of.da.step_mut(step.t).copy_from_slice(step.da.rows_of(row, batch).data());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::bounds::Reach;
-use crate::bptt::reverse_layers;
+use crate::bptt::{Carry, reverse_layers};
 use crate::gradient::{Gradient, Preactivations, add_cell_gradient, add_readout_gradient};
 use crate::ledger::{Balance, Entry, Grid, Ledger, Parameter, PerLoss, SequenceNorms};
 use crate::loss::Losses;
@@ -133,7 +133,7 @@ impl<T: Real> Network<T> {
         let mut rows: Vec<Vec<LossRow>> = (0..against.len()).map(rows_of).collect();
         let mut dx = vec![T::zero(); plan.groups().len() * batch * features];
 
-        let ends = reverse_layers(self, trace, &losses.dh, &plan, true, |index, step| {
+        let ends = reverse_layers(self, trace, &losses.dh, &plan, Carry::InRange, |index, step| {
             let layer = self.weights().place(index).layer;
             let dx = (layer == 0).then(|| {
                 let dx = &mut dx[..step.da.rows() * features];

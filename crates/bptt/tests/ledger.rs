@@ -158,6 +158,14 @@ impl bptt::Cell<f64> for Crooked {
         &["h"]
     }
 
+    fn paths(&self) -> &'static [&'static str] {
+        &["through_h"]
+    }
+
+    fn path(&self, _: Option<usize>, _: Option<usize>) -> usize {
+        0
+    }
+
     fn step(&self, _: &CellParams<f64>, step: bptt::Forward<'_, f64>) {
         step.h.copy_from_slice(step.gates);
     }

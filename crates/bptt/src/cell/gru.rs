@@ -39,6 +39,15 @@ impl<T: Real> Cell<T> for Gru {
         true
     }
 
+    /// Along z: by the product of update gates alone. Through r, z or n: that is the pre-activation it last passed.
+    fn paths(&self) -> &'static [&'static str] {
+        &["along_z", "through_r", "through_z", "through_n"]
+    }
+
+    fn path(&self, passed: Option<usize>, gate: Option<usize>) -> usize {
+        gate.or(passed).map_or(0, |gate| 1 + gate)
+    }
+
     fn step(&self, params: &CellParams<T>, step: Forward<'_, T>) {
         let hidden = params.hidden();
         let mut recurrent = vec![T::zero(); step.gates.len()];

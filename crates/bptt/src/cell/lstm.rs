@@ -39,6 +39,21 @@ impl<T: Real> Cell<T> for Lstm {
         true
     }
 
+    /// Along the cell state, by the product of forget gates, from where it entered the layer to step t + 1, whose gates i,
+    /// f, g take it into h_t. Through the gates: in the same way into h_t, but it has passed a gate before. Through h:
+    /// from h_{t+1}, by the output gate.
+    fn paths(&self) -> &'static [&'static str] {
+        &["along_c", "through_gates", "through_h"]
+    }
+
+    fn path(&self, passed: Option<usize>, gate: Option<usize>) -> usize {
+        match (passed, gate) {
+            (_, Some(3)) => 2,
+            (None, _) => 0,
+            _ => 1,
+        }
+    }
+
     fn step(&self, params: &CellParams<T>, step: Forward<'_, T>) {
         let hidden = params.hidden();
         let a = step.gates;

@@ -65,6 +65,14 @@ impl<T: Real> Cell<T> for Rnn {
         &["h"]
     }
 
+    fn paths(&self) -> &'static [&'static str] {
+        &["through_h"]
+    }
+
+    fn path(&self, _: Option<usize>, _: Option<usize>) -> usize {
+        0
+    }
+
     fn step(&self, params: &CellParams<T>, step: Forward<'_, T>) {
         let a = step.gates;
         kernel::product_transposed(a, true, step.h_prev, params.w_hh.view());

@@ -1,0 +1,259 @@
+//! The way a gradient came: dL_k/dh_t taken apart by the paths through a cell.
+//!
+//! Between two steps a gradient goes past the recurrent weights (by an LSTM's forget gates from c to c, by a GRU's update
+//! gates from h to h) or through the pre-activation of a gate and W_hh. A path is a sequence of such steps; the gradient
+//! is the sum over all paths. The reverse scan carries it apart by the gate that it last passed, and what each of these
+//! parts sends on is added to the way it belongs to, see [`crate::Cell::paths`].
+
+use crate::bptt::{Carry, Step, reverse_layers, sum_of_classes};
+use crate::ledger::Balance;
+use crate::loss::Losses;
+use crate::measure::norm;
+use crate::network::{Network, Place};
+use crate::rows::{Plan, add_row};
+use crate::scan::Trace;
+use crate::sequence::{Matrix, View};
+use crate::{Error, Real, kernel};
+
+/// dL_k/dh_t of one loss k in one cell at every step t, taken apart by the way the gradient came.
+///
+/// The first part, `"seed"`, is what enters the cell's output at step t itself: the gradient of the step's own loss, or
+/// what the layer above sends. The others are the cell's, [`crate::Cell::paths`].
+#[derive(Clone, Debug)]
+pub struct PathSplit<T> {
+    /// The loss.
+    pub k: usize,
+    /// The cell.
+    pub place: Place,
+    paths: Vec<&'static str>,
+    /// By step; `None` where the loss does not reach.
+    steps: Vec<Option<Parts<T>>>,
+}
+
+/// The parts of one step. Numbers stand for themselves times 2^exponent.
+#[derive(Clone, Debug)]
+struct Parts<T> {
+    exponent: i32,
+    /// (B, H).
+    whole: Matrix<T>,
+    /// (B, H) each.
+    by_path: Vec<Matrix<T>>,
+}
+
+impl<T: Real> PathSplit<T> {
+    /// The names of the parts.
+    pub fn paths(&self) -> &[&'static str] {
+        &self.paths
+    }
+
+    /// T, the number of steps.
+    pub fn steps(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// dL_k/dh_t, (B, H). `None` where loss k does not reach step t.
+    pub fn whole(&self, t: usize) -> Option<Matrix<T>> {
+        let at = self.steps.get(t)?.as_ref()?;
+        Some(scaled(&at.whole, at.exponent))
+    }
+
+    /// What of dL_k/dh_t came by path `path`, (B, H).
+    pub fn part(&self, t: usize, path: usize) -> Option<Matrix<T>> {
+        let at = self.steps.get(t)?.as_ref()?;
+        at.by_path.get(path).map(|part| scaled(part, at.exponent))
+    }
+
+    /// log₁₀ ‖part‖, however small; −∞ where it is exactly zero.
+    pub fn log10_norm(&self, t: usize, path: usize) -> Option<f64> {
+        let at = self.steps.get(t)?.as_ref()?;
+        let size = norm(at.by_path.get(path)?.data());
+        Some(size.log10() + f64::from(at.exponent) * std::f64::consts::LOG10_2)
+    }
+
+    /// ⟨part, whole⟩ / ⟨whole, whole⟩ over all sequences; the shares of all paths add up to 1. NaN where the whole is zero.
+    pub fn share(&self, t: usize, path: usize) -> Option<f64> {
+        let at = self.steps.get(t)?.as_ref()?;
+        let inner = |a: &[T], b: &[T]| a.iter().zip(b).map(|(a, b)| a.f64() * b.f64()).sum::<f64>();
+        let whole = at.whole.data();
+        Some(inner(at.by_path.get(path)?.data(), whole) / inner(whole, whole))
+    }
+}
+
+fn scaled<T: Real>(numbers: &Matrix<T>, exponent: i32) -> Matrix<T> {
+    let factor: T = kernel::power_of_two(exponent);
+    let data = numbers.data().iter().map(|&v| v * factor).collect();
+    Matrix::new(numbers.rows(), numbers.cols(), data).expect("as many numbers as before")
+}
+
+impl<T: Real> Network<T> {
+    /// Takes dL_k/dh_t apart by the way it came, for every cell and step.
+    ///
+    /// # Errors
+    /// If there is no loss at step k, `losses` does not belong to `trace`, or the parts do not add up to the ordinary
+    /// gradient ([`Error::Balance`]).
+    pub fn path_split(
+        &self,
+        trace: &Trace<T>,
+        losses: &Losses<T>,
+        k: usize,
+    ) -> Result<Vec<PathSplit<T>>, Error> {
+        self.check_losses(trace, losses)?;
+        let (steps, batch) = trace.inputs().shape();
+        if losses.heard(trace).get(k) != Some(&true) {
+            return Err(Error::Option {
+                option: "loss".into(),
+                given: format!("{k}"),
+                expected: format!("a step below {steps} that has a loss"),
+            });
+        }
+        let plan = Plan::apart(steps, &[k]);
+        let end = losses.reach(trace, k).end;
+        let recorder = |index| Recorder {
+            k,
+            place: self.weights().place(index),
+            span: self.span(index, k, end),
+            pending: None,
+            steps: vec![None; steps],
+            da: vec![None; steps],
+        };
+        let mut recorders: Vec<Recorder<T>> = (0..self.weights().layers.len()).map(recorder).collect();
+        reverse_layers(self, trace, &losses.dh, &plan, Carry::ByGate, |index, step| {
+            recorders[index].record(self, trace, index, step, batch);
+        });
+        let mut worst: Option<Balance> = None;
+        reverse_layers(self, trace, &losses.dh, &plan, Carry::InRange, |index, step| {
+            let relative_error = recorders[index].deviation(step);
+            if worst.as_ref().is_none_or(|worst| relative_error > worst.relative_error) {
+                let parameter = format!("paths_{}", self.weights().place(index).suffix());
+                worst = Some(Balance { parameter, relative_error });
+            }
+        });
+        match worst {
+            Some(Balance { parameter, relative_error }) if relative_error > T::BALANCE_TOLERANCE => {
+                Err(Error::Balance { parameter, relative_error, tolerance: T::BALANCE_TOLERANCE })
+            }
+            _ => Ok(recorders.into_iter().map(|r| r.finish(self)).collect()),
+        }
+    }
+}
+
+/// Rows (B, H) with an exponent each.
+type Scaled<T> = (Vec<T>, Vec<i32>);
+
+/// What is seen of one cell.
+struct Recorder<T> {
+    k: usize,
+    place: Place,
+    /// The steps that the loss reaches.
+    span: std::ops::Range<usize>,
+    /// What the step before (on the way back) sends into this one: the row that has passed no gate, and each path's part.
+    pending: Option<(Scaled<T>, Vec<Scaled<T>>)>,
+    steps: Vec<Option<Parts<T>>>,
+    /// Σ_p da of every step, and how large its terms are.
+    da: Vec<Option<(Scaled<T>, f64)>>,
+}
+
+impl<T: Real> Recorder<T> {
+    fn record(
+        &mut self,
+        network: &Network<T>,
+        trace: &Trace<T>,
+        index: usize,
+        step: &Step<'_, T>,
+        batch: usize,
+    ) {
+        let (cell, hidden) = (network.cell(), network.hidden());
+        let shape = (step.classes, batch);
+        let states = |numbers| View::new(step.exponents.len(), hidden, numbers);
+        let gate_of = |p: usize| p.checked_sub(1);
+
+        if self.span.contains(&step.t) {
+            let whole = sum_of_classes(states(step.arrived), step.exponents, shape, |_, _| true);
+            let mut seed = sum_of_classes(states(step.arrived), step.exponents, shape, |p, _| p == 0);
+            let mut parts = Vec::new();
+            if let Some((direct, pending)) = self.pending.take() {
+                let minus: Vec<T> = direct.0.iter().map(|&v| -v).collect();
+                add(&mut seed, &(minus, direct.1), hidden);
+                parts = pending;
+            }
+            parts.insert(0, seed);
+            parts.resize_with(1 + cell.paths().len(), || (vec![T::zero(); batch * hidden], vec![0; batch]));
+            self.steps[step.t] = Some(together(&whole, &parts, hidden));
+        }
+        let sum = sum_of_classes(step.da, step.exponents, shape, |_, _| true);
+        let terms = step.da.data().chunks_exact(step.da.cols()).zip(step.exponents);
+        let size = terms.map(|(row, &e)| norm(row) * kernel::power_of_two::<f64>(e - largest(&sum.1))).sum();
+        self.da[step.t] = Some((sum, size));
+
+        let cut: Vec<usize> = trace.bounds().cuts_at(self.place.direction, step.t).collect();
+        let without_cut = |mut rows: Scaled<T>| {
+            for &b in &cut {
+                rows.0[b * hidden..(b + 1) * hidden].fill(T::zero());
+            }
+            rows
+        };
+        let w_hh = network.weights().layers[index].w_hh.view();
+        let on_path = |path: usize| {
+            let (da, exponents) = sum_of_classes(step.da_hh, step.exponents, shape, |p, column| {
+                cell.path(gate_of(p), Some(column / hidden)) == path
+            });
+            let mut through = vec![T::zero(); batch * hidden];
+            kernel::product(&mut through, false, View::new(batch, w_hh.rows(), &da), w_hh);
+            let mut part = (through, exponents);
+            let past = |p: usize, _| cell.path(gate_of(p), None) == path;
+            add(&mut part, &sum_of_classes(states(step.passing), step.exponents, shape, past), hidden);
+            without_cut(part)
+        };
+        let direct = sum_of_classes(states(step.passing), step.exponents, shape, |p, _| p == 0);
+        self.pending = Some((without_cut(direct), (0..cell.paths().len()).map(on_path).collect()));
+    }
+
+    /// ‖Σ_p da − da‖ relative to the size of its terms.
+    fn deviation(&self, step: &Step<'_, T>) -> f64 {
+        let Some((sum, size)) = &self.da[step.t] else { return f64::INFINITY };
+        let mut difference = sum.clone();
+        let minus = step.da.data().iter().map(|&v| -v).collect();
+        add(&mut difference, &(minus, step.exponents.to_vec()), step.da.cols());
+        let rows = difference.0.chunks_exact(step.da.cols()).zip(&difference.1);
+        let distance: f64 =
+            rows.map(|(row, &e)| norm(row) * kernel::power_of_two::<f64>(e - largest(&sum.1))).sum();
+        if distance == 0.0 { 0.0 } else { distance / size }
+    }
+
+    fn finish(self, network: &Network<T>) -> PathSplit<T> {
+        let paths = std::iter::once("seed").chain(network.cell().paths().iter().copied()).collect();
+        PathSplit { k: self.k, place: self.place, paths, steps: self.steps }
+    }
+}
+
+/// sum ← sum + rows, row by row with their exponents.
+fn add<T: Real>(sum: &mut Scaled<T>, rows: &Scaled<T>, width: usize) {
+    let to = sum.0.chunks_exact_mut(width).zip(&mut sum.1);
+    for ((to, to_exponent), (row, &exponent)) in to.zip(rows.0.chunks_exact(width).zip(&rows.1)) {
+        add_row(to, &mut [], to_exponent, row, exponent);
+    }
+}
+
+/// The largest of some exponents.
+fn largest(exponents: &[i32]) -> i32 {
+    exponents.iter().copied().max().unwrap_or(0)
+}
+
+/// The same with one exponent for all.
+fn together<T: Real>(whole: &Scaled<T>, parts: &[Scaled<T>], hidden: usize) -> Parts<T> {
+    let nonzero = |(rows, exponents): &Scaled<T>| -> Option<i32> {
+        let rows = rows.chunks_exact(hidden).zip(exponents);
+        rows.filter(|(row, _)| kernel::largest(row) > T::zero()).map(|(_, &e)| e).max()
+    };
+    let exponent = std::iter::once(whole).chain(parts).filter_map(nonzero).max().unwrap_or(0);
+    let matrix = |(rows, exponents): &Scaled<T>| {
+        let rows = rows.chunks_exact(hidden).zip(exponents);
+        let numbers = rows.flat_map(|(row, &e)| {
+            // A row of zeros may carry an exponent that means nothing.
+            let factor: T = kernel::power_of_two((e - exponent).min(0));
+            row.iter().map(move |&v| v * factor)
+        });
+        Matrix::new(exponents.len(), hidden, numbers.collect()).expect("H numbers a sequence")
+    };
+    Parts { exponent, whole: matrix(whole), by_path: parts.iter().map(matrix).collect() }
+}
