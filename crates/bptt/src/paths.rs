@@ -30,14 +30,18 @@ pub struct PathSplit<T> {
     steps: Vec<Option<Parts<T>>>,
 }
 
-/// The parts of one step. Numbers stand for themselves times 2^exponent.
+/// dL_k/dh_t and its parts.
 #[derive(Clone, Debug)]
 struct Parts<T> {
+    whole: Part<T>,
+    by_path: Vec<Part<T>>,
+}
+
+/// (B, H) numbers, each standing for itself times 2^exponent.
+#[derive(Clone, Debug)]
+struct Part<T> {
+    numbers: Matrix<T>,
     exponent: i32,
-    /// (B, H).
-    whole: Matrix<T>,
-    /// (B, H) each.
-    by_path: Vec<Matrix<T>>,
 }
 
 impl<T: Real> PathSplit<T> {
@@ -54,35 +58,59 @@ impl<T: Real> PathSplit<T> {
     /// dL_k/dh_t, (B, H). `None` where loss k does not reach step t.
     pub fn whole(&self, t: usize) -> Option<Matrix<T>> {
         let at = self.steps.get(t)?.as_ref()?;
-        Some(scaled(&at.whole, at.exponent))
+        Some(at.whole.in_full())
     }
 
     /// What of dL_k/dh_t came by path `path`, (B, H).
     pub fn part(&self, t: usize, path: usize) -> Option<Matrix<T>> {
-        let at = self.steps.get(t)?.as_ref()?;
-        at.by_path.get(path).map(|part| scaled(part, at.exponent))
+        self.steps.get(t)?.as_ref()?.by_path.get(path).map(Part::in_full)
     }
 
     /// log₁₀ ‖part‖, however small; −∞ where it is exactly zero.
     pub fn log10_norm(&self, t: usize, path: usize) -> Option<f64> {
-        let at = self.steps.get(t)?.as_ref()?;
-        let size = norm(at.by_path.get(path)?.data());
-        Some(size.log10() + f64::from(at.exponent) * std::f64::consts::LOG10_2)
+        let part = self.steps.get(t)?.as_ref()?.by_path.get(path)?;
+        let exponent = f64::from(part.exponent) * std::f64::consts::LOG10_2;
+        Some(norm(part.numbers.data()).log10() + exponent)
     }
 
     /// ⟨part, whole⟩ / ⟨whole, whole⟩ over all sequences; the shares of all paths add up to 1. NaN where the whole is zero.
     pub fn share(&self, t: usize, path: usize) -> Option<f64> {
-        let at = self.steps.get(t)?.as_ref()?;
+        let Parts { whole, by_path } = self.steps.get(t)?.as_ref()?;
+        let part = by_path.get(path)?;
         let inner = |a: &[T], b: &[T]| a.iter().zip(b).map(|(a, b)| a.f64() * b.f64()).sum::<f64>();
-        let whole = at.whole.data();
-        Some(inner(at.by_path.get(path)?.data(), whole) / inner(whole, whole))
+        let (of_whole, of_part) = (whole.numbers.data(), part.numbers.data());
+        let share = inner(of_part, of_whole) / inner(of_whole, of_whole);
+        // Zeros have no exponent.
+        let relative: f64 = kernel::power_of_two(part.exponent - whole.exponent);
+        Some(if share == 0.0 { 0.0 } else { share * relative })
     }
 }
 
-fn scaled<T: Real>(numbers: &Matrix<T>, exponent: i32) -> Matrix<T> {
-    let factor: T = kernel::power_of_two(exponent);
-    let data = numbers.data().iter().map(|&v| v * factor).collect();
-    Matrix::new(numbers.rows(), numbers.cols(), data).expect("as many numbers as before")
+impl<T: Real> Part<T> {
+    /// From rows with an exponent each.
+    fn new((rows, exponents): &Scaled<T>, hidden: usize) -> Self {
+        let with_exponents = || rows.chunks_exact(hidden).zip(exponents);
+        let nonzero = with_exponents().filter(|(row, _)| kernel::largest(row) > T::zero());
+        let exponent = nonzero.map(|(_, &e)| e).max().unwrap_or(0);
+        let numbers = with_exponents().flat_map(|(row, &e)| {
+            // A row of zeros may carry an exponent that means nothing.
+            let factor: T = kernel::power_of_two((e - exponent).min(0));
+            row.iter().map(move |&v| v * factor)
+        });
+        let numbers = numbers.collect();
+        Self {
+            numbers: Matrix::new(exponents.len(), hidden, numbers).expect("H numbers a sequence"),
+            exponent,
+        }
+    }
+
+    fn in_full(&self) -> Matrix<T> {
+        let mut numbers = self.numbers.clone();
+        for number in numbers.data_mut() {
+            *number *= kernel::power_of_two(self.exponent);
+        }
+        numbers
+    }
 }
 
 impl<T: Real> Network<T> {
@@ -178,7 +206,8 @@ impl<T: Real> Recorder<T> {
             }
             parts.insert(0, seed);
             parts.resize_with(1 + cell.paths().len(), || (vec![T::zero(); batch * hidden], vec![0; batch]));
-            self.steps[step.t] = Some(together(&whole, &parts, hidden));
+            let by_path = parts.iter().map(|part| Part::new(part, hidden)).collect();
+            self.steps[step.t] = Some(Parts { whole: Part::new(&whole, hidden), by_path });
         }
         let sum = sum_of_classes(step.da, step.exponents, shape, |_, _| true);
         let terms = step.da.data().chunks_exact(step.da.cols()).zip(step.exponents);
@@ -237,23 +266,4 @@ fn add<T: Real>(sum: &mut Scaled<T>, rows: &Scaled<T>, width: usize) {
 /// The largest of some exponents.
 fn largest(exponents: &[i32]) -> i32 {
     exponents.iter().copied().max().unwrap_or(0)
-}
-
-/// The same with one exponent for all.
-fn together<T: Real>(whole: &Scaled<T>, parts: &[Scaled<T>], hidden: usize) -> Parts<T> {
-    let nonzero = |(rows, exponents): &Scaled<T>| -> Option<i32> {
-        let rows = rows.chunks_exact(hidden).zip(exponents);
-        rows.filter(|(row, _)| kernel::largest(row) > T::zero()).map(|(_, &e)| e).max()
-    };
-    let exponent = std::iter::once(whole).chain(parts).filter_map(nonzero).max().unwrap_or(0);
-    let matrix = |(rows, exponents): &Scaled<T>| {
-        let rows = rows.chunks_exact(hidden).zip(exponents);
-        let numbers = rows.flat_map(|(row, &e)| {
-            // A row of zeros may carry an exponent that means nothing.
-            let factor: T = kernel::power_of_two((e - exponent).min(0));
-            row.iter().map(move |&v| v * factor)
-        });
-        Matrix::new(exponents.len(), hidden, numbers.collect()).expect("H numbers a sequence")
-    };
-    Parts { exponent, whole: matrix(whole), by_path: parts.iter().map(matrix).collect() }
 }
