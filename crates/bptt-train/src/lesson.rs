@@ -68,7 +68,7 @@ impl Lesson {
         let inputs = Inputs::Symbols(self.inputs.clone());
         let trace = self.network.scan(inputs, &self.network.zero_state(1))?;
         let losses = self.network.losses(&trace, &self.objective)?;
-        let options = ItemizeOptions { sequences: false, update: Some(update) };
+        let options = ItemizeOptions { sequences: false, gates: false, update: Some(update) };
         Ok((losses.total, self.network.itemize(&trace, &losses, &options)?))
     }
 

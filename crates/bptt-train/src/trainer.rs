@@ -237,7 +237,7 @@ impl Shards {
         let inputs = columns(&window.inputs, self.batch, 0..1)?;
         let trace = network.scan(Inputs::Symbols(inputs), &self.parts[0].1.sequence(0).cast())?;
         let losses = network.losses(&trace, &objective(columns(&window.targets, self.batch, 0..1)?))?;
-        let options = ItemizeOptions { sequences: false, update: None };
+        let options = ItemizeOptions { sequences: false, ..ItemizeOptions::default() };
         let ledger = network.itemize(&trace, &losses, &options)?;
         let entry = ledger.entry(0, Parameter::WeightHh).expect("every network has recurrent weights");
         Ok((entry.horizon(0.99), entry.decay()))

@@ -42,8 +42,12 @@ fn entry(entry: &Entry) -> Value {
         let row = |k| (0..steps).map(|t| number(k, t).filter(|v| v.is_finite())).collect();
         (0..steps).map(row).collect()
     };
+    let by_gate = entry.gates().iter().enumerate();
+    let by_gate: Map<String, Value> = by_gate
+        .map(|(gate, &name)| (name.into(), json!(rows(&|k, t| entry.gate_norm(k, t, gate)))))
+        .collect();
     let state = |k| (0..steps).map(|t| state_letter(entry.state(k, t))).collect::<String>();
-    json!({
+    let mut object = json!({
         "layer": entry.place.layer,
         "direction": entry.place.direction.as_str(),
         "parameter": entry.parameter.as_str(),
@@ -55,7 +59,11 @@ fn entry(entry: &Entry) -> Value {
         "horizon": horizon(Some(entry)),
         "decay_per_step": entry.decay(),
         "log10_profile": entry.profile().iter().map(|p| p.log10).collect::<Vec<_>>(),
-    })
+    });
+    if !by_gate.is_empty() {
+        object["gate_norm"] = Value::Object(by_gate);
+    }
+    object
 }
 
 /// One letter for each state, so that a row is a short string.

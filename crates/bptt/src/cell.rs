@@ -101,6 +101,9 @@ pub trait Cell<T: Real>: std::fmt::Debug + Send + Sync {
     /// The names of the gates, in the order of their rows in the parameters; G is their number.
     fn gates(&self) -> &'static [&'static str];
 
+    /// Between which values gate `gate`'s activation lies: (0, 1) for σ, (−1, 1) for tanh, (0, ∞) for relu.
+    fn range(&self, gate: usize) -> (f64, f64);
+
     /// Whether there is a second state c beside h.
     fn has_memory(&self) -> bool {
         false

@@ -27,6 +27,8 @@ const BLOCKS_AT_ONCE: usize = 8;
 pub struct ItemizeOptions<'a, T> {
     /// Keep the norms of every single sequence too, T²·B more numbers.
     pub sequences: bool,
+    /// Keep the norms of each gate's rows too, of a cell with several: G more numbers for each of the others.
+    pub gates: bool,
     /// The update U that shares are measured against; `None`: the total gradient. h0's and the inputs' shares are
     /// always measured against their total gradient, since no update is applied to them.
     pub update: Option<&'a Weights<T>>,
@@ -34,7 +36,7 @@ pub struct ItemizeOptions<'a, T> {
 
 impl<T> Default for ItemizeOptions<'_, T> {
     fn default() -> Self {
-        Self { sequences: true, update: None }
+        Self { sequences: true, gates: false, update: None }
     }
 }
 
@@ -80,8 +82,7 @@ impl<T: Real> Network<T> {
         let mut rows: Vec<Vec<Option<LossRow>>> =
             (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
         for blocks in blocks.chunks(BLOCKS_AT_ONCE) {
-            let measure =
-                |ks: &&[usize]| self.measure_block(trace, losses, ks, &reach, &against, options.sequences);
+            let measure = |ks: &&[usize]| self.measure_block(trace, losses, ks, &reach, &against, options);
             let measured: Vec<_> = blocks.par_iter().map(measure).collect();
             for (block, block_sums) in measured {
                 sums.add(&block_sums);
@@ -119,15 +120,16 @@ impl<T: Real> Network<T> {
         ks: &[usize],
         reach: &[Reach],
         against: &[Against<T>],
-        sequences: bool,
+        options: &ItemizeOptions<'_, T>,
     ) -> (Vec<Vec<(usize, LossRow)>>, Sums<T>) {
         let (steps, batch) = trace.inputs().shape();
         let features = self.inputs();
         let plan = Plan::apart(steps, ks);
+        let gates = if options.gates { self.cell().gates().len() } else { 1 };
         let mut sums = Sums::zeros(self, trace);
         let row = |index: usize, k: usize| {
             let parameters = measured(self.cell().splits(), self.weights().place(index));
-            LossRow::new(self.span(index, k, reach[k].end), batch, parameters, sequences)
+            LossRow::new(self.span(index, k, reach[k].end), batch, parameters, options.sequences, gates)
         };
         let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
         let mut rows: Vec<Vec<LossRow>> = (0..against.len()).map(rows_of).collect();
@@ -183,6 +185,10 @@ impl<T: Real> Network<T> {
             Parameter::Input => inputs.data(),
             _ => layer.b_ih.data(),
         };
+        let by_gate = |i: usize| {
+            let measured = rows.iter().flatten().any(|row| !row.slots[i].by_gate.is_empty());
+            measured.then(|| grid(rows, |row| &row.slots[i].by_gate))
+        };
         let entry = |(i, &parameter): (usize, &Parameter)| Entry {
             place,
             parameter,
@@ -190,6 +196,8 @@ impl<T: Real> Network<T> {
             exponent: Arc::clone(&exponent),
             reach: Arc::clone(reach),
             inner: grid(rows, |row| &row.slots[i].inner),
+            by_gate: by_gate(i),
+            gates: self.cell().gates(),
             total_inner: against.totals()[i],
             total: norm(whole(parameter)),
             smallest_normal: T::min_positive_value().f64(),

@@ -121,6 +121,10 @@ pub struct Entry {
     pub(crate) mantissa: Grid<f64>,
     /// The power of two of every norm; common to the parameters of a layer.
     pub(crate) exponent: Arc<Grid<i32>>,
+    /// Norms of each gate's rows without their powers of two, if asked for.
+    pub(crate) by_gate: Option<Grid<f64>>,
+    /// The gates' names.
+    pub(crate) gates: &'static [&'static str],
     /// How far each loss reaches; common to all entries.
     pub(crate) reach: Arc<[Reach]>,
     /// ⟨component, U⟩.
@@ -144,16 +148,32 @@ impl Entry {
     /// ‖component (k, t)‖ of the batch sum (Frobenius norm). `None` where t > k or loss k is masked; 0 where it is
     /// below f64's range, see [`Entry::log10_norm`].
     pub fn norm(&self, k: usize, t: usize) -> Option<f64> {
-        let exponent = self.exponent.get(k, t)?;
-        // Twice half the exponent: a mantissa below 1 may still lift a power that is out of range by itself.
-        let half = 2f64.powi(exponent / 2);
-        self.mantissa.get(k, t).map(|m| m * half * 2f64.powi(exponent - exponent / 2))
+        self.in_full(k, t, self.mantissa.get(k, t)?)
     }
 
     /// log₁₀ of the norm, however small; −∞ where it is exactly zero.
     pub fn log10_norm(&self, k: usize, t: usize) -> Option<f64> {
         let exponent = self.exponent.get(k, t)?;
         self.mantissa.get(k, t).map(|m| m.log10() + f64::from(exponent) * std::f64::consts::LOG10_2)
+    }
+
+    /// The names of the gates whose rows have norms of their own; none if they were not asked for, the cell has one gate
+    /// only, or the parameter has no rows of gates (the input).
+    pub fn gates(&self) -> &'static [&'static str] {
+        if self.by_gate.is_some() { self.gates } else { &[] }
+    }
+
+    /// ‖rows of gate `gate` of component (k, t)‖; their squares add up to the square of [`Entry::norm`].
+    pub fn gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
+        let norms = self.by_gate.as_ref().filter(|_| gate < self.gates.len())?;
+        self.in_full(k, t, norms.get_of(k, t, self.gates.len(), gate)?)
+    }
+
+    /// A number of (k, t) with its power of two.
+    fn in_full(&self, k: usize, t: usize, mantissa: f64) -> Option<f64> {
+        let exponent = self.exponent.get(k, t)?;
+        // Twice half the exponent: a mantissa below 1 may still lift a power that is out of range by itself.
+        Some(mantissa * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2))
     }
 
     /// ⟨component, U⟩ / ⟨Σ components, U⟩ with U the update; all shares add up to 1. NaN where ⟨Σ components, U⟩ is 0.

@@ -43,6 +43,7 @@ mod paths;
 mod profile;
 mod real;
 mod rows;
+mod saturation;
 mod scan;
 mod sequence;
 
@@ -62,5 +63,6 @@ pub use network::{Direction, Network, Place, Readout, State, Weights};
 pub use paths::PathSplit;
 pub use profile::{LagQuantiles, QUANTILES};
 pub use real::Real;
+pub use saturation::{GateSaturation, SATURATED};
 pub use scan::{LayerTrace, Trace};
 pub use sequence::{Matrix, Sequence, View};

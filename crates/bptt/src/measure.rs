@@ -150,6 +150,8 @@ pub(crate) struct LossAtStep<'a, T> {
 
 /// Everything measured of one loss k in one cell, at the steps from which a path leads through the cell to the loss.
 pub(crate) struct LossRow {
+    /// How many blocks of rows are measured apart.
+    gates: usize,
     /// These steps.
     pub(crate) span: Range<usize>,
     /// The power of two that the step's norms are to be multiplied with.
@@ -168,6 +170,8 @@ pub(crate) struct Slot {
     pub(crate) norm: Vec<f64>,
     /// ⟨component, U⟩, in full.
     pub(crate) inner: Vec<f64>,
+    /// The norms of each gate's rows, G numbers a step, if asked for.
+    pub(crate) by_gate: Vec<f64>,
 }
 
 /// A gradient with respect to an initial state.
@@ -177,38 +181,71 @@ pub(crate) struct InitialMeasure {
     pub(crate) inner: f64,
 }
 
-/// Inner products da_b · da_b' of one side's rows (b' ≤ b), and ‖Σ_b da_b‖.
+/// Inner products da_b · da_b' of one side's rows (b' ≤ b), and ‖Σ_b da_b‖, for each of some blocks of columns.
 struct Side {
+    batch: usize,
+    /// B·B numbers a block.
     gram: Vec<f64>,
-    sum: f64,
+    /// One number a block.
+    sums: Vec<f64>,
 }
 
 impl Side {
     /// Rows are taken times their `relative` power of two.
-    fn new<T: Real>(da: View<'_, T>, relative: &[f64]) -> Self {
-        let batch = da.rows();
+    fn new<T: Real>(da: View<'_, T>, relative: &[f64], blocks: usize) -> Self {
+        let (batch, width) = (da.rows(), da.cols() / blocks);
         let pair = |i: usize| {
-            let (a, b) = (i / batch, i % batch);
-            if b <= a { kernel::dot(da.row(a), da.row(b)).f64() * relative[a] * relative[b] } else { 0.0 }
+            let (block, a, b) = (i / (batch * batch), i / batch % batch, i % batch);
+            let columns = block * width..(block + 1) * width;
+            let product = || kernel::dot(&da.row(a)[columns.clone()], &da.row(b)[columns.clone()]).f64();
+            if b <= a { product() * relative[a] * relative[b] } else { 0.0 }
         };
         let mut summed = vec![T::zero(); da.cols()];
         for (b, &relative) in relative.iter().enumerate() {
             kernel::add_scaled(&mut summed, T::of(relative), da.row(b));
         }
-        Self { gram: (0..batch * batch).map(pair).collect(), sum: kernel::dot(&summed, &summed).f64().sqrt() }
+        let sums = summed.chunks_exact(width).map(|sum| kernel::dot(sum, sum).f64().sqrt());
+        Self { batch, gram: (0..blocks * batch * batch).map(pair).collect(), sums: sums.collect() }
     }
 
-    /// ‖Σ_b da_b v_bᵀ‖ from the inner products of the v.
-    fn norm_with(&self, batch: usize, v: &[f64]) -> f64 {
-        gram_norm(batch, |a, b| self.gram[a * batch + b] * v[a * batch + b])
+    /// ‖Σ_b da_b v_bᵀ‖ of each block, from the inner products of the v.
+    fn norms_with(&self, v: &[f64]) -> Vec<f64> {
+        let norm =
+            |gram: &[f64]| gram_norm(self.batch, |a, b| gram[a * self.batch + b] * v[a * self.batch + b]);
+        self.gram.chunks_exact(v.len()).map(norm).collect()
+    }
+
+    /// ‖da_b‖ over all blocks.
+    fn norm_of(&self, b: usize) -> f64 {
+        let blocks = self.gram.chunks_exact(self.batch * self.batch);
+        blocks.map(|gram| gram[b * self.batch + b]).sum::<f64>().sqrt()
+    }
+}
+
+/// The norm of what consists of blocks with these norms.
+fn together(blocks: &[f64]) -> f64 {
+    match blocks {
+        [norm] => *norm,
+        norms => norms.iter().map(|norm| norm * norm).sum::<f64>().sqrt(),
     }
 }
 
 impl LossRow {
-    pub(crate) fn new(span: Range<usize>, batch: usize, parameters: &[Parameter], sequences: bool) -> Self {
+    /// For `batch` sequences; `gates` is G if the norms of each gate's rows are asked for, otherwise 1.
+    pub(crate) fn new(
+        span: Range<usize>,
+        batch: usize,
+        parameters: &[Parameter],
+        sequences: bool,
+        gates: usize,
+    ) -> Self {
         let steps = span.len();
-        let slot = |_: &Parameter| Slot { norm: vec![0.0; steps], inner: vec![0.0; steps] };
+        let slot = |parameter: &Parameter| {
+            let gates = if *parameter == Parameter::Input || gates == 1 { 0 } else { gates };
+            Slot { norm: vec![0.0; steps], inner: vec![0.0; steps], by_gate: vec![0.0; steps * gates] }
+        };
         Self {
+            gates,
             span,
             exponent: vec![0; steps],
             slots: parameters.iter().map(slot).collect(),
@@ -229,8 +266,8 @@ impl LossRow {
         let (t, i, batch) = (at.t, at.t - self.span.start, at.da.rows());
         let largest = largest(at.exponents, |b| at.da.row(b));
         let relative: Vec<f64> = at.exponents.iter().map(|&e| relative_to(largest, e)).collect();
-        let side = Side::new(at.da, &relative);
-        let split = at.da_hh.map(|da_hh| Side::new(da_hh, &relative));
+        let side = Side::new(at.da, &relative, self.gates);
+        let split = at.da_hh.map(|da_hh| Side::new(da_hh, &relative, self.gates));
         let recurrent = split.as_ref().unwrap_or(&side);
         let square =
             |dx: View<'_, T>, b: usize| kernel::dot(dx.row(b), dx.row(b)).f64() * relative[b] * relative[b];
@@ -238,30 +275,30 @@ impl LossRow {
 
         let da_hh = at.da_hh.unwrap_or(at.da);
         let mut values = vec![
-            (side.norm_with(batch, &products.x), inner(at.da, at.exponents, |b| against.ih.at(t, b))),
-            (
-                recurrent.norm_with(batch, &products.h_prev),
-                inner(da_hh, at.exponents, |b| against.hh.at(t, b)),
-            ),
+            (side.norms_with(&products.x), inner(at.da, at.exponents, |b| against.ih.at(t, b))),
+            (recurrent.norms_with(&products.h_prev), inner(da_hh, at.exponents, |b| against.hh.at(t, b))),
         ];
         for (n, bias) in against.biases.iter().enumerate() {
             let (side, da) = if n == 0 { (&side, at.da) } else { (recurrent, da_hh) };
-            values.push((side.sum, inner(da, at.exponents, |_| bias)));
+            values.push((side.sums.clone(), inner(da, at.exponents, |_| bias)));
         }
         if let (Some(rows), Some(x)) = (at.dx, &against.x) {
-            values.push((dx.iter().sum::<f64>().sqrt(), inner(rows, at.exponents, |b| x.at(t, b))));
+            values.push((vec![dx.iter().sum::<f64>().sqrt()], inner(rows, at.exponents, |b| x.at(t, b))));
         }
         self.exponent[i] = largest;
-        for (slot, (norm, inner)) in self.slots.iter_mut().zip(values) {
-            slot.norm[i] = norm;
+        for (slot, (norms, inner)) in self.slots.iter_mut().zip(values) {
+            slot.norm[i] = together(&norms);
             slot.inner[i] = inner;
+            if !slot.by_gate.is_empty() {
+                slot.by_gate[i * norms.len()..(i + 1) * norms.len()].copy_from_slice(&norms);
+            }
         }
 
         if let Some([da_norms, da_hh_norms, dx_norms]) = &mut self.sequences {
             let scale: f64 = kernel::power_of_two(largest);
             for b in 0..batch {
-                da_norms[i * batch + b] = side.gram[b * batch + b].sqrt() * scale;
-                da_hh_norms[i * batch + b] = recurrent.gram[b * batch + b].sqrt() * scale;
+                da_norms[i * batch + b] = side.norm_of(b) * scale;
+                da_hh_norms[i * batch + b] = recurrent.norm_of(b) * scale;
                 dx_norms[i * batch + b] = dx[b].sqrt() * scale;
             }
         }

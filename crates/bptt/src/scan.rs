@@ -34,6 +34,11 @@ impl<T: Real> LayerTrace<T> {
         &self.h
     }
 
+    /// The activated gates of every step, (T, B, G·H).
+    pub(crate) fn gates(&self) -> &Sequence<T> {
+        &self.gates
+    }
+
     /// The place in `h` of the state before step `t`, and of the one after it.
     fn places(&self, t: usize) -> (usize, usize) {
         match self.direction {

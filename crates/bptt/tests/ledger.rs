@@ -145,6 +145,37 @@ fn an_update_of_another_shape_is_refused() {
     assert!(error.to_string().contains("weight_hh_l0"), "{error}");
 }
 
+/// One unit of `cell` whose gates read x times their own weight and nothing else.
+fn unit_of(cell: &str, weights: &[f64], x: &[f64]) -> Vec<bptt::GateSaturation> {
+    let mut layer = CellParams::zeros(weights.len(), 1, 1);
+    layer.w_ih.data_mut().copy_from_slice(weights);
+    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
+    let network = Network::new(cell_by_name(cell).unwrap(), weights).unwrap();
+    let inputs = Inputs::Dense(Sequence::new(x.len(), 1, 1, x.to_vec()).unwrap());
+    let trace = network.scan(inputs, &network.zero_state(1)).unwrap();
+    network.saturation(&trace)
+}
+
+#[test]
+fn saturation_counts_both_ends_of_every_gates_range() {
+    // |tanh a| passes 0.95 at 1.8318, and σ(a) its outer fortieths at ±3.6636: twice that.
+    let x = [-1.0, 0.5, 1.0, 1.001];
+    let found = unit_of("lstm", &[3.66, 3.67, 1.8309, 10.0], &x);
+    let saturated: Vec<_> = found.iter().map(|of| (of.gate, of.saturated.unwrap())).collect();
+    assert_eq!(saturated, [("i", (0.0, 0.25)), ("f", (0.25, 0.5)), ("g", (0.0, 0.25)), ("o", (0.25, 0.75))]);
+    assert_eq!(unit_of("rnn", &[1.84], &x)[0].saturated, Some((0.25, 0.5)));
+    let gru = unit_of("gru", &[3.67, 0.0, 1.84], &x);
+    assert_eq!(gru.iter().map(|of| of.saturated.unwrap().1).collect::<Vec<_>>(), [0.5, 0.0, 0.5]);
+    assert!(gru.iter().all(|of| of.dead.is_none()));
+}
+
+#[test]
+fn a_relu_unit_that_never_answers_is_dead() {
+    assert_eq!(unit_of("rnn_relu", &[1.0], &[-1.0, -0.5])[0].dead, Some(vec![0]));
+    let alive = unit_of("rnn_relu", &[1.0], &[-1.0, 0.5]);
+    assert_eq!((alive[0].dead.clone(), alive[0].saturated), (Some(vec![]), None));
+}
+
 /// A cell whose way back is not linear: what it gives each loss alone does not add up to what it gives all together.
 #[derive(Debug)]
 struct Crooked;
@@ -156,6 +187,10 @@ impl bptt::Cell<f64> for Crooked {
 
     fn gates(&self) -> &'static [&'static str] {
         &["h"]
+    }
+
+    fn range(&self, _: usize) -> (f64, f64) {
+        (f64::NEG_INFINITY, f64::INFINITY)
     }
 
     fn paths(&self) -> &'static [&'static str] {

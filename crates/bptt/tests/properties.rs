@@ -153,7 +153,8 @@ proptest! {
         let problem = shape.problem();
         let trace = problem.scan().unwrap();
         let losses = problem.network.losses(&trace, &problem.objective).unwrap();
-        let ledger = problem.network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
+        let options = ItemizeOptions { gates: true, ..ItemizeOptions::default() };
+        let ledger = problem.network.itemize(&trace, &losses, &options).unwrap();
         prop_assert!(ledger.worst_balance() <= 1e-12, "{:?}", ledger.balance());
         let components = problem.network.components(&trace, &losses, Select::All).unwrap();
         let mut inputs = Vec::new();
@@ -176,6 +177,15 @@ proptest! {
                 let found = entry.norm(c.k, c.t).unwrap();
                 // A norm from inner products loses half the digits where sequences cancel each other.
                 prop_assert!(close(found, expected, expected, 1e-12) || (found - expected).abs() < 1e-7 * scale);
+                let gates = problem.network.cell().gates();
+                let has_gates = gates.len() > 1 && entry.parameter != Parameter::Input;
+                prop_assert_eq!(entry.gates(), if has_gates { gates } else { &[] });
+                for gate in 0..entry.gates().len() {
+                    let rows = matrix.data().chunks_exact(matrix.data().len() / gates.len()).nth(gate);
+                    let expected = norm([&rows.unwrap().to_vec()]);
+                    let found = entry.gate_norm(c.k, c.t, gate).unwrap();
+                    prop_assert!(close(found, expected, expected, 1e-12) || (found - expected).abs() < 1e-7 * scale);
+                }
                 shares += entry.share(c.k, c.t).unwrap();
                 sizes += expected;
             }

@@ -39,6 +39,10 @@ impl<T: Real> Cell<T> for Gru {
         true
     }
 
+    fn range(&self, gate: usize) -> (f64, f64) {
+        if gate == 2 { (-1.0, 1.0) } else { (0.0, 1.0) }
+    }
+
     /// Along z: by the product of update gates alone. Through r, z or n: that is the pre-activation it last passed.
     fn paths(&self) -> &'static [&'static str] {
         &["along_z", "through_r", "through_z", "through_n"]

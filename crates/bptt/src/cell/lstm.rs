@@ -39,6 +39,10 @@ impl<T: Real> Cell<T> for Lstm {
         true
     }
 
+    fn range(&self, gate: usize) -> (f64, f64) {
+        if gate == 2 { (-1.0, 1.0) } else { (0.0, 1.0) }
+    }
+
     /// Along the cell state, by the product of forget gates, from where it entered the layer to step t + 1, whose gates i,
     /// f, g take it into h_t. Through the gates: in the same way into h_t, but it has passed a gate before. Through h:
     /// from h_{t+1}, by the output gate.

@@ -65,6 +65,14 @@ impl<T: Real> Cell<T> for Rnn {
         &["h"]
     }
 
+    fn range(&self, _: usize) -> (f64, f64) {
+        match self.activation {
+            Activation::Tanh => (-1.0, 1.0),
+            Activation::Relu => (0.0, f64::INFINITY),
+            Activation::Identity => (f64::NEG_INFINITY, f64::INFINITY),
+        }
+    }
+
     fn paths(&self) -> &'static [&'static str] {
         &["through_h"]
     }
