@@ -75,6 +75,8 @@ pub(crate) struct Step<'a, T> {
     pub(crate) arrived: &'a [T],
     /// What of it passes by the recurrent weights, (open·P·B, H).
     pub(crate) passing: &'a [T],
+    /// What goes on through what the cell kept, (open·P·B, H), if it reads that; otherwise empty.
+    pub(crate) through_kept: &'a [T],
     /// Gradients with respect to the pre-activations of step t, rows of the open losses: (open·P·B, G·H).
     pub(crate) da: View<'a, T>,
     /// The same as the recurrent side sees them; `da` itself unless the cell splits them.
@@ -121,26 +123,33 @@ impl<T: Real> ReverseCell<'_, T> {
     }
 }
 
-/// dh ← dh + da_hh W_hh, where what comes through gate g enters the rows of class 1 + g.
+/// dh ← dh + da_hh W_hh, where what comes through gate g enters the rows of class 1 + g. Where the last gate reads what
+/// was kept, `through_kept` stands for its product.
 fn hop_by_gate<T: Real>(
     rows: &mut Rows<T>,
     da_hh: View<'_, T>,
+    through_kept: &[T],
     classes: usize,
     params: &crate::CellParams<T>,
 ) {
     let (batch, hidden) = (rows.batch(), params.hidden());
-    let open = da_hh.rows() / (classes * batch);
-    let (sum, exponents) =
-        sum_of_classes(da_hh, &rows.exponents[..da_hh.rows()], (classes, batch), |_, _| true);
-    let mut block = vec![T::zero(); open * batch * hidden];
-    let mut through = block.clone();
+    let all = |rows: View<'_, T>, exponents: &[i32]| {
+        sum_of_classes(rows, &exponents[..rows.rows()], (classes, batch), |_, _| true)
+    };
+    let (sum, exponents) = all(da_hh, &rows.exponents);
+    let sum = View::new(exponents.len(), da_hh.cols(), &sum);
+    let kept = (!through_kept.is_empty())
+        .then(|| all(View::new(da_hh.rows(), hidden, through_kept), &rows.exponents));
+    let mut through = vec![T::zero(); sum.rows() * hidden];
     for gate in 0..classes - 1 {
-        let columns = gate * hidden..(gate + 1) * hidden;
-        for (block, sum) in block.chunks_exact_mut(hidden).zip(sum.chunks_exact(da_hh.cols())) {
-            block.copy_from_slice(&sum[columns.clone()]);
-        }
-        let w = params.w_hh.view().rows_of(gate, hidden);
-        kernel::product(&mut through, false, View::new(open * batch, hidden, &block), w);
+        let (through, exponents) = match &kept {
+            Some((kept, exponents)) if gate + 2 == classes => (kept, exponents),
+            _ => {
+                let block = sum.columns(gate * hidden..(gate + 1) * hidden);
+                kernel::product(&mut through, false, block, params.w_hh.view().rows_of(gate, hidden));
+                (&through, &exponents)
+            }
+        };
         for (r, through) in through.chunks_exact(hidden).enumerate() {
             let row = (r / batch * classes + 1 + gate) * batch + r % batch;
             rows.add_seed(row, through, exponents[r]);
@@ -183,6 +192,7 @@ fn reverse_scan<T: Real>(
     let mut rows = Rows::zeros(plan.groups().len() * classes, batch, hidden, memory);
     let mut da = vec![T::zero(); plan.groups().len() * classes * batch * width];
     let mut da_hh = if cell.splits() { da.clone() } else { Vec::new() };
+    let mut dkept = if cell.reads_kept() { rows.dh.clone() } else { Vec::new() };
     let mut open = 0;
     for i in 0..steps {
         let t = if of.trace.direction() == Direction::Forward { steps - 1 - i } else { i };
@@ -216,14 +226,25 @@ fn reverse_scan<T: Real>(
                 da_hh[r * width..(r + 1) * width].fill(T::zero());
             }
         }
+        let dkept = &mut dkept[..if cell.reads_kept() { open * batch * hidden } else { 0 }];
+        if cell.reads_kept() {
+            let of_kept = View::new(open * batch, width, da).columns(width - hidden..width);
+            let w = params.w_hh.view().rows_of(width / hidden - 1, hidden);
+            kernel::product(dkept, false, of_kept, w);
+            cell.kept_vjp(&of.trace.cache(t), dkept, da);
+        }
         let view = |da| View::new(open * batch, width, da);
         let (da, da_hh) = (view(da), if cell.splits() { view(&da_hh[..split]) } else { view(da) });
         let (passing, exponents) = (&rows.dh[..open * batch * hidden], &rows.exponents[..open * batch]);
-        visit(Step { t, classes, arrived: &arrived, passing, da, da_hh, exponents });
+        visit(Step { t, classes, arrived: &arrived, passing, through_kept: dkept, da, da_hh, exponents });
         if carry == Carry::ByGate {
-            hop_by_gate(&mut rows, da_hh, classes, params);
+            hop_by_gate(&mut rows, da_hh, dkept, classes, params);
         } else {
-            kernel::product(&mut rows.dh[..open * batch * hidden], true, da_hh, params.w_hh.view());
+            let dh = &mut rows.dh[..open * batch * hidden];
+            let reading = if cell.reads_kept() { width - hidden } else { width };
+            let w = View::new(reading, hidden, &params.w_hh.data()[..reading * hidden]);
+            kernel::product(dh, true, da_hh.columns(0..reading), w);
+            kernel::add_scaled(dh, T::one(), dkept);
         }
         for r in of.bounds.cuts_at(of.trace.direction(), t).flat_map(rows_of) {
             let (dh, dc, _) = rows.parts_mut(r);

@@ -4,7 +4,7 @@ mod gru;
 mod lstm;
 mod rnn;
 
-pub use gru::Gru;
+pub use gru::{Gru, GruResetBefore};
 pub use lstm::Lstm;
 pub use rnn::{Activation, Rnn};
 
@@ -101,6 +101,11 @@ pub trait Cell<T: Real>: std::fmt::Debug + Send + Sync {
     /// The names of the gates, in the order of their rows in the parameters; G is their number.
     fn gates(&self) -> &'static [&'static str];
 
+    /// Whether the last gate's rows of W_hh multiply what the cell keeps, [`Forward::kept`], in place of h_{t-1}.
+    fn reads_kept(&self) -> bool {
+        false
+    }
+
     /// Between which values gate `gate`'s activation lies: (0, 1) for σ, (−1, 1) for tanh, (0, ∞) for relu.
     fn range(&self, gate: usize) -> (f64, f64);
 
@@ -131,16 +136,22 @@ pub trait Cell<T: Real>: std::fmt::Debug + Send + Sync {
 
     /// One step backward, up to the pre-activations.
     fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>);
+
+    /// The rest of a step backward for a cell that [`Cell::reads_kept`]. `dkept`, (R, H), comes as the gradient with respect
+    /// to what was kept and leaves as what goes on from there to h_{t-1}; what goes from there into other gates'
+    /// pre-activations is added to `da`.
+    fn kept_vjp(&self, _cache: &StepCache<'_, T>, _dkept: &mut [T], _da: &mut [T]) {}
 }
 
 /// Every cell there is.
-pub fn cells<T: Real>() -> [&'static dyn Cell<T>; 5] {
+pub fn cells<T: Real>() -> [&'static dyn Cell<T>; 6] {
     [
         &Rnn { activation: Activation::Tanh },
         &Rnn { activation: Activation::Relu },
         &Rnn { activation: Activation::Identity },
         &Lstm,
         &Gru,
+        &GruResetBefore,
     ]
 }
 

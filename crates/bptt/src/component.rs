@@ -1,6 +1,7 @@
 //! The exact components themselves, for those who want the matrices.
 
 use crate::bptt::{Carry, reverse_layers};
+use crate::gradient::add_recurrent;
 use crate::loss::Losses;
 use crate::network::{Direction, Network, Place};
 use crate::rows::Plan;
@@ -129,7 +130,7 @@ fn form<T: Real>(
     let mut w_ih = Matrix::zeros(params.w_ih.rows(), params.inputs());
     trace.inputs_of(place.layer).step(t).add_outer(&mut w_ih, da);
     let mut w_hh = Matrix::zeros(params.w_hh.rows(), params.hidden());
-    kernel::sum_of_outer_products(w_hh.data_mut(), false, da_hh, trace.layers()[index].h_before(t));
+    add_recurrent(&mut w_hh, da_hh, trace.layers()[index].recurrent_inputs(t..t + 1));
     let sum_of_rows = |da: View<'_, T>| {
         let mut sum = Matrix::zeros(1, da.cols());
         kernel::add_rows(sum.data_mut(), da);

@@ -1,11 +1,13 @@
 //! Ordinary gradients, of all losses together or of groups of them: the reverse scan with a row for each group.
 
+use std::ops::Range;
+
 use crate::bptt::{Carry, reverse_layers};
 use crate::loss::Losses;
 use crate::network::{Network, Readout, State, Weights};
 use crate::rows::Plan;
 use crate::scan::Trace;
-use crate::sequence::{Sequence, View};
+use crate::sequence::{Matrix, Sequence, View};
 use crate::{Error, Real, kernel};
 
 /// The gradient of a (group of) losses with respect to everything.
@@ -156,9 +158,22 @@ pub(crate) fn add_cell_gradient<T: Real>(
     let gradient = &mut gradient.layers[index];
     let (da, da_hh) = (of.da.rows(0..steps), of.da_hh.as_ref().unwrap_or(&of.da).rows(0..steps));
     trace.inputs_of(layer).all().add_outer(&mut gradient.w_ih, da);
-    kernel::sum_of_outer_products(gradient.w_hh.data_mut(), true, da_hh, trace.layers()[index].h_prev());
+    add_recurrent(&mut gradient.w_hh, da_hh, trace.layers()[index].recurrent_inputs(0..steps));
     kernel::add_rows(gradient.b_ih.data_mut(), da);
     kernel::add_rows(gradient.b_hh.data_mut(), da_hh);
+}
+
+/// dW_hh ← dW_hh + Σ da_hh vᵀ over rows, v being what its rows multiply.
+pub(crate) fn add_recurrent<T: Real>(
+    dw_hh: &mut Matrix<T>,
+    da_hh: View<'_, T>,
+    inputs: Vec<(Range<usize>, View<'_, T>)>,
+) {
+    let hidden = dw_hh.cols();
+    for (rows, v) in inputs {
+        let dw = &mut dw_hh.data_mut()[rows.start * hidden..rows.end * hidden];
+        kernel::sum_of_outer_products(dw, true, da_hh.columns(rows), v);
+    }
 }
 
 /// Adds Σ dy hᵀ and Σ dy over rows.

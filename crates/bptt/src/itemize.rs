@@ -125,11 +125,18 @@ impl<T: Real> Network<T> {
         let (steps, batch) = trace.inputs().shape();
         let features = self.inputs();
         let plan = Plan::apart(steps, ks);
-        let gates = if options.gates { self.cell().gates().len() } else { 1 };
+        let gates = options.gates && self.cell().gates().len() > 1;
+        let blocks = if gates || self.cell().reads_kept() { self.cell().gates().len() } else { 1 };
         let mut sums = Sums::zeros(self, trace);
         let row = |index: usize, k: usize| {
             let parameters = measured(self.cell().splits(), self.weights().place(index));
-            LossRow::new(self.span(index, k, reach[k].end), batch, parameters, options.sequences, gates)
+            LossRow::new(
+                self.span(index, k, reach[k].end),
+                batch,
+                parameters,
+                options.sequences,
+                (blocks, gates),
+            )
         };
         let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
         let mut rows: Vec<Vec<LossRow>> = (0..against.len()).map(rows_of).collect();
@@ -341,7 +348,8 @@ fn sequence_norms<T: Real>(
 ) -> SequenceNorms {
     let (steps, batch) = trace.inputs().shape();
     let layer = index / (trace.layers().len() / depth);
-    let (x, h_prev) = (trace.inputs_of(layer).all(), trace.layers()[index].h_prev());
+    let (x, recurrent) = (trace.inputs_of(layer).all(), trace.layers()[index].recurrent_inputs(0..steps));
+    let h_prev = recurrent[0].1;
     let of = |i: usize| grid(rows, move |row| row.sequences.as_ref().map_or(&[][..], |s| &s[i]));
     SequenceNorms {
         batch,

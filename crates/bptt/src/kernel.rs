@@ -10,14 +10,14 @@ use crate::sequence::View;
 pub fn product<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
     assert_eq!(a.cols(), b.rows(), "inner sizes of a product");
     let shape = (a.rows(), b.cols(), a.cols());
-    gemm_strided(out, accumulate, shape, (a.data(), a.cols(), 1), (b.data(), b.cols(), 1));
+    gemm_strided(out, accumulate, shape, (a.data(), a.stride(), 1), (b.data(), b.stride(), 1));
 }
 
 /// out ← a bᵀ, or out ← out + a bᵀ with `accumulate`; a is (m, k), b is (n, k), out is (m, n) row-major.
 pub fn product_transposed<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
     assert_eq!(a.cols(), b.cols(), "inner sizes of a product with a transpose on the right");
     let shape = (a.rows(), b.rows(), a.cols());
-    gemm_strided(out, accumulate, shape, (a.data(), a.cols(), 1), (b.data(), 1, b.cols()));
+    gemm_strided(out, accumulate, shape, (a.data(), a.stride(), 1), (b.data(), 1, b.stride()));
 }
 
 /// out ← aᵀ b, or out ← out + aᵀ b with `accumulate`; a is (r, m), b is (r, n), out is (m, n) row-major: the sum
@@ -25,7 +25,7 @@ pub fn product_transposed<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, 
 pub fn sum_of_outer_products<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
     assert_eq!(a.rows(), b.rows(), "as many left factors as right factors");
     let shape = (a.cols(), b.cols(), a.rows());
-    gemm_strided(out, accumulate, shape, (a.data(), 1, a.cols()), (b.data(), b.cols(), 1));
+    gemm_strided(out, accumulate, shape, (a.data(), 1, a.stride()), (b.data(), b.stride(), 1));
 }
 
 /// out[i, j] ← (accumulate ? out[i, j] : 0) + Σ_l a(i, l) b(l, j); an operand is (data, row stride, column stride).
@@ -176,6 +176,21 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn some_columns_are_a_matrix_of_their_own() {
+        let (a, b) = (numbers(5 * 7, 4), numbers(3 * 2, 5));
+        let columns = View::new(5, 7, &a).columns(3..6);
+        let copy = columns.to_matrix();
+        assert_eq!((copy.row(4), columns.row(1)), (&a[31..34], &a[10..13]));
+        let (mut found, mut expected) = (vec![0.0; 10], vec![0.0; 10]);
+        product(&mut found, false, columns, View::new(3, 2, &b));
+        product(&mut expected, false, copy.view(), View::new(3, 2, &b));
+        assert_eq!(found, expected);
+        sum_of_outer_products(&mut found[..6], false, columns, View::new(5, 2, &a[..10]));
+        sum_of_outer_products(&mut expected[..6], false, copy.view(), View::new(5, 2, &a[..10]));
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -49,7 +49,8 @@ mod sequence;
 
 pub use bounds::ScanOptions;
 pub use cell::{
-    Activation, Backward, Cell, CellParams, Forward, Gru, Lstm, Rnn, StepCache, cell_by_name, cells,
+    Activation, Backward, Cell, CellParams, Forward, Gru, GruResetBefore, Lstm, Rnn, StepCache, cell_by_name,
+    cells,
 };
 pub use component::{Component, Select};
 pub use error::Error;

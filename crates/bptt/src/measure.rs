@@ -30,7 +30,7 @@ pub(crate) fn measured(splits: bool, place: Place) -> &'static [Parameter] {
 pub(crate) struct Against<T> {
     /// U_ih x_{t,b}, (T, B, G·H).
     ih: Sequence<T>,
-    /// U_hh h_{t-1,b}, (T, B, G·H).
+    /// U_hh h_{t-1,b}, (T, B, G·H); what was kept in place of h where a gate reads that.
     hh: Sequence<T>,
     /// U_b, (G·H): of both biases together, or one for each where the cell splits their gradients.
     biases: Vec<Vec<T>>,
@@ -60,7 +60,17 @@ impl<T: Real> Against<T> {
         let mut ih = Sequence::zeros(steps, batch, u.w_ih.rows());
         trace.inputs_of(layer).all().times_transposed(ih.data_mut(), &u.w_ih);
         let mut hh = Sequence::zeros(steps, batch, u.w_hh.rows());
-        kernel::product_transposed(hh.data_mut(), false, trace.layers()[index].h_prev(), u.w_hh.view());
+        for (rows, v) in trace.layers()[index].recurrent_inputs(0..steps) {
+            let of_rows =
+                View::new(rows.len(), v.cols(), &u.w_hh.data()[rows.start * v.cols()..rows.end * v.cols()]);
+            let mut product = vec![T::zero(); v.rows() * rows.len()];
+            kernel::product_transposed(&mut product, false, v, of_rows);
+            let width = hh.features();
+            let to = hh.data_mut().chunks_exact_mut(width).zip(product.chunks_exact(rows.len()));
+            for (to, from) in to {
+                to[rows.clone()].copy_from_slice(from);
+            }
+        }
         let mut x = gradient.inputs.clone().filter(|_| layer == 0);
         let mut biases = vec![u.b_ih.data().to_vec()];
         if splits {
@@ -111,18 +121,36 @@ fn to_unit_length<T: Real>(v: &mut [T]) -> f64 {
 /// x_b · x_b' and h_{t-1,b} · h_{t-1,b'} for all pairs of sequences at one step.
 pub(crate) struct StepProducts {
     x: Vec<f64>,
-    h_prev: Vec<f64>,
+    /// Of h_{t-1}, and of what was kept if the last gate reads that.
+    recurrent: Vec<Vec<f64>>,
 }
 
 impl StepProducts {
     /// For cell `index` of layer `layer`.
     pub(crate) fn new<T: Real>(trace: &Trace<T>, layer: usize, index: usize, t: usize) -> Self {
         let (_, batch) = trace.inputs().shape();
-        let (x, h) = (trace.inputs_of(layer).step(t), trace.layers()[index].h_before(t));
-        let pairs = (0..batch * batch).map(|i| (i / batch, i % batch));
-        let (x, h_prev) =
-            pairs.map(|(a, b)| (x.dot(a, b).f64(), kernel::dot(h.row(a), h.row(b)).f64())).unzip();
-        Self { x, h_prev }
+        let x = trace.inputs_of(layer).step(t);
+        let pairs = || (0..batch * batch).map(|i| (i / batch, i % batch));
+        let gram = |v: View<'_, T>| pairs().map(|(a, b)| kernel::dot(v.row(a), v.row(b)).f64()).collect();
+        let recurrent = trace.layers()[index].recurrent_inputs(t..t + 1);
+        Self {
+            x: pairs().map(|(a, b)| x.dot(a, b).f64()).collect(),
+            recurrent: recurrent.into_iter().map(|(_, v)| gram(v)).collect(),
+        }
+    }
+
+    /// The products that block `block` of `blocks` of W_hh's rows meets.
+    fn recurrent(&self, block: usize, blocks: usize) -> &[f64] {
+        &self.recurrent[usize::from(self.recurrent.len() > 1 && block + 1 == blocks)]
+    }
+
+    /// ‖kept_b‖² / ‖h_{t-1,b}‖², which the last gate's rows have in place of 1 if they read what was kept.
+    fn kept_over_h(&self, b: usize) -> f64 {
+        let square = |gram: &Vec<f64>| gram[b * (1 + gram.len().isqrt())];
+        match &self.recurrent[..] {
+            [h, kept] if square(h) > 0.0 => square(kept) / square(h),
+            _ => 1.0,
+        }
     }
 }
 
@@ -151,7 +179,7 @@ pub(crate) struct LossAtStep<'a, T> {
 /// Everything measured of one loss k in one cell, at the steps from which a path leads through the cell to the loss.
 pub(crate) struct LossRow {
     /// How many blocks of rows are measured apart.
-    gates: usize,
+    blocks: usize,
     /// These steps.
     pub(crate) span: Range<usize>,
     /// The power of two that the step's norms are to be multiplied with.
@@ -208,17 +236,20 @@ impl Side {
         Self { batch, gram: (0..blocks * batch * batch).map(pair).collect(), sums: sums.collect() }
     }
 
-    /// ‖Σ_b da_b v_bᵀ‖ of each block, from the inner products of the v.
-    fn norms_with(&self, v: &[f64]) -> Vec<f64> {
-        let norm =
-            |gram: &[f64]| gram_norm(self.batch, |a, b| gram[a * self.batch + b] * v[a * self.batch + b]);
-        self.gram.chunks_exact(v.len()).map(norm).collect()
+    /// ‖Σ_b da_b v_bᵀ‖ of each block, from the inner products of the block's v.
+    fn norms_with<'a>(&self, v: impl Fn(usize) -> &'a [f64]) -> Vec<f64> {
+        let norm = |(block, gram): (usize, &[f64])| {
+            let v = v(block);
+            gram_norm(self.batch, |a, b| gram[a * self.batch + b] * v[a * self.batch + b])
+        };
+        self.gram.chunks_exact(self.batch * self.batch).enumerate().map(norm).collect()
     }
 
-    /// ‖da_b‖ over all blocks.
-    fn norm_of(&self, b: usize) -> f64 {
-        let blocks = self.gram.chunks_exact(self.batch * self.batch);
-        blocks.map(|gram| gram[b * self.batch + b]).sum::<f64>().sqrt()
+    /// ‖da_b‖ over all blocks, the square of the last one's part taken times `last`.
+    fn norm_of(&self, b: usize, last: f64) -> f64 {
+        let blocks = self.gram.chunks_exact(self.batch * self.batch).rev();
+        let squares = blocks.map(|gram| gram[b * self.batch + b]).enumerate();
+        squares.map(|(i, square)| if i == 0 { square * last } else { square }).sum::<f64>().sqrt()
     }
 }
 
@@ -231,21 +262,21 @@ fn together(blocks: &[f64]) -> f64 {
 }
 
 impl LossRow {
-    /// For `batch` sequences; `gates` is G if the norms of each gate's rows are asked for, otherwise 1.
+    /// For `batch` sequences, in `blocks` blocks of rows. `gates` asks for the norms of each of them.
     pub(crate) fn new(
         span: Range<usize>,
         batch: usize,
         parameters: &[Parameter],
         sequences: bool,
-        gates: usize,
+        (blocks, gates): (usize, bool),
     ) -> Self {
         let steps = span.len();
         let slot = |parameter: &Parameter| {
-            let gates = if *parameter == Parameter::Input || gates == 1 { 0 } else { gates };
+            let gates = if *parameter == Parameter::Input || !gates { 0 } else { blocks };
             Slot { norm: vec![0.0; steps], inner: vec![0.0; steps], by_gate: vec![0.0; steps * gates] }
         };
         Self {
-            gates,
+            blocks,
             span,
             exponent: vec![0; steps],
             slots: parameters.iter().map(slot).collect(),
@@ -266,8 +297,8 @@ impl LossRow {
         let (t, i, batch) = (at.t, at.t - self.span.start, at.da.rows());
         let largest = largest(at.exponents, |b| at.da.row(b));
         let relative: Vec<f64> = at.exponents.iter().map(|&e| relative_to(largest, e)).collect();
-        let side = Side::new(at.da, &relative, self.gates);
-        let split = at.da_hh.map(|da_hh| Side::new(da_hh, &relative, self.gates));
+        let side = Side::new(at.da, &relative, self.blocks);
+        let split = at.da_hh.map(|da_hh| Side::new(da_hh, &relative, self.blocks));
         let recurrent = split.as_ref().unwrap_or(&side);
         let square =
             |dx: View<'_, T>, b: usize| kernel::dot(dx.row(b), dx.row(b)).f64() * relative[b] * relative[b];
@@ -275,8 +306,11 @@ impl LossRow {
 
         let da_hh = at.da_hh.unwrap_or(at.da);
         let mut values = vec![
-            (side.norms_with(&products.x), inner(at.da, at.exponents, |b| against.ih.at(t, b))),
-            (recurrent.norms_with(&products.h_prev), inner(da_hh, at.exponents, |b| against.hh.at(t, b))),
+            (side.norms_with(|_| &products.x), inner(at.da, at.exponents, |b| against.ih.at(t, b))),
+            (
+                recurrent.norms_with(|block| products.recurrent(block, self.blocks)),
+                inner(da_hh, at.exponents, |b| against.hh.at(t, b)),
+            ),
         ];
         for (n, bias) in against.biases.iter().enumerate() {
             let (side, da) = if n == 0 { (&side, at.da) } else { (recurrent, da_hh) };
@@ -297,8 +331,8 @@ impl LossRow {
         if let Some([da_norms, da_hh_norms, dx_norms]) = &mut self.sequences {
             let scale: f64 = kernel::power_of_two(largest);
             for b in 0..batch {
-                da_norms[i * batch + b] = side.norm_of(b) * scale;
-                da_hh_norms[i * batch + b] = recurrent.norm_of(b) * scale;
+                da_norms[i * batch + b] = side.norm_of(b, 1.0) * scale;
+                da_hh_norms[i * batch + b] = recurrent.norm_of(b, products.kept_over_h(b)) * scale;
                 dx_norms[i * batch + b] = dx[b].sqrt() * scale;
             }
         }

@@ -223,12 +223,20 @@ impl<T: Real> Recorder<T> {
         };
         let w_hh = network.weights().layers[index].w_hh.view();
         let on_path = |path: usize| {
+            let last = cell.gates().len() - 1;
+            let is_here = |p: usize, gate: usize| cell.path(gate_of(p), Some(gate)) == path;
             let (da, exponents) = sum_of_classes(step.da_hh, step.exponents, shape, |p, column| {
-                cell.path(gate_of(p), Some(column / hidden)) == path
+                let gate = column / hidden;
+                is_here(p, gate) && !(cell.reads_kept() && gate == last)
             });
             let mut through = vec![T::zero(); batch * hidden];
             kernel::product(&mut through, false, View::new(batch, w_hh.rows(), &da), w_hh);
             let mut part = (through, exponents);
+            if cell.reads_kept() {
+                let through = states(step.through_kept);
+                let kept = sum_of_classes(through, step.exponents, shape, |p, _| is_here(p, last));
+                add(&mut part, &kept, hidden);
+            }
             let past = |p: usize, _| cell.path(gate_of(p), None) == path;
             add(&mut part, &sum_of_classes(states(step.passing), step.exponents, shape, past), hidden);
             without_cut(part)

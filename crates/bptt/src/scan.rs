@@ -1,5 +1,7 @@
 //! The forward time loop.
 
+use std::ops::Range;
+
 use crate::bounds::{Bounds, ScanOptions, check_dropout};
 use crate::cell::{Forward, StepCache};
 use crate::inputs::Inputs;
@@ -20,6 +22,8 @@ pub struct LayerTrace<T> {
     gates: Sequence<T>,
     /// What else the cell keeps of every step, (T, B, H) or (T, B, 0).
     kept: Sequence<T>,
+    /// Whether the last gate's rows of W_hh multiply that.
+    reads_kept: bool,
 }
 
 impl<T: Real> LayerTrace<T> {
@@ -47,15 +51,17 @@ impl<T: Real> LayerTrace<T> {
         }
     }
 
-    /// h before step `t`, (B, H).
-    pub(crate) fn h_before(&self, t: usize) -> View<'_, T> {
-        self.h.step(self.places(t).0)
-    }
-
-    /// h before every step, (T·B, H).
-    pub(crate) fn h_prev(&self) -> View<'_, T> {
-        let first = self.places(0).0;
-        self.h.rows(first..first + self.gates.steps())
+    /// What the rows of W_hh multiply in `steps`, (len · B, H) each, with the rows it is multiplied by: h before every step,
+    /// and what was kept where the last gate reads that.
+    pub(crate) fn recurrent_inputs(&self, steps: Range<usize>) -> Vec<(Range<usize>, View<'_, T>)> {
+        let (width, hidden) = (self.gates.features(), self.h.features());
+        let first = self.places(steps.start).0;
+        let h_prev = self.h.rows(first..first + steps.len());
+        if self.reads_kept {
+            vec![(0..width - hidden, h_prev), (width - hidden..width, self.kept.rows(steps))]
+        } else {
+            vec![(0..width, h_prev)]
+        }
     }
 
     /// What the way back needs to know of step `t`.
@@ -225,7 +231,8 @@ impl<T: Real> Network<T> {
         }
         let kept = Sequence::zeros(steps, batch, if self.cell().keeps_more() { hidden } else { 0 });
         let (h, c) = (Sequence::zeros(steps + 1, batch, hidden), Sequence::zeros(steps + 1, batch, memory));
-        let mut trace = LayerTrace { direction: place.direction, h, c, gates, kept };
+        let reads_kept = self.cell().reads_kept();
+        let mut trace = LayerTrace { direction: place.direction, h, c, gates, kept, reads_kept };
 
         let order: Box<dyn Iterator<Item = usize>> = match place.direction {
             Direction::Forward => Box::new(0..steps),

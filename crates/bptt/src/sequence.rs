@@ -64,7 +64,7 @@ impl<T: Real> Matrix<T> {
 
     /// The whole matrix as a view.
     pub fn view(&self) -> View<'_, T> {
-        View { rows: self.rows, cols: self.cols, data: &self.data }
+        View::new(self.rows, self.cols, &self.data)
     }
 
     /// The same numbers in another precision (f32 to f64 is exact).
@@ -73,11 +73,13 @@ impl<T: Real> Matrix<T> {
     }
 }
 
-/// A borrowed row-major matrix.
+/// A borrowed row-major matrix, or some columns of one.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a, T> {
     rows: usize,
     cols: usize,
+    /// From one row to the next.
+    stride: usize,
     data: &'a [T],
 }
 
@@ -88,7 +90,7 @@ impl<'a, T: Real> View<'a, T> {
     /// If `data` does not hold rows · cols numbers.
     pub fn new(rows: usize, cols: usize, data: &'a [T]) -> Self {
         assert_eq!(data.len(), rows * cols, "a view must cover its data");
-        Self { rows, cols, data }
+        Self { rows, cols, stride: cols, data }
     }
 
     /// Number of rows.
@@ -101,25 +103,40 @@ impl<'a, T: Real> View<'a, T> {
         self.cols
     }
 
-    /// Row `i`.
-    pub fn row(&self, i: usize) -> &'a [T] {
-        &self.data[i * self.cols..(i + 1) * self.cols]
+    /// How many numbers lie from one row to the next.
+    pub(crate) fn stride(&self) -> usize {
+        self.stride
     }
 
-    /// All entries, row after row.
+    /// Row `i`.
+    pub fn row(&self, i: usize) -> &'a [T] {
+        &self.data[i * self.stride..i * self.stride + self.cols]
+    }
+
+    /// All entries, row after row; of a view of some columns, with what lies between them.
     pub fn data(&self) -> &'a [T] {
         self.data
     }
 
+    /// These columns alone.
+    #[must_use]
+    pub fn columns(&self, columns: std::ops::Range<usize>) -> Self {
+        assert!(columns.end <= self.cols, "columns of a view");
+        let data = &self.data[columns.start.min(self.data.len())..];
+        Self { rows: self.rows, cols: columns.len(), stride: self.stride, data }
+    }
+
     /// Rows `i`·`count` to (`i` + 1)·`count`.
     pub(crate) fn rows_of(&self, i: usize, count: usize) -> Self {
+        assert_eq!(self.stride, self.cols, "rows of a whole matrix");
         let size = count * self.cols;
         Self::new(count, self.cols, &self.data[i * size..(i + 1) * size])
     }
 
     /// A copy that owns its entries.
     pub fn to_matrix(&self) -> Matrix<T> {
-        Matrix { rows: self.rows, cols: self.cols, data: self.data.to_vec() }
+        let data = (0..self.rows).flat_map(|i| self.row(i)).copied().collect();
+        Matrix { rows: self.rows, cols: self.cols, data }
     }
 }
 

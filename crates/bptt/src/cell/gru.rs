@@ -16,8 +16,9 @@
 use super::{Backward, Cell, CellParams, Forward, StepCache};
 use crate::Real;
 use crate::kernel::{self, sigmoid};
+use crate::sequence::View;
 
-/// The GRU cell.
+/// The GRU cell, the reset gate applied after the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gru;
 
@@ -90,6 +91,116 @@ impl<T: Real> Cell<T> for Gru {
             da_hh[..2 * hidden].copy_from_slice(&da[..2 * hidden]);
             for j in 0..hidden {
                 da_hh[2 * hidden + j] = da[2 * hidden + j] * gates[j];
+            }
+        }
+    }
+}
+
+/// The GRU cell as Cho et al. (2014) wrote it, the reset gate applied to h before the product (Keras' `reset_after=False`):
+///
+/// ```text
+/// r, z as above                                          n = tanh(W_in x_t + b_in + W_hn (r ∘ h_{t-1}) + b_hn)
+/// h_t = (1 − z) ∘ n + z ∘ h_{t-1}
+/// ```
+///
+/// Its way back: da_n and da_z as above; with ds = da_n W_hn, the gradient with respect to r ∘ h_{t-1},
+///
+/// ```text
+/// da_r = ds ∘ h_{t-1} ∘ r(1 − r)                         dh ← dh ∘ z + ds ∘ r + [da_r, da_z] [W_hr, W_hz]
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GruResetBefore;
+
+impl<T: Real> Cell<T> for GruResetBefore {
+    fn name(&self) -> &'static str {
+        "gru_reset_before"
+    }
+
+    fn gates(&self) -> &'static [&'static str] {
+        Cell::<T>::gates(&Gru)
+    }
+
+    /// Keeps r ∘ h_{t-1}.
+    fn keeps_more(&self) -> bool {
+        true
+    }
+
+    fn reads_kept(&self) -> bool {
+        true
+    }
+
+    fn range(&self, gate: usize) -> (f64, f64) {
+        Cell::<T>::range(&Gru, gate)
+    }
+
+    fn paths(&self) -> &'static [&'static str] {
+        Cell::<T>::paths(&Gru)
+    }
+
+    fn path(&self, passed: Option<usize>, gate: Option<usize>) -> usize {
+        Cell::<T>::path(&Gru, passed, gate)
+    }
+
+    fn step(&self, params: &CellParams<T>, step: Forward<'_, T>) {
+        let (hidden, batch) = (params.hidden(), step.h_prev.rows());
+        let (w_hh, b_hh) = (params.w_hh.data(), params.b_hh.data());
+        let (of_gates, of_n) = w_hh.split_at(2 * hidden * hidden);
+        let mut recurrent = vec![T::zero(); batch * 2 * hidden];
+        kernel::product_transposed(
+            &mut recurrent,
+            false,
+            step.h_prev,
+            View::new(2 * hidden, hidden, of_gates),
+        );
+        let rows = step.gates.chunks_exact_mut(3 * hidden).zip(recurrent.chunks_exact(2 * hidden));
+        for (b, (a, s)) in rows.enumerate() {
+            for ((a, &s), &b_hh) in a.iter_mut().zip(s).zip(b_hh) {
+                *a = sigmoid(*a + s + b_hh);
+            }
+            let kept = step.kept[b * hidden..(b + 1) * hidden].iter_mut();
+            for ((kept, &r), &h_prev) in kept.zip(&*a).zip(step.h_prev.row(b)) {
+                *kept = r * h_prev;
+            }
+        }
+        let recurrent = &mut recurrent[..batch * hidden];
+        let kept = View::new(batch, hidden, step.kept);
+        kernel::product_transposed(recurrent, false, kept, View::new(hidden, hidden, of_n));
+        let rows = step.gates.chunks_exact_mut(3 * hidden).zip(recurrent.chunks_exact(hidden));
+        for (b, (a, s)) in rows.enumerate() {
+            for j in 0..hidden {
+                let n = (a[2 * hidden + j] + s[j] + b_hh[2 * hidden + j]).tanh();
+                a[2 * hidden + j] = n;
+                let z = a[hidden + j];
+                step.h[b * hidden + j] = (T::one() - z) * n + z * step.h_prev.row(b)[j];
+            }
+        }
+    }
+
+    fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+        let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
+        let Backward { dh, da, .. } = rows;
+        let one = T::one();
+        for (row, (da, dh)) in da.chunks_exact_mut(3 * hidden).zip(dh.chunks_exact_mut(hidden)).enumerate() {
+            let (gates, h_prev) = (cache.gates.row(row % batch), cache.h_prev.row(row % batch));
+            for j in 0..hidden {
+                let (z, n) = (gates[hidden + j], gates[2 * hidden + j]);
+                da[j] = T::zero();
+                da[hidden + j] = dh[j] * (h_prev[j] - n) * z * (one - z);
+                da[2 * hidden + j] = dh[j] * (one - z) * (one - n * n);
+                dh[j] *= z;
+            }
+        }
+    }
+
+    fn kept_vjp(&self, cache: &StepCache<'_, T>, dkept: &mut [T], da: &mut [T]) {
+        let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
+        let rows = da.chunks_exact_mut(3 * hidden).zip(dkept.chunks_exact_mut(hidden));
+        for (row, (da, dkept)) in rows.enumerate() {
+            let (gates, h_prev) = (cache.gates.row(row % batch), cache.h_prev.row(row % batch));
+            for j in 0..hidden {
+                let r = gates[j];
+                da[j] = dkept[j] * h_prev[j] * r * (T::one() - r);
+                dkept[j] *= r;
             }
         }
     }

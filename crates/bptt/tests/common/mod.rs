@@ -311,7 +311,12 @@ pub fn vanilla_shapes() -> impl Strategy<Value = Shape> {
 
 /// Problems of every cell.
 pub fn shapes() -> impl Strategy<Value = Shape> {
-    shapes_of(&["rnn", "rnn_relu", "rnn_identity", "lstm", "gru"], 1..=3, &[false, true], true)
+    shapes_of(
+        &["rnn", "rnn_relu", "rnn_identity", "lstm", "gru", "gru_reset_before"],
+        1..=3,
+        &[false, true],
+        true,
+    )
 }
 
 fn shapes_of(
