@@ -1,6 +1,6 @@
 //! The ledger as JSON, schema `bptt.ledger/1`; `NOTATION.md` documents it.
 
-use bptt::{Component, Entry, EntryState, Ledger, Matrix, Parameter, PerLoss};
+use bptt::{Component, Entry, EntryState, GateSaturation, Ledger, Matrix, Parameter, PathSplit, PerLoss};
 use serde_json::{Map, Value, json};
 
 /// The schema's name and version.
@@ -87,6 +87,41 @@ fn per_loss(measured: &PerLoss) -> Value {
         "norm": measured.norm,
         "share": losses.map(|k| measured.share(k).filter(|v| v.is_finite())).collect::<Vec<_>>(),
     })
+}
+
+/// The way the gradient of one loss came, cell by cell: the ledger's key `paths`.
+pub fn paths(splits: &[PathSplit<f64>]) -> Value {
+    let split = |split: &PathSplit<f64>| {
+        let by_path = |number: &dyn Fn(usize, usize) -> Option<f64>| -> Map<String, Value> {
+            let row = |path: usize| -> Value {
+                (0..split.steps()).map(|t| number(t, path).filter(|v| v.is_finite())).collect()
+            };
+            split.paths().iter().enumerate().map(|(path, &name)| (name.into(), row(path))).collect()
+        };
+        json!({
+            "loss": split.k,
+            "layer": split.place.layer,
+            "direction": split.place.direction.as_str(),
+            "share": by_path(&|t, path| split.share(t, path)),
+            "log10_norm": by_path(&|t, path| split.log10_norm(t, path)),
+        })
+    };
+    splits.iter().map(split).collect()
+}
+
+/// How saturated the gates were: the ledger's key `saturation`.
+pub fn saturation(gates: &[GateSaturation]) -> Value {
+    let gate = |of: &GateSaturation| {
+        json!({
+            "layer": of.place.layer,
+            "direction": of.place.direction.as_str(),
+            "gate": of.gate,
+            "low": of.saturated.map(|(low, _)| low),
+            "high": of.saturated.map(|(_, high)| high),
+            "dead_units": of.dead,
+        })
+    };
+    gates.iter().map(gate).collect()
 }
 
 /// Components as nested arrays `[k][t]`, each matrix in (inputs, units) orientation: the transpose of PyTorch's, which is
