@@ -23,7 +23,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train on sentences whose dependencies are known, and see which word taught the network which (no arguments needed)
+    /// Train a tanh RNN and an LSTM on sentences whose dependencies are known, and see which word taught them which (no
+    /// arguments needed)
     Demo(DemoArgs),
     /// The numerical example of the article that this began with, and the exercise it leaves to its reader
     Article(ArticleArgs),
@@ -50,11 +51,15 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,
 
-    /// The folder for the run; an older demo in it is replaced
+    /// Updates of each network; with fewer it is sooner done and has learned less
+    #[arg(long, default_value_t = 4_000, value_name = "N")]
+    pub steps: u64,
+
+    /// The folder for the two runs, rnn and lstm; an older demo in it is replaced
     #[arg(long, default_value = "runs/demo", value_name = "DIR")]
     pub out: PathBuf,
 
-    /// What was found as JSON (schema bptt.demo/1)
+    /// What was found as JSON (schema bptt.demo/2)
     #[arg(long)]
     pub json: bool,
 }
@@ -207,7 +212,7 @@ impl Settings {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bptt sample runs/demo
+  bptt sample runs/demo/lstm
   bptt sample runs/book --prime \"It was\" --length 500 --temperature 0.7 --top-k 20")]
 pub(crate) struct SampleArgs {
     /// A run's folder
@@ -247,7 +252,7 @@ pub(crate) enum Shown {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bptt trace runs/demo --text \"Because no food was available in the market, John had to skip dinner.\" --of dinner
+  bptt trace runs/demo/lstm --text \"Because no food was available in the market, John had to skip dinner.\" --of dinner
   bptt trace runs/book                          # the start of the held-out text
   bptt trace runs/book --text \"It was\" --json | jq .horizon
   bptt trace runs/book --out ledger.npz         # all numbers, for NumPy")]

@@ -40,15 +40,18 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// For a run of `steps` updates.
-    pub fn new(metrics: &Path, steps: u64, quiet: bool) -> Result<Self, Failure> {
+    /// For a run of `steps` updates, called `name` if there are others.
+    pub fn new(name: &str, metrics: &Path, steps: u64, quiet: bool) -> Result<Self, Failure> {
         let file = File::create(metrics)
             .map_err(|error| Failure::Other(format!("cannot write {}: {error}", metrics.display())))?;
         // indicatif itself is silent where stderr is no terminal.
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(steps), target);
-        let style = "{bar:24} {pos}/{len} updates  {msg}  {per_sec}, {eta} left";
+        let style = "{prefix}{bar:24} {pos}/{len} updates  {msg}  {per_sec}, {eta} left";
         bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
+        if !name.is_empty() {
+            bar.set_prefix(format!("{name}  "));
+        }
         Ok(Self {
             bar,
             metrics: BufWriter::new(file),

@@ -256,3 +256,88 @@ fn a_loss_that_is_not_finite_stops_training_and_keeps_the_last_good_network() {
     let sample = fixture.bptt(&["sample", "wild", "--length", "5"]);
     assert!(sample.status.success(), "the network kept is usable");
 }
+
+/// Three updates of both networks into `out`.
+fn demo(fixture: &Fixture, out: &str, more: &[&str]) -> Output {
+    let mut arguments = vec!["demo", "--steps", "3", "--out", out];
+    arguments.extend(more);
+    fixture.bptt(&arguments)
+}
+
+#[test]
+fn the_demo_compares_two_networks_and_leaves_two_runs() {
+    let fixture = Fixture::new();
+    let output = demo(&fixture, "demo", &["--json"]);
+    assert!(output.stderr.is_empty(), "no progress where stderr is no terminal");
+    let json: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&json["schema"], &json["parameter"]), (&"bptt.demo/2".into(), &"weight_ih".into()));
+    assert_eq!((&json["cue"], &json["effect"]), (&"food".into(), &"dinner".into()));
+    let networks = json["networks"].as_array().unwrap();
+    let cells: Vec<&str> = networks.iter().map(|network| network["cell"].as_str().unwrap()).collect();
+    assert_eq!(cells, ["rnn", "lstm"]);
+    for network in networks {
+        let number = |value: &Value| value.as_f64().unwrap();
+        let word = |word: &Value| {
+            ["weight_ih", "weight_hh", "bias"].map(|key| number(&word[key])).iter().sum::<f64>()
+        };
+        let taught = network["taught_bits"].as_array().unwrap();
+        assert_eq!(
+            (taught.len(), &taught[3]["word"], &taught[3]["distance"]),
+            (14, &"food".into(), &11.into())
+        );
+        let rest = ["earlier_bits", "readout_bits", "remainder_bits"].map(|key| number(&network[key]));
+        let fall = number(&network["loss_bits"]["first"]) - number(&network["loss_bits"]["last"]);
+        let pieces = taught.iter().map(word).chain(rest).sum::<f64>();
+        assert!((fall - pieces).abs() < 1e-12, "{fall} {pieces}");
+        let row = network["row"].as_array().unwrap();
+        assert_eq!(row[row.len() - 11]["word"], "food");
+        assert!(number(&row[row.len() - 1]["norm"]) > 0.0);
+        assert!(number(&network["untrained_reach"]["decay_per_step"]) < 0.0);
+
+        let run = network["run"].as_str().unwrap();
+        let ledger = fs::read(fixture.path(run).join("ledger.json")).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&ledger).unwrap()["schema"], "bptt.ledger/1");
+        stdout(&fixture.bptt(&["trace", run, "--text", "no food", "--of", "food"]));
+        stdout(&fixture.bptt(&["sample", run, "--prime", "Without ink", "--length", "5"]));
+    }
+
+    let text = stdout(&demo(&fixture, "other", &["--threads", "1"]));
+    assert!(
+        text.contains("what taught them “dinner”?") && text.contains("does the LSTM's gradient reach"),
+        "{text}"
+    );
+    for model in ["rnn/model.safetensors", "lstm/model.safetensors"] {
+        let bytes = |out: &str| fs::read(fixture.path(out).join(model)).unwrap();
+        assert!(bytes("demo") == bytes("other"), "{model} with one thread");
+    }
+}
+
+#[test]
+fn a_demo_replaces_demos_alone() {
+    let fixture = Fixture::new();
+    stdout(&demo(&fixture, "demo", &[]));
+    let model = |run: &str| fs::read(fixture.path(run).join("model.safetensors")).unwrap();
+    let first = model("demo/lstm");
+    // Demos used to be a run in the folder itself.
+    for file in fs::read_dir(fixture.path("demo/rnn")).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), fixture.path("demo").join(file.file_name())).unwrap();
+    }
+    fs::write(fixture.path("demo/notes.txt"), "mine").unwrap();
+    stdout(&demo(&fixture, "demo", &["--seed", "2"]));
+    assert!(model("demo/lstm") != first);
+    let mut left: Vec<_> =
+        fs::read_dir(fixture.path("demo")).unwrap().map(|file| file.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["lstm", "notes.txt", "rnn"]);
+
+    for run in ["mine", "deeper/lstm"] {
+        stdout(&fixture.train(run, &[]));
+        // Having been traced into its folder makes no demo of it.
+        stdout(&fixture.bptt(&["trace", run, "--text", "fox", "--out", &format!("{run}/ledger.json")]));
+        let before = model(run);
+        let (code, message) = refusal(&demo(&fixture, run.split('/').next().unwrap(), &[]));
+        assert!(code == 1 && message.contains(&format!("{run} holds a run already")), "{message}");
+        assert!(model(run) == before);
+    }
+    assert!(!fixture.path("deeper/rnn").exists(), "refused before anything is written");
+}

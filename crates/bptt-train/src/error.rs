@@ -10,7 +10,7 @@ pub enum Error {
     /// A file cannot be read or written; the operating system's reason is the source.
     #[error("cannot {action} {}", path.display())]
     File {
-        /// What was tried, as a verb: `"read"`, `"write"`.
+        /// What was tried, as a verb: `"read"`, `"write"`, `"remove"`.
         action: &'static str,
         /// The file.
         path: PathBuf,

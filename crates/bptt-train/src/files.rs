@@ -41,6 +41,17 @@ fn permissions() -> fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o666)
 }
 
+/// Removes a file, if there is one.
+///
+/// # Errors
+/// If it cannot be removed.
+pub fn remove(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(error("remove", path)),
+    }
+}
+
 /// A folder and all above it.
 ///
 /// # Errors

@@ -58,18 +58,18 @@ impl Lesson {
             readout: 0.0,
         };
         let none = lesson.network.weights().zeros_like();
-        lesson.first_loss = lesson.take(&none)?.0;
+        lesson.first_loss = lesson.take(&lesson.network, &none)?.0;
         lesson.last_loss = lesson.first_loss;
         Ok(lesson)
     }
 
-    /// The loss with the network as it is, and its ledger against `update`.
-    fn take(&self, update: &Weights<f64>) -> Result<(f64, Ledger), Error> {
+    /// The loss with `network`, and its ledger against `update`.
+    fn take(&self, network: &Network<f64>, update: &Weights<f64>) -> Result<(f64, Ledger), Error> {
         let inputs = Inputs::Symbols(self.inputs.clone());
-        let trace = self.network.scan(inputs, &self.network.zero_state(1))?;
-        let losses = self.network.losses(&trace, &self.objective)?;
+        let trace = network.scan(inputs, &network.zero_state(1))?;
+        let losses = network.losses(&trace, &self.objective)?;
         let options = ItemizeOptions { sequences: false, gates: false, update: Some(update) };
-        Ok((losses.total, self.network.itemize(&trace, &losses, &options)?))
+        Ok((losses.total, network.itemize(&trace, &losses, &options)?))
     }
 
     /// Enters the update that led to `network`.
@@ -82,11 +82,11 @@ impl Lesson {
         for (update, (_, before)) in update.tensors_mut().into_iter().zip(self.network.weights().tensors()) {
             kernel::add_scaled(update.data_mut(), -1.0, before.data());
         }
-        let (_, before) = self.take(&update)?;
+        let (before, now) = rayon::join(|| self.take(&self.network, &update), || self.take(&after, &update));
+        let ((_, before), (loss, now)) = (before?, now?);
         self.network = after;
-        let (loss, after) = self.take(&update)?;
         self.last_loss = loss;
-        for ledger in [before, after] {
+        for ledger in [before, now] {
             for entry in ledger.entries() {
                 let i = match entry.parameter {
                     Parameter::WeightIh if entry.place.layer == 0 => 0,

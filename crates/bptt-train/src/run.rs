@@ -6,7 +6,8 @@ use bptt::Network;
 
 use crate::{Config, Corpus, Error, Vocabulary, files, model, pantry, text};
 
-const CONFIG: &str = "config.toml";
+/// The name of the file with a run's settings.
+pub const CONFIG: &str = "config.toml";
 const VOCABULARY: &str = "vocabulary.json";
 const MODEL: &str = "model.safetensors";
 const METRICS: &str = "metrics.jsonl";
@@ -50,6 +51,19 @@ impl Run {
     }
 }
 
+/// Whether there is a run in `folder`.
+pub fn exists(folder: &Path) -> bool {
+    folder.join(MODEL).exists()
+}
+
+/// Removes the run in `folder`, not the folder or what else is in it.
+///
+/// # Errors
+/// If a file cannot be removed.
+pub fn remove(folder: &Path) -> Result<(), Error> {
+    [MODEL, METRICS, VOCABULARY, CONFIG].iter().try_for_each(|file| files::remove(&folder.join(file)))
+}
+
 /// Makes a run's folder and writes what is known before training. Returns where its metrics go.
 ///
 /// # Errors
@@ -60,7 +74,7 @@ pub fn begin(
     vocabulary: &Vocabulary,
     replace: bool,
 ) -> Result<PathBuf, Error> {
-    if folder.join(MODEL).exists() && !replace {
+    if exists(folder) && !replace {
         return Err(Error::RunExists { folder: folder.into() });
     }
     files::create_folder(folder)?;

@@ -46,6 +46,13 @@ pub fn bar(fraction: f64, width: usize) -> String {
     "█".repeat(eighths / 8) + rest
 }
 
+/// A block of `fraction` (0 to 1) of a line's height, in eighths; the lowest below half an eighth is a space.
+pub fn level(fraction: f64) -> char {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between 0 and 8
+    let eighths = (fraction.clamp(0.0, 1.0) * 8.0).round() as usize;
+    [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'][eighths]
+}
+
 /// A number in three significant digits: as it is where it reads well, otherwise with its power of ten.
 pub fn number(value: f64) -> String {
     if value == 0.0 {
@@ -74,6 +81,14 @@ mod tests {
         assert_eq!(bar(0.5, 3), "█▌");
         assert_eq!(bar(0.0, 3), "");
         assert_eq!(bar(f64::NAN, 3), "");
+    }
+
+    #[test]
+    fn levels_have_eighths() {
+        assert_eq!(
+            [0.0, 0.06, 0.07, 0.5, 1.0, 2.0, f64::NAN].map(level),
+            [' ', ' ', '▁', '▄', '█', '█', ' ']
+        );
     }
 
     #[test]

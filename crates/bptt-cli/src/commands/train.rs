@@ -32,7 +32,7 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     let folder = args.out.clone().unwrap_or_else(free_folder);
 
     stop_on_ctrl_c()?;
-    let learned = learn(&config, &vocabulary, &corpus, &folder, false, quiet, None)?;
+    let learned = learn("", &config, &vocabulary, &corpus, &folder, false, quiet, None)?;
     report(&learned, &vocabulary, &folder, args.json)?;
     match learned.outcome.ending {
         Ending::NotFinite { step, what } => Err(Failure::Other(format!(
@@ -58,8 +58,10 @@ pub(crate) struct Learned {
     pub seconds: f64,
 }
 
-/// Trains into `folder`; `also` sees the events too.
+/// Trains into `folder`, with `name` beside the progress; `also` sees the events too.
+#[allow(clippy::too_many_arguments)] // each from another hand, and none of them together a thing
 pub(crate) fn learn(
+    name: &str,
     config: &Config,
     vocabulary: &Vocabulary,
     corpus: &Corpus,
@@ -72,7 +74,7 @@ pub(crate) fn learn(
     config.check()?;
     bptt_train::Streams::new(corpus.train.clone(), config.batch, config.window)?;
     let metrics = runs::begin(folder, config, vocabulary, replace)?;
-    let mut watch = Watch::new(&metrics, config.steps, quiet)?;
+    let mut watch = Watch::new(name, &metrics, config.steps, quiet)?;
     let held_out = &corpus.held_out[..corpus.held_out.len().min(bptt_train::trainer::EVALUATED)];
     let baselines = Baselines::measure(&corpus.train, held_out, vocabulary.len()).ok();
     let outcome = train(config, corpus, vocabulary.len(), &mut |event: &bptt_train::Event<'_>| {
@@ -111,24 +113,26 @@ fn report(learned: &Learned, vocabulary: &Vocabulary, folder: &Path, as_json: bo
     }
     let symbols = vocabulary.len();
     print(&format!("{} updates in {seconds:.1} s, {symbols} symbols\n\n", outcome.steps))?;
-    print(&losses(learned))?;
+    print(&losses(&[("network", learned)]))?;
     let run = folder.display();
     print(&format!("\nwrote {run}\n  bptt sample {run}\n  bptt trace {run}\n"))
 }
 
-/// The held-out loss beside what counting reaches.
-pub(crate) fn losses(learned: &Learned) -> String {
+/// The held-out losses of networks of one text, by their names, beside what counting reaches.
+pub(crate) fn losses(networks: &[(&str, &Learned)]) -> String {
     let mut rows = Vec::new();
     let mut row = |name: &str, bits: f64| {
         // A certain prediction is 0 bits, not −0.
         rows.push(vec![name.to_owned(), format!("{:.3}", bits + 0.0), format!("{:.1}", bits.exp2())]);
     };
-    if let Some(baselines) = learned.baselines {
+    if let Some(baselines) = networks.first().and_then(|(_, learned)| learned.baselines) {
         row("unigram", baselines.unigram_bits);
         row("bigram", baselines.bigram_bits);
     }
-    if let Some(held_out) = learned.outcome.held_out {
-        row("the network", bits(held_out));
+    for (name, learned) in networks {
+        if let Some(held_out) = learned.outcome.held_out {
+            row(&format!("the {name}"), bits(held_out));
+        }
     }
     if rows.is_empty() {
         return "nothing is held out, so nothing can be said of other text\n".into();
