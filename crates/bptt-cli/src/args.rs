@@ -132,6 +132,9 @@ pub(crate) struct Settings {
     /// Layers, each reading the one below [default: 1]
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
+    /// Read each window in both directions; the network then reads the symbol it is to predict, and cannot be sampled
+    #[arg(long)]
+    bidirectional: bool,
     /// How W_hh begins: uniform, uniform:BOUND, normal:STD, xavier, orthogonal or identity [default: uniform]
     #[arg(long)]
     init: Option<Init>,
@@ -192,6 +195,7 @@ impl Settings {
         set(&mut config.cell, self.cell.as_ref());
         set(&mut config.hidden, self.hidden.as_ref());
         set(&mut config.layers, self.layers.as_ref());
+        config.bidirectional |= self.bidirectional;
         set(&mut config.init, self.init.as_ref());
         config.sigma_max = self.sigma_max.or(config.sigma_max);
         config.spectral_radius = self.spectral_radius.or(config.spectral_radius);
@@ -237,6 +241,15 @@ pub(crate) struct SampleArgs {
     pub json: bool,
 }
 
+/// Which way a cell reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Reading {
+    /// From the first symbol on
+    Forward,
+    /// From the last symbol back
+    Reverse,
+}
+
 /// A parameter whose contributions are shown.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Shown {
@@ -280,6 +293,9 @@ pub(crate) struct TraceArgs {
     /// Show this layer, counted from 0 at the input
     #[arg(long, value_name = "L", default_value_t = 0)]
     pub layer: usize,
+    /// Show the cell of this direction
+    #[arg(long, value_enum, default_value_t = Reading::Forward)]
+    pub direction: Reading,
     /// The whole ledger as JSON (schema bptt.ledger/1)
     #[arg(long)]
     pub json: bool,

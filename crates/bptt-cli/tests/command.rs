@@ -341,3 +341,47 @@ fn a_demo_replaces_demos_alone() {
     }
     assert!(!fixture.path("deeper/rnn").exists(), "refused before anything is written");
 }
+
+#[test]
+fn both_directions_can_be_learned_and_traced_but_not_sampled() {
+    let fixture = Fixture::new();
+    let both = ["--bidirectional", "--layers", "2", "--cell", "lstm"];
+    let output = fixture.train("both", &both);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("reads the symbol it is to predict"));
+    stdout(&output);
+    stdout(&fixture.train("again", &[&both[..], &["--threads", "1"]].concat()));
+    let model = |run: &str| fs::read(fixture.path(run).join("model.safetensors")).unwrap();
+    assert!(model("both") == model("again"));
+    assert!(fs::read_to_string(fixture.path("both/config.toml")).unwrap().contains("bidirectional = true"));
+
+    let (code, message) = refusal(&fixture.bptt(&["sample", "both"]));
+    assert!(
+        code == 2 && message.contains("the reverse cells would have to read what is not written yet"),
+        "{message}"
+    );
+    let trace =
+        |more: &[&str]| fixture.bptt(&[&["trace", "both", "--text", "fox", "--at", "1"][..], more].concat());
+    // Loss 1 reaches steps 0 and 1 through the top layer's forward cell, 1 and 2 through its reverse cell, and all below.
+    for (layer, direction, first) in [
+        ("1", "forward", vec!["0", "1"]),
+        ("1", "reverse", vec!["1", "2"]),
+        ("0", "reverse", vec!["0", "1", "2"]),
+    ] {
+        let text = stdout(&trace(&["--layer", layer, "--direction", direction]));
+        assert!(
+            text.contains(&format!("contributions to weight_hh of layer {layer}, {direction} cell")),
+            "{text}"
+        );
+        let steps: Vec<_> = text.lines().skip(3).map_while(|line| line.split_whitespace().next()).collect();
+        assert_eq!(steps, first, "{text}");
+    }
+    let json: Value = serde_json::from_str(&stdout(&trace(&["--json"]))).unwrap();
+    let reverse =
+        json["entries"].as_array().unwrap().iter().filter(|entry| entry["direction"] == "reverse").count();
+    assert_eq!(reverse, 4 + 3 + 4, "weights, bias, input, and initial states");
+
+    stdout(&fixture.train("forward", &[]));
+    let (code, message) =
+        refusal(&fixture.bptt(&["trace", "forward", "--text", "fox", "--direction", "reverse"]));
+    assert!(code == 2 && message.contains("this network reads forward only"), "{message}");
+}

@@ -32,6 +32,9 @@ pub struct Config {
     pub hidden: usize,
     /// Layers, each reading the one below.
     pub layers: usize,
+    /// Whether each layer reads each window in both directions. Then the network reads the very symbol it is to predict.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub bidirectional: bool,
     /// How each gate's block of W_hh begins; everything else begins uniform in ±1/√H, as in PyTorch.
     pub init: Init,
     /// Scales each gate's block of W_hh to this largest singular value.
@@ -77,6 +80,7 @@ impl Default for Config {
             cell: "rnn".into(),
             hidden: 128,
             layers: 1,
+            bidirectional: false,
             init: Init::Uniform { bound: None },
             sigma_max: None,
             spectral_radius: None,
@@ -162,20 +166,22 @@ impl Config {
         let cell = cell_by_name(&self.cell)?;
         let (gates, hidden) = (cell.gates().len(), self.hidden);
         let uniform = Init::Uniform { bound: None };
-        let mut layers = Vec::with_capacity(self.layers);
+        let directions = if self.bidirectional { 2 } else { 1 };
+        let mut layers = Vec::with_capacity(directions * self.layers);
         let mut readout = None;
-        for layer in 0..self.layers {
+        for index in 0..directions * self.layers {
             let mut matrix = |rows, cols| init::matrix(uniform, rows, cols, hidden, &mut rng);
-            let w_ih = matrix(gates * hidden, if layer == 0 { symbols } else { hidden });
+            let w_ih = matrix(gates * hidden, if index < directions { symbols } else { directions * hidden });
             let b_ih = matrix(1, gates * hidden);
             let b_hh = matrix(1, gates * hidden);
-            if layer == 0 {
-                readout = Some(Readout { w_hy: matrix(symbols, hidden), b_y: matrix(1, symbols) });
+            if index == 0 {
+                readout =
+                    Some(Readout { w_hy: matrix(symbols, directions * hidden), b_y: matrix(1, symbols) });
             }
             let w_hh = self.recurrent_weights(gates, &mut rng)?;
             layers.push(CellParams { w_ih, w_hh, b_ih, b_hh });
         }
-        Ok(Network::new(cell, Weights { layers, bidirectional: false, readout })?)
+        Ok(Network::new(cell, Weights { layers, bidirectional: self.bidirectional, readout })?)
     }
 
     /// W_hh, each gate's block begun and scaled by itself.
@@ -222,6 +228,22 @@ mod tests {
         assert_eq!(message, "learning_rate: NaN is not possible; expected a finite number above 0");
         assert!(refused(Config { cell: "perceptron".into(), ..Config::default() }).contains("rnn_relu"));
         assert!(Config::default().check().is_ok());
+    }
+
+    #[test]
+    fn both_directions_of_every_layer_begin_at_the_asked_scale() {
+        let both =
+            Config { hidden: 8, layers: 2, bidirectional: true, sigma_max: Some(1.25), ..Config::default() };
+        let network = both.network(7).unwrap();
+        assert_eq!((network.directions(), network.depth()), (2, 2));
+        let layers = &network.weights().layers;
+        assert!(layers.iter().all(|layer| (init::sigma_max(&layer.w_hh) - 1.25).abs() < 1e-6));
+        assert!(layers[0].w_hh != layers[1].w_hh);
+        assert_eq!(
+            (layers[2].w_ih.cols(), network.weights().readout.as_ref().unwrap().w_hy.cols()),
+            (16, 16)
+        );
+        assert!(!toml::to_string(&Config::default()).unwrap().contains("bidirectional"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bptt::{CellParams, Matrix, Network, Readout, Weights, cell_by_name};
+use bptt::{CellParams, Direction, Matrix, Network, Place, Readout, Weights, cell_by_name};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -98,18 +98,23 @@ pub fn load(path: &Path) -> Result<Network<f32>, Error> {
         }
     };
     let count = names.iter().filter(|name| name.starts_with(&on_disk("weight_ih_l"))).count();
-    let layer = |l: usize| -> Result<CellParams<f32>, Error> {
+    let bidirectional = names.iter().any(|name| name.ends_with("_reverse"));
+    let directions = if bidirectional { 2 } else { 1 };
+    let cell = |index: usize| -> Result<CellParams<f32>, Error> {
+        let direction =
+            if index.is_multiple_of(directions) { Direction::Forward } else { Direction::Reverse };
+        let suffix = Place { layer: index / directions, direction }.suffix();
         Ok(CellParams {
-            w_ih: matrix(&format!("weight_ih_l{l}"))?,
-            w_hh: matrix(&format!("weight_hh_l{l}"))?,
-            b_ih: matrix(&format!("bias_ih_l{l}"))?,
-            b_hh: matrix(&format!("bias_hh_l{l}"))?,
+            w_ih: matrix(&format!("weight_ih_{suffix}"))?,
+            w_hh: matrix(&format!("weight_hh_{suffix}"))?,
+            b_ih: matrix(&format!("bias_ih_{suffix}"))?,
+            b_hh: matrix(&format!("bias_hh_{suffix}"))?,
         })
     };
     // A file without any layer is refused for want of the first.
-    let layers = (0..count.max(1)).map(layer).collect::<Result<_, _>>()?;
+    let layers = (0..count.max(1)).map(cell).collect::<Result<_, _>>()?;
     let readout = Readout { w_hy: matrix("head.weight")?, b_y: matrix("head.bias")? };
-    let weights = Weights { layers, bidirectional: false, readout: Some(readout) };
+    let weights = Weights { layers, bidirectional, readout: Some(readout) };
     let cell = cell_by_name(&metadata.cell)?;
     Network::new(cell, weights).map_err(|error| damaged(error.to_string()))
 }

@@ -58,7 +58,7 @@ impl Sampling {
 /// An empty prime stands for the vocabulary's newline, or its most frequent symbol if it has none.
 ///
 /// # Errors
-/// If the sampling is impossible or the vocabulary is not the network's.
+/// If the sampling is impossible, the vocabulary is not the network's, or the network reads in both directions.
 pub fn sample(
     network: &Network<f32>,
     vocabulary: &Vocabulary,
@@ -68,6 +68,15 @@ pub fn sample(
     rng: &mut Rng,
 ) -> Result<Vec<u32>, Error> {
     sampling.check()?;
+    if network.directions() == 2 {
+        return Err(Error::Option {
+            option: "sample".into(),
+            given: "a network that reads in both directions".into(),
+            expected: "one that reads forward only: the reverse cells would have to read what is not written yet; train one \
+                       without --bidirectional"
+                .into(),
+        });
+    }
     let prime = if prime.is_empty() { vec![vocabulary.id("\n").unwrap_or(0)] } else { prime.to_vec() };
     let mut read = prime;
     let mut state = network.zero_state(1);

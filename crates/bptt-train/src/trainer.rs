@@ -111,7 +111,7 @@ pub fn train(
             held_out = None;
             break;
         }
-        shards.leave();
+        shards.leave(&network);
         steps = step;
 
         let symbols = step * (config.batch * config.window) as u64;
@@ -176,9 +176,10 @@ impl Shards {
         }
     }
 
-    /// Ends a window: its last state is the next one's first.
-    fn leave(&mut self) {
+    /// Ends a window: its last state is the next one's first, that of reverse cells excepted.
+    fn leave(&mut self, network: &Network<f32>) {
         for (_, before, after) in &mut self.parts {
+            reverse_from_zero(network, after);
             std::mem::swap(before, after);
         }
     }
@@ -241,6 +242,16 @@ impl Shards {
         let ledger = network.itemize(&trace, &losses, &options)?;
         let entry = ledger.entry(0, Parameter::WeightHh).expect("every network has recurrent weights");
         Ok((entry.horizon(0.99), entry.decay()))
+    }
+}
+
+/// Reverse cells begin at the end of every window, with nothing: what they ended with belongs to its beginning.
+fn reverse_from_zero(network: &Network<f32>, state: &mut State<f32>) {
+    if network.directions() == 2 {
+        // Forward and reverse cells take turns.
+        for matrix in state.h.iter_mut().chain(&mut state.c).skip(1).step_by(2) {
+            matrix.data_mut().fill(0.0);
+        }
     }
 }
 
@@ -328,10 +339,41 @@ pub fn evaluate(network: &Network<f32>, held_out: &[u32]) -> Result<Option<f64>,
             let trace = network.scan(inputs, &state)?;
             loss += network.losses(&trace, &objective(Symbols::new(steps, batch, targets)?))?.total;
             state = trace.final_state();
+            reverse_from_zero(network, &mut state);
         }
         Ok(loss)
     };
     let losses: Vec<_> = shards.par_iter().map(shard_loss).collect();
     let total = losses.into_iter().sum::<Result<f64, Error>>()?;
     Ok(Some(total / (streams * length) as f64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reverse_cells_carry_nothing_from_window_to_window() {
+        let config = Config {
+            cell: "lstm".into(),
+            hidden: 3,
+            layers: 2,
+            bidirectional: true,
+            batch: 2,
+            window: 4,
+            ..Config::default()
+        };
+        let network = config.network(5).unwrap();
+        let mut streams = Streams::new((0..40).map(|i| i % 5).collect(), 2, 4).unwrap();
+        let mut shards = Shards::new(&network, &config);
+        let window = streams.next_window();
+        shards.enter(&network, &window);
+        shards.learn(&network, &window).unwrap().unwrap();
+        shards.leave(&network);
+        let carried = &shards.parts[0].1;
+        for cells in [&carried.h, &carried.c] {
+            let zero: Vec<bool> = cells.iter().map(|m| m.data().iter().all(|&v| v == 0.0)).collect();
+            assert_eq!(zero, [false, true, false, true]);
+        }
+    }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use bptt::{
-    Entry, EntryState, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective, Parameter, Reduction,
-    Symbols, Targets,
+    Direction, Entry, EntryState, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective, Parameter,
+    Place, Reduction, Symbols, Targets,
 };
 use bptt_train::{Level, Run, Streams, files, run as runs};
 use bptt_view::table::{Align, bar, number, table};
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{print, print_json};
 use crate::Failure;
-use crate::args::{Shown, TraceArgs};
+use crate::args::{Reading, Shown, TraceArgs};
 use crate::progress::bits;
 
 pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
@@ -43,7 +43,16 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
         Shown::Bias => Parameter::Bias,
         Shown::Input => Parameter::Input,
     };
-    let entry = traced.ledger.entry(args.layer, parameter).ok_or_else(|| {
+    let direction = match args.direction {
+        Reading::Forward => Direction::Forward,
+        Reading::Reverse if network.directions() == 2 => Direction::Reverse,
+        Reading::Reverse => {
+            let problem = "this network reads forward only; leave it out, or train one with --bidirectional";
+            return Err(Failure::Usage(format!("--direction reverse: {problem}")));
+        }
+    };
+    let place = Place { layer: args.layer, direction };
+    let entry = traced.ledger.entry_at(place, parameter).ok_or_else(|| {
         let layers = network.depth();
         let what = if args.layer < layers { "an input only at layer 0" } else { "no such layer" };
         Failure::Usage(format!("--layer {}: this network of {layers} layers has {what}", args.layer))
@@ -55,10 +64,18 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
         show(&traced.targets, k),
         symbols[k],
         parameter.as_str(),
-        if network.depth() > 1 { format!(" of layer {}", args.layer) } else { String::new() },
+        cell_name(&network, place),
     ))?;
     print(&contributions(entry, k, &symbols))?;
     print(&conclusion(&traced.ledger, entry, k))
+}
+
+/// Which cell is meant, where there are several.
+fn cell_name(network: &Network<f64>, Place { layer, direction }: Place) -> String {
+    let layer = if network.depth() > 1 { format!(" of layer {layer}") } else { String::new() };
+    let direction =
+        if network.directions() == 2 { format!(", {} cell", direction.as_str()) } else { String::new() };
+    layer + &direction
 }
 
 /// A network's ledger with what it was made from.
@@ -131,7 +148,8 @@ fn chosen_loss(args: &TraceArgs, run: &Run, traced: &Traced) -> Result<usize, Fa
 
 /// One line for each step that contributed to loss k.
 fn contributions(entry: &Entry, k: usize, symbols: &[String]) -> String {
-    let largest = (0..=k).filter_map(|t| entry.log10_norm(k, t)).fold(f64::NEG_INFINITY, f64::max);
+    let reached = || (0..symbols.len()).filter(|&t| entry.state(k, t) != EntryState::Unreached);
+    let largest = reached().filter_map(|t| entry.log10_norm(k, t)).fold(f64::NEG_INFINITY, f64::max);
     let row = |t: usize| {
         let log10 = entry.log10_norm(k, t).unwrap_or(f64::NEG_INFINITY);
         let norm = match entry.state(k, t) {
@@ -142,7 +160,7 @@ fn contributions(entry: &Entry, k: usize, symbols: &[String]) -> String {
         let share = entry.share(k, t).filter(|share| share.is_finite());
         let share = share.map_or("–".to_owned(), |share| format!("{} %", number(100.0 * share)));
         let bar = bar(10f64.powf(log10 - largest), 24);
-        vec![t.to_string(), symbols[t].clone(), (k - t).to_string(), norm, share, bar]
+        vec![t.to_string(), symbols[t].clone(), k.abs_diff(t).to_string(), norm, share, bar]
     };
     let header = [
         ("step", Align::Right),
@@ -152,7 +170,7 @@ fn contributions(entry: &Entry, k: usize, symbols: &[String]) -> String {
         ("share", Align::Right),
         ("", Align::Left),
     ];
-    table(&header, &(0..=k).map(row).collect::<Vec<_>>())
+    table(&header, &reached().map(row).collect::<Vec<_>>())
 }
 
 /// Horizon, decay and balance.

@@ -31,6 +31,12 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     let (vocabulary, corpus) = runs::prepare(&config, &text)?;
     let folder = args.out.clone().unwrap_or_else(free_folder);
 
+    if config.bidirectional {
+        eprintln!(
+            "--bidirectional: the network reads the symbol it is to predict; its loss says nothing of how well it predicts, and \
+             it cannot be sampled"
+        );
+    }
     stop_on_ctrl_c()?;
     let learned = learn("", &config, &vocabulary, &corpus, &folder, false, quiet, None)?;
     report(&learned, &vocabulary, &folder, args.json)?;

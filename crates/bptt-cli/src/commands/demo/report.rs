@@ -115,18 +115,23 @@ impl Pupil {
                 "The {name} has not learned “{effect}” here: its loss is {last:.2} bits, and missing the word that decides it \
                  costs {MISSED:.0}.\n"
             )
-        } else if best == reading.cue && taught > left_over {
+        } else if taught <= left_over {
+            format!(
+                "The {name} has learned “{effect}” ({last:.2} bits), but {left_over:.2} bits of its account are left over: more \
+                 than any word has,\nso it names none.\n"
+            )
+        } else if best == reading.cue {
             format!(
                 "“{word}”, {} words before, is what taught the {name} “{effect}”: reading it lowered the loss by {taught:.2} \
-                 bits, {:.1} times\nas much as the next word (“{}”).\n",
+                 bits.\nNext is “{}” with {:.2}.\n",
                 reading.distance(),
-                taught / self.taught(next).max(0.01),
                 reading.words[next],
+                self.taught(next),
             )
         } else {
             format!(
                 "The {name} has learned “{effect}” ({last:.2} bits), but its account does not single out “{}”: its input \
-                 weights\nlowered the loss by {:.2} bits, those of “{word}” by {taught:.2}, and {left_over:.2} are left over.\n",
+                 weights\nlowered the loss by {:.2} bits, those of “{word}” by {taught:.2}.\n",
                 reading.words[reading.cue],
                 self.taught(reading.cue),
             )
