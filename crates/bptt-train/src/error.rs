@@ -85,6 +85,28 @@ pub enum Error {
         problem: String,
     },
 
+    /// A file of several things, none of which was chosen.
+    #[error("{} holds {what}; choose one with --{option}:\n  {}", path.display(), choices.join("\n  "))]
+    Choice {
+        /// The file.
+        path: PathBuf,
+        /// How many of what: `"2 recurrent modules"`.
+        what: String,
+        /// The option that chooses.
+        option: &'static str,
+        /// What there is, a line each, its name first.
+        choices: Vec<String>,
+    },
+
+    /// A file with an array cannot be used.
+    #[error("{} is not a usable array: {problem}", path.display())]
+    ArrayFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
     /// A run's settings or vocabulary cannot be used.
     #[error("{} cannot be used: {problem}", path.display())]
     RunFile {

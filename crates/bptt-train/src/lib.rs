@@ -11,6 +11,7 @@ pub mod corpus;
 pub mod error;
 pub mod files;
 pub mod init;
+pub mod interchange;
 pub mod lesson;
 pub mod model;
 pub mod observer;

@@ -64,6 +64,11 @@ pub fn remove(folder: &Path) -> Result<(), Error> {
     [MODEL, METRICS, VOCABULARY, CONFIG].iter().try_for_each(|file| files::remove(&folder.join(file)))
 }
 
+/// The model of the run in `path`, if that is a folder; otherwise the file itself.
+pub fn model_file(path: &Path) -> PathBuf {
+    if path.is_dir() { path.join(MODEL) } else { path.into() }
+}
+
 /// Makes a run's folder and writes what is known before training. Returns where its metrics go.
 ///
 /// # Errors

@@ -1,0 +1,171 @@
+//! What is in a file: its recurrent modules, measured, and its other tensors.
+
+use bptt::{Matrix, Place, cell_by_name};
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::all;
+use super::module::Module;
+use super::tensors::Tensors;
+use crate::{Error, init};
+
+/// The schema of [`Report`] as JSON; NOTATION.md documents it.
+pub const SCHEMA: &str = "bptt.inspect/1";
+
+/// What is in a file.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// The recurrent modules.
+    pub modules: Vec<ModuleReport>,
+    /// Every tensor that belongs to none of them.
+    pub others: Vec<Other>,
+}
+
+/// A recurrent module.
+#[derive(Clone, Debug, Serialize)]
+pub struct ModuleReport {
+    /// Its name; empty if the file holds it alone.
+    pub name: String,
+    /// Its cell.
+    pub cell: String,
+    /// Layers.
+    pub layers: usize,
+    /// D, 1 or 2.
+    pub directions: usize,
+    /// I.
+    pub inputs: usize,
+    /// H.
+    pub hidden: usize,
+    /// How many numbers it has in the file.
+    pub parameters: usize,
+    /// The types of its numbers.
+    pub dtypes: Vec<String>,
+    /// Every gate of every cell.
+    pub blocks: Vec<Block>,
+    /// What deserves a look, in words.
+    pub notes: Vec<String>,
+}
+
+/// One gate of one cell.
+#[derive(Clone, Debug, Serialize)]
+pub struct Block {
+    /// From 0 at the input.
+    pub layer: usize,
+    /// `"forward"` or `"reverse"`.
+    pub direction: &'static str,
+    /// The gate's letter.
+    pub gate: &'static str,
+    /// The largest singular value of its (H, H) block of W_hh.
+    pub sigma_max: f64,
+    /// The largest modulus of an eigenvalue of that block.
+    pub spectral_radius: f64,
+    /// Of b_ih + b_hh: mean, smallest, largest.
+    pub bias: Option<[f64; 3]>,
+}
+
+/// A tensor that is of no recurrent module.
+#[derive(Clone, Debug, Serialize)]
+pub struct Other {
+    /// Its name.
+    pub name: String,
+    /// The type of its numbers.
+    pub dtype: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+/// Looks into a file. `cell` is the cell's name where the file leaves it open.
+///
+/// # Errors
+/// If a module in it cannot be read.
+pub fn inspect(tensors: &Tensors, cell: Option<&str>) -> Result<Report, Error> {
+    let modules = all(tensors, cell)?;
+    let others = tensors.iter().filter(|tensor| !modules.iter().any(|module| module.owns(tensor)));
+    let others = others.map(|tensor| Other {
+        name: tensor.name.clone(),
+        dtype: tensor.dtype.to_string(),
+        shape: tensor.shape.clone(),
+    });
+    Ok(Report {
+        schema: SCHEMA,
+        others: others.collect(),
+        modules: modules.iter().map(|module| report(tensors, module)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn report(tensors: &Tensors, module: &Module) -> Result<ModuleReport, Error> {
+    let weights = &module.weights;
+    let (inputs, hidden) = (weights.layers[0].inputs(), weights.layers[0].hidden());
+    let directions = if weights.bidirectional { 2 } else { 1 };
+    let blocks = blocks(module)?;
+    let owned = tensors.iter().filter(|tensor| module.owns(tensor));
+    Ok(ModuleReport {
+        name: module.outline.name.clone(),
+        cell: module.cell.clone(),
+        layers: weights.layers.len() / directions,
+        directions,
+        inputs,
+        hidden,
+        parameters: owned.map(|tensor| tensor.shape.iter().product::<usize>()).sum(),
+        dtypes: module.dtypes().iter().map(ToString::to_string).collect(),
+        blocks,
+        notes: (0..weights.layers.len()).filter_map(|index| doubled(module, index)).collect(),
+    })
+}
+
+/// Every gate of every cell, measured side by side.
+fn blocks(module: &Module) -> Result<Vec<Block>, Error> {
+    let gates = cell_by_name::<f64>(&module.cell)?.gates();
+    let places: Vec<(usize, usize)> = (0..module.weights.layers.len())
+        .flat_map(|cell| (0..gates.len()).map(move |gate| (cell, gate)))
+        .collect();
+    let measure = |&(index, gate): &(usize, usize)| -> Result<Block, Error> {
+        let p = &module.weights.layers[index];
+        let Place { layer, direction } = module.weights.place(index);
+        let size = p.hidden() * p.hidden();
+        let block =
+            Matrix::new(p.hidden(), p.hidden(), p.w_hh.data()[gate * size..(gate + 1) * size].to_vec())?;
+        let sums = gate_bias(&p.b_ih, gate, p.hidden()).zip(gate_bias(&p.b_hh, gate, p.hidden()));
+        let sums: Vec<f64> = sums.map(|(a, b)| a + b).collect();
+        let bias = [mean(&sums), sums.iter().copied().fold(f64::INFINITY, f64::min), max(&sums)];
+        Ok(Block {
+            layer,
+            direction: direction.as_str(),
+            gate: gates[gate],
+            sigma_max: init::sigma_max(&block),
+            spectral_radius: init::spectral_radius(&block),
+            bias: module.biased().then_some(bias),
+        })
+    };
+    places.par_iter().map(measure).collect()
+}
+
+/// An LSTM's forget bias, set to 1 in both of PyTorch's biases by somebody who meant 1.
+fn doubled(module: &Module, index: usize) -> Option<String> {
+    let p = &module.weights.layers[index];
+    let gates = cell_by_name::<f64>(&module.cell).ok()?.gates();
+    let forget = gates.iter().position(|&gate| gate == "f").filter(|_| gates.len() == 4)?;
+    let mean_of = |bias| mean(&gate_bias(bias, forget, p.hidden()).collect::<Vec<_>>());
+    let (ih, hh) = (mean_of(&p.b_ih), mean_of(&p.b_hh));
+    (ih > 0.5 && hh > 0.5).then(|| {
+        format!(
+            "forget bias of {} doubled: PyTorch adds both biases, {ih:.3} + {hh:.3} = {:.3} on average",
+            module.weights.place(index).suffix(),
+            ih + hh
+        )
+    })
+}
+
+fn gate_bias(bias: &Matrix<f64>, gate: usize, hidden: usize) -> impl Iterator<Item = f64> + '_ {
+    bias.data()[gate * hidden..(gate + 1) * hidden].iter().copied()
+}
+
+fn mean(numbers: &[f64]) -> f64 {
+    numbers.iter().sum::<f64>() / numbers.len() as f64
+}
+
+fn max(numbers: &[f64]) -> f64 {
+    numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}
