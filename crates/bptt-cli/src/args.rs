@@ -1,9 +1,13 @@
 //! The command line.
 
+mod model;
+
 use std::path::PathBuf;
 
 use bptt_train::{Config, Init, Level, OptimizerKind, Schedule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use model::{ExportArgs, InspectArgs, Loss, ModelArgs, Reduce};
 
 /// Which past step taught a recurrent network what.
 #[derive(Debug, Parser)]
@@ -32,8 +36,12 @@ pub(crate) enum Command {
     Train(Box<TrainArgs>),
     /// Write text with a trained network
     Sample(SampleArgs),
-    /// Take the gradient of a trained network apart: which past symbol contributed what to which loss
-    Trace(TraceArgs),
+    /// Take the gradient of a trained network apart: which past step contributed what to which loss
+    Trace(Box<TraceArgs>),
+    /// What is in a model file: modules, sizes, and how strong each recurrent block is
+    Inspect(InspectArgs),
+    /// Write a model with PyTorch's names
+    Export(ExportArgs),
 }
 
 #[derive(Debug, Args)]
@@ -244,9 +252,9 @@ pub(crate) struct SampleArgs {
 /// Which way a cell reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Reading {
-    /// From the first symbol on
+    /// From the first step on
     Forward,
-    /// From the last symbol back
+    /// From the last step back
     Reverse,
 }
 
@@ -268,10 +276,13 @@ pub(crate) enum Shown {
   bptt trace runs/demo/lstm --text \"Because no food was available in the market, John had to skip dinner.\" --of dinner
   bptt trace runs/book                          # the start of the held-out text
   bptt trace runs/book --text \"It was\" --json | jq .horizon
-  bptt trace runs/book --out ledger.npz         # all numbers, for NumPy")]
+  bptt trace runs/book --out ledger.npz         # all numbers, for NumPy
+  bptt trace --model m.safetensors --module actor --input x.npy --target y.npy
+  bptt trace --model m.safetensors --input x.npy --seeds dh.npy --json")]
 pub(crate) struct TraceArgs {
     /// A run's folder
-    pub run: PathBuf,
+    #[arg(required_unless_present = "model")]
+    pub run: Option<PathBuf>,
     /// The text to take apart, read as if after a line break [default: the held-out text's beginning]
     #[arg(long, value_name = "TEXT")]
     pub text: Option<String>,
@@ -296,10 +307,18 @@ pub(crate) struct TraceArgs {
     /// Show the cell of this direction
     #[arg(long, value_enum, default_value_t = Reading::Forward)]
     pub direction: Reading,
+    /// Detach the state every K steps: truncated backpropagation with carried state, 0 for never
+    #[arg(long, value_name = "K", default_value_t = 0)]
+    pub detach_every: usize,
+    /// Let the first N steps only warm the state up
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub burn_in: usize,
     /// The whole ledger as JSON (schema bptt.ledger/1)
     #[arg(long)]
     pub json: bool,
     /// Write the whole ledger to a file, .npz or .json
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub model: ModelArgs,
 }

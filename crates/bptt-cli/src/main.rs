@@ -40,7 +40,9 @@ impl Failure {
             self,
             Self::Usage(_)
                 | Self::Train(
-                    bptt_train::Error::Option { .. } | bptt_train::Error::Model(bptt::Error::Option { .. })
+                    bptt_train::Error::Option { .. }
+                        | bptt_train::Error::Choice { .. }
+                        | bptt_train::Error::Model(bptt::Error::Option { .. })
                 )
         );
         ExitCode::from(if wrong_usage { 2 } else { 1 })
@@ -77,6 +79,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Train(args) => commands::train::run(args, cli.quiet),
         Command::Sample(args) => commands::sample::run(args),
         Command::Trace(args) => commands::trace::run(args),
+        Command::Inspect(args) => commands::inspect::run(args),
+        Command::Export(args) => commands::export::run(args),
         Command::Demo(args) => commands::demo::run(args, cli.quiet),
     })
 }

@@ -1,35 +1,14 @@
 //! The command as its users meet it: what it prints, what it leaves behind, and how it refuses.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 use serde_json::Value;
 
-/// Runs `bptt` in `folder`.
-fn bptt(folder: &Path, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_bptt"))
-        .args(arguments)
-        .current_dir(folder)
-        .env("NO_COLOR", "1")
-        .output()
-        .expect("the command starts")
-}
-
-fn stdout(output: &Output) -> String {
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// Exit code and stderr on one line, without the decoration of the terminal.
-fn refusal(output: &Output) -> (i32, String) {
-    assert!(output.stdout.is_empty(), "a refusal prints nothing on stdout");
-    let text = String::from_utf8_lossy(&output.stderr);
-    let words: Vec<&str> =
-        text.split_whitespace().filter(|word| !matches!(*word, "×" | "│" | "╰─▶")).collect();
-    (output.status.code().unwrap(), words.join(" "))
-}
+use common::{bptt, refusal, stdout};
 
 /// A folder with a small text and a small run of it.
 struct Fixture {
@@ -96,7 +75,7 @@ fn the_articles_json_has_the_documented_schema() {
 
 #[test]
 fn help_has_examples_on_every_command() {
-    for command in ["demo", "article", "train", "sample", "trace"] {
+    for command in ["demo", "article", "train", "sample", "trace", "inspect", "export"] {
         let help = stdout(&bptt(Path::new("."), &[command, "--help"]));
         assert!(help.contains("Example") && help.contains(&format!("bptt {command}")), "{command}");
     }

@@ -5,6 +5,7 @@
 //! their weights, and [`choose`] reads one of them.
 
 pub mod arrays;
+pub mod batch;
 mod inspect;
 mod layout;
 mod linear;
@@ -90,16 +91,22 @@ fn none_found(tensors: &Tensors) -> String {
 }
 
 /// Writes the tensors of a file to another, recurrent modules with PyTorch's names and in its arrangement, everything
-/// else as it is; of a module alone, if one is given, its tensors without its name.
+/// else as it is; of a module alone, if one is given, its tensors without its name. `cell` is
+/// the cell's name where the file leaves it open.
 ///
 /// # Errors
 /// If a module cannot be read, two tensors would get the same name, the ending of `to` is neither `.safetensors` nor
 /// `.npz`, or the file cannot be written.
-pub fn export(tensors: &Tensors, module: Option<&Module>, to: &Path) -> Result<(), Error> {
+pub fn export(
+    tensors: &Tensors,
+    module: Option<&Module>,
+    cell: Option<&str>,
+    to: &Path,
+) -> Result<(), Error> {
     let written = if let Some(module) = module {
         module.tensors("")
     } else {
-        let modules = all(tensors, None)?;
+        let modules = all(tensors, cell)?;
         let others = tensors.iter().filter(|tensor| !modules.iter().any(|module| module.owns(tensor)));
         let recurrent = modules.iter().flat_map(|module| module.tensors(&module.pytorch_prefix()));
         recurrent.chain(others.cloned()).collect()

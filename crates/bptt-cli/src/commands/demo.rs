@@ -4,7 +4,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use bptt::{Network, Symbols};
+use bptt::{Network, ScanOptions, Symbols};
 use bptt_train::{
     Config, Corpus, Ending, Error, Event, Flow, Init, Lesson, Level, Schedule, Vocabulary, files, pantry,
     run as runs,
@@ -115,7 +115,12 @@ impl Reading {
     fn take_apart(&self, network: &Network<f32>) -> Result<Traced, Failure> {
         let steps = self.ids.len() - 1;
         let symbols = |ids: &[u32]| Symbols::new(steps, 1, ids.to_vec());
-        take_apart(&network.cast::<f64>()?, symbols(&self.ids[..steps])?, symbols(&self.ids[1..])?)
+        take_apart(
+            &network.cast::<f64>()?,
+            symbols(&self.ids[..steps])?,
+            symbols(&self.ids[1..])?,
+            ScanOptions::default(),
+        )
     }
 }
 

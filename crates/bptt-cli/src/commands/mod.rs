@@ -2,8 +2,11 @@
 
 pub(crate) mod article;
 pub(crate) mod demo;
+pub(crate) mod export;
+pub(crate) mod inspect;
 pub(crate) mod sample;
 pub(crate) mod trace;
+mod trace_model;
 pub(crate) mod train;
 
 use std::io::Write;

@@ -4,38 +4,86 @@ use std::path::Path;
 
 use bptt::{
     Direction, Entry, EntryState, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective, Parameter,
-    Place, Reduction, Symbols, Targets,
+    Place, Reduction, ScanOptions, Symbols, Targets,
 };
 use bptt_train::{Level, Run, Streams, files, run as runs};
 use bptt_view::table::{Align, bar, number, table};
 use bptt_view::{json, npz};
 use serde_json::Value;
 
-use super::{print, print_json};
+use super::{print, print_json, trace_model};
 use crate::Failure;
 use crate::args::{Reading, Shown, TraceArgs};
 use crate::progress::bits;
 
 pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
-    let run = Run::open(&args.run)?;
+    if let Some(file) = &args.model.model {
+        return trace_model::run(args, file);
+    }
+    let folder =
+        args.run.as_deref().ok_or_else(|| Failure::Usage("give a run's folder or --model".into()))?;
+    let run = Run::open(folder)?;
     let (inputs, targets) = match &args.text {
         Some(text) => sentence(&run, text)?,
         None => held_out(&run, args.steps, args.batch)?,
     };
     let network = run.network.cast::<f64>()?;
-    let traced = take_apart(&network, inputs, targets)?;
-    let (steps, batch) = traced.targets.shape();
+    let (steps, batch) = targets.shape();
+    let traced = take_apart(&network, inputs, targets, scan_options(args, steps))?;
     let show = |ids: &Symbols, t: usize| run.vocabulary.show(ids.step(t)[0]).into_owned();
     let symbols: Vec<String> = (0..steps).map(|t| show(&traced.inputs, t)).collect();
     let k = chosen_loss(args, &run, &traced)?;
 
+    let others = if batch == 1 { String::new() } else { format!(" (first of {batch} sequences)") };
+    let (loss, k_shown) = (bits(traced.losses.values[k * batch]), show(&traced.targets, k));
+    let headline = format!("loss {k}: predicting “{k_shown}” after “{}”{others}, {loss:.3} bits", symbols[k]);
+    let read = Read { symbols: &symbols, alone: batch == 1 };
+    output(args, &network, &traced.ledger, Some(read), k, &headline)
+}
+
+/// Symbols that were read, of the first sequence.
+pub(super) struct Read<'a> {
+    pub symbols: &'a [String],
+    /// Whether there is no other sequence.
+    pub alone: bool,
+}
+
+/// How the command line wants `steps` steps to be read.
+pub(super) fn scan_options(args: &TraceArgs, steps: usize) -> ScanOptions<f64> {
+    let detach = ScanOptions::<f64>::detach_every(args.detach_every, steps);
+    ScanOptions { detach, burn_in: args.burn_in, ..ScanOptions::default() }
+}
+
+/// Writes the ledger to a file, to stdout as JSON, or shows what contributed to loss `k`, as the arguments say.
+pub(super) fn output(
+    args: &TraceArgs,
+    network: &Network<f64>,
+    ledger: &Ledger,
+    read: Option<Read<'_>>,
+    k: usize,
+    headline: &str,
+) -> Result<(), Failure> {
+    let alone = read.as_ref().filter(|read| read.alone).map(|read| read.symbols);
     if let Some(path) = &args.out {
-        write(path, &traced.ledger, (batch == 1).then_some(&symbols[..]))?;
+        write(path, ledger, alone)?;
         eprintln!("wrote {}", path.display());
     }
     if args.json {
-        return print_json(&Value::Object(json::ledger(&traced.ledger, (batch == 1).then_some(&symbols))));
+        return print_json(&Value::Object(json::ledger(ledger, alone)));
     }
+    let entry = shown_entry(args, network, ledger)?;
+    let (parameter, cell) = (entry.parameter.as_str(), cell_name(network, entry.place));
+    print(&format!("{headline}; contributions to {parameter}{cell}\n\n"))?;
+    print(&contributions(entry, k, read.map(|read| read.symbols)))?;
+    print(&conclusion(ledger, entry, k))
+}
+
+/// The entry that the arguments want to see.
+fn shown_entry<'a>(
+    args: &TraceArgs,
+    network: &Network<f64>,
+    ledger: &'a Ledger,
+) -> Result<&'a Entry, Failure> {
     let parameter = match args.parameter {
         Shown::WeightIh => Parameter::WeightIh,
         Shown::WeightHh => Parameter::WeightHh,
@@ -45,29 +93,17 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
     };
     let direction = match args.direction {
         Reading::Forward => Direction::Forward,
-        Reading::Reverse if network.directions() == 2 => Direction::Reverse,
-        Reading::Reverse => {
-            let problem = "this network reads forward only; leave it out, or train one with --bidirectional";
-            return Err(Failure::Usage(format!("--direction reverse: {problem}")));
-        }
+        Reading::Reverse => Direction::Reverse,
     };
-    let place = Place { layer: args.layer, direction };
-    let entry = traced.ledger.entry_at(place, parameter).ok_or_else(|| {
+    if direction == Direction::Reverse && network.directions() == 1 {
+        let problem = "this network reads forward only; leave it out, or train one with --bidirectional";
+        return Err(Failure::Usage(format!("--direction reverse: {problem}")));
+    }
+    ledger.entry_at(Place { layer: args.layer, direction }, parameter).ok_or_else(|| {
         let layers = network.depth();
         let what = if args.layer < layers { "an input only at layer 0" } else { "no such layer" };
         Failure::Usage(format!("--layer {}: this network of {layers} layers has {what}", args.layer))
-    })?;
-    let others = if batch == 1 { String::new() } else { format!(" (first of {batch} sequences)") };
-    let loss = bits(traced.losses.values[k * batch]);
-    print(&format!(
-        "loss {k}: predicting “{}” after “{}”{others}, {loss:.3} bits; contributions to {}{}\n\n",
-        show(&traced.targets, k),
-        symbols[k],
-        parameter.as_str(),
-        cell_name(&network, place),
-    ))?;
-    print(&contributions(entry, k, &symbols))?;
-    print(&conclusion(&traced.ledger, entry, k))
+    })
 }
 
 /// Which cell is meant, where there are several.
@@ -91,9 +127,11 @@ pub(crate) fn take_apart(
     network: &Network<f64>,
     inputs: Symbols,
     targets: Symbols,
+    options: ScanOptions<f64>,
 ) -> Result<Traced, Failure> {
     let (_, batch) = inputs.shape();
-    let trace = network.scan(Inputs::Symbols(inputs.clone()), &network.zero_state(batch))?;
+    let inputs_read = Inputs::Symbols(inputs.clone());
+    let trace = network.scan_with(inputs_read, &network.zero_state(batch), options)?;
     let objective =
         Objective { targets: Targets::CrossEntropy(targets.clone()), mask: None, reduction: Reduction::Sum };
     let losses = network.losses(&trace, &objective)?;
@@ -130,12 +168,8 @@ fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<(Symbols, S
 /// The loss to show.
 fn chosen_loss(args: &TraceArgs, run: &Run, traced: &Traced) -> Result<usize, Failure> {
     let (steps, _) = traced.targets.shape();
-    if let Some(k) = args.at {
-        return if k < steps {
-            Ok(k)
-        } else {
-            Err(Failure::Usage(format!("--at: there is no loss {k}; expected 0 to {}", steps - 1)))
-        };
+    if let Some(k) = loss_at(args, steps)? {
+        return Ok(k);
     }
     let Some(symbol) = &args.of else { return Ok(steps - 1) };
     let id = run.vocabulary.id(symbol);
@@ -146,11 +180,22 @@ fn chosen_loss(args: &TraceArgs, run: &Run, traced: &Traced) -> Result<usize, Fa
     })
 }
 
-/// One line for each step that contributed to loss k.
-fn contributions(entry: &Entry, k: usize, symbols: &[String]) -> String {
-    let reached = || (0..symbols.len()).filter(|&t| entry.state(k, t) != EntryState::Unreached);
-    let largest = reached().filter_map(|t| entry.log10_norm(k, t)).fold(f64::NEG_INFINITY, f64::max);
-    let row = |t: usize| {
+/// The loss asked for by its step.
+pub(super) fn loss_at(args: &TraceArgs, steps: usize) -> Result<Option<usize>, Failure> {
+    match args.at {
+        Some(k) if k >= steps => {
+            Err(Failure::Usage(format!("--at: there is no loss {k}; expected 0 to {}", steps - 1)))
+        }
+        at => Ok(at),
+    }
+}
+
+/// One line for each step that a path leads from to loss k.
+fn contributions(entry: &Entry, k: usize, symbols: Option<&[String]>) -> String {
+    let reached = |t: &usize| !matches!(entry.state(k, *t), EntryState::Unreached | EntryState::Masked);
+    let steps: Vec<usize> = (0..entry.steps()).filter(reached).collect();
+    let largest = steps.iter().filter_map(|&t| entry.log10_norm(k, t)).fold(f64::NEG_INFINITY, f64::max);
+    let row = |&t: &usize| {
         let log10 = entry.log10_norm(k, t).unwrap_or(f64::NEG_INFINITY);
         let norm = match entry.state(k, t) {
             EntryState::Underflow => format!("1e{log10:.1}"),
@@ -160,17 +205,14 @@ fn contributions(entry: &Entry, k: usize, symbols: &[String]) -> String {
         let share = entry.share(k, t).filter(|share| share.is_finite());
         let share = share.map_or("–".to_owned(), |share| format!("{} %", number(100.0 * share)));
         let bar = bar(10f64.powf(log10 - largest), 24);
-        vec![t.to_string(), symbols[t].clone(), k.abs_diff(t).to_string(), norm, share, bar]
+        let symbol = symbols.map(|symbols| symbols[t].clone());
+        let numbers = [k.abs_diff(t).to_string(), norm, share, bar];
+        std::iter::once(t.to_string()).chain(symbol).chain(numbers).collect()
     };
-    let header = [
-        ("step", Align::Right),
-        ("symbol", Align::Left),
-        ("lag", Align::Right),
-        ("norm", Align::Right),
-        ("share", Align::Right),
-        ("", Align::Left),
-    ];
-    table(&header, &reached().map(row).collect::<Vec<_>>())
+    let symbol = symbols.map(|_| ("symbol", Align::Left));
+    let numbers = [("lag", Align::Right), ("norm", Align::Right), ("share", Align::Right), ("", Align::Left)];
+    let header: Vec<_> = std::iter::once(("step", Align::Right)).chain(symbol).chain(numbers).collect();
+    table(&header, &steps.iter().map(row).collect::<Vec<_>>())
 }
 
 /// Horizon, decay and balance.

@@ -178,6 +178,7 @@ fn explain(bytes: &[u8], error: &str) -> String {
         return format!("its header is cut off or damaged ({error}); save or copy it again");
     };
     let given = bytes.len() - data;
+    let mut covered = 0;
     for (name, info) in header.iter().filter(|(name, _)| *name != "__metadata__") {
         let Some(dtype) = info["dtype"].as_str() else { continue };
         let Ok(known) = serde_json::from_value::<Dtype>(info["dtype"].clone()) else {
@@ -196,6 +197,7 @@ fn explain(bytes: &[u8], error: &str) -> String {
                 "tensor {name}: {shape} of {dtype} is {bytes} bytes, given bytes {start} to {end} of the data"
             );
         }
+        covered = covered.max(end);
         if end > given {
             return format!(
                 "tensor {name}: {shape} of {dtype} is bytes {start} to {end} of the data, given {given} bytes; the file \
@@ -203,7 +205,10 @@ fn explain(bytes: &[u8], error: &str) -> String {
             );
         }
     }
-    error.into()
+    match given - covered {
+        0 => error.into(),
+        more => format!("{more} bytes of it belong to no tensor; save or copy it again"),
+    }
 }
 
 fn read_archive(bytes: &[u8]) -> Result<Named, String> {
