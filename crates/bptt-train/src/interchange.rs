@@ -90,9 +90,9 @@ fn none_found(tensors: &Tensors) -> String {
     )
 }
 
-/// Writes the tensors of a file to another, recurrent modules with PyTorch's names and in its arrangement, everything
-/// else as it is; of a module alone, if one is given, its tensors without its name. `cell` is
-/// the cell's name where the file leaves it open.
+/// Writes the tensors of a file to another: recurrent modules, and Keras' dense layers and embeddings, with PyTorch's
+/// names and in its arrangement, everything else as it is. Of a module alone, if one is given, its tensors without its
+/// name. `cell` is the cell's name where the file leaves it open.
 ///
 /// # Errors
 /// If a module cannot be read, two tensors would get the same name, the ending of `to` is neither `.safetensors` nor
@@ -109,7 +109,7 @@ pub fn export(
         let modules = all(tensors, cell)?;
         let others = tensors.iter().filter(|tensor| !modules.iter().any(|module| module.owns(tensor)));
         let recurrent = modules.iter().flat_map(|module| module.tensors(&module.pytorch_prefix()));
-        recurrent.chain(others.cloned()).collect()
+        recurrent.chain(others.map(|tensor| linear::to_pytorch(tensors, tensor))).collect()
     };
     let mut named = BTreeMap::new();
     for tensor in written {

@@ -38,7 +38,9 @@ fn candidates(tensors: &Tensors) -> impl Iterator<Item = Candidate<'_>> {
         let (name, transposed) = endings
             .into_iter()
             .find_map(|(ending, transposed)| Some((name.strip_suffix(ending)?, transposed)))?;
-        Some(Candidate { name, weight, transposed })
+        // A kernel beside a recurrent one is of a recurrent cell.
+        let recurrent = weight.name.replace("/kernel", "/recurrent_kernel");
+        (!transposed || tensors.get(&recurrent).is_none()).then_some(Candidate { name, weight, transposed })
     })
 }
 
@@ -130,4 +132,23 @@ fn choice(tensors: &Tensors, option: &'static str, what: &str, several: &[Candid
         option,
         choices: several.iter().map(Candidate::line).collect(),
     }
+}
+
+/// A tensor that is of no recurrent module, with PyTorch's name and arrangement: of Keras' `Dense` and `Embedding` the
+/// matrix and the bias, anything else as it is.
+pub(crate) fn to_pytorch(tensors: &Tensors, tensor: &Tensor) -> Tensor {
+    let mut written = tensor.clone();
+    let name = tensor.name.trim_end_matches(":0");
+    let dotted = |module: &str, parameter: &str| format!("{}.{parameter}", module.replace('/', "."));
+    let has_kernel =
+        |module: &str| candidates(tensors).any(|c| c.transposed && c.name == module && c.shape().is_some());
+    if let Some(module) = name.strip_suffix("/embeddings") {
+        written.name = dotted(module, "weight");
+    } else if let Some(module) = name.strip_suffix("/bias").filter(|module| has_kernel(module)) {
+        written.name = dotted(module, "bias");
+    } else if let Some(module) = name.strip_suffix("/kernel").filter(|module| has_kernel(module)) {
+        written.name = dotted(module, "weight");
+        written.transpose();
+    }
+    written
 }

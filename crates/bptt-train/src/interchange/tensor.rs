@@ -68,6 +68,15 @@ impl Tensor {
         self.bytes.as_chunks().0.iter().map(|&bytes| number(bytes)).collect()
     }
 
+    /// Turns a matrix round, whatever its numbers are.
+    pub(crate) fn transpose(&mut self) {
+        let &[rows, cols] = self.shape.as_slice() else { return };
+        let width = self.bytes.len() / (rows * cols).max(1);
+        let entries = (0..cols).flat_map(|j| (0..rows).map(move |i| (i * cols + j) * width));
+        self.bytes = entries.flat_map(|at| self.bytes[at..at + width].to_vec()).collect();
+        self.shape = vec![cols, rows];
+    }
+
     /// Where the first number that is infinite or not a number stands, as an index: `"(3, 0)"`.
     pub(crate) fn not_finite(&self, numbers: &[f64]) -> Option<String> {
         let mut rest = numbers.iter().position(|v| !v.is_finite())?;

@@ -1,0 +1,263 @@
+//! Weights in others' arrangement, against their forward steps written out as their documentation has them.
+
+use std::path::PathBuf;
+
+use bptt::{Inputs, Sequence};
+use bptt_train::interchange::{Module, Tensors, choose, embedding, export, find, head};
+use safetensors::tensor::{Dtype, TensorView};
+
+const I: usize = 2;
+const H: usize = 3;
+const T: usize = 4;
+
+/// Numbers without a pattern that a wrong order could hide in.
+fn numbers(seed: f64, count: usize) -> Vec<f64> {
+    (0..count).map(|i| (seed + 1.7 * i as f64).sin() * 0.8).collect()
+}
+
+type Array = (&'static str, Vec<usize>, Vec<f64>);
+
+fn array(name: &'static str, shape: &[usize], seed: f64) -> Array {
+    (name, shape.to_vec(), numbers(seed, shape.iter().product()))
+}
+
+/// A file of these tensors, as long as the folder lives.
+struct File {
+    folder: tempfile::TempDir,
+}
+
+impl File {
+    fn new(arrays: &[Array]) -> Self {
+        let bytes: Vec<Vec<u8>> =
+            arrays.iter().map(|(.., data)| data.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+        let views = arrays.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+            (*name, TensorView::new(Dtype::F64, shape.clone(), bytes).unwrap())
+        });
+        let file = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::write(file.path("m.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
+        file
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn tensors(&self, name: &str) -> Tensors {
+        Tensors::read(&self.path(name)).unwrap()
+    }
+}
+
+fn inputs() -> Vec<f64> {
+    numbers(0.3, T * I)
+}
+
+/// What a module gives for the inputs, T rows.
+fn outputs(module: &Module) -> Vec<f64> {
+    let network = module.network(None).unwrap();
+    let x = Inputs::Dense(Sequence::new(T, 1, I, inputs()).unwrap());
+    network.scan(x, &network.zero_state(1)).unwrap().output().data().to_vec()
+}
+
+fn assert_close(found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
+        assert!((found - expected).abs() < 1e-14, "{i}: {found} is not {expected}");
+    }
+}
+
+fn sigmoid(a: f64) -> f64 {
+    1.0 / (1.0 + (-a).exp())
+}
+
+/// x W of a row and a (len, columns) matrix, from column `from` on, H columns.
+fn times(x: &[f64], w: &[f64], columns: usize, from: usize) -> Vec<f64> {
+    let sum = |j: usize| x.iter().enumerate().map(|(i, x)| x * w[i * columns + from + j]).sum();
+    (0..H).map(sum).collect()
+}
+
+/// x Wx + h Wh + b, the block of columns that begins at `block`·H.
+fn block(x: &[f64], h: &[f64], arrays: &[Array], columns: usize, block: usize) -> Vec<f64> {
+    let (from, b) = (block * H, &arrays[2].2);
+    let (of_x, of_h) = (times(x, &arrays[0].2, columns, from), times(h, &arrays[1].2, columns, from));
+    (0..H).map(|j| of_x[j] + of_h[j] + b[from + j]).collect()
+}
+
+/// An LSTM whose blocks stand in the order of `places` = (i, f, g, o).
+fn lstm(arrays: &[Array], [i, f, g, o]: [usize; 4]) -> Vec<f64> {
+    let (mut h, mut c, mut all) = (vec![0.0; H], vec![0.0; H], Vec::new());
+    for x in inputs().chunks(I) {
+        let a = |place: usize| block(x, &h, arrays, 4 * H, place);
+        let (i, f, g, o) = (a(i), a(f), a(g), a(o));
+        for j in 0..H {
+            c[j] = sigmoid(f[j]) * c[j] + sigmoid(i[j]) * g[j].tanh();
+        }
+        h = (0..H).map(|j| sigmoid(o[j]) * c[j].tanh()).collect();
+        all.extend(&h);
+    }
+    all
+}
+
+fn keras_lstm() -> Vec<Array> {
+    vec![
+        array("lstm/lstm_cell/kernel", &[I, 4 * H], 1.0),
+        array("lstm/lstm_cell/recurrent_kernel", &[H, 4 * H], 2.0),
+        array("lstm/lstm_cell/bias", &[4 * H], 3.0),
+    ]
+}
+
+/// `keras.layers.LSTM`: `z0, z1, z2, z3 = split(z, 4)`; i = σ(z0), f = σ(z1), c = f c + i tanh(z2), o = σ(z3).
+#[test]
+fn a_keras_lstm_has_its_gates_in_the_order_i_f_c_o() {
+    let file = File::new(&keras_lstm());
+    let tensors = file.tensors("m.safetensors");
+    let module = choose(&tensors, Some("lstm/lstm_cell"), None).unwrap();
+    assert_eq!(module.description(), "lstm, 1 layer, I 2, H 3");
+    assert_close(&outputs(&module), &lstm(&keras_lstm(), [0, 1, 2, 3]));
+}
+
+/// CS231n's `lstm_step_forward`: ai, af, ao, ag = split(x Wx + h Wh + b).
+#[test]
+fn a_cs231n_lstm_has_its_gates_in_the_order_i_f_o_g() {
+    let arrays = [array("Wx", &[I, 4 * H], 1.0), array("Wh", &[H, 4 * H], 2.0), array("b", &[4 * H], 3.0)];
+    let file = File::new(&arrays);
+    let module = choose(&file.tensors("m.safetensors"), None, None).unwrap();
+    assert_close(&outputs(&module), &lstm(&arrays, [0, 1, 3, 2]));
+}
+
+#[test]
+fn vanilla_layers_of_both_are_read() {
+    for names in [["Wx", "Wh", "b"], ["rnn_kernel", "rnn_recurrent_kernel", "rnn_bias"]] {
+        let arrays =
+            [array(names[0], &[I, H], 1.0), array(names[1], &[H, H], 2.0), array(names[2], &[H], 3.0)];
+        let (mut h, mut expected) = (vec![0.0; H], Vec::new());
+        for x in inputs().chunks(I) {
+            h = block(x, &h, &arrays, H, 0).into_iter().map(f64::tanh).collect();
+            expected.extend(&h);
+        }
+        let module = choose(&File::new(&arrays).tensors("m.safetensors"), None, None).unwrap();
+        assert!(module.assumed.as_ref().unwrap().contains("is read with tanh"));
+        assert_close(&outputs(&module), &expected);
+    }
+}
+
+/// `keras.layers.GRU` with `reset_after=True`: z, r, h in this order; hh = tanh(x_h + r · (h W_h + b_h)),
+/// h = z · h + (1 − z) · hh.
+#[test]
+fn a_keras_gru_has_its_gates_in_the_order_z_r_h_and_two_rows_of_bias() {
+    let arrays = [
+        array("gru/kernel:0", &[I, 3 * H], 1.0),
+        array("gru/recurrent_kernel:0", &[H, 3 * H], 2.0),
+        array("gru/bias:0", &[2, 3 * H], 3.0),
+    ];
+    let (b_x, b_h) = arrays[2].2.split_at(3 * H);
+    let (mut h, mut expected) = (vec![0.0; H], Vec::new());
+    for x in inputs().chunks(I) {
+        let of_x = |place: usize| times(x, &arrays[0].2, 3 * H, place * H);
+        let of_h = |place: usize| times(&h, &arrays[1].2, 3 * H, place * H);
+        let (x_z, x_r, x_h) = (of_x(0), of_x(1), of_x(2));
+        let (h_z, h_r, h_h) = (of_h(0), of_h(1), of_h(2));
+        let unit = |j: usize| {
+            let z = sigmoid(x_z[j] + b_x[j] + h_z[j] + b_h[j]);
+            let r = sigmoid(x_r[j] + b_x[H + j] + h_r[j] + b_h[H + j]);
+            let hh = (x_h[j] + b_x[2 * H + j] + r * (h_h[j] + b_h[2 * H + j])).tanh();
+            z * h[j] + (1.0 - z) * hh
+        };
+        h = (0..H).map(unit).collect();
+        expected.extend(&h);
+    }
+    let module = choose(&File::new(&arrays).tensors("m.safetensors"), Some("gru"), None).unwrap();
+    assert_close(&outputs(&module), &expected);
+}
+
+#[test]
+fn a_keras_bidirectional_layer_is_one_module_of_two_directions() {
+    let mut arrays = Vec::new();
+    for (seed, names) in [
+        (1.0, ["b/forward_lstm/kernel", "b/forward_lstm/recurrent_kernel", "b/forward_lstm/bias"]),
+        (5.0, ["b/backward_lstm/kernel", "b/backward_lstm/recurrent_kernel", "b/backward_lstm/bias"]),
+    ] {
+        arrays.push(array(names[0], &[I, 4 * H], seed));
+        arrays.push(array(names[1], &[H, 4 * H], seed + 1.0));
+        arrays.push(array(names[2], &[4 * H], seed + 2.0));
+    }
+    let tensors = File::new(&arrays).tensors("m.safetensors");
+    let names: Vec<String> = find(&tensors).into_iter().map(|outline| outline.name).collect();
+    assert_eq!(names, ["b/lstm"]);
+    let module = choose(&tensors, None, None).unwrap();
+    assert_eq!(module.description(), "lstm, 1 layer, both directions, I 2, H 3");
+    let found = outputs(&module);
+    let forward = lstm(&arrays[..3], [0, 1, 2, 3]);
+    for t in 0..T {
+        assert_close(&found[2 * t * H..(2 * t + 1) * H], &forward[t * H..(t + 1) * H]);
+    }
+    assert_eq!(module.weights.layers[1].b_ih.data(), arrays[5].2);
+}
+
+#[test]
+fn what_was_keras_is_written_with_pytorchs_names_and_computes_the_same() {
+    let mut arrays = keras_lstm();
+    arrays.push(array("dense/kernel", &[H, 2], 4.0));
+    arrays.push(array("dense/bias", &[2], 5.0));
+    arrays.push(array("embedding/embeddings", &[7, I], 6.0));
+    let file = File::new(&arrays);
+    let tensors = file.tensors("m.safetensors");
+    let module = choose(&tensors, None, None).unwrap();
+    let readout = head(&tensors, &module, None).unwrap();
+    assert_eq!(readout.w_hy.row(1), [1, 3, 5].map(|i| arrays[3].2[i]));
+    assert_eq!(readout.b_y.data(), arrays[4].2);
+    let (name, vectors) = embedding(&tensors, &module, None).unwrap().unwrap();
+    assert_eq!((name.as_str(), vectors.data()), ("embedding", &arrays[5].2[..]));
+
+    export(&tensors, None, None, &file.path("pytorch.safetensors")).unwrap();
+    let written = file.tensors("pytorch.safetensors");
+    let again = choose(&written, Some("lstm.lstm_cell"), None).unwrap();
+    assert_eq!(outputs(&again), outputs(&module));
+    assert_eq!(again.python(), "torch.nn.LSTM(2, 3)");
+    let names: Vec<&str> = written.iter().map(|tensor| tensor.name.as_str()).collect();
+    let lstm =
+        ["bias_hh_l0", "bias_ih_l0", "weight_hh_l0", "weight_ih_l0"].map(|p| format!("lstm.lstm_cell.{p}"));
+    let others = ["dense.bias", "dense.weight", "embedding.weight"];
+    assert_eq!(names, others.into_iter().chain(lstm.iter().map(String::as_str)).collect::<Vec<_>>());
+}
+
+#[test]
+fn single_cells_and_cells_without_biases_keep_their_names_and_bits() {
+    let arrays = [
+        array("actor.weight_hh", &[4 * H, H], 1.0),
+        array("actor.weight_ih", &[4 * H, I], 2.0),
+        array("critic.weight_hh_l0", &[H, H], 3.0),
+        array("critic.weight_ih_l0", &[H, I], 4.0),
+    ];
+    let file = File::new(&arrays);
+    let tensors = file.tensors("m.safetensors");
+    let actor = choose(&tensors, Some("actor"), None).unwrap();
+    assert_eq!(actor.python(), "torch.nn.LSTMCell(2, 3, bias=False)");
+    let critic = choose(&tensors, Some("critic"), Some("rnn_relu")).unwrap();
+    assert_eq!(critic.python(), "torch.nn.RNN(2, 3, nonlinearity=\"relu\", bias=False)");
+    export(&tensors, None, None, &file.path("again.safetensors")).unwrap();
+    let again = file.tensors("again.safetensors");
+    assert!(again.iter().eq(tensors.iter()));
+
+    let refused = choose(&tensors, Some("actor"), Some("gru")).unwrap_err().to_string();
+    assert_eq!(refused, "cell: gru for actor with 4 gates is not possible; expected lstm");
+}
+
+/// Where the cell exists, this is how it is told; where it does not, why not.
+#[test]
+fn a_keras_gru_that_resets_before_the_product_is_never_taken_for_the_other() {
+    let arrays = [
+        array("gru/kernel", &[I, 3 * H], 1.0),
+        array("gru/recurrent_kernel", &[H, 3 * H], 2.0),
+        array("gru/bias", &[3 * H], 3.0),
+    ];
+    match choose(&File::new(&arrays).tensors("m.safetensors"), None, None) {
+        Ok(module) => assert_eq!(module.cell, "gru_reset_before"),
+        Err(error) => assert!(
+            error.to_string().ends_with(
+                "gru is a Keras GRU with reset_after=False: its reset gate multiplies h before the product with the \
+                 recurrent weights, the one known here after it; train with reset_after=True (Keras' default)"
+            ),
+            "{error}"
+        ),
+    }
+}
