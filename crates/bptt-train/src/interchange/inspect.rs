@@ -9,13 +9,13 @@ use super::module::Module;
 use super::tensors::Tensors;
 use crate::{Error, init};
 
-/// The schema of [`Report`] as JSON; NOTATION.md documents it.
-pub const SCHEMA: &str = "bptt.inspect/1";
+/// The schema of the report as JSON; NOTATION.md documents it.
+const SCHEMA: &str = "bptt.inspect/1";
 
 /// What is in a file.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// [`SCHEMA`].
+    /// `"bptt.inspect/1"`.
     pub schema: &'static str,
     /// The recurrent modules.
     pub modules: Vec<ModuleReport>,
