@@ -103,16 +103,16 @@ pub fn export(
     cell: Option<&str>,
     to: &Path,
 ) -> Result<(), Error> {
-    let written = if let Some(module) = module {
-        module.tensors("")
-    } else {
-        let modules = all(tensors, cell)?;
-        let others = tensors.iter().filter(|tensor| !modules.iter().any(|module| module.owns(tensor)));
-        let recurrent = modules.iter().flat_map(|module| module.tensors(&module.pytorch_prefix()));
-        recurrent.chain(others.map(|tensor| linear::to_pytorch(tensors, tensor))).collect()
+    let modules = match module {
+        Some(module) => vec![module.clone()],
+        None => all(tensors, cell)?,
     };
+    let others = tensors.iter().filter(|tensor| !modules.iter().any(|module| module.owns(tensor)));
+    let others = others.filter(|_| module.is_none()).map(|tensor| linear::to_pytorch(tensors, tensor));
+    let prefix = |own: &Module| if module.is_some() { String::new() } else { own.pytorch_prefix() };
+    let recurrent = modules.iter().flat_map(|own| own.tensors(&prefix(own)));
     let mut named = BTreeMap::new();
-    for tensor in written {
+    for tensor in recurrent.chain(others) {
         match named.entry(tensor.name.clone()) {
             Entry::Vacant(place) => place.insert(tensor),
             Entry::Occupied(_) => {
@@ -121,6 +121,10 @@ pub fn export(
             }
         };
     }
-    // A run's cell is not always told by its tensors.
-    write(to, &named, tensors.stamp().filter(|_| module.is_none()))
+    let stamp = match modules.as_slice() {
+        // What its tensors do not tell, the file's metadata has to.
+        [only] if !only.is_told_by_names() => Some(Stamp::new(&only.cell, &named)),
+        _ => tensors.stamp().filter(|_| module.is_none()).cloned(),
+    };
+    write(to, &named, stamp.as_ref())
 }

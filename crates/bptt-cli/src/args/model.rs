@@ -26,7 +26,7 @@ pub(crate) enum Reduce {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "A model of your own")]
 pub(crate) struct ModelArgs {
-    /// The weights, .safetensors or .npz, instead of a run
+    /// The weights, .safetensors or .npz (a run's folder will do), instead of a run and text
     #[arg(long, value_name = "FILE", requires = "input", conflicts_with_all = ["run", "text", "steps", "batch", "of"])]
     pub model: Option<PathBuf>,
     /// The recurrent module in it, by its name; needed if there are several

@@ -7,6 +7,7 @@ use bptt::{
     Targets, Trace,
 };
 use bptt_train::interchange::{Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
+use bptt_train::run::model_file;
 
 use super::trace::{Read, loss_at, output, scan_options};
 use crate::Failure;
@@ -25,7 +26,7 @@ pub(super) fn run(args: &TraceArgs, file: &Path) -> Result<(), Failure> {
                 .into(),
         ));
     }
-    let tensors = Tensors::read(file)?;
+    let tensors = Tensors::read(&model_file(file))?;
     let module = choose(&tensors, given.module.as_deref(), given.cell.as_deref())?;
     if let Some(assumed) = &module.assumed {
         eprintln!("{assumed}");

@@ -134,7 +134,7 @@ fn other_formats_are_refused_with_the_line_that_saves_a_usable_one() {
 }
 
 #[test]
-fn keras_cells_that_cannot_be_told_or_do_not_exist_are_refused_in_words() {
+fn keras_cells_that_cannot_be_told_are_asked_for() {
     let gru = |bias: Option<&'static [usize]>| {
         let mut tensors: Vec<(&str, &[usize], Vec<f64>)> = vec![
             ("gru/gru_cell/kernel", &[3, 6], vec![0.5; 18]),

@@ -114,14 +114,15 @@ pub(crate) const RESET_BEFORE: &str = "gru_reset_before";
 /// The cells that tensors of `gates` gates may be of; the first is meant unless one is asked for by name. `bias` is the
 /// rank of the bias, if there is one: Keras' GRU has two rows of it exactly if `reset_after` is set.
 ///
-/// Several for a GRU without a bias of Keras': there nothing says which it is.
+/// For a GRU of Keras' without a bias nothing says which of the two it is. PyTorch has only `gru`, but the other may have
+/// been written with its names.
 pub(crate) fn cells(layout: Layout, gates: usize, bias: Option<usize>) -> &'static [&'static str] {
     match (gates, layout, bias) {
         (1, _, _) => &["rnn", "rnn_relu", "rnn_identity"],
         (4, _, _) => &["lstm"],
         (3, Layout::Keras, Some(1)) => &[RESET_BEFORE],
-        (3, Layout::Keras, None) => &["gru", RESET_BEFORE],
-        _ => &["gru"],
+        (3, Layout::Keras, Some(_)) => &["gru"],
+        _ => &["gru", RESET_BEFORE],
     }
 }
 

@@ -88,6 +88,11 @@ impl Module {
         }
     }
 
+    /// Whether its cell is what one would take it for by PyTorch's names alone.
+    pub(super) fn is_told_by_names(&self) -> bool {
+        ["rnn", "gru", "lstm"].contains(&self.cell.as_str())
+    }
+
     /// In a few words: `"lstm, 2 layers, both directions, I 5, H 4"`.
     pub fn description(&self) -> String {
         let Self { cell, weights, .. } = self;

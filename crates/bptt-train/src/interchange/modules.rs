@@ -185,7 +185,7 @@ impl Outline {
                     expected: possible.join(", "),
                 });
             }
-            None if possible.contains(&RESET_BEFORE) && possible.len() > 1 => {
+            None if self.layout == Layout::Keras && possible.len() > 1 && gates == 3 => {
                 return Err(tensors.problem(format!(
                     "{} is a Keras GRU without a bias, so the file does not say whether reset_after is set; give \
                      --cell gru (reset_after=True, Keras' default) or --cell {RESET_BEFORE}",
@@ -208,11 +208,6 @@ impl Outline {
                 "{}: expected {} gates of its cell {cell}, given {gates}",
                 self.title(),
                 known.gates().len()
-            ))),
-            Err(_) if cell == RESET_BEFORE => Err(tensors.problem(format!(
-                "{} is a Keras GRU with reset_after=False: its reset gate multiplies h before the product with the \
-                 recurrent weights, the one known here after it; train with reset_after=True (Keras' default)",
-                self.title()
             ))),
             Err(error) => Err(error.into()),
         }
