@@ -80,7 +80,7 @@ pub(crate) struct ModelArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bptt inspect model.safetensors
-  bptt inspect runs/demo --json | jq '.modules[0].blocks'")]
+  bptt inspect runs/demo/lstm --json | jq '.modules[0].blocks'")]
 pub(crate) struct InspectArgs {
     /// A model, .safetensors or .npz, or a run's folder
     pub file: PathBuf,
@@ -94,7 +94,7 @@ pub(crate) struct InspectArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bptt export runs/demo --to demo.safetensors
+  bptt export runs/demo/lstm --to demo.safetensors
   bptt export keras.npz --to pytorch.safetensors
   bptt export model.safetensors --module net.actor --to actor.safetensors
 
