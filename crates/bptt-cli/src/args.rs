@@ -277,6 +277,7 @@ pub(crate) enum Shown {
   bptt trace runs/book                          # the start of the held-out text
   bptt trace runs/book --text \"It was\" --json | jq .horizon
   bptt trace runs/book --out ledger.npz         # all numbers, for NumPy
+  bptt trace runs/demo/lstm --paths --gates     # along the cell state or through the gates?
   bptt trace --model m.safetensors --module actor --input x.npy --target y.npy
   bptt trace --model m.safetensors --input x.npy --seeds dh.npy --json")]
 pub(crate) struct TraceArgs {
@@ -307,6 +308,12 @@ pub(crate) struct TraceArgs {
     /// Show the cell of this direction
     #[arg(long, value_enum, default_value_t = Reading::Forward)]
     pub direction: Reading,
+    /// Tell the gates apart: norms of each gate's rows, and how saturated each gate is
+    #[arg(long)]
+    pub gates: bool,
+    /// Tell which way the gradient came: along the cell state or z, through the gates, through h
+    #[arg(long)]
+    pub paths: bool,
     /// Detach the state every K steps: truncated backpropagation with carried state, 0 for never
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub detach_every: usize,

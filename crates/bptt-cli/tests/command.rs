@@ -364,3 +364,57 @@ fn both_directions_can_be_learned_and_traced_but_not_sampled() {
         refusal(&fixture.bptt(&["trace", "forward", "--text", "fox", "--direction", "reverse"]));
     assert!(code == 2 && message.contains("this network reads forward only"), "{message}");
 }
+
+#[test]
+fn gates_and_paths_are_told_apart() {
+    let fixture = Fixture::new();
+    stdout(&fixture.train("runs/lstm", &["--cell", "lstm", "--layers", "2"]));
+    let trace = ["trace", "runs/lstm", "--text", "the lazy dog", "--gates", "--paths"];
+    let json: Value =
+        serde_json::from_str(&stdout(&fixture.bptt(&[&trace[..], &["--json"]].concat()))).unwrap();
+    let entry = &json["entries"][0];
+    let last = entry["norm"].as_array().unwrap().len() - 1;
+    let norm = entry["norm"][last][2].as_f64().unwrap();
+    let squares: f64 = ["i", "f", "g", "o"]
+        .map(|gate| entry["gate_norm"][gate][last][2].as_f64().unwrap().powi(2))
+        .iter()
+        .sum();
+    assert!((squares.sqrt() / norm - 1.0).abs() < 1e-12);
+    let saturation = json["saturation"].as_array().unwrap();
+    assert_eq!((saturation.len(), &saturation[5]["gate"]), (8, &Value::from("f")));
+    assert!(saturation.iter().all(|of| of["low"].as_f64().unwrap() + of["high"].as_f64().unwrap() <= 1.0));
+    let split = &json["paths"][0];
+    assert_eq!((split["loss"].as_u64(), split["layer"].as_u64()), (Some(last as u64), Some(0)));
+    for t in 0..=last {
+        let shares = split["share"].as_object().unwrap();
+        assert_eq!(shares.keys().collect::<Vec<_>>(), ["seed", "along_c", "through_gates", "through_h"]);
+        let sum: f64 = shares.values().map(|of| of[t].as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-12, "{sum}");
+    }
+
+    let table = stdout(&fixture.bptt(&trace));
+    for word in ["i", "f", "g", "o", "along_c", "through_gates", "at the low end"] {
+        assert!(
+            table.contains(&format!("{word}  ")) || table.contains(&format!("  {word}")),
+            "{word}: {table}"
+        );
+    }
+    let plain = stdout(&fixture.bptt(&trace[..4]));
+    assert!(!plain.contains("along_c") && !plain.contains("saturation"));
+}
+
+#[test]
+fn truncation_is_shown_where_it_cuts() {
+    let fixture = Fixture::new();
+    stdout(&fixture.train("run", &[]));
+    let trace = ["trace", "run", "--text", "the lazy dog", "--detach-every", "4", "--burn-in", "2"];
+    let json: Value =
+        serde_json::from_str(&stdout(&fixture.bptt(&[&trace[..], &["--json"]].concat()))).unwrap();
+    assert_eq!(json["entries"][0]["state"][9], "ccccccccvv..");
+    assert_eq!(json["entries"][0]["state"][1], "mmmmmmmmmmmm");
+    assert_eq!(json["uncut"][3], serde_json::json!([2, 4]));
+    assert!(stdout(&fixture.bptt(&trace)).contains("cut at 8"));
+    let (code, message) = refusal(&fixture.bptt(&[&trace[..], &["--at", "1"]].concat()));
+    let expected = "there is no loss at step 1: it is masked, padding or burn-in; choose another with --at";
+    assert_eq!((code, message.as_str()), (2, expected));
+}

@@ -12,7 +12,7 @@ use bptt_train::{
 use bptt_view::json;
 use serde_json::Value;
 
-use super::trace::{Traced, take_apart};
+use super::trace::Traced;
 use super::train::{Learned, learn};
 use super::{print, print_json};
 use crate::Failure;
@@ -115,11 +115,12 @@ impl Reading {
     fn take_apart(&self, network: &Network<f32>) -> Result<Traced, Failure> {
         let steps = self.ids.len() - 1;
         let symbols = |ids: &[u32]| Symbols::new(steps, 1, ids.to_vec());
-        take_apart(
+        Traced::text(
             &network.cast::<f64>()?,
             symbols(&self.ids[..steps])?,
             symbols(&self.ids[1..])?,
             ScanOptions::default(),
+            false,
         )
     }
 }

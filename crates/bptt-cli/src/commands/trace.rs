@@ -1,13 +1,14 @@
 //! `bptt trace`: a trained network's gradient, taken apart.
 
+mod tables;
+
 use std::path::Path;
 
 use bptt::{
-    Direction, Entry, EntryState, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective, Parameter,
-    Place, Reduction, ScanOptions, Symbols, Targets,
+    Direction, Entry, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective, Parameter, Place,
+    Reduction, ScanOptions, Symbols, Targets, Trace,
 };
 use bptt_train::{Level, Run, Streams, files, run as runs};
-use bptt_view::table::{Align, bar, number, table};
 use bptt_view::{json, npz};
 use serde_json::Value;
 
@@ -29,16 +30,16 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
     };
     let network = run.network.cast::<f64>()?;
     let (steps, batch) = targets.shape();
-    let traced = take_apart(&network, inputs, targets, scan_options(args, steps))?;
     let show = |ids: &Symbols, t: usize| run.vocabulary.show(ids.step(t)[0]).into_owned();
-    let symbols: Vec<String> = (0..steps).map(|t| show(&traced.inputs, t)).collect();
-    let k = chosen_loss(args, &run, &traced)?;
+    let symbols: Vec<String> = (0..steps).map(|t| show(&inputs, t)).collect();
+    let k = chosen_loss(args, &run, &targets)?;
+    let traced = Traced::text(&network, inputs, targets.clone(), scan_options(args, steps), args.gates)?;
 
     let others = if batch == 1 { String::new() } else { format!(" (first of {batch} sequences)") };
-    let (loss, k_shown) = (bits(traced.losses.values[k * batch]), show(&traced.targets, k));
+    let (loss, k_shown) = (bits(traced.losses.values[k * batch]), show(&targets, k));
     let headline = format!("loss {k}: predicting “{k_shown}” after “{}”{others}, {loss:.3} bits", symbols[k]);
     let read = Read { symbols: &symbols, alone: batch == 1 };
-    output(args, &network, &traced.ledger, Some(read), k, &headline)
+    output(args, &network, &traced, Some(read), k, &headline)
 }
 
 /// Symbols that were read, of the first sequence.
@@ -58,24 +59,49 @@ pub(super) fn scan_options(args: &TraceArgs, steps: usize) -> ScanOptions<f64> {
 pub(super) fn output(
     args: &TraceArgs,
     network: &Network<f64>,
-    ledger: &Ledger,
+    traced: &Traced,
     read: Option<Read<'_>>,
     k: usize,
     headline: &str,
 ) -> Result<(), Failure> {
+    let ledger = &traced.ledger;
+    if !ledger.has_loss(k) {
+        let which = "it is masked, padding or burn-in; choose another with --at";
+        return Err(Failure::Usage(format!("there is no loss at step {k}: {which}")));
+    }
+    let entry = shown_entry(args, network, ledger)?;
+    let paths = if args.paths { network.path_split(&traced.trace, &traced.losses, k)? } else { Vec::new() };
+    let saturation = if args.gates { network.saturation(&traced.trace) } else { Vec::new() };
+
     let alone = read.as_ref().filter(|read| read.alone).map(|read| read.symbols);
+    let json = || {
+        let mut object = json::ledger(ledger, alone);
+        if args.paths {
+            object.insert("paths".into(), json::paths(&paths));
+        }
+        if args.gates {
+            object.insert("saturation".into(), json::saturation(&saturation));
+        }
+        Value::Object(object)
+    };
     if let Some(path) = &args.out {
-        write(path, ledger, alone)?;
+        write(path, ledger, &json)?;
         eprintln!("wrote {}", path.display());
     }
     if args.json {
-        return print_json(&Value::Object(json::ledger(ledger, alone)));
+        return print_json(&json());
     }
-    let entry = shown_entry(args, network, ledger)?;
     let (parameter, cell) = (entry.parameter.as_str(), cell_name(network, entry.place));
+    let symbols = read.map(|read| read.symbols);
     print(&format!("{headline}; contributions to {parameter}{cell}\n\n"))?;
-    print(&contributions(entry, k, read.map(|read| read.symbols)))?;
-    print(&conclusion(ledger, entry, k))
+    print(&tables::contributions(entry, k, symbols))?;
+    if let Some(split) = paths.iter().find(|split| split.place == entry.place) {
+        print(&tables::paths(split, symbols))?;
+    }
+    if args.gates {
+        print(&tables::saturation(&saturation))?;
+    }
+    print(&tables::conclusion(ledger, entry, k))
 }
 
 /// The entry that the arguments want to see.
@@ -116,27 +142,38 @@ fn cell_name(network: &Network<f64>, Place { layer, direction }: Place) -> Strin
 
 /// A network's ledger with what it was made from.
 pub(crate) struct Traced {
-    pub inputs: Symbols,
-    pub targets: Symbols,
+    pub trace: Trace<f64>,
     pub losses: Losses<f64>,
     pub ledger: Ledger,
 }
 
-/// Runs a network over symbols from h0 = 0 and itemizes the summed cross-entropy.
-pub(crate) fn take_apart(
-    network: &Network<f64>,
-    inputs: Symbols,
-    targets: Symbols,
-    options: ScanOptions<f64>,
-) -> Result<Traced, Failure> {
-    let (_, batch) = inputs.shape();
-    let inputs_read = Inputs::Symbols(inputs.clone());
-    let trace = network.scan_with(inputs_read, &network.zero_state(batch), options)?;
-    let objective =
-        Objective { targets: Targets::CrossEntropy(targets.clone()), mask: None, reduction: Reduction::Sum };
-    let losses = network.losses(&trace, &objective)?;
-    let ledger = network.itemize(&trace, &losses, &ItemizeOptions::default())?;
-    Ok(Traced { inputs, targets, losses, ledger })
+impl Traced {
+    /// Itemizes; `gates` asks for the norms of each gate's rows.
+    pub fn new(
+        network: &Network<f64>,
+        trace: Trace<f64>,
+        losses: Losses<f64>,
+        gates: bool,
+    ) -> Result<Self, Failure> {
+        let options = ItemizeOptions { sequences: false, gates, update: None };
+        let ledger = network.itemize(&trace, &losses, &options)?;
+        Ok(Self { trace, losses, ledger })
+    }
+
+    /// Runs a network over symbols from h0 = 0 and itemizes the summed cross-entropy.
+    pub fn text(
+        network: &Network<f64>,
+        inputs: Symbols,
+        targets: Symbols,
+        options: ScanOptions<f64>,
+        gates: bool,
+    ) -> Result<Self, Failure> {
+        let (_, batch) = inputs.shape();
+        let trace = network.scan_with(Inputs::Symbols(inputs), &network.zero_state(batch), options)?;
+        let targets = Targets::CrossEntropy(targets);
+        let losses = network.losses(&trace, &Objective { targets, mask: None, reduction: Reduction::Sum })?;
+        Self::new(network, trace, losses, gates)
+    }
 }
 
 /// The symbols of a text after a line break (if the network knows one), and what follows each.
@@ -166,14 +203,14 @@ fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<(Symbols, S
 }
 
 /// The loss to show.
-fn chosen_loss(args: &TraceArgs, run: &Run, traced: &Traced) -> Result<usize, Failure> {
-    let (steps, _) = traced.targets.shape();
+fn chosen_loss(args: &TraceArgs, run: &Run, targets: &Symbols) -> Result<usize, Failure> {
+    let (steps, _) = targets.shape();
     if let Some(k) = loss_at(args, steps)? {
         return Ok(k);
     }
     let Some(symbol) = &args.of else { return Ok(steps - 1) };
     let id = run.vocabulary.id(symbol);
-    let found = (0..steps).rev().find(|&t| Some(traced.targets.step(t)[0]) == id);
+    let found = (0..steps).rev().find(|&t| Some(targets.step(t)[0]) == id);
     found.ok_or_else(|| {
         let kind = if run.vocabulary.level() == Level::Word { "word" } else { "character" };
         Failure::Usage(format!("--of: the {kind} {symbol:?} is not predicted anywhere in this text"))
@@ -190,53 +227,11 @@ pub(super) fn loss_at(args: &TraceArgs, steps: usize) -> Result<Option<usize>, F
     }
 }
 
-/// One line for each step that a path leads from to loss k.
-fn contributions(entry: &Entry, k: usize, symbols: Option<&[String]>) -> String {
-    let reached = |t: &usize| !matches!(entry.state(k, *t), EntryState::Unreached | EntryState::Masked);
-    let steps: Vec<usize> = (0..entry.steps()).filter(reached).collect();
-    let largest = steps.iter().filter_map(|&t| entry.log10_norm(k, t)).fold(f64::NEG_INFINITY, f64::max);
-    let row = |&t: &usize| {
-        let log10 = entry.log10_norm(k, t).unwrap_or(f64::NEG_INFINITY);
-        let norm = match entry.state(k, t) {
-            EntryState::Underflow => format!("1e{log10:.1}"),
-            EntryState::Cut(step) => format!("cut at {step}"),
-            _ => number(entry.norm(k, t).unwrap_or(0.0)),
-        };
-        let share = entry.share(k, t).filter(|share| share.is_finite());
-        let share = share.map_or("–".to_owned(), |share| format!("{} %", number(100.0 * share)));
-        let bar = bar(10f64.powf(log10 - largest), 24);
-        let symbol = symbols.map(|symbols| symbols[t].clone());
-        let numbers = [k.abs_diff(t).to_string(), norm, share, bar];
-        std::iter::once(t.to_string()).chain(symbol).chain(numbers).collect()
-    };
-    let symbol = symbols.map(|_| ("symbol", Align::Left));
-    let numbers = [("lag", Align::Right), ("norm", Align::Right), ("share", Align::Right), ("", Align::Left)];
-    let header: Vec<_> = std::iter::once(("step", Align::Right)).chain(symbol).chain(numbers).collect();
-    table(&header, &steps.iter().map(row).collect::<Vec<_>>())
-}
-
-/// Horizon, decay and balance.
-fn conclusion(ledger: &Ledger, entry: &Entry, k: usize) -> String {
-    let lag = |horizon: Option<usize>| horizon.map_or("none".into(), |lag| format!("{lag} steps"));
-    let decay = match entry.decay() {
-        Some(decay) => format!("{decay:.3} per step (a factor {:.3})", decay.exp()),
-        None => "none (too few lags)".into(),
-    };
-    format!(
-        "\nhorizon  99 % of this loss within {}, of all losses' median within {}\ndecay    {decay}\nbalance  all \
-         components add up to the ordinary gradient: relative error {:.1e} at most\n         (shares are of the \
-         gradient of all losses; a share may be negative)\n",
-        lag(entry.horizon_of_loss(k, json::HORIZON)),
-        lag(entry.horizon(json::HORIZON)),
-        ledger.worst_balance(),
-    )
-}
-
-fn write(path: &Path, ledger: &Ledger, symbols: Option<&[String]>) -> Result<(), Failure> {
+fn write(path: &Path, ledger: &Ledger, json: &dyn Fn() -> Value) -> Result<(), Failure> {
     let bytes = match path.extension().and_then(|ending| ending.to_str()) {
         Some("npz") => npz::ledger(ledger)
             .map_err(|error| Failure::Other(format!("cannot make {}: {error}", path.display())))?,
-        Some("json") => Value::Object(json::ledger(ledger, symbols)).to_string().into_bytes(),
+        Some("json") => json().to_string().into_bytes(),
         _ => {
             let path = path.display();
             return Err(Failure::Usage(format!(

@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use bptt::{
-    Inputs, ItemizeOptions, Losses, Network, Objective, Reduction, ScanOptions, Sequence, State, Symbols,
-    Targets, Trace,
+    Inputs, Losses, Network, Objective, Reduction, ScanOptions, Sequence, State, Symbols, Targets, Trace,
 };
 use bptt_train::interchange::{Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
 use bptt_train::run::model_file;
 
-use super::trace::{Read, loss_at, output, scan_options};
+use super::trace::{Read, Traced, loss_at, output, scan_options};
 use crate::Failure;
 use crate::args::{Loss, ModelArgs, Reduce, TraceArgs};
 
@@ -49,18 +48,14 @@ pub(super) fn run(args: &TraceArgs, file: &Path) -> Result<(), Failure> {
 
     let trace = network.scan_with(inputs, &initial, options)?;
     let losses = aim.losses(&network, &trace)?;
-    let ledger = network.itemize(
-        &trace,
-        &losses,
-        &ItemizeOptions { sequences: false, ..ItemizeOptions::default() },
-    )?;
+    let traced = Traced::new(&network, trace, losses, args.gates)?;
 
-    let last = (0..steps).rev().find(|&k| ledger.has_loss(k));
+    let last = (0..steps).rev().find(|&k| traced.ledger.has_loss(k));
     let k = loss_at(args, steps)?.or(last).ok_or_else(|| {
         Failure::Usage("there is no loss at any step: everything is masked, padding or burn-in".into())
     })?;
     let read = symbols.as_ref().filter(|_| batch == 1).map(|symbols| Read { symbols, alone: true });
-    output(args, &network, &ledger, read, k, &headline(&module, &losses, k, batch))
+    output(args, &network, &traced, read, k, &headline(&module, &traced.losses, k, batch))
 }
 
 fn headline(module: &Module, losses: &Losses<f64>, k: usize, batch: usize) -> String {
@@ -217,8 +212,11 @@ impl Aim {
     fn losses(self, network: &Network<f64>, trace: &Trace<f64>) -> Result<Losses<f64>, Failure> {
         match self {
             Self::Objective(objective) => Ok(network.losses(trace, &objective)?),
-            Self::Seeds(seeds, mask) => {
+            Self::Seeds(mut seeds, mask) => {
                 let batch = seeds.batch();
+                for (i, _) in mask.iter().enumerate().filter(|(_, has_loss)| !**has_loss) {
+                    seeds.at_mut(i / batch, i % batch).fill(0.0);
+                }
                 let mut losses = Losses::from_seeds(seeds);
                 losses.present = mask.chunks(batch).map(|step| step.contains(&true)).collect();
                 Ok(losses)
