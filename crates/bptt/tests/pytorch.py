@@ -19,17 +19,32 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 B, I, H, V = 2, 2, 2, 3
+
+
+def reset_before(x, state, weights):
+    """torch.gru_cell with the reset gate before the product, which no module of PyTorch's has."""
+    w_ih, w_hh, b_ih, b_hh = weights
+    (i_r, i_z, i_n), (w_r, w_z, w_n), (b_r, b_z, b_n) = (x @ w_ih.T + b_ih).chunk(3, dim=1), w_hh.chunk(3), b_hh.chunk(3)
+    (h,) = state
+    r, z = (i_r + h @ w_r.T + b_r).sigmoid(), (i_z + h @ w_z.T + b_z).sigmoid()
+    n = (i_n + (r * h) @ w_n.T + b_n).tanh()
+    return ((1 - z) * n + z * h,)
+
+
 KINDS = {
     "rnn": lambda inputs, **options: torch.nn.RNN(inputs, H, **options),
     "rnn_relu": lambda inputs, **options: torch.nn.RNN(inputs, H, nonlinearity="relu", **options),
     "lstm": lambda inputs, **options: torch.nn.LSTM(inputs, H, **options),
     "gru": lambda inputs, **options: torch.nn.GRU(inputs, H, **options),
 }
+# The same parameters.
+KINDS["gru_reset_before"] = KINDS["gru"]
 CELLS = {
     "rnn": lambda x, state, weights: (torch.rnn_tanh_cell(x, *state, *weights),),
     "rnn_relu": lambda x, state, weights: (torch.rnn_relu_cell(x, *state, *weights),),
     "lstm": lambda x, state, weights: torch.lstm_cell(x, state, *weights),
     "gru": lambda x, state, weights: (torch.gru_cell(x, *state, *weights),),
+    "gru_reset_before": reset_before,
 }
 F32_SPREAD = 2e-6
 
@@ -183,12 +198,14 @@ def write(name, cases, of, steps=4):
 
 
 torch.set_num_threads(1)
-EVERY = list(itertools.product(KINDS, (1, 2, 3), (1, 2)))
+MODULES = ("rnn", "rnn_relu", "lstm", "gru")
+EVERY = list(itertools.product(MODULES, (1, 2, 3), (1, 2)))
 UPPER = [case for case in EVERY if case[1] > 1]
 FORWARD = [case for case in EVERY if case[2] == 1]
 FEW = [case for case in EVERY if case[1] < 3]
 ONE = [case for case in EVERY if case[1:] == (1, 2)]
 TWO = [case for case in EVERY if case[1:] == (2, 1)]
+BEFORE = [("gru_reset_before", layers, directions) for layers in (1, 2) for directions in (1, 2)]
 
 write("plain", EVERY, lambda p: p.results(*p.whole(), p.has_loss()))
 write("mask", EVERY, lambda p: p.results(*p.whole(), p.has_loss(mask=p.mask)))
@@ -204,3 +221,9 @@ write(
 write("components", FEW, lambda p: p.components(), steps=3)
 write("components_bounds", ONE, lambda p: p.components(lengths=p.lengths, resets=p.resets), steps=3)
 write("components_dropout", TWO, lambda p: p.components(dropout=p.dropout), steps=3)
+write(
+    "reset_before",
+    BEFORE,
+    lambda p: p.results(*p.step_by_step(p.lengths, p.resets, p.dropout), p.has_loss(p.lengths, p.mask)),
+)
+write("reset_before_components", BEFORE, lambda p: p.components(), steps=3)

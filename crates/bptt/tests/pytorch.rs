@@ -85,12 +85,15 @@ impl Problem {
         }
     }
 
-    /// The problems of every cell whose (layers, directions) are asked for, in the script's order.
+    /// The problems of every cell of PyTorch's modules whose (layers, directions) are asked for, in the script's order.
     fn all(steps: usize, wanted: impl Fn(usize, usize) -> bool) -> Vec<Self> {
+        Self::of(&["rnn", "rnn_relu", "lstm", "gru"], steps, wanted)
+    }
+
+    fn of(kinds: &[&str], steps: usize, wanted: impl Fn(usize, usize) -> bool) -> Vec<Self> {
         let depths = (1..=3).flat_map(|layers| [(layers, 1), (layers, 2)]);
         let shapes: Vec<_> = depths.filter(|&(layers, directions)| wanted(layers, directions)).collect();
-        let kinds = ["rnn", "rnn_relu", "lstm", "gru"].into_iter();
-        let cases = kinds.flat_map(|kind| shapes.iter().map(move |&(l, d)| (kind, l, d)));
+        let cases = kinds.iter().flat_map(|&kind| shapes.iter().map(move |&(l, d)| (kind, l, d)));
         cases.zip(0..).map(|((kind, l, d), seed)| Self::new(kind, l, d, seed, steps)).collect()
     }
 
@@ -325,5 +328,23 @@ fn components_below_a_dropout_mask_are_pytorchs() {
     assert_components(include_bytes!("pytorch/components_dropout.bin"), &problems, |p| ScanOptions {
         dropout: p.dropout.clone(),
         ..ScanOptions::default()
+    });
+}
+
+/// ```python
+/// r, z = (i_r + h @ w_r.T + b_r).sigmoid(), (i_z + h @ w_z.T + b_z).sigmoid()
+/// n = (i_n + (r * h) @ w_n.T + b_n).tanh()
+/// h = (1 - z) * n + z * h
+/// ```
+#[test]
+fn a_gru_that_resets_before_the_product_is_what_pytorch_makes_of_its_formula() {
+    let kinds = ["gru_reset_before"];
+    let problems = Problem::of(&kinds, STEPS, |layers, _| layers < 3);
+    assert_results(include_bytes!("pytorch/reset_before.bin"), &problems, |p| {
+        (p.everything(), Some(p.mask.clone()))
+    });
+    let problems = Problem::of(&kinds, 3, |layers, _| layers < 3);
+    assert_components(include_bytes!("pytorch/reset_before_components.bin"), &problems, |_| {
+        ScanOptions::default()
     });
 }
