@@ -3,6 +3,8 @@
 //! Every function works on one thread and adds up in an order that depends on the shapes alone, so a result never
 //! depends on the number of threads that call it. This is the only file in which `unsafe` may stand.
 
+pub(crate) mod activation;
+
 use crate::Real;
 use crate::sequence::View;
 
@@ -79,9 +81,19 @@ fn gemm_strided<T: Real>(
     }
 }
 
-/// σ(a) = 1 / (1 + e^−a).
-pub fn sigmoid<T: Real>(a: T) -> T {
-    T::one() / (T::one() + (-a).exp())
+/// x ← tanh x for all numbers; see `activation.rs` for how near.
+pub fn tanh<T: Real>(numbers: &mut [T]) {
+    T::tanh_all(numbers);
+}
+
+/// x ← σ(x) = 1 / (1 + e^−x) for all numbers.
+pub fn sigmoid<T: Real>(numbers: &mut [T]) {
+    T::sigmoid_all(numbers);
+}
+
+/// x ← e^x for all numbers.
+pub fn exp<T: Real>(numbers: &mut [T]) {
+    T::exp_all(numbers);
 }
 
 /// Numbers added side by side in [`dot`]: enough for two AVX-512 registers of f32, and a fixed order of summation.

@@ -190,11 +190,11 @@ impl<T: Real> Objective<T> {
 fn cross_entropy<T: Real>(y: &mut [T], target: usize, factor: T) -> f64 {
     let max = y.iter().copied().fold(T::neg_infinity(), T::max);
     let at_target = y[target] - max;
-    let mut sum = T::zero();
     for y in y.iter_mut() {
-        *y = (*y - max).exp();
-        sum += *y;
+        *y -= max;
     }
+    kernel::exp(y);
+    let sum: T = y.iter().copied().sum();
     for y in y.iter_mut() {
         *y = *y / sum * factor;
     }

@@ -15,7 +15,7 @@
 
 use super::{Backward, Cell, CellParams, Forward, StepCache};
 use crate::Real;
-use crate::kernel::{self, sigmoid};
+use crate::kernel;
 use crate::sequence::View;
 
 /// The GRU cell, the reset gate applied after the product.
@@ -60,15 +60,17 @@ impl<T: Real> Cell<T> for Gru {
         let rows = step.gates.chunks_exact_mut(3 * hidden).zip(recurrent.chunks_exact_mut(3 * hidden));
         for (b, (a, s)) in rows.enumerate() {
             kernel::add_scaled(s, T::one(), params.b_hh.data());
-            for j in 0..hidden {
-                let q = s[2 * hidden + j];
-                let r = sigmoid(a[j] + s[j]);
-                let z = sigmoid(a[hidden + j] + s[hidden + j]);
-                let n = (a[2 * hidden + j] + r * q).tanh();
-                (a[j], a[hidden + j], a[2 * hidden + j]) = (r, z, n);
-                step.kept[b * hidden + j] = q;
-                step.h[b * hidden + j] = (T::one() - z) * n + z * step.h_prev.row(b)[j];
+            let (r_z, n) = a.split_at_mut(2 * hidden);
+            let (s_r_z, q) = s.split_at(2 * hidden);
+            kernel::add_scaled(r_z, T::one(), s_r_z);
+            kernel::sigmoid(r_z);
+            let (r, z) = r_z.split_at(hidden);
+            for ((n, &r), &q) in n.iter_mut().zip(r).zip(q) {
+                *n += r * q;
             }
+            kernel::tanh(n);
+            step.kept[b * hidden..(b + 1) * hidden].copy_from_slice(q);
+            new_h(&mut step.h[b * hidden..(b + 1) * hidden], n, z, step.h_prev.row(b));
         }
     }
 
@@ -93,6 +95,13 @@ impl<T: Real> Cell<T> for Gru {
                 da_hh[2 * hidden + j] = da[2 * hidden + j] * gates[j];
             }
         }
+    }
+}
+
+/// h ← (1 − z) ∘ n + z ∘ h_prev.
+fn new_h<T: Real>(h: &mut [T], n: &[T], z: &[T], h_prev: &[T]) {
+    for (((h, &n), &z), &h_prev) in h.iter_mut().zip(n).zip(z).zip(h_prev) {
+        *h = (T::one() - z) * n + z * h_prev;
     }
 }
 
@@ -154,9 +163,10 @@ impl<T: Real> Cell<T> for GruResetBefore {
         );
         let rows = step.gates.chunks_exact_mut(3 * hidden).zip(recurrent.chunks_exact(2 * hidden));
         for (b, (a, s)) in rows.enumerate() {
-            for ((a, &s), &b_hh) in a.iter_mut().zip(s).zip(b_hh) {
-                *a = sigmoid(*a + s + b_hh);
-            }
+            let r_z = &mut a[..2 * hidden];
+            kernel::add_scaled(r_z, T::one(), s);
+            kernel::add_scaled(r_z, T::one(), &b_hh[..2 * hidden]);
+            kernel::sigmoid(r_z);
             let kept = step.kept[b * hidden..(b + 1) * hidden].iter_mut();
             for ((kept, &r), &h_prev) in kept.zip(&*a).zip(step.h_prev.row(b)) {
                 *kept = r * h_prev;
@@ -167,12 +177,11 @@ impl<T: Real> Cell<T> for GruResetBefore {
         kernel::product_transposed(recurrent, false, kept, View::new(hidden, hidden, of_n));
         let rows = step.gates.chunks_exact_mut(3 * hidden).zip(recurrent.chunks_exact(hidden));
         for (b, (a, s)) in rows.enumerate() {
-            for j in 0..hidden {
-                let n = (a[2 * hidden + j] + s[j] + b_hh[2 * hidden + j]).tanh();
-                a[2 * hidden + j] = n;
-                let z = a[hidden + j];
-                step.h[b * hidden + j] = (T::one() - z) * n + z * step.h_prev.row(b)[j];
-            }
+            let (r_z, n) = a.split_at_mut(2 * hidden);
+            kernel::add_scaled(n, T::one(), s);
+            kernel::add_scaled(n, T::one(), &b_hh[2 * hidden..]);
+            kernel::tanh(n);
+            new_h(&mut step.h[b * hidden..(b + 1) * hidden], n, &r_z[hidden..], step.h_prev.row(b));
         }
     }
 

@@ -15,7 +15,7 @@
 
 use super::{Backward, Cell, CellParams, Forward, StepCache};
 use crate::Real;
-use crate::kernel::{self, sigmoid};
+use crate::kernel;
 
 /// The LSTM cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,17 +64,22 @@ impl<T: Real> Cell<T> for Lstm {
         kernel::product_transposed(a, true, step.h_prev, params.w_hh.view());
         for (b, a) in a.chunks_exact_mut(4 * hidden).enumerate() {
             kernel::add_scaled(a, T::one(), params.b_hh.data());
-            let (a_i, rest) = a.split_at_mut(hidden);
-            let (a_f, rest) = rest.split_at_mut(hidden);
-            let (a_g, a_o) = rest.split_at_mut(hidden);
-            for j in 0..hidden {
-                let (i, f, g, o) = (sigmoid(a_i[j]), sigmoid(a_f[j]), a_g[j].tanh(), sigmoid(a_o[j]));
-                (a_i[j], a_f[j], a_g[j], a_o[j]) = (i, f, g, o);
-                let at = b * hidden + j;
-                let c = f * step.c_prev.row(b)[j] + i * g;
-                step.c[at] = c;
-                step.kept[at] = c.tanh();
-                step.h[at] = o * step.kept[at];
+            let (i_f, rest) = a.split_at_mut(2 * hidden);
+            let (g, o) = rest.split_at_mut(hidden);
+            kernel::sigmoid(i_f);
+            kernel::tanh(g);
+            kernel::sigmoid(o);
+            let (i, f) = i_f.split_at(hidden);
+            let c = &mut step.c[b * hidden..(b + 1) * hidden];
+            for (j, c) in c.iter_mut().enumerate() {
+                *c = f[j] * step.c_prev.row(b)[j] + i[j] * g[j];
+            }
+            let tanh_c = &mut step.kept[b * hidden..(b + 1) * hidden];
+            tanh_c.copy_from_slice(c);
+            kernel::tanh(tanh_c);
+            let h = &mut step.h[b * hidden..(b + 1) * hidden];
+            for ((h, &o), &tanh_c) in h.iter_mut().zip(&*o).zip(&*tanh_c) {
+                *h = o * tanh_c;
             }
         }
     }

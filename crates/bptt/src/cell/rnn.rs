@@ -26,11 +26,11 @@ pub enum Activation {
 }
 
 impl Activation {
-    fn apply<T: Real>(self, a: T) -> T {
+    fn apply<T: Real>(self, a: &mut [T]) {
         match self {
-            Self::Tanh => a.tanh(),
-            Self::Relu => a.max(T::zero()),
-            Self::Identity => a,
+            Self::Tanh => kernel::tanh(a),
+            Self::Relu => a.iter_mut().for_each(|a| *a = a.max(T::zero())),
+            Self::Identity => {}
         }
     }
 
@@ -84,12 +84,11 @@ impl<T: Real> Cell<T> for Rnn {
     fn step(&self, params: &CellParams<T>, step: Forward<'_, T>) {
         let a = step.gates;
         kernel::product_transposed(a, true, step.h_prev, params.w_hh.view());
-        for (a, h) in a.chunks_exact_mut(params.hidden()).zip(step.h.chunks_exact_mut(params.hidden())) {
-            for ((a, h), &b_hh) in a.iter_mut().zip(h).zip(params.b_hh.data()) {
-                *a = self.activation.apply(*a + b_hh);
-                *h = *a;
-            }
+        for a in a.chunks_exact_mut(params.hidden()) {
+            kernel::add_scaled(a, T::one(), params.b_hh.data());
         }
+        self.activation.apply(a);
+        step.h.copy_from_slice(a);
     }
 
     fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
