@@ -131,7 +131,7 @@ pub(crate) struct Settings {
     /// The fraction of the text, at its end, that is never learned from [default: 0.1]
     #[arg(long, value_name = "FRACTION")]
     held_out: Option<f64>,
-    /// rnn (tanh), rnn_relu, rnn_identity, lstm or gru [default: rnn]
+    /// rnn (tanh), rnn_relu, rnn_identity, lstm, gru or gru_reset_before [default: rnn]
     #[arg(long)]
     cell: Option<String>,
     /// Hidden units of each layer [default: 128]
@@ -152,6 +152,9 @@ pub(crate) struct Settings {
     /// Scale W_hh (each gate's block) to this spectral radius
     #[arg(long, value_name = "RHO")]
     spectral_radius: Option<f64>,
+    /// What an LSTM's forget gates begin with as bias, for example 1 [default: as everything else]
+    #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
+    forget_bias: Option<f64>,
     /// Updates to make [default: 2000]
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
@@ -207,6 +210,7 @@ impl Settings {
         set(&mut config.init, self.init.as_ref());
         config.sigma_max = self.sigma_max.or(config.sigma_max);
         config.spectral_radius = self.spectral_radius.or(config.spectral_radius);
+        config.forget_bias = self.forget_bias.or(config.forget_bias);
         set(&mut config.steps, self.steps.as_ref());
         set(&mut config.batch, self.batch.as_ref());
         set(&mut config.window, self.window.as_ref());

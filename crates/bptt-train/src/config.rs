@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bptt::{CellParams, Matrix, Network, Readout, Weights, cell_by_name};
+use bptt::{Cell, CellParams, Matrix, Network, Readout, Real, Weights, cell_by_name};
 use serde::{Deserialize, Serialize};
 
 use crate::text::Level;
@@ -44,6 +44,11 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spectral_radius: Option<f64>,
 
+    /// What an LSTM's forget gates begin with as bias, b_ih + b_hh (Gers et al. 2000; Jozefowicz et al. 2015 recommend 1);
+    /// without it they begin as everything else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forget_bias: Option<f64>,
+
     /// Updates to make.
     pub steps: u64,
     /// B, streams side by side.
@@ -84,6 +89,7 @@ impl Default for Config {
             init: Init::Uniform { bound: None },
             sigma_max: None,
             spectral_radius: None,
+            forget_bias: None,
             steps: 2_000,
             batch: 32,
             window: 64,
@@ -153,7 +159,16 @@ impl Config {
         if self.sigma_max.is_some() && self.spectral_radius.is_some() {
             return refuse("sigma_max with spectral_radius", "both".into(), "one of the two");
         }
-        cell_by_name::<f32>(&self.cell)?;
+        let cell = cell_by_name::<f32>(&self.cell)?;
+        if let Some(bias) = self.forget_bias {
+            if !bias.is_finite() {
+                return refuse("forget_bias", bias.to_string(), "a finite number");
+            }
+            if forget_gate(cell).is_none() {
+                let given = format!("{bias} with cell {}", self.cell);
+                return refuse("forget_bias", given, "a cell with forget gates: lstm");
+            }
+        }
         Ok(())
     }
 
@@ -172,8 +187,13 @@ impl Config {
         for index in 0..directions * self.layers {
             let mut matrix = |rows, cols| init::matrix(uniform, rows, cols, hidden, &mut rng);
             let w_ih = matrix(gates * hidden, if index < directions { symbols } else { directions * hidden });
-            let b_ih = matrix(1, gates * hidden);
-            let b_hh = matrix(1, gates * hidden);
+            let mut b_ih = matrix(1, gates * hidden);
+            let mut b_hh = matrix(1, gates * hidden);
+            if let (Some(bias), Some(gate)) = (self.forget_bias, forget_gate(cell)) {
+                // PyTorch has two biases and adds them.
+                b_ih.data_mut()[gate * hidden..(gate + 1) * hidden].fill(0.0);
+                b_hh.data_mut()[gate * hidden..(gate + 1) * hidden].fill(f32::of(bias));
+            }
             if index == 0 {
                 readout =
                     Some(Readout { w_hy: matrix(symbols, directions * hidden), b_y: matrix(1, symbols) });
@@ -200,6 +220,11 @@ impl Config {
         }
         Ok(w_hh)
     }
+}
+
+/// Which of the cell's gates is the forget gate.
+fn forget_gate(cell: &dyn Cell<f32>) -> Option<usize> {
+    cell.gates().iter().position(|&gate| gate == "f")
 }
 
 #[cfg(test)]
@@ -244,6 +269,26 @@ mod tests {
             (16, 16)
         );
         assert!(!toml::to_string(&Config::default()).unwrap().contains("bidirectional"));
+    }
+
+    #[test]
+    fn forget_gates_begin_with_the_bias_that_is_asked_for_and_nothing_else_changes() {
+        let config = Config { cell: "lstm".into(), hidden: 3, layers: 2, ..Config::default() };
+        let plain = config.network(5).unwrap();
+        let biased = Config { forget_bias: Some(1.5), ..config.clone() }.network(5).unwrap();
+        for (plain, biased) in plain.weights().layers.iter().zip(&biased.weights().layers) {
+            assert_eq!((&plain.w_ih, &plain.w_hh), (&biased.w_ih, &biased.w_hh));
+            let sums: Vec<f32> =
+                biased.b_ih.data().iter().zip(biased.b_hh.data()).map(|(a, b)| a + b).collect();
+            assert_eq!(sums[3..6], [1.5; 3]);
+            assert_eq!(
+                (&plain.b_hh.data()[..3], &plain.b_ih.data()[6..]),
+                (&biased.b_hh.data()[..3], &biased.b_ih.data()[6..])
+            );
+        }
+        let refused = Config { cell: "gru".into(), forget_bias: Some(1.0), ..config }.check().unwrap_err();
+        let message = "forget_bias: 1 with cell gru is not possible; expected a cell with forget gates: lstm";
+        assert_eq!(refused.to_string(), message);
     }
 
     #[test]

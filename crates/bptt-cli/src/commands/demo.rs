@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bptt::{Network, ScanOptions, Symbols};
 use bptt_train::{
-    Config, Corpus, Ending, Error, Event, Flow, Init, Lesson, Level, Schedule, Vocabulary, files, pantry,
+    Config, Corpus, Ending, Error, Event, Flow, Lesson, Level, Schedule, Vocabulary, files, pantry,
     run as runs,
 };
 use bptt_view::json;
@@ -33,12 +33,14 @@ const REACH_BEFORE: usize = 8;
 
 const LEDGER: &str = "ledger.json";
 
-/// The settings of the demo's runs, but for cell, seed and number of updates.
-fn settings() -> Config {
+/// The settings of the demo's runs, but for seed and number of updates: both begin as PyTorch's modules do, but for the
+/// forget gates, which everybody opens first.
+fn settings(cell: &str) -> Config {
     Config {
+        cell: cell.into(),
+        forget_bias: (cell == "lstm").then_some(1.0),
         level: Level::Word,
         hidden: 64,
-        init: Init::Orthogonal,
         window: 32,
         learning_rate: 3e-3,
         schedule: Schedule::Cosine { warmup: 0, floor: 0.0 },
@@ -48,7 +50,7 @@ fn settings() -> Config {
 }
 
 pub(crate) fn run(args: &DemoArgs, quiet: bool) -> Result<(), Failure> {
-    let config = |cell: &str| Config { cell: cell.into(), steps: args.steps, seed: args.seed, ..settings() };
+    let config = |cell: &str| Config { steps: args.steps, seed: args.seed, ..settings(cell) };
     let text = runs::load_text(&config(CELLS[0].0))?;
     let (vocabulary, corpus) = runs::prepare(&config(CELLS[0].0), &text)?;
     let lesson = Reading::after(&vocabulary, &corpus, LESSON_BEFORE)?;
@@ -202,6 +204,6 @@ fn clear(out: &Path) -> Result<(), Failure> {
 /// updates.
 fn is_a_demos(folder: &Path) -> bool {
     let Ok(config) = runs::read_config(&folder.join(runs::CONFIG)) else { return false };
-    let (cell, seed, steps) = (config.cell.clone(), config.seed, config.steps);
-    folder.join(LEDGER).exists() && config == Config { cell, seed, steps, ..settings() }
+    let (seed, steps) = (config.seed, config.steps);
+    folder.join(LEDGER).exists() && config == Config { seed, steps, ..settings(&config.cell) }
 }
