@@ -60,7 +60,7 @@ pub(crate) struct DemoArgs {
     pub seed: u64,
 
     /// Updates of each network; with fewer it is sooner done and has learned less
-    #[arg(long, default_value_t = 4_000, value_name = "N")]
+    #[arg(long, default_value_t = 6_000, value_name = "N")]
     pub steps: u64,
 
     /// The folder for the two runs, rnn and lstm; an older demo in it is replaced
