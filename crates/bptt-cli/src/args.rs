@@ -143,6 +143,9 @@ pub(crate) struct Settings {
     /// Read each window in both directions; the network then reads the symbol it is to predict, and cannot be sampled
     #[arg(long)]
     bidirectional: bool,
+    /// Let outputs between layers drop out with this probability, in training only [default: 0]
+    #[arg(long, value_name = "P")]
+    dropout: Option<f64>,
     /// How W_hh begins: uniform, uniform:BOUND, normal:STD, xavier, orthogonal or identity [default: uniform]
     #[arg(long)]
     init: Option<Init>,
@@ -207,6 +210,7 @@ impl Settings {
         set(&mut config.hidden, self.hidden.as_ref());
         set(&mut config.layers, self.layers.as_ref());
         config.bidirectional |= self.bidirectional;
+        set(&mut config.dropout, self.dropout.as_ref());
         set(&mut config.init, self.init.as_ref());
         config.sigma_max = self.sigma_max.or(config.sigma_max);
         config.spectral_radius = self.spectral_radius.or(config.spectral_radius);

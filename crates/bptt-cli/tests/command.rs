@@ -146,6 +146,18 @@ fn the_same_seed_gives_the_same_bytes_with_any_number_of_threads() {
 }
 
 #[test]
+fn dropout_gives_the_same_bytes_with_any_number_of_threads() {
+    let fixture = Fixture::new();
+    let two = ["--layers", "2"];
+    let with = ["--layers", "2", "--dropout", "0.4", "--threads"];
+    stdout(&fixture.train("plain", &two));
+    stdout(&fixture.train("one", &[&with[..], &["1"]].concat()));
+    stdout(&fixture.train("two", &[&with[..], &["2"]].concat()));
+    let model = |run: &str| fs::read(fixture.path(run).join("model.safetensors")).unwrap();
+    assert!(model("one") == model("two") && model("one") != model("plain"));
+}
+
+#[test]
 fn a_run_is_never_written_over() {
     let fixture = Fixture::new();
     stdout(&fixture.train("run", &[]));

@@ -35,6 +35,8 @@ pub struct Config {
     /// Whether each layer reads each window in both directions. Then the network reads the very symbol it is to predict.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub bidirectional: bool,
+    /// The probability with which an output of a layer drops out before the next layer reads it, in training only.
+    pub dropout: f64,
     /// How each gate's block of W_hh begins; everything else begins uniform in ±1/√H, as in PyTorch.
     pub init: Init,
     /// Scales each gate's block of W_hh to this largest singular value.
@@ -86,6 +88,7 @@ impl Default for Config {
             hidden: 128,
             layers: 1,
             bidirectional: false,
+            dropout: 0.0,
             init: Init::Uniform { bound: None },
             sigma_max: None,
             spectral_radius: None,
@@ -158,6 +161,13 @@ impl Config {
         }
         if self.sigma_max.is_some() && self.spectral_radius.is_some() {
             return refuse("sigma_max with spectral_radius", "both".into(), "one of the two");
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return refuse("dropout", self.dropout.to_string(), "a probability, at least 0 and below 1");
+        }
+        if self.dropout > 0.0 && self.layers < 2 {
+            let given = format!("{} with one layer", self.dropout);
+            return refuse("dropout", given, "at least two layers: it acts between them");
         }
         let cell = cell_by_name::<f32>(&self.cell)?;
         if let Some(bias) = self.forget_bias {
@@ -252,6 +262,11 @@ mod tests {
         let message = refused(Config { learning_rate: f64::NAN, ..Config::default() });
         assert_eq!(message, "learning_rate: NaN is not possible; expected a finite number above 0");
         assert!(refused(Config { cell: "perceptron".into(), ..Config::default() }).contains("rnn_relu"));
+        let message = refused(Config { dropout: 0.5, ..Config::default() });
+        let expected =
+            "dropout: 0.5 with one layer is not possible; expected at least two layers: it acts between them";
+        assert_eq!(message, expected);
+        assert!(refused(Config { dropout: 1.0, layers: 2, ..Config::default() }).contains("below 1"));
         assert!(Config::default().check().is_ok());
     }
 
