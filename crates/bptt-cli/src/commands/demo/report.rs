@@ -256,11 +256,12 @@ impl Report {
         format!(
             "\nwhat taught them “{}”? Its loss went down, {}, {}.\nEvery update's effect on it, taken apart:\n\n{}\n  taught: \
              bits by which the weights that read this word (W_ih) lowered the loss, over all updates\n  norm now: ‖component \
-             of dL/dW_ih‖ at the end; all components add up to the gradient (relative error {:.0e})\n\n{}",
+             of dL/dW_ih‖ at the end, after {} held-out sentences; all of them add up to the gradient (error {:.0e})\n\n{}",
             reading.effect(),
             fall(&self.pupils[0]),
             fall(&self.pupils[1]),
             table(&header, &rows),
+            super::REACH_BEFORE,
             self.pupils.iter().map(|pupil| pupil.traced.ledger.worst_balance()).fold(0.0, f64::max),
             self.pupils.iter().map(|pupil| pupil.lesson_learned(reading)).collect::<String>(),
         )
