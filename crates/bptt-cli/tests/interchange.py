@@ -5,12 +5,18 @@ alone, so `copy.grad` is what that step contributed to that loss.
 
     pip install torch==2.* numpy safetensors
     python crates/bptt-cli/tests/interchange.py
+
+Norms are written to 12 digits: which kernels PyTorch takes, and with them the last ones, depends on the processor.
 """
 
 import json
+import os
 import pathlib
 
 import numpy as np
+
+os.environ.update(MKL_CBWR="COMPATIBLE", ATEN_CPU_CAPABILITY="avx2")  # read when torch is imported
+
 import torch
 from safetensors.torch import save_file
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -32,6 +38,10 @@ class Model(torch.nn.Module):
         self.register_buffer("updates", torch.tensor(1234))
 
 
+def size(tensor):
+    return float(f"{tensor.norm().item():.11e}")
+
+
 def save(name, tensor):
     np.save(HERE / f"{name}.npy", tensor.detach().numpy())
 
@@ -42,7 +52,7 @@ def numbers(*shape):
 
 def totals(rnn):
     """The norm of every parameter's gradient, by PyTorch's name."""
-    return {name: parameter.grad.norm().item() for name, parameter in rnn.named_parameters()}
+    return {name: size(parameter.grad) for name, parameter in rnn.named_parameters()}
 
 
 def lstm_step(x, h, c, w_ih, w_hh, b_ih, b_hh):
@@ -74,7 +84,7 @@ def components(lstm, x, seeds):
             for parameter in PARAMETERS:
                 gradient = next(found)
                 rows = norms.setdefault(f"{parameter}_{suffix}", [[None] * T for _ in range(T)])
-                rows[k][t] = None if gradient is None else gradient.norm().item()
+                rows[k][t] = None if gradient is None else size(gradient)
     return norms
 
 

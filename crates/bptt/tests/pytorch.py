@@ -7,14 +7,18 @@ What goes in is not written down: weights, inputs, states, targets and masks are
 generator, in the same order, and are exact in f32. The files hold what comes out, in f64, number after number: the upper
 six bytes of each, rounded, which are 11 digits. That PyTorch's f32 lies within F32_SPREAD of it is made sure here.
 
-The files come from PyTorch 2.15.0. Run again, with its AVX2 or its AVX-512 kernels, it gives the same bytes; its plain
-kernels differ in the last bit of three numbers.
+The files come from PyTorch 2.15.0. Run again, on a processor of Intel's or AMD's, it gives the same bytes: which kernels
+PyTorch and its MKL take would otherwise depend on the processor, and with them the last bits.
 """
 
 import itertools
+import os
 import pathlib
 
 import numpy
+
+os.environ.update(MKL_CBWR="COMPATIBLE", ATEN_CPU_CAPABILITY="avx2")  # read when torch is imported
+
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
