@@ -97,6 +97,12 @@ impl Bounds {
         Ok(bounds)
     }
 
+    /// Whether every step leaves its state as the next one reads it and as it is given out: no episode begins and no
+    /// sequence ends early.
+    pub(crate) fn leaves_states_alone(&self) -> bool {
+        self.resets.is_none() && self.lengths.is_none()
+    }
+
     /// Whether step `t` lies behind the end of sequence `b`.
     pub(crate) fn is_padding(&self, t: usize, b: usize) -> bool {
         self.lengths.as_ref().is_some_and(|lengths| t >= lengths[b])

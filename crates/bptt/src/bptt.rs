@@ -5,11 +5,14 @@
 
 use crate::bounds::Bounds;
 use crate::cell::{Backward, Cell};
+use crate::kernel::{self, Packed, Start};
+use crate::loss::Seeds;
 use crate::network::{Direction, Network};
-use crate::rows::{Plan, Rows, add_row};
+use crate::paths::hop_by_gate;
+use crate::rows::{Plan, Rows, add_row, sum_of_classes};
 use crate::scan::{LayerTrace, Trace};
 use crate::sequence::{Sequence, View};
-use crate::{Real, kernel};
+use crate::{CellParams, Real};
 
 /// What a layer sends into the one below it: for every step and row the gradient with respect to the lower output.
 struct Passed<T> {
@@ -40,9 +43,9 @@ impl<T: Real> Passed<T> {
 
 /// Where a cell's seeds come from.
 #[derive(Clone, Copy)]
-enum Seeds<'a, T> {
-    /// Each step's own loss, ∂L_t/∂h_t: (T, B, D·H).
-    Losses(&'a Sequence<T>),
+enum Source<'a, T> {
+    /// Each step's own loss.
+    Losses(&'a Seeds<T>),
     /// The layer above.
     Above(&'a Passed<T>),
 }
@@ -52,6 +55,8 @@ enum Seeds<'a, T> {
 pub(crate) enum Carry {
     /// Rows (k, b) of plain numbers.
     Plain,
+    /// The same, and da of every step is kept, see [`Reverse::da`].
+    Keep,
     /// Rows (k, b) with exponents, which neither under- nor overflow.
     InRange,
     /// The same apart by the gate whose pre-activation they last passed in this cell: rows (k, p, b), where p = 0 has
@@ -73,7 +78,7 @@ pub(crate) struct Step<'a, T> {
     pub(crate) classes: usize,
     /// dL_k/dh_t by class, (open·P·B, H), if they are carried apart; otherwise empty.
     pub(crate) arrived: &'a [T],
-    /// What of it passes by the recurrent weights, (open·P·B, H).
+    /// What of it passes by the recurrent weights, (open·P·B, H); empty unless classes are carried apart.
     pub(crate) passing: &'a [T],
     /// What goes on through what the cell kept, (open·P·B, H), if it reads that; otherwise empty.
     pub(crate) through_kept: &'a [T],
@@ -85,33 +90,60 @@ pub(crate) struct Step<'a, T> {
     pub(crate) exponents: &'a [i32],
 }
 
+/// What the way back through one cell works with and leaves behind; its memory serves again.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reverse<T> {
+    /// At the end, the gradients with respect to the initial state.
+    pub(crate) rows: Rows<T>,
+    /// da of the step at hand, or with [`Carry::Keep`] of every step, (T, K·B, G·H); zeros where a row was not open.
+    pub(crate) da: Vec<T>,
+    /// The same as the recurrent side sees it; empty unless the cell splits.
+    pub(crate) da_hh: Vec<T>,
+    dkept: Vec<T>,
+}
+
 /// One cell of a network on the way back.
 struct ReverseCell<'a, T: Real> {
     cell: &'static dyn Cell<T>,
-    params: &'a crate::CellParams<T>,
+    params: &'a CellParams<T>,
     trace: &'a LayerTrace<T>,
     bounds: &'a Bounds,
-    seeds: Seeds<'a, T>,
+    source: Source<'a, T>,
     /// The columns of the seeds that are this cell's output begin here.
     column: usize,
+    /// W_hh; what multiplies the kept apart.
+    weights: &'a [Packed<T>],
+    /// W_hy's columns for this cell's direction, if gradients begin at the readout.
+    readout: Option<&'a Packed<T>>,
 }
 
 impl<T: Real> ReverseCell<'_, T> {
     /// Adds what step `t` sends into its h: its own loss's gradient, or the upper layer's. Returns how many losses are
     /// open now; `open` were before.
     fn add_seeds(&self, rows: &mut Rows<T>, plan: &Plan, t: usize, open: usize, classes: usize) -> usize {
-        let (batch, columns) = (rows.batch(), self.column..self.column + self.params.hidden());
-        match self.seeds {
-            Seeds::Losses(seeds) => {
+        let (batch, hidden) = (rows.batch(), self.params.hidden());
+        let columns = self.column..self.column + hidden;
+        match self.source {
+            Source::Losses(seeds) => {
                 let Some(row) = plan.row(t) else { return open };
-                for b in (0..batch).filter(|&b| self.bounds.can_have_loss(t, b)) {
-                    rows.add_seed(row * classes * batch + b, &seeds.at(t, b)[columns.clone()], 0);
+                let first = row * classes * batch;
+                match (seeds, self.readout) {
+                    // No row has travelled yet that a loss of the same group could meet with an exponent.
+                    (Seeds::Output(dy), Some(w_hy)) => {
+                        let dh = &mut rows.dh[first * hidden..(first + batch) * hidden];
+                        T::multiply(dh, hidden, Start::Out, dy.step(t), w_hy);
+                    }
+                    (Seeds::State(dh) | Seeds::Output(dh), _) => {
+                        for b in (0..batch).filter(|&b| self.bounds.can_have_loss(t, b)) {
+                            rows.add_seed(first + b, &dh.at(t, b)[columns.clone()], 0);
+                        }
+                    }
                 }
                 // Rows are numbered as a forward cell opens them; a reverse cell opens them all at once.
                 let forward = self.trace.direction() == Direction::Forward;
                 if forward { open.max(row + 1) } else { plan.groups().len() }
             }
-            Seeds::Above(passed) => {
+            Source::Above(passed) => {
                 for r in 0..passed.open[t] * batch {
                     let exponent = passed.exponents[t * passed.numbers.batch() + r];
                     let seed = &passed.numbers.at(t, r)[columns.clone()];
@@ -123,85 +155,44 @@ impl<T: Real> ReverseCell<'_, T> {
     }
 }
 
-/// dh ← dh + da_hh W_hh, where what comes through gate g enters the rows of class 1 + g. Where the last gate reads what
-/// was kept, `through_kept` stands for its product.
-fn hop_by_gate<T: Real>(
-    rows: &mut Rows<T>,
-    da_hh: View<'_, T>,
-    through_kept: &[T],
-    classes: usize,
-    params: &crate::CellParams<T>,
-) {
-    let (batch, hidden) = (rows.batch(), params.hidden());
-    let all = |rows: View<'_, T>, exponents: &[i32]| {
-        sum_of_classes(rows, &exponents[..rows.rows()], (classes, batch), |_, _| true)
-    };
-    let (sum, exponents) = all(da_hh, &rows.exponents);
-    let sum = View::new(exponents.len(), da_hh.cols(), &sum);
-    let kept = (!through_kept.is_empty())
-        .then(|| all(View::new(da_hh.rows(), hidden, through_kept), &rows.exponents));
-    let mut through = vec![T::zero(); sum.rows() * hidden];
-    for gate in 0..classes - 1 {
-        let (through, exponents) = match &kept {
-            Some((kept, exponents)) if gate + 2 == classes => (kept, exponents),
-            _ => {
-                let block = sum.columns(gate * hidden..(gate + 1) * hidden);
-                kernel::product(&mut through, false, block, params.w_hh.view().rows_of(gate, hidden));
-                (&through, &exponents)
-            }
-        };
-        for (r, through) in through.chunks_exact(hidden).enumerate() {
-            let row = (r / batch * classes + 1 + gate) * batch + r % batch;
-            rows.add_seed(row, through, exponents[r]);
-        }
-    }
-}
-
-/// Σ_p of rows (k, p, b), without the entries (p, column) that `keep` refuses: rows (k, b) and their exponents.
-pub(crate) fn sum_of_classes<T: Real>(
-    rows: View<'_, T>,
-    exponents: &[i32],
-    (classes, batch): (usize, usize),
-    keep: impl Fn(usize, usize) -> bool,
-) -> (Vec<T>, Vec<i32>) {
-    let (count, width) = (rows.rows() / classes, rows.cols());
-    let (mut sum, mut of_sum) = (vec![T::zero(); count * width], vec![0; count]);
-    for (r, &exponent) in exponents.iter().enumerate() {
-        let (k, p, b) = (r / (classes * batch), r / batch % classes, r % batch);
-        let kept = |(column, &v): (usize, &T)| if keep(p, column) { v } else { T::zero() };
-        let row: Vec<T> = rows.row(r).iter().enumerate().map(kept).collect();
-        let to = k * batch + b;
-        add_row(&mut sum[to * width..(to + 1) * width], &mut [], &mut of_sum[to], &row, exponent);
-    }
-    (sum, of_sum)
-}
-
 /// The reverse time loop of one cell. `visit` is called once a step, against the cell's direction of reading, as soon as
-/// a row is open. Returns the rows at the end: the gradients with respect to the initial state.
+/// a row is open.
 fn reverse_scan<T: Real>(
     of: &ReverseCell<'_, T>,
     plan: &Plan,
     batch: usize,
     carry: Carry,
+    reverse: &mut Reverse<T>,
     mut visit: impl FnMut(Step<'_, T>),
-) -> Rows<T> {
+) {
     let (cell, params) = (of.cell, of.params);
     let classes = carry.classes(cell);
     let (hidden, width, steps) = (params.hidden(), params.w_ih.rows(), plan.steps());
     let memory = if cell.has_memory() { hidden } else { 0 };
-    let mut rows = Rows::zeros(plan.groups().len() * classes, batch, hidden, memory);
-    let mut da = vec![T::zero(); plan.groups().len() * classes * batch * width];
-    let mut da_hh = if cell.splits() { da.clone() } else { Vec::new() };
-    let mut dkept = if cell.reads_kept() { rows.dh.clone() } else { Vec::new() };
+    let Reverse { rows, da: all_da, da_hh: all_da_hh, dkept } = reverse;
+    rows.clear(plan.groups().len() * classes, batch, hidden, memory);
+    let slot = plan.groups().len() * classes * batch * width;
+    let slots = if carry == Carry::Keep { steps } else { 1 };
+    all_da.resize(slots * slot, T::zero());
+    all_da_hh.resize(if cell.splits() { slots * slot } else { 0 }, T::zero());
+    dkept.resize(if cell.reads_kept() { rows.dh.len() } else { 0 }, T::zero());
     let mut open = 0;
     for i in 0..steps {
         let t = if of.trace.direction() == Direction::Forward { steps - 1 - i } else { i };
-        open = of.add_seeds(&mut rows, plan, t, open, classes);
+        open = of.add_seeds(rows, plan, t, open, classes);
+        let open = open * classes;
+        let start = if carry == Carry::Keep { t * slot } else { 0 };
+        let end = start + open * batch * width;
+        if carry == Carry::Keep {
+            all_da[end..start + slot].fill(T::zero());
+            if cell.splits() {
+                all_da_hh[end..start + slot].fill(T::zero());
+            }
+        }
         if open == 0 {
             continue;
         }
-        let open = open * classes;
-        if carry != Carry::Plain {
+        if matches!(carry, Carry::InRange | Carry::ByGate) {
             rows.keep_in_range(open);
         }
         let arrived =
@@ -209,82 +200,91 @@ fn reverse_scan<T: Real>(
         let rows_of = |b: usize| (0..open).map(move |k| k * batch + b);
         let padding: Vec<usize> = of.bounds.padding_at(t).flat_map(rows_of).collect();
         let before = rows.copy_of(&padding);
-        let da = &mut da[..open * batch * width];
-        let split = if cell.splits() { da.len() } else { 0 };
+        let da = &mut all_da[start..end];
+        let da_hh = if cell.splits() { &mut all_da_hh[start..end] } else { &mut [] };
+        let cache = of.trace.cache(t);
         let backward = Backward {
             dh: &mut rows.dh[..open * batch * hidden],
             dc: &mut rows.dc[..open * batch * memory],
             da,
-            da_hh: &mut da_hh[..split],
+            da_hh,
         };
-        cell.step_vjp(&of.trace.cache(t), backward);
-        // Padding lets everything through and contributes nothing.
-        rows.restore(&padding, &before);
-        for r in padding {
+        cell.step_vjp(&cache, backward);
+        if carry == Carry::ByGate {
+            // Only here is it looked at; the product starts from nothing otherwise.
+            if !cell.passes_by() {
+                rows.dh[..open * batch * hidden].fill(T::zero());
+            }
+            rows.restore(&padding, &before);
+        }
+        for &r in &padding {
             da[r * width..(r + 1) * width].fill(T::zero());
-            if split > 0 {
+            if cell.splits() {
                 da_hh[r * width..(r + 1) * width].fill(T::zero());
             }
         }
         let dkept = &mut dkept[..if cell.reads_kept() { open * batch * hidden } else { 0 }];
-        if cell.reads_kept() {
-            let of_kept = View::new(open * batch, width, da).columns(width - hidden..width);
-            let w = params.w_hh.view().rows_of(width / hidden - 1, hidden);
-            kernel::product(dkept, false, of_kept, w);
-            cell.kept_vjp(&of.trace.cache(t), dkept, da);
+        if let [_, of_kept] = of.weights {
+            let da_n = View::new(open * batch, width, da).columns(width - hidden..width);
+            T::multiply(dkept, hidden, Start::Zero, da_n, of_kept);
+            cell.kept_vjp(&cache, dkept, da);
         }
         let view = |da| View::new(open * batch, width, da);
-        let (da, da_hh) = (view(da), if cell.splits() { view(&da_hh[..split]) } else { view(da) });
+        let (da, da_hh) = (view(da), if cell.splits() { view(da_hh) } else { view(da) });
         let (passing, exponents) = (&rows.dh[..open * batch * hidden], &rows.exponents[..open * batch]);
         visit(Step { t, classes, arrived: &arrived, passing, through_kept: dkept, da, da_hh, exponents });
         if carry == Carry::ByGate {
-            hop_by_gate(&mut rows, da_hh, dkept, classes, params);
+            hop_by_gate(rows, da_hh, dkept, classes, params);
         } else {
             let dh = &mut rows.dh[..open * batch * hidden];
-            let reading = if cell.reads_kept() { width - hidden } else { width };
-            let w = View::new(reading, hidden, &params.w_hh.data()[..reading * hidden]);
-            kernel::product(dh, true, da_hh.columns(0..reading), w);
+            let start = if cell.passes_by() { Start::Out } else { Start::Zero };
+            T::multiply(dh, hidden, start, da_hh.columns(0..of.weights[0].rows()), &of.weights[0]);
             kernel::add_scaled(dh, T::one(), dkept);
         }
+        // Padding lets everything through.
+        rows.restore(&padding, &before);
         for r in of.bounds.cuts_at(of.trace.direction(), t).flat_map(rows_of) {
             let (dh, dc, _) = rows.parts_mut(r);
             dh.fill(T::zero());
             dc.fill(T::zero());
         }
     }
-    rows
 }
 
-/// The reverse scan of a whole network, from the top layer down. `seeds` are the losses' (T, B, D·H); `visit` sees the
-/// number of the cell (in the order of [`crate::Weights::layers`]) with each of its steps. Returns each cell's rows at
-/// its end.
+/// The reverse scan of a whole network, from the top layer down. `visit` sees the number of the cell (in the order of
+/// [`crate::Weights::layers`]) with each of its steps; `reverse` has a place for each cell, where its rows are at the end.
 pub(crate) fn reverse_layers<T: Real>(
     network: &Network<T>,
     trace: &Trace<T>,
-    seeds: &Sequence<T>,
+    seeds: &Seeds<T>,
     plan: &Plan,
     carry: Carry,
+    reverse: &mut Vec<Reverse<T>>,
     mut visit: impl FnMut(usize, &Step<'_, T>),
-) -> Vec<Rows<T>> {
+) {
     let (steps, batch) = trace.inputs().shape();
-    let directions = network.directions();
+    let (directions, layouts) = (network.directions(), network.layouts());
     let features = directions * network.hidden();
+    reverse.resize_with(network.weights().layers.len(), Reverse::default);
     let mut above: Option<Passed<T>> = None;
-    let mut ends: Vec<Option<Rows<T>>> = network.weights().layers.iter().map(|_| None).collect();
     for layer in (0..network.depth()).rev() {
         let mut below = (layer > 0).then(|| Passed::zeros(steps, plan.groups().len() * batch, features));
         let mut dx = vec![T::zero(); if layer > 0 { plan.groups().len() * batch * features } else { 0 }];
         for d in 0..directions {
             let index = layer * directions + d;
+            let params = &network.weights().layers[index];
+            let readout = network.weights().readout.as_ref();
             let of = ReverseCell {
                 cell: network.cell(),
-                params: &network.weights().layers[index],
+                params,
                 trace: &trace.layers()[index],
                 bounds: trace.bounds(),
-                seeds: above.as_ref().map_or(Seeds::Losses(seeds), Seeds::Above),
+                source: above.as_ref().map_or(Source::Losses(seeds), Source::Above),
                 column: d * network.hidden(),
+                weights: layouts.recurrent_back(index, params, network.cell()),
+                readout: readout.map(|readout| layouts.readout_back(readout, directions, d)),
             };
-            let end = reverse_scan(&of, plan, batch, carry, |step| {
+            reverse_scan(&of, plan, batch, carry, &mut reverse[index], |step| {
                 if let Some(below) = &mut below {
                     let shape = (step.classes, batch);
                     let summed = (carry == Carry::ByGate)
@@ -296,19 +296,17 @@ pub(crate) fn reverse_layers<T: Real>(
                         None => (step.da, step.exponents),
                     };
                     let dx = &mut dx[..da.rows() * features];
-                    kernel::product(dx, false, da, of.params.w_ih.view());
+                    T::multiply(dx, features, Start::Zero, da, layouts.inputs_back(index, params));
                     if let Some(mask) = trace.dropout_at(layer - 1, step.t) {
                         for dx in dx.chunks_exact_mut(mask.data().len()) {
-                            kernel::multiply(dx, mask.data());
+                            kernel::multiply_by(dx, mask.data());
                         }
                     }
                     below.add(step.t, View::new(da.rows(), features, dx), exponents, batch);
                 }
                 visit(index, &step);
             });
-            ends[index] = Some(end);
         }
         above = below;
     }
-    ends.into_iter().map(|end| end.expect("every cell was scanned")).collect()
 }

@@ -8,6 +8,7 @@ pub use gru::{Gru, GruResetBefore};
 pub use lstm::Lstm;
 pub use rnn::{Activation, Rnn};
 
+use crate::layout::{Contribution, Recurrent};
 use crate::sequence::{Matrix, View};
 use crate::{Error, Real};
 
@@ -50,18 +51,28 @@ impl<T: Real> CellParams<T> {
 
 /// What one forward step reads and writes. All are (B, ·) row-major.
 pub struct Forward<'a, T> {
+    /// What the input contributes to the pre-activations: W_ih x and the biases that are added to it.
+    pub input: Contribution<'a, T>,
     /// h before the step, (B, H).
     pub h_prev: View<'a, T>,
     /// c before the step, (B, H); (B, 0) for a cell without one.
     pub c_prev: View<'a, T>,
-    /// In: W_ih x + b_ih, (B, G·H). Out: the activated gates, kept for the way back.
+    /// Out: the activated gates, (B, G·H), kept for the way back.
     pub gates: &'a mut [T],
     /// Out: whatever else the way back needs, (B, H) if [`Cell::keeps_more`], otherwise empty.
     pub kept: &'a mut [T],
-    /// Out: h after the step, (B, H).
+    /// Out: h after the step, (B, H); empty if [`Cell::gate_is_state`], for then `gates` is it.
     pub h: &'a mut [T],
     /// Out: c after the step, (B, H), or empty.
     pub c: &'a mut [T],
+}
+
+impl<T: Real> Forward<'_, T> {
+    /// The pre-activations of gate `gate`: input + h_{t-1} W_gᵀ.
+    pub fn add_recurrent(&mut self, weights: &Recurrent<T>, gate: usize) {
+        let width = self.gates.len() / self.h_prev.rows();
+        weights.add_gate(gate, &self.input, self.h_prev, self.gates, width);
+    }
 }
 
 /// What the forward scan kept of one step, for the way back. The local derivatives follow from it.
@@ -79,8 +90,8 @@ pub struct StepCache<'a, T> {
 
 /// What one step backward reads and writes, for rows (k, b): row r belongs to sequence r mod B.
 pub struct Backward<'a, T> {
-    /// In: gradients with respect to h after the step, (R, H). Out: the part of those with respect to h before it that
-    /// passes by the recurrent weights; the scan adds da_hh W_hh.
+    /// In: gradients with respect to h after the step, (R, H). Out, if [`Cell::passes_by`]: the part of those with respect to
+    /// h before it that passes by the recurrent weights. The scan adds da_hh W_hh.
     pub dh: &'a mut [T],
     /// In: gradients with respect to c after the step, (R, H). Out: to c before it. Empty for a cell without c.
     pub dc: &'a mut [T],
@@ -109,6 +120,16 @@ pub trait Cell<T: Real>: std::fmt::Debug + Send + Sync {
     /// Between which values gate `gate`'s activation lies: (0, 1) for σ, (−1, 1) for tanh, (0, ∞) for relu.
     fn range(&self, gate: usize) -> (f64, f64);
 
+    /// Whether there is one gate and it is h itself, so that it need not be kept twice.
+    fn gate_is_state(&self) -> bool {
+        false
+    }
+
+    /// Whether a part of the gradient passes by the recurrent weights from h to h.
+    fn passes_by(&self) -> bool {
+        false
+    }
+
     /// Whether there is a second state c beside h.
     fn has_memory(&self) -> bool {
         false
@@ -132,7 +153,7 @@ pub trait Cell<T: Real>: std::fmt::Debug + Send + Sync {
     fn path(&self, passed: Option<usize>, gate: Option<usize>) -> usize;
 
     /// One step forward.
-    fn step(&self, params: &CellParams<T>, step: Forward<'_, T>);
+    fn step(&self, weights: &Recurrent<T>, step: Forward<'_, T>);
 
     /// One step backward, up to the pre-activations.
     fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>);

@@ -87,7 +87,8 @@ impl<T: Real> Network<T> {
         let ends: Vec<usize> = (0..steps).map(|k| losses.reach(trace, k).end).collect();
         let plan = Plan::apart(steps, &ks);
         let mut components = Vec::new();
-        let last_rows = reverse_layers(self, trace, &losses.dh, &plan, Carry::Plain, |index, step| {
+        let mut reverse = Vec::new();
+        reverse_layers(self, trace, &losses.seeds, &plan, Carry::Plain, &mut reverse, |index, step| {
             if only.is_some_and(|t| t != step.t) {
                 return;
             }
@@ -105,10 +106,10 @@ impl<T: Real> Network<T> {
             }
             let rows = *row * batch..(*row + 1) * batch;
             let hidden = self.hidden();
-            let dh0 = rows.clone().flat_map(|r| last_rows[*index].dh(r).to_vec()).collect();
+            let dh0 = rows.clone().flat_map(|r| reverse[*index].rows.dh(r).to_vec()).collect();
             component.initial_state = Some(Matrix::new(batch, hidden, dh0)?);
             if self.cell().has_memory() {
-                let dc0 = rows.flat_map(|r| last_rows[*index].dc(r).to_vec()).collect();
+                let dc0 = rows.flat_map(|r| reverse[*index].rows.dc(r).to_vec()).collect();
                 component.initial_memory = Some(Matrix::new(batch, hidden, dc0)?);
             }
         }

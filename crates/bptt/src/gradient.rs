@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
-use crate::bptt::{Carry, reverse_layers};
-use crate::loss::Losses;
+use crate::bptt::{Carry, Reverse, reverse_layers};
+use crate::inputs::{BySymbol, Inputs};
+use crate::kernel::{self, Start};
+use crate::loss::{Losses, Seeds};
 use crate::network::{Network, Readout, State, Weights};
 use crate::rows::Plan;
 use crate::scan::Trace;
 use crate::sequence::{Matrix, Sequence, View};
-use crate::{Error, Real, kernel};
+use crate::{Error, Real};
 
 /// The gradient of a (group of) losses with respect to everything.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,9 +36,41 @@ impl<T: Real> Network<T> {
         losses: &Losses<T>,
         with_inputs: bool,
     ) -> Result<Gradient<T>, Error> {
+        let mut gradient = self.zero_gradient(trace, with_inputs);
+        self.gradient_into(&mut gradient, &mut Backward::default(), trace, losses)?;
+        Ok(gradient)
+    }
+
+    /// The same in the memory of an older gradient, and with that of an older way back. It has what that one had: with or
+    /// without the inputs'. After an error it is of no use.
+    pub(crate) fn gradient_into(
+        &self,
+        gradient: &mut Gradient<T>,
+        backward: &mut Backward<T>,
+        trace: &Trace<T>,
+        losses: &Losses<T>,
+    ) -> Result<(), Error> {
         let group_of: Vec<_> = losses.present.iter().map(|&present| present.then_some(0)).collect();
-        let mut gradients = self.group_gradients(trace, losses, &group_of, with_inputs)?;
-        Ok(gradients.pop().unwrap_or_else(|| self.zero_gradient(trace, with_inputs)))
+        let plan = self.way_back(backward, trace, losses, &group_of)?;
+        let (steps, batch) = trace.inputs().shape();
+        for tensor in gradient.weights.tensors_mut() {
+            tensor.data_mut().fill(T::zero());
+        }
+        if let Some(dx) = &mut gradient.inputs {
+            dx.reshape(steps, batch, self.inputs());
+            dx.data_mut().fill(T::zero());
+        }
+        if gradient.initial.h.first().is_none_or(|h| h.rows() != batch) {
+            gradient.initial = self.zero_state(batch);
+        }
+        if plan.groups().is_empty() {
+            for state in gradient.initial.h.iter_mut().chain(&mut gradient.initial.c) {
+                state.data_mut().fill(T::zero());
+            }
+            return Ok(());
+        }
+        self.gather(gradient, backward, trace, losses, &plan, 0);
+        Ok(())
     }
 
     /// The gradient of each group of losses; `group_of[t]` is the group of step t's loss, `None` leaves it out. The
@@ -51,6 +85,26 @@ impl<T: Real> Network<T> {
         group_of: &[Option<usize>],
         with_inputs: bool,
     ) -> Result<Vec<Gradient<T>>, Error> {
+        let mut backward = Backward::default();
+        let plan = self.way_back(&mut backward, trace, losses, group_of)?;
+        let mut gradients: Vec<(usize, Gradient<T>)> = Vec::with_capacity(plan.groups().len());
+        for (row, &group) in plan.groups().iter().enumerate() {
+            let mut gradient = self.zero_gradient(trace, with_inputs);
+            self.gather(&mut gradient, &backward, trace, losses, &plan, row);
+            gradients.push((group, gradient));
+        }
+        gradients.sort_by_key(|(group, _)| *group);
+        Ok(gradients.into_iter().map(|(_, gradient)| gradient).collect())
+    }
+
+    /// The reverse scan with a row for each group, which keeps da of every step.
+    fn way_back(
+        &self,
+        backward: &mut Backward<T>,
+        trace: &Trace<T>,
+        losses: &Losses<T>,
+        group_of: &[Option<usize>],
+    ) -> Result<Plan, Error> {
         self.check_losses(trace, losses)?;
         if group_of.len() != losses.present.len() {
             return Err(Error::Shape {
@@ -61,49 +115,75 @@ impl<T: Real> Network<T> {
         }
         let heard = losses.heard(trace);
         let plan = Plan::new(group_of.iter().zip(&heard).map(|(&group, &present)| group.filter(|_| present)));
-        let (steps, batch) = trace.inputs().shape();
-        let cells = self.weights().layers.len();
-
-        let zeros = || (0..cells).map(|_| Preactivations::zeros(self, steps, batch)).collect();
-        let mut da_of: Vec<Vec<Preactivations<T>>> = plan.groups().iter().map(|_| zeros()).collect();
-        let ends = reverse_layers(self, trace, &losses.dh, &plan, Carry::Plain, |index, step| {
-            for (row, of) in da_of.iter_mut().take(step.da.rows() / batch).enumerate() {
-                let of = &mut of[index];
-                of.da.step_mut(step.t).copy_from_slice(step.da.rows_of(row, batch).data());
-                if let Some(da_hh) = &mut of.da_hh {
-                    da_hh.step_mut(step.t).copy_from_slice(step.da_hh.rows_of(row, batch).data());
+        let (_, batch) = trace.inputs().shape();
+        let (groups, width) = (plan.groups().len(), self.weights().layers[0].w_ih.rows());
+        let Backward { cells, by_symbol } = backward;
+        let by_cell = if let Inputs::Symbols(_) = trace.inputs() { self.directions() } else { 0 };
+        by_symbol.resize_with(by_cell * groups, BySymbol::default);
+        for sums in by_symbol.iter_mut() {
+            sums.clear(self.inputs(), width);
+        }
+        reverse_layers(self, trace, &losses.seeds, &plan, Carry::Keep, cells, |index, step| {
+            // What a symbol's column gets is added up while it is near.
+            if let (Inputs::Symbols(symbols), Some(sums)) =
+                (trace.inputs(), by_symbol.get_mut(index * groups..(index + 1) * groups))
+            {
+                for (row, sums) in sums.iter_mut().take(step.da.rows() / batch).enumerate() {
+                    sums.add(symbols.step(step.t), step.da.rows_of(row, batch));
                 }
             }
         });
+        Ok(plan)
+    }
 
-        let mut gradients: Vec<(usize, Gradient<T>)> = Vec::with_capacity(da_of.len());
-        for (row, (&group, da)) in plan.groups().iter().zip(&da_of).enumerate() {
-            let mut gradient = self.zero_gradient(trace, with_inputs);
-            for (index, da) in da.iter().enumerate() {
-                add_cell_gradient(&mut gradient.weights, trace, index, da);
-                if let (Some(dx), 0) = (&mut gradient.inputs, self.weights().place(index).layer) {
-                    let w_ih = self.weights().layers[index].w_ih.view();
-                    kernel::product(dx.data_mut(), true, da.da.rows(0..steps), w_ih);
-                }
-                for b in 0..batch {
-                    gradient.initial.h[index].row_mut(b).copy_from_slice(ends[index].dh(row * batch + b));
-                    gradient.initial.c[index].row_mut(b).copy_from_slice(ends[index].dc(row * batch + b));
-                }
+    /// Adds what the way back has left of row `row` to a gradient of zeros.
+    fn gather(
+        &self,
+        gradient: &mut Gradient<T>,
+        backward: &Backward<T>,
+        trace: &Trace<T>,
+        losses: &Losses<T>,
+        plan: &Plan,
+        row: usize,
+    ) {
+        let (steps, batch) = trace.inputs().shape();
+        let groups = plan.groups().len();
+        for (index, reverse) in backward.cells.iter().enumerate() {
+            let params = &self.weights().layers[index];
+            let width = params.w_ih.rows();
+            let one_row = |da: &[T]| -> Option<Vec<T>> {
+                let steps = da.chunks_exact(groups * batch * width);
+                let of_row = |step: &[T]| step[row * batch * width..(row + 1) * batch * width].to_vec();
+                (groups > 1).then(|| steps.flat_map(of_row).collect())
+            };
+            let own = [one_row(&reverse.da), one_row(&reverse.da_hh)];
+            let [da, da_hh] = [(&own[0], &reverse.da), (&own[1], &reverse.da_hh)]
+                .map(|(own, all)| own.as_ref().unwrap_or(all).as_slice());
+            let da = View::new(steps * batch, width, da);
+            let da_hh = if self.cell().splits() { View::new(steps * batch, width, da_hh) } else { da };
+            let by_symbol = backward.by_symbol.get(index * groups + row);
+            add_cell_gradient(&mut gradient.weights, trace, index, (da, da_hh), by_symbol);
+            if let (Some(dx), 0) = (&mut gradient.inputs, self.weights().place(index).layer) {
+                let w_ih = self.layouts().inputs_back(index, params);
+                T::multiply(dx.data_mut(), params.inputs(), Start::Out, da, w_ih);
             }
-            if let (Some(readout), Some(dy)) = (&mut gradient.weights.readout, &losses.dy) {
-                let belongs = |t: usize| plan.row(t) == Some(row) || !heard[t];
-                if (0..steps).all(belongs) {
-                    add_readout_gradient(readout, trace.output().rows(0..steps), dy.rows(0..steps));
-                } else {
-                    for t in (0..steps).filter(|&t| belongs(t)) {
-                        add_readout_gradient(readout, trace.output().step(t), dy.step(t));
-                    }
-                }
+            for b in 0..batch {
+                let rows = &reverse.rows;
+                gradient.initial.h[index].row_mut(b).copy_from_slice(rows.dh(row * batch + b));
+                gradient.initial.c[index].row_mut(b).copy_from_slice(rows.dc(row * batch + b));
             }
-            gradients.push((group, gradient));
         }
-        gradients.sort_by_key(|(group, _)| *group);
-        Ok(gradients.into_iter().map(|(_, gradient)| gradient).collect())
+        if let (Some(readout), Some(dy)) = (&mut gradient.weights.readout, losses.dy()) {
+            let heard = losses.heard(trace);
+            let belongs = |t: usize| plan.row(t) == Some(row) || !heard[t];
+            if (0..steps).all(belongs) {
+                add_readout_gradient(readout, trace.output().rows(0..steps), dy.rows(0..steps));
+            } else {
+                for t in (0..steps).filter(|&t| belongs(t)) {
+                    add_readout_gradient(readout, trace.output().step(t), dy.step(t));
+                }
+            }
+        }
     }
 
     pub(crate) fn zero_gradient(&self, trace: &Trace<T>, with_inputs: bool) -> Gradient<T> {
@@ -118,46 +198,56 @@ impl<T: Real> Network<T> {
     /// Refuses losses that were not made from `trace`.
     pub(crate) fn check_losses(&self, trace: &Trace<T>, losses: &Losses<T>) -> Result<(), Error> {
         let (steps, batch) = trace.inputs().shape();
-        let expected = (steps, batch, self.directions() * self.hidden());
-        let given = (losses.dh.steps(), losses.dh.batch(), losses.dh.features());
+        let (what, axis, features, given) = match &losses.seeds {
+            Seeds::State(dh) => ("seeds dL/dh", "D·H", self.directions() * self.hidden(), dh),
+            Seeds::Output(dy) => {
+                let outputs = self.weights().readout.as_ref().map_or(0, Readout::outputs);
+                ("gradients dL/dy", "V", outputs, dy)
+            }
+        };
+        let expected = (steps, batch, features);
+        let given = (given.steps(), given.batch(), given.features());
         if expected != given || losses.present.len() != steps {
             return Err(Error::Shape {
-                what: "seeds dL/dh".into(),
-                expected: format!("(T, B, D·H) = {expected:?}"),
-                given: format!("(T, B, D·H) = {given:?}, {} steps marked", losses.present.len()),
+                what: what.into(),
+                expected: format!("(T, B, {axis}) = {expected:?}"),
+                given: format!("(T, B, {axis}) = {given:?}, {} steps marked", losses.present.len()),
             });
         }
         Ok(())
     }
 }
 
-/// Gradients with respect to the pre-activations of all steps.
-pub(crate) struct Preactivations<T> {
-    /// As the input side sees them, (T, B, G·H).
-    pub(crate) da: Sequence<T>,
-    /// As the recurrent side sees them, if the cell splits them.
-    pub(crate) da_hh: Option<Sequence<T>>,
+/// What the way back leaves of every cell, and works with; its memory serves again.
+#[derive(Clone, Debug)]
+pub(crate) struct Backward<T> {
+    cells: Vec<Reverse<T>>,
+    /// Of one-hot inputs, for each cell of the bottom layer and each group of losses.
+    by_symbol: Vec<BySymbol<T>>,
 }
 
-impl<T: Real> Preactivations<T> {
-    pub(crate) fn zeros(network: &Network<T>, steps: usize, batch: usize) -> Self {
-        let width = network.weights().layers[0].w_ih.rows();
-        let zeros = || Sequence::zeros(steps, batch, width);
-        Self { da: zeros(), da_hh: network.cell().splits().then(zeros) }
+impl<T> Default for Backward<T> {
+    fn default() -> Self {
+        Self { cells: Vec::new(), by_symbol: Vec::new() }
     }
 }
 
-/// Adds Σ da xᵀ, Σ da_hh h_prevᵀ, Σ da and Σ da_hh over all steps to the gradient of cell `index`.
+/// Adds Σ da xᵀ, Σ da_hh h_prevᵀ, Σ da and Σ da_hh over all steps, (T·B, G·H) each, to the gradient of cell `index`. What
+/// one-hot inputs give may be known already.
 pub(crate) fn add_cell_gradient<T: Real>(
     gradient: &mut Weights<T>,
     trace: &Trace<T>,
     index: usize,
-    of: &Preactivations<T>,
+    (da, da_hh): (View<'_, T>, View<'_, T>),
+    by_symbol: Option<&BySymbol<T>>,
 ) {
-    let (steps, layer) = (of.da.steps(), gradient.place(index).layer);
+    let (steps, _) = trace.inputs().shape();
+    let layer = gradient.place(index).layer;
     let gradient = &mut gradient.layers[index];
-    let (da, da_hh) = (of.da.rows(0..steps), of.da_hh.as_ref().unwrap_or(&of.da).rows(0..steps));
-    trace.inputs_of(layer).all().add_outer(&mut gradient.w_ih, da);
+    match by_symbol {
+        Some(sums) => sums.add_to(&mut gradient.w_ih),
+        None => trace.inputs_of(layer).all().add_outer(&mut gradient.w_ih, da),
+    }
     add_recurrent(&mut gradient.w_hh, da_hh, trace.layers()[index].recurrent_inputs(0..steps));
     kernel::add_rows(gradient.b_ih.data_mut(), da);
     kernel::add_rows(gradient.b_hh.data_mut(), da_hh);

@@ -1,6 +1,6 @@
 //! What a network reads: real features, or symbols standing for their one-hot vectors.
 
-use crate::sequence::{Matrix, Sequence, View};
+use crate::sequence::{Matrix, Sequence, SequenceView, View};
 use crate::{Error, Real, kernel};
 
 /// What the network reads: real features, or symbols standing for their one-hot vectors.
@@ -124,7 +124,31 @@ impl<T: Real> Inputs<T> {
         }
     }
 
-    pub(crate) fn step(&self, t: usize) -> StepInput<'_, T> {
+    pub(crate) fn read(&self) -> Reading<'_, T> {
+        match self {
+            Self::Dense(x) => Reading::Dense(x.view()),
+            Self::Symbols(symbols) => Reading::Symbols(symbols),
+        }
+    }
+}
+
+/// What a layer reads, borrowed.
+#[derive(Clone, Copy)]
+pub(crate) enum Reading<'a, T> {
+    Dense(SequenceView<'a, T>),
+    Symbols(&'a Symbols),
+}
+
+impl<'a, T: Real> Reading<'a, T> {
+    /// (T, B).
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        match self {
+            Self::Dense(x) => (x.steps(), x.batch()),
+            Self::Symbols(symbols) => symbols.shape(),
+        }
+    }
+
+    pub(crate) fn step(&self, t: usize) -> StepInput<'a, T> {
         match self {
             Self::Dense(x) => StepInput::Dense(x.step(t)),
             Self::Symbols(symbols) => StepInput::Symbols(symbols.step(t)),
@@ -132,7 +156,7 @@ impl<T: Real> Inputs<T> {
     }
 
     /// All steps at once, (T·B, I).
-    pub(crate) fn all(&self) -> StepInput<'_, T> {
+    pub(crate) fn all(&self) -> StepInput<'a, T> {
         match self {
             Self::Dense(x) => StepInput::Dense(x.rows(0..x.steps())),
             Self::Symbols(symbols) => StepInput::Symbols(symbols.ids()),
@@ -162,13 +186,11 @@ impl<T: Real> StepInput<'_, T> {
         match self {
             Self::Dense(x) => kernel::sum_of_outer_products(dw.data_mut(), true, da, *x),
             Self::Symbols(ids) => {
-                let width = dw.cols();
-                for (i, &id) in ids.iter().enumerate() {
-                    let column = dw.data_mut()[id as usize..].iter_mut().step_by(width);
-                    for (dw, &da) in column.zip(da.row(i)) {
-                        *dw += da;
-                    }
-                }
+                // Whole rows of the transpose are added to, and it is turned round once.
+                let mut by_symbol = BySymbol::default();
+                by_symbol.clear(dw.cols(), dw.rows());
+                by_symbol.add(ids, da);
+                by_symbol.add_to(dw);
             }
         }
     }
@@ -179,6 +201,35 @@ impl<T: Real> StepInput<'_, T> {
             Self::Dense(x) => kernel::dot(x.row(a), x.row(b)),
             Self::Symbols(ids) if ids[a] == ids[b] => T::one(),
             Self::Symbols(_) => T::zero(),
+        }
+    }
+}
+
+/// Σ da of each symbol, (I, G·H): the transpose of dW_ih for one-hot inputs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BySymbol<T> {
+    sums: Matrix<T>,
+}
+
+impl<T: Real> BySymbol<T> {
+    /// Zeros for `symbols` symbols and rows of `width` numbers.
+    pub(crate) fn clear(&mut self, symbols: usize, width: usize) {
+        self.sums.clear(symbols, width);
+    }
+
+    /// Adds each row of `da` to its symbol's.
+    pub(crate) fn add(&mut self, ids: &[u32], da: View<'_, T>) {
+        kernel::add_to_rows(self.sums.data_mut(), ids, da);
+    }
+
+    /// dW ← dW + their transpose.
+    pub(crate) fn add_to(&self, dw: &mut Matrix<T>) {
+        let width = dw.cols();
+        for symbol in 0..self.sums.rows() {
+            let column = dw.data_mut()[symbol..].iter_mut().step_by(width);
+            for (dw, &sum) in column.zip(self.sums.row(symbol)) {
+                *dw += sum;
+            }
         }
     }
 }

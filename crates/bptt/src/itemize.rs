@@ -6,8 +6,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::bounds::Reach;
-use crate::bptt::{Carry, reverse_layers};
-use crate::gradient::{Gradient, Preactivations, add_cell_gradient, add_readout_gradient};
+use crate::bptt::{Carry, Reverse, reverse_layers};
+use crate::gradient::{Gradient, add_cell_gradient, add_readout_gradient};
 use crate::ledger::{Balance, Entry, Grid, Ledger, Parameter, PerLoss, SequenceNorms};
 use crate::loss::Losses;
 use crate::measure::{Against, LossAtStep, LossRow, StepProducts, gram_norm, measured, norm};
@@ -96,7 +96,9 @@ impl<T: Real> Network<T> {
 
         let mut itemized = self.zero_gradient(trace, false);
         for (index, da) in sums.da.iter().enumerate() {
-            add_cell_gradient(&mut itemized.weights, trace, index, da);
+            let all = 0..steps;
+            let da = (da.da.rows(all.clone()), da.da_hh.as_ref().unwrap_or(&da.da).rows(all));
+            add_cell_gradient(&mut itemized.weights, trace, index, da, None);
         }
         itemized.inputs = Some(sums.dx);
         itemized.initial = sums.initial;
@@ -142,7 +144,8 @@ impl<T: Real> Network<T> {
         let mut rows: Vec<Vec<LossRow>> = (0..against.len()).map(rows_of).collect();
         let mut dx = vec![T::zero(); plan.groups().len() * batch * features];
 
-        let ends = reverse_layers(self, trace, &losses.dh, &plan, Carry::InRange, |index, step| {
+        let mut reverse = Vec::new();
+        reverse_layers(self, trace, &losses.seeds, &plan, Carry::InRange, &mut reverse, |index, step| {
             let layer = self.weights().place(index).layer;
             let dx = (layer == 0).then(|| {
                 let dx = &mut dx[..step.da.rows() * features];
@@ -162,7 +165,7 @@ impl<T: Real> Network<T> {
                 sums.add_step(index, &at);
             }
         });
-        for (index, end) in ends.iter().enumerate() {
+        for (index, Reverse { rows: end, .. }) in reverse.iter().enumerate() {
             for (i, row) in rows[index].iter_mut().enumerate() {
                 row.measure_initial(end, i, &against[index]);
             }
@@ -239,6 +242,22 @@ struct Sums<T> {
     dx: Sequence<T>,
     /// Σ_k of the gradients with respect to the initial state.
     initial: State<T>,
+}
+
+/// Gradients with respect to the pre-activations of all steps.
+struct Preactivations<T> {
+    /// As the input side sees them, (T, B, G·H).
+    da: Sequence<T>,
+    /// As the recurrent side sees them, if the cell splits them.
+    da_hh: Option<Sequence<T>>,
+}
+
+impl<T: Real> Preactivations<T> {
+    fn zeros(network: &Network<T>, steps: usize, batch: usize) -> Self {
+        let width = network.weights().layers[0].w_ih.rows();
+        let zeros = || Sequence::zeros(steps, batch, width);
+        Self { da: zeros(), da_hh: network.cell().splits().then(zeros) }
+    }
 }
 
 impl<T: Real> Sums<T> {
@@ -368,7 +387,7 @@ fn readout_diagonal<T: Real>(
     losses: &Losses<T>,
     update: &Weights<T>,
 ) -> Vec<PerLoss> {
-    let (Some(sum), Some(update), Some(dy)) = (&mut itemized.readout, &update.readout, &losses.dy) else {
+    let (Some(sum), Some(update), Some(dy)) = (&mut itemized.readout, &update.readout, losses.dy()) else {
         return Vec::new();
     };
     let mut weight = PerLoss::masked(None, Parameter::HeadWeight, losses.present.len());

@@ -1,138 +1,151 @@
-//! The products and small vector operations that cells, scans and itemizing call.
+//! The products and small vector operations that cells, scans and itemizing call, on whatever vector registers the
+//! processor has.
 //!
 //! Every function works on one thread and adds up in an order that depends on the shapes alone, so a result never
-//! depends on the number of threads that call it. This is the only file in which `unsafe` may stand.
+//! depends on the number of threads that call it. Fused registers of any width give the same bits.
+
+// What is not inlined into the function that knows the registers is compiled without them.
+#![allow(clippy::inline_always)]
 
 pub(crate) mod activation;
+pub(crate) mod lanes;
+mod packed;
+mod product;
+pub mod registers;
 
 use crate::Real;
 use crate::sequence::View;
+use lanes::{Sum, Vector, columns, sum_columns};
+pub(crate) use packed::Packed;
+pub(crate) use product::{Products, Start};
 
 /// out ← a b, or out ← out + a b with `accumulate`; a is (m, k), b is (k, n), out is (m, n) row-major.
 pub fn product<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
-    assert_eq!(a.cols(), b.rows(), "inner sizes of a product");
-    let shape = (a.rows(), b.cols(), a.cols());
-    gemm_strided(out, accumulate, shape, (a.data(), a.stride(), 1), (b.data(), b.stride(), 1));
+    product_packed(out, accumulate, a, &Packed::new(b));
 }
 
 /// out ← a bᵀ, or out ← out + a bᵀ with `accumulate`; a is (m, k), b is (n, k), out is (m, n) row-major.
 pub fn product_transposed<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
-    assert_eq!(a.cols(), b.cols(), "inner sizes of a product with a transpose on the right");
-    let shape = (a.rows(), b.rows(), a.cols());
-    gemm_strided(out, accumulate, shape, (a.data(), a.stride(), 1), (b.data(), 1, b.stride()));
+    product_packed(out, accumulate, a, &Packed::transposed(b));
+}
+
+/// The same with the right operand packed already.
+pub(crate) fn product_packed<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: &Packed<T>) {
+    assert_eq!(out.len(), a.rows() * b.cols(), "size of a product's result");
+    let start = if accumulate { Start::Out } else { Start::Zero };
+    T::multiply(out, b.cols(), start, a, b);
 }
 
 /// out ← aᵀ b, or out ← out + aᵀ b with `accumulate`; a is (r, m), b is (r, n), out is (m, n) row-major: the sum
 /// over rows of outer products, which is what a weight gradient is.
 pub fn sum_of_outer_products<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
-    assert_eq!(a.rows(), b.rows(), "as many left factors as right factors");
-    let shape = (a.cols(), b.cols(), a.rows());
-    gemm_strided(out, accumulate, shape, (a.data(), 1, a.stride()), (b.data(), b.stride(), 1));
+    if !accumulate {
+        out.fill(T::zero());
+    }
+    T::add_outer_products(out, a, b);
 }
 
-/// out[i, j] ← (accumulate ? out[i, j] : 0) + Σ_l a(i, l) b(l, j); an operand is (data, row stride, column stride).
-fn gemm_strided<T: Real>(
-    out: &mut [T],
-    accumulate: bool,
-    (m, n, k): (usize, usize, usize),
-    (a, a_row, a_col): (&[T], usize, usize),
-    (b, b_row, b_col): (&[T], usize, usize),
-) {
-    assert_eq!(out.len(), m * n, "size of a product's result");
-    if m == 0 || n == 0 {
-        return;
+/// Defines functions of slices that run on vector registers: their bodies are compiled for each kind of registers `S`, of
+/// which `simd` is the proof that the processor has it.
+macro_rules! on_registers {
+    ($($(#[$meta:meta])* $visibility:vis fn $name:ident<$life:lifetime, $t:ident>(
+        $simd:ident $(, $argument:ident: $type:ty)* $(,)?
+    ) -> $output:ty $body:block)*) => {
+        $($(#[$meta])*
+        $visibility fn $name<$life, $t: $crate::Real>($($argument: $type),*) -> $output {
+            struct Call<$life, $t> {
+                $($argument: $type,)*
+                types: std::marker::PhantomData<&$life $t>,
+            }
+
+            impl<$life, $t: $crate::Real> pulp::WithSimd for Call<$life, $t> {
+                type Output = $output;
+
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, $simd: S) -> $output {
+                    let Self { $($argument,)* .. } = self;
+                    $body
+                }
+            }
+
+            $crate::kernel::registers::dispatch(Call { $($argument,)* types: std::marker::PhantomData })
+        })*
+    };
+}
+
+pub(crate) use on_registers;
+
+on_registers! {
+    /// x ← tanh x for all numbers; see `activation.rs` for how near.
+    pub fn tanh<'a, T>(simd, numbers: &'a mut [T]) -> () {
+        columns::<T, S>(numbers.len(), #[inline(always)] |at| {
+            activation::tanh(Vector::load(simd, numbers, at)).store(numbers, at);
+        });
     }
-    if k == 0 {
-        if !accumulate {
-            out.fill(T::zero());
+
+    /// x ← σ(x) = 1 / (1 + e^−x) for all numbers.
+    pub fn sigmoid<'a, T>(simd, numbers: &'a mut [T]) -> () {
+        columns::<T, S>(numbers.len(), #[inline(always)] |at| {
+            activation::sigmoid(Vector::load(simd, numbers, at)).store(numbers, at);
+        });
+    }
+
+    /// x ← e^x for all numbers.
+    pub fn exp<'a, T>(simd, numbers: &'a mut [T]) -> () {
+        columns::<T, S>(numbers.len(), #[inline(always)] |at| {
+            activation::exp(Vector::load(simd, numbers, at)).store(numbers, at);
+        });
+    }
+
+    /// out_i ← out_i + factor · a_i.
+    pub fn add_scaled<'a, T>(simd, out: &'a mut [T], factor: T, a: &'a [T]) -> () {
+        let factor = Vector::splat(simd, factor);
+        columns::<T, S>(out.len().min(a.len()), #[inline(always)] |at| {
+            let sum = factor.mul_add(Vector::load(simd, a, at), Vector::load(simd, out, at));
+            sum.store(out, at);
+        });
+    }
+
+    /// out_i ← out_i · a_i.
+    pub fn multiply_by<'a, T>(simd, out: &'a mut [T], a: &'a [T]) -> () {
+        columns::<T, S>(out.len().min(a.len()), #[inline(always)] |at| {
+            (Vector::load(simd, out, at) * Vector::load(simd, a, at)).store(out, at);
+        });
+    }
+
+    /// The largest absolute value, NaN-blind; zero for an empty slice.
+    pub fn largest<'a, T>(simd, a: &'a [T]) -> T {
+        let mut largest = Vector::splat(simd, T::zero());
+        columns::<T, S>(a.len(), #[inline(always)] |at| largest = Vector::load(simd, a, at).abs().max(largest));
+        largest.fold(T::max)
+    }
+
+    /// Row ids_i of `out` ← itself + row i of `a`.
+    pub(crate) fn add_to_rows<'a, T>(simd, out: &'a mut [T], ids: &'a [u32], a: View<'a, T>) -> () {
+        let width = a.cols();
+        for (i, &id) in ids.iter().enumerate() {
+            let (out, a) = (&mut out[id as usize * width..][..width], a.row(i));
+            columns::<T, S>(width, #[inline(always)] |at| {
+                (Vector::load(simd, out, at) + Vector::load(simd, a, at)).store(out, at);
+            });
         }
-        return;
     }
-    assert!(a.len() > (m - 1) * a_row + (k - 1) * a_col, "left operand of a product covers its shape");
-    assert!(b.len() > (k - 1) * b_row + (n - 1) * b_col, "right operand of a product covers its shape");
-    let stride = |s: usize| isize::try_from(s).expect("a stride fits isize");
-    let beta = if accumulate { T::one() } else { T::zero() };
-    // SAFETY: the three assertions above bound every address that `gemm` reads or writes: out is exactly m·n numbers
-    // of a row-major matrix, and the largest index into a and b lies inside their slices. `out` is borrowed mutably,
-    // so it overlaps neither operand.
-    #[allow(unsafe_code)]
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            stride(n),
-            accumulate,
-            a.as_ptr(),
-            stride(a_col),
-            stride(a_row),
-            b.as_ptr(),
-            stride(b_col),
-            stride(b_row),
-            beta,
-            T::one(),
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
+
+    /// Σ_i |a_i|.
+    pub(crate) fn sum_of_sizes<'a, T>(simd, a: &'a [T]) -> T {
+        let mut sum = [Sum::new(simd)];
+        sum_columns(a.len(), &mut sum, #[inline(always)] |at, [sum]| [sum + Vector::load(simd, a, at).abs()]);
+        sum[0].total()
     }
-}
 
-/// x ← tanh x for all numbers; see `activation.rs` for how near.
-pub fn tanh<T: Real>(numbers: &mut [T]) {
-    T::tanh_all(numbers);
-}
-
-/// x ← σ(x) = 1 / (1 + e^−x) for all numbers.
-pub fn sigmoid<T: Real>(numbers: &mut [T]) {
-    T::sigmoid_all(numbers);
-}
-
-/// x ← e^x for all numbers.
-pub fn exp<T: Real>(numbers: &mut [T]) {
-    T::exp_all(numbers);
-}
-
-/// Numbers added side by side in [`dot`]: enough for two AVX-512 registers of f32, and a fixed order of summation.
-const LANES: usize = 32;
-
-/// Σ_i a_i b_i.
-pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    assert_eq!(a.len(), b.len(), "lengths of a dot product");
-    let (a_chunks, a_rest) = a.as_chunks::<LANES>();
-    let (b_chunks, b_rest) = b.as_chunks::<LANES>();
-    let mut lanes = [T::zero(); LANES];
-    for (a, b) in a_chunks.iter().zip(b_chunks) {
-        for i in 0..LANES {
-            lanes[i] += a[i] * b[i];
-        }
-    }
-    let rest: T = a_rest.iter().zip(b_rest).map(|(&a, &b)| a * b).sum();
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            let other = lanes[i + width];
-            lanes[i] += other;
-        }
-        width /= 2;
-    }
-    lanes[0] + rest
-}
-
-/// out_i ← out_i + factor · a_i.
-pub fn add_scaled<T: Real>(out: &mut [T], factor: T, a: &[T]) {
-    for (out, &a) in out.iter_mut().zip(a) {
-        *out += factor * a;
-    }
-}
-
-/// out_i ← out_i · a_i.
-pub fn multiply<T: Real>(out: &mut [T], a: &[T]) {
-    for (out, &a) in out.iter_mut().zip(a) {
-        *out *= a;
+    /// Σ_i a_i b_i.
+    pub fn dot<'a, T>(simd, a: &'a [T], b: &'a [T]) -> T {
+        assert_eq!(a.len(), b.len(), "lengths of a dot product");
+        let mut sum = [Sum::new(simd)];
+        sum_columns(a.len(), &mut sum, #[inline(always)] |at, [sum]| {
+            [Vector::load(simd, a, at).mul_add(Vector::load(simd, b, at), sum)]
+        });
+        sum[0].total()
     }
 }
 
@@ -141,11 +154,6 @@ pub fn add_rows<T: Real>(out: &mut [T], a: View<'_, T>) {
     for i in 0..a.rows() {
         add_scaled(out, T::one(), a.row(i));
     }
-}
-
-/// The largest absolute value, NaN-blind; zero for an empty slice.
-pub fn largest<T: Real>(a: &[T]) -> T {
-    a.iter().fold(T::zero(), |m, &v| if v.abs() > m { v.abs() } else { m })
 }
 
 /// 2^exponent; zero or infinity where that is out of range.
@@ -162,10 +170,22 @@ mod tests {
         (0..n).map(|i| ((i * 7919 + seed * 104_729) % 1009) as f64 / 504.5 - 1.0).collect()
     }
 
-    /// Every product against three loops, over shapes that meet gemm's vector and matrix paths.
+    /// Every product against three loops, over shapes that meet every kind of tile, more than one panel and more than one
+    /// block.
     #[test]
     fn products_equal_three_loops() {
-        for (m, n, k) in [(1, 1, 1), (1, 7, 5), (5, 1, 3), (3, 4, 0), (17, 9, 33), (64, 65, 66)] {
+        let odd = [
+            (1, 1, 1),
+            (1, 7, 5),
+            (5, 1, 3),
+            (3, 4, 0),
+            (17, 9, 33),
+            (64, 65, 66),
+            (7, 70, 300),
+            (70, 7, 520),
+        ];
+        let tiles = (1..14).flat_map(|m| [9, 17, 25, 33, 41, 75].map(|n| (m, n, 6)));
+        for (m, n, k) in odd.into_iter().chain(tiles) {
             let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
             let start = numbers(m * n, 3);
             let mut expected = start.clone();

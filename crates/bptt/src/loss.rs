@@ -1,11 +1,17 @@
 //! Losses at every step, and the gradients ("seeds") each of them sends into the hidden state.
 
+use std::ops::Range;
+
 use crate::bounds::Reach;
 use crate::inputs::Symbols;
-use crate::network::Network;
+use crate::kernel::Start;
+use crate::kernel::activation::exp;
+use crate::kernel::lanes::{Sum, Vector, columns, sum_columns};
+use crate::kernel::on_registers;
+use crate::network::{Network, Readout};
 use crate::scan::Trace;
-use crate::sequence::Sequence;
-use crate::{Error, Real, kernel};
+use crate::sequence::{Sequence, View};
+use crate::{Error, Real};
 
 /// What the outputs are compared with, and by which loss.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,7 +24,7 @@ pub enum Targets<T> {
 }
 
 /// How the losses of single steps and sequences become one number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reduction {
     /// The plain sum.
     Sum,
@@ -26,6 +32,8 @@ pub enum Reduction {
     MeanTokens,
     /// Summed over steps and divided by B: the convention of CS231n's temporal losses.
     MeanBatch,
+    /// The sum times this factor: a part of a batch in the mean of the whole.
+    Times(f64),
 }
 
 /// Targets, the steps that have one, and the reduction.
@@ -41,18 +49,42 @@ pub struct Objective<T> {
 }
 
 /// The losses of a forward scan, ready for the reverse scan.
+///
+/// What each loss sends into the top layer's output is its *seed* ∂L_t/∂h_t: given as it is, or dy_t W_hy, which the reverse
+/// scan forms where it enters.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Losses<T> {
     /// L of each (t, b) before reduction, time-major; 0 where masked. Empty when made by [`Losses::from_seeds`].
     pub values: Vec<f64>,
     /// The reduced loss.
     pub total: f64,
-    /// dL/dy of the reduced loss, (T, B, V); absent without a readout.
-    pub dy: Option<Sequence<T>>,
-    /// ∂L_t/∂h_t of the reduced loss: the seed each step's loss sends into the top layer's output, (T, B, D·H).
-    pub dh: Sequence<T>,
     /// Whether step t has a loss in any sequence.
     pub present: Vec<bool>,
+    pub(crate) seeds: Seeds<T>,
+}
+
+/// Where gradients begin.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Seeds<T> {
+    /// At the top layer's output: ∂L_t/∂h_t, (T, B, D·H).
+    State(Sequence<T>),
+    /// At the readout: dL/dy of the reduced loss, (T, B, V).
+    Output(Sequence<T>),
+}
+
+impl<T: Real> Seeds<T> {
+    fn numbers(&self) -> &Sequence<T> {
+        match self {
+            Self::State(numbers) | Self::Output(numbers) => numbers,
+        }
+    }
+}
+
+impl<T: Real> Default for Losses<T> {
+    /// Losses of nothing.
+    fn default() -> Self {
+        Self::from_seeds(Sequence::default())
+    }
 }
 
 impl<T: Real> Losses<T> {
@@ -60,7 +92,15 @@ impl<T: Real> Losses<T> {
     /// burn-in steps are ignored.
     pub fn from_seeds(dh: Sequence<T>) -> Self {
         let present = vec![true; dh.steps()];
-        Self { values: Vec::new(), total: f64::NAN, dy: None, dh, present }
+        Self { values: Vec::new(), total: f64::NAN, present, seeds: Seeds::State(dh) }
+    }
+
+    /// dL/dy of the reduced loss, (T, B, V); `None` without a readout.
+    pub fn dy(&self) -> Option<&Sequence<T>> {
+        match &self.seeds {
+            Seeds::Output(dy) => Some(dy),
+            Seeds::State(_) => None,
+        }
     }
 
     /// Whether step t has a loss in any sequence that can have one there.
@@ -72,8 +112,9 @@ impl<T: Real> Losses<T> {
 
     /// How far loss k reaches, in the sequences it has a seed in.
     pub(crate) fn reach(&self, trace: &Trace<T>, k: usize) -> Reach {
-        let has_seed = |b: &usize| self.dh.at(k, *b).iter().any(|v| *v != T::zero());
-        let sequences = (0..self.dh.batch()).filter(|&b| trace.bounds().can_have_loss(k, b));
+        let seeds = self.seeds.numbers();
+        let has_seed = |b: &usize| seeds.at(k, *b).iter().any(|v| *v != T::zero());
+        let sequences = (0..seeds.batch()).filter(|&b| trace.bounds().can_have_loss(k, b));
         trace.bounds().reach(k, sequences.filter(has_seed))
     }
 
@@ -82,9 +123,10 @@ impl<T: Real> Losses<T> {
     /// # Errors
     /// [`Error::NotFinite`] with step and sequence.
     pub fn check_finite(&self) -> Result<(), Error> {
-        let batch = self.dh.batch();
+        let batch = self.seeds.numbers().batch();
         let loss = self.values.iter().position(|v| !v.is_finite()).map(|i| ("loss", (i / batch, i % batch)));
-        let seed = self.dh.first_not_finite().map(|at| ("seed dL/dh", at));
+        let what = if self.dy().is_some() { "gradient dL/dy" } else { "seed dL/dh" };
+        let seed = self.seeds.numbers().first_not_finite().map(|at| (what, at));
         match loss.or(seed) {
             None => Ok(()),
             Some((what, (step, sequence))) => Err(Error::NotFinite { what: what.into(), step, sequence }),
@@ -98,18 +140,17 @@ impl<T: Real> Network<T> {
     /// # Errors
     /// If the network has no readout.
     pub fn outputs(&self, trace: &Trace<T>) -> Result<Sequence<T>, Error> {
-        let readout = self.weights().readout.as_ref().ok_or_else(|| Error::Option {
-            option: "readout".into(),
-            given: "a network without one".into(),
-            expected: "a network with a readout (head.weight, head.bias)".into(),
-        })?;
+        let readout = self.readout()?;
         let (steps, batch) = trace.inputs().shape();
         let mut y = Sequence::zeros(steps, batch, readout.outputs());
-        kernel::product_transposed(y.data_mut(), false, trace.output().rows(0..steps), readout.w_hy.view());
-        for row in y.data_mut().chunks_exact_mut(readout.outputs()) {
-            kernel::add_scaled(row, T::one(), readout.b_y.data());
-        }
+        self.read_out(trace, 0..steps, readout, y.data_mut());
         Ok(y)
+    }
+
+    /// y of these steps, (len · B, V).
+    fn read_out(&self, trace: &Trace<T>, steps: Range<usize>, readout: &Readout<T>, y: &mut [T]) {
+        let h = trace.output().rows(steps);
+        T::multiply(y, readout.outputs(), Start::Row(readout.b_y.data()), h, self.layouts().readout(readout));
     }
 
     /// The losses of a forward scan under `objective`, and their seeds. Padding and burn-in steps have none.
@@ -117,45 +158,77 @@ impl<T: Real> Network<T> {
     /// # Errors
     /// If the network has no readout, a shape does not fit or a target lies outside the output alphabet.
     pub fn losses(&self, trace: &Trace<T>, objective: &Objective<T>) -> Result<Losses<T>, Error> {
-        let mut y = self.outputs(trace)?;
-        let readout = self.weights().readout.as_ref().expect("outputs() refused a network without a readout");
+        let mut losses = Losses::default();
+        self.losses_into(&mut losses, trace, objective)?;
+        Ok(losses)
+    }
+
+    /// The same in the memory of older losses. After an error they are of no use.
+    pub(crate) fn losses_into(
+        &self,
+        losses: &mut Losses<T>,
+        trace: &Trace<T>,
+        objective: &Objective<T>,
+    ) -> Result<(), Error> {
+        let readout = self.readout()?;
         let (steps, batch) = trace.inputs().shape();
-        objective.check(steps, batch, readout.outputs())?;
+        let outputs = readout.outputs();
+        objective.check(steps, batch, outputs)?;
 
         let has_loss = |i: usize| {
             objective.mask.as_ref().is_none_or(|mask| mask[i])
                 && trace.bounds().can_have_loss(i / batch, i % batch)
         };
-        let count = (0..steps * batch).filter(|&i| has_loss(i)).count();
+        let has_loss: Vec<bool> = (0..steps * batch).map(has_loss).collect();
+        let count = has_loss.iter().filter(|&&has_loss| has_loss).count();
         let factor = match objective.reduction {
             Reduction::Sum => 1.0,
             Reduction::MeanTokens => 1.0 / count.max(1) as f64,
             Reduction::MeanBatch => 1.0 / batch as f64,
+            Reduction::Times(factor) => factor,
         };
 
-        let mut values = vec![0.0; steps * batch];
-        for (i, row) in y.data_mut().chunks_exact_mut(readout.outputs()).enumerate() {
-            if !has_loss(i) {
-                row.fill(T::zero());
-                continue;
-            }
-            values[i] = match &objective.targets {
+        let mut dy = match std::mem::replace(&mut losses.seeds, Seeds::State(Sequence::default())) {
+            Seeds::State(numbers) | Seeds::Output(numbers) => numbers,
+        };
+        dy.reshape(steps, batch, outputs);
+        losses.values.clear();
+        losses.values.resize(steps * batch, 0.0);
+        // Some steps at a time: what the product leaves is still near when the loss is taken.
+        let at_a_time = (ROWS_AT_A_TIME / batch).max(1);
+        for first in (0..steps).step_by(at_a_time) {
+            let range = first..steps.min(first + at_a_time);
+            let y = &mut dy.data_mut()[range.start * batch * outputs..range.end * batch * outputs];
+            self.read_out(trace, range.clone(), readout, y);
+            let rows = range.start * batch..range.end * batch;
+            let (has_loss, values) = (&has_loss[rows.clone()], &mut losses.values[rows.clone()]);
+            match &objective.targets {
                 Targets::CrossEntropy(symbols) => {
-                    cross_entropy(row, symbols.ids()[i] as usize, T::of(factor))
+                    cross_entropies(y, &symbols.ids()[rows], has_loss, T::of(factor), values);
                 }
                 Targets::SquaredError(target) => {
-                    squared_error(row, target.rows(0..steps).row(i), T::of(factor))
+                    squared_errors(y, target.rows(range), has_loss, T::of(factor), values);
                 }
-            };
+            }
         }
-        let dy = y;
-        let mut dh = Sequence::zeros(steps, batch, readout.w_hy.cols());
-        kernel::product(dh.data_mut(), false, dy.rows(0..steps), readout.w_hy.view());
-        let present = (0..steps).map(|t| (0..batch).any(|b| has_loss(t * batch + b))).collect();
-        let total = values.iter().sum::<f64>() * factor;
-        Ok(Losses { values, total, dy: Some(dy), dh, present })
+        losses.present.clear();
+        losses.present.extend(has_loss.chunks(batch).map(|step| step.contains(&true)));
+        losses.total = losses.values.iter().sum::<f64>() * factor;
+        losses.seeds = Seeds::Output(dy);
+        Ok(())
+    }
+
+    fn readout(&self) -> Result<&Readout<T>, Error> {
+        self.weights().readout.as_ref().ok_or_else(|| Error::Option {
+            option: "readout".into(),
+            given: "a network without one".into(),
+            expected: "a network with a readout (head.weight, head.bias)".into(),
+        })
     }
 }
+
+/// Rows (t, b) of outputs that are made and compared with their targets at a time.
+const ROWS_AT_A_TIME: usize = 128;
 
 impl<T: Real> Objective<T> {
     fn check(&self, steps: usize, batch: usize, outputs: usize) -> Result<(), Error> {
@@ -186,29 +259,73 @@ impl<T: Real> Objective<T> {
     }
 }
 
-/// −ln softmax(y)\[target\]; `y` leaves as its gradient times `factor`, (softmax(y) − onehot) · factor.
-fn cross_entropy<T: Real>(y: &mut [T], target: usize, factor: T) -> f64 {
-    let max = y.iter().copied().fold(T::neg_infinity(), T::max);
-    let at_target = y[target] - max;
-    for y in y.iter_mut() {
-        *y -= max;
+on_registers! {
+    /// −ln softmax(y)\[target\] of each row with a loss; `y` leaves as its gradient times `factor`,
+    /// (softmax(y) − onehot) · factor, and as zeros in the other rows.
+    fn cross_entropies<'a, T>(
+        simd,
+        y: &'a mut [T],
+        targets: &'a [u32],
+        has_loss: &'a [bool],
+        factor: T,
+        values: &'a mut [f64],
+    ) -> () {
+        let outputs = y.len() / targets.len();
+        let lowest = Vector::splat(simd, T::neg_infinity());
+        for (i, y) in y.chunks_exact_mut(outputs).enumerate() {
+            if !has_loss[i] {
+                y.fill(T::zero());
+                continue;
+            }
+            let mut largest = lowest;
+            columns::<T, S>(outputs, #[inline(always)] |at| {
+                largest = Vector::load_or(simd, y, at, lowest).max(largest);
+            });
+            let largest = largest.fold(T::max);
+            let (target, shift) = (targets[i] as usize, Vector::splat(simd, largest));
+            let at_target = y[target] - largest;
+            let right = exp(Vector::splat(simd, at_target)).fold(#[inline(always)] |a, _| a);
+            // The others are added up alone: what they leave of the right one's probability is then known to the last
+            // digit, however near to 1 that is.
+            y[target] = T::neg_infinity();
+            let mut others = [Sum::new(simd)];
+            sum_columns(outputs, &mut others, #[inline(always)] |at, [sum]| {
+                let power = exp(Vector::load_or(simd, y, at, lowest) - shift);
+                power.store(y, at);
+                [sum + power]
+            });
+            let others = others[0].total();
+            let scale = factor / (others + right);
+            let by = Vector::splat(simd, scale);
+            columns::<T, S>(outputs, #[inline(always)] |at| (Vector::load(simd, y, at) * by).store(y, at));
+            y[target] = -others * scale;
+            values[i] = if right > T::min_positive_value() {
+                (others.f64() / right.f64()).ln_1p()
+            } else {
+                others.f64().ln() - at_target.f64()
+            };
+        }
     }
-    kernel::exp(y);
-    let sum: T = y.iter().copied().sum();
-    for y in y.iter_mut() {
-        *y = *y / sum * factor;
-    }
-    y[target] -= factor;
-    sum.f64().ln() - at_target.f64()
 }
 
-/// Σ (y − target)²; `y` leaves as its gradient times `factor`, 2 (y − target) · factor.
-fn squared_error<T: Real>(y: &mut [T], target: &[T], factor: T) -> f64 {
-    let mut sum = 0.0;
-    for (y, &target) in y.iter_mut().zip(target) {
-        let difference = *y - target;
-        sum += (difference * difference).f64();
-        *y = (difference + difference) * factor;
+/// Σ (y − target)² of each row with a loss; `y` leaves as its gradient times `factor`, 2 (y − target) · factor, and as zeros
+/// in the other rows.
+fn squared_errors<T: Real>(
+    y: &mut [T],
+    targets: View<'_, T>,
+    has_loss: &[bool],
+    factor: T,
+    values: &mut [f64],
+) {
+    for (i, y) in y.chunks_exact_mut(targets.cols()).enumerate() {
+        if !has_loss[i] {
+            y.fill(T::zero());
+            continue;
+        }
+        for (y, &target) in y.iter_mut().zip(targets.row(i)) {
+            let difference = *y - target;
+            values[i] += (difference * difference).f64();
+            *y = (difference + difference) * factor;
+        }
     }
-    sum
 }

@@ -1,6 +1,7 @@
 //! A network: cell layers and a readout, with named parameters.
 
 use crate::cell::{Cell, CellParams, cell_by_name};
+use crate::layout::Layouts;
 use crate::sequence::{Matrix, View};
 use crate::{Error, Real};
 
@@ -74,6 +75,15 @@ impl<T: Real> Weights<T> {
         tensors
     }
 
+    /// Whether every parameter has the shape that it has in `other`.
+    pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
+        let shape = |m: &Matrix<T>| (m.rows(), m.cols());
+        let of_cell = |p: &CellParams<T>| (shape(&p.w_ih), shape(&p.w_hh));
+        self.bidirectional == other.bidirectional
+            && self.layers.iter().map(of_cell).eq(other.layers.iter().map(of_cell))
+            && self.readout.as_ref().map(|r| shape(&r.w_hy)) == other.readout.as_ref().map(|r| shape(&r.w_hy))
+    }
+
     /// The same shapes, filled with zeros.
     #[must_use]
     pub fn zeros_like(&self) -> Self {
@@ -104,9 +114,10 @@ impl<T: Real> Weights<T> {
 }
 
 /// Which way a cell reads its inputs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// From step 0 on.
+    #[default]
     Forward,
     /// From step T − 1 back.
     Reverse,
@@ -142,10 +153,18 @@ impl Place {
 }
 
 /// Recurrent layers of one kind of cell, and a readout.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Network<T: Real> {
     cell: &'static dyn Cell<T>,
     weights: Weights<T>,
+    layouts: Layouts<T>,
+}
+
+impl<T: Real> Clone for Network<T> {
+    fn clone(&self) -> Self {
+        let (cell, weights) = (self.cell, self.weights.clone());
+        Self { cell, layouts: Layouts::new(weights.layers.len()), weights }
+    }
 }
 
 impl<T: Real> Network<T> {
@@ -182,7 +201,7 @@ impl<T: Real> Network<T> {
                 });
             }
         }
-        Ok(Self { cell, weights })
+        Ok(Self { cell, layouts: Layouts::new(weights.layers.len()), weights })
     }
 
     /// The kind of cell.
@@ -197,7 +216,13 @@ impl<T: Real> Network<T> {
 
     /// The parameters' matrices in the order of [`Weights::tensors`], to write; their shapes stay.
     pub fn tensors_mut(&mut self) -> Vec<&mut Matrix<T>> {
+        self.layouts.outdate();
         self.weights.tensors_mut()
+    }
+
+    /// The parameters, laid out for the scans.
+    pub(crate) fn layouts(&self) -> &Layouts<T> {
+        &self.layouts
     }
 
     /// I, the number of input features (symbols, for one-hot input).

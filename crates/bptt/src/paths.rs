@@ -5,15 +5,15 @@
 //! is the sum over all paths. The reverse scan carries it apart by the gate that it last passed, and what each of these
 //! parts sends on is added to the way it belongs to, see [`crate::Cell::paths`].
 
-use crate::bptt::{Carry, Step, reverse_layers, sum_of_classes};
+use crate::bptt::{Carry, Step, reverse_layers};
 use crate::ledger::Balance;
 use crate::loss::Losses;
 use crate::measure::norm;
 use crate::network::{Network, Place};
-use crate::rows::{Plan, add_row};
+use crate::rows::{Plan, Rows, add_row, sum_of_classes};
 use crate::scan::Trace;
 use crate::sequence::{Matrix, View};
-use crate::{Error, Real, kernel};
+use crate::{CellParams, Error, Real, kernel};
 
 /// dL_k/dh_t of one loss k in one cell at every step t, taken apart by the way the gradient came.
 ///
@@ -145,11 +145,12 @@ impl<T: Real> Network<T> {
             da: vec![None; steps],
         };
         let mut recorders: Vec<Recorder<T>> = (0..self.weights().layers.len()).map(recorder).collect();
-        reverse_layers(self, trace, &losses.dh, &plan, Carry::ByGate, |index, step| {
+        let mut reverse = Vec::new();
+        reverse_layers(self, trace, &losses.seeds, &plan, Carry::ByGate, &mut reverse, |index, step| {
             recorders[index].record(self, trace, index, step, batch);
         });
         let mut worst: Option<Balance> = None;
-        reverse_layers(self, trace, &losses.dh, &plan, Carry::InRange, |index, step| {
+        reverse_layers(self, trace, &losses.seeds, &plan, Carry::InRange, &mut reverse, |index, step| {
             let relative_error = recorders[index].deviation(step);
             if worst.as_ref().is_none_or(|worst| relative_error > worst.relative_error) {
                 let parameter = format!("paths_{}", self.weights().place(index).suffix());
@@ -161,6 +162,40 @@ impl<T: Real> Network<T> {
                 Err(Error::Balance { parameter, relative_error, tolerance: T::BALANCE_TOLERANCE })
             }
             _ => Ok(recorders.into_iter().map(|r| r.finish(self)).collect()),
+        }
+    }
+}
+
+/// dh ← dh + da_hh W_hh, where what comes through gate g enters the rows of class 1 + g. Where the last gate reads what
+/// was kept, `through_kept` stands for its product.
+pub(crate) fn hop_by_gate<T: Real>(
+    rows: &mut Rows<T>,
+    da_hh: View<'_, T>,
+    through_kept: &[T],
+    classes: usize,
+    params: &CellParams<T>,
+) {
+    let (batch, hidden) = (rows.batch(), params.hidden());
+    let all = |rows: View<'_, T>, exponents: &[i32]| {
+        sum_of_classes(rows, &exponents[..rows.rows()], (classes, batch), |_, _| true)
+    };
+    let (sum, exponents) = all(da_hh, &rows.exponents);
+    let sum = View::new(exponents.len(), da_hh.cols(), &sum);
+    let kept = (!through_kept.is_empty())
+        .then(|| all(View::new(da_hh.rows(), hidden, through_kept), &rows.exponents));
+    let mut through = vec![T::zero(); sum.rows() * hidden];
+    for gate in 0..classes - 1 {
+        let (through, exponents) = match &kept {
+            Some((kept, exponents)) if gate + 2 == classes => (kept, exponents),
+            _ => {
+                let block = sum.columns(gate * hidden..(gate + 1) * hidden);
+                kernel::product(&mut through, false, block, params.w_hh.view().rows_of(gate, hidden));
+                (&through, &exponents)
+            }
+        };
+        for (r, through) in through.chunks_exact(hidden).enumerate() {
+            let row = (r / batch * classes + 1 + gate) * batch + r % batch;
+            rows.add_seed(row, through, exponents[r]);
         }
     }
 }

@@ -3,13 +3,22 @@
 use std::fmt::{Debug, Display};
 use std::iter::Sum;
 
-use crate::kernel::activation;
+use crate::kernel::{Products, activation::Exponential};
 
 /// A floating-point number the library computes with: `f32` or `f64`.
 ///
 /// Everything measured *of* a gradient (norms, shares, errors) is an `f64` whatever the network computes in.
 pub trait Real:
-    num_traits::Float + num_traits::NumAssign + Default + Debug + Display + Sum + Send + Sync + 'static
+    num_traits::Float
+    + num_traits::NumAssign
+    + Exponential
+    + Products
+    + Default
+    + Debug
+    + Display
+    + Sum
+    + Send
+    + Sync
 {
     /// The type's name, for messages: `"f32"` or `"f64"`.
     const NAME: &'static str;
@@ -22,15 +31,6 @@ pub trait Real:
 
     /// The same number as an `f64`, exactly.
     fn f64(self) -> f64;
-
-    /// x ← tanh x for all numbers.
-    fn tanh_all(numbers: &mut [Self]);
-
-    /// x ← σ(x) for all numbers.
-    fn sigmoid_all(numbers: &mut [Self]);
-
-    /// x ← e^x for all numbers.
-    fn exp_all(numbers: &mut [Self]);
 }
 
 impl Real for f32 {
@@ -45,18 +45,6 @@ impl Real for f32 {
     fn f64(self) -> f64 {
         f64::from(self)
     }
-
-    fn tanh_all(numbers: &mut [Self]) {
-        activation::each(numbers, activation::f32::tanh);
-    }
-
-    fn sigmoid_all(numbers: &mut [Self]) {
-        activation::each(numbers, activation::f32::sigmoid);
-    }
-
-    fn exp_all(numbers: &mut [Self]) {
-        activation::each(numbers, activation::f32::exp);
-    }
 }
 
 impl Real for f64 {
@@ -69,17 +57,5 @@ impl Real for f64 {
 
     fn f64(self) -> f64 {
         self
-    }
-
-    fn tanh_all(numbers: &mut [Self]) {
-        activation::each(numbers, activation::f64::tanh);
-    }
-
-    fn sigmoid_all(numbers: &mut [Self]) {
-        activation::each(numbers, activation::f64::sigmoid);
-    }
-
-    fn exp_all(numbers: &mut [Self]) {
-        activation::each(numbers, activation::f64::exp);
     }
 }

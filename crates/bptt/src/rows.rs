@@ -1,5 +1,6 @@
 //! The rows that the reverse scan carries: which loss enters which, and numbers that neither under- nor overflow.
 
+use crate::sequence::View;
 use crate::{Real, kernel};
 
 /// Which row each step's loss enters. Rows are numbered in the order in which the reverse scan opens them, so the open
@@ -57,6 +58,7 @@ impl Plan {
 const RANGE: i32 = 40;
 
 /// Gradients on their way back, rows (k, b). A stored number stands for itself times 2^exponent of its row.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rows<T> {
     /// (K·B, H).
     pub(crate) dh: Vec<T>,
@@ -68,13 +70,16 @@ pub(crate) struct Rows<T> {
 }
 
 impl<T: Real> Rows<T> {
-    pub(crate) fn zeros(rows: usize, batch: usize, hidden: usize, memory: usize) -> Self {
-        Self {
-            dh: vec![T::zero(); rows * batch * hidden],
-            dc: vec![T::zero(); rows * batch * memory],
-            exponents: vec![0; rows * batch],
-            batch,
+    /// Makes them zeros in the memory they have.
+    pub(crate) fn clear(&mut self, rows: usize, batch: usize, hidden: usize, memory: usize) {
+        fn zeros<V: Copy>(numbers: &mut Vec<V>, count: usize, zero: V) {
+            numbers.clear();
+            numbers.resize(count, zero);
         }
+        zeros(&mut self.dh, rows * batch * hidden, T::zero());
+        zeros(&mut self.dc, rows * batch * memory, T::zero());
+        zeros(&mut self.exponents, rows * batch, 0);
+        self.batch = batch;
     }
 
     /// B, the number of sequences: row r belongs to sequence r mod B.
@@ -178,6 +183,25 @@ pub(crate) fn add_row<T: Real>(
         }
         kernel::add_scaled(row, kernel::power_of_two(exponent - *row_exponent), added);
     }
+}
+
+/// Σ_p of rows (k, p, b), without the entries (p, column) that `keep` refuses: rows (k, b) and their exponents.
+pub(crate) fn sum_of_classes<T: Real>(
+    rows: View<'_, T>,
+    exponents: &[i32],
+    (classes, batch): (usize, usize),
+    keep: impl Fn(usize, usize) -> bool,
+) -> (Vec<T>, Vec<i32>) {
+    let (count, width) = (rows.rows() / classes, rows.cols());
+    let (mut sum, mut of_sum) = (vec![T::zero(); count * width], vec![0; count]);
+    for (r, &exponent) in exponents.iter().enumerate() {
+        let (k, p, b) = (r / (classes * batch), r / batch % classes, r % batch);
+        let kept = |(column, &v): (usize, &T)| if keep(p, column) { v } else { T::zero() };
+        let row: Vec<T> = rows.row(r).iter().enumerate().map(kept).collect();
+        let to = k * batch + b;
+        add_row(&mut sum[to * width..(to + 1) * width], &mut [], &mut of_sum[to], &row, exponent);
+    }
+    (sum, of_sum)
 }
 
 #[cfg(test)]

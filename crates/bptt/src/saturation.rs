@@ -43,7 +43,7 @@ impl<T: Real> Network<T> {
         let (steps, batch) = trace.inputs().shape();
         let hidden = self.hidden();
         let (low, high) = self.cell().range(gate);
-        let at = |(t, b): (usize, usize)| &trace.layers()[index].gates().at(t, b)[gate * hidden..][..hidden];
+        let at = |(t, b): (usize, usize)| &trace.layers()[index].gates(t).row(b)[gate * hidden..][..hidden];
         let read = (0..steps).flat_map(|t| (0..batch).map(move |b| (t, b)));
         let read = read.filter(|&(t, b)| !trace.bounds().is_padding(t, b));
         let saturated = (low.is_finite() && high.is_finite()).then(|| {

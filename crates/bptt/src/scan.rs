@@ -4,13 +4,15 @@ use std::ops::Range;
 
 use crate::bounds::{Bounds, ScanOptions, check_dropout};
 use crate::cell::{Forward, StepCache};
-use crate::inputs::Inputs;
+use crate::inputs::{Inputs, Reading};
+use crate::kernel::Start;
+use crate::layout::Contribution;
 use crate::network::{Direction, Network, State};
-use crate::sequence::{Matrix, Sequence, View};
+use crate::sequence::{Matrix, Sequence, SequenceView, View};
 use crate::{Error, Real, kernel};
 
 /// What the forward scan kept of one cell.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct LayerTrace<T> {
     direction: Direction,
     /// The h that every step reads, and the last, in the order of time: (T + 1, B, H). A forward cell begins in the first
@@ -18,7 +20,7 @@ pub struct LayerTrace<T> {
     h: Sequence<T>,
     /// c in the same places, (T + 1, B, H), or (T + 1, B, 0).
     c: Sequence<T>,
-    /// The activated gates of every step, (T, B, G·H).
+    /// The activated gates of every step, (T, B, G·H); (T, B, 0) where the only one is h and no episode begins.
     gates: Sequence<T>,
     /// What else the cell keeps of every step, (T, B, H) or (T, B, 0).
     kept: Sequence<T>,
@@ -38,9 +40,45 @@ impl<T: Real> LayerTrace<T> {
         &self.h
     }
 
-    /// The activated gates of every step, (T, B, G·H).
-    pub(crate) fn gates(&self) -> &Sequence<T> {
-        &self.gates
+    /// The activated gates of step `t`, (B, G·H).
+    pub(crate) fn gates(&self, t: usize) -> View<'_, T> {
+        if self.gates.features() == 0 { self.h.step(self.places(t).1) } else { self.gates.step(t) }
+    }
+
+    /// G·H.
+    fn width(&self) -> usize {
+        if self.gates.features() == 0 { self.h.features() } else { self.gates.features() }
+    }
+
+    /// h after every step, (T, B, H), in the order of time.
+    fn states(&self) -> SequenceView<'_, T> {
+        let first = usize::from(self.direction == Direction::Forward);
+        self.h.view().some_steps(first..first + self.gates.steps())
+    }
+
+    /// Makes room for `steps` steps of `batch` sequences.
+    fn reshape(
+        &mut self,
+        (steps, batch): (usize, usize),
+        hidden: usize,
+        gates: usize,
+        memory: usize,
+        keeps_more: bool,
+    ) {
+        self.h.reshape(steps + 1, batch, hidden);
+        self.c.reshape(steps + 1, batch, memory);
+        self.gates.reshape(steps, batch, gates);
+        self.kept.reshape(steps, batch, if keeps_more { hidden } else { 0 });
+    }
+
+    /// Where the pre-activations of all steps stand before they are activated, (T · B, G·H).
+    fn preactivations(&mut self) -> &mut [T] {
+        if self.gates.features() > 0 {
+            return self.gates.data_mut();
+        }
+        let (steps, size) = (self.gates.steps(), self.h.batch() * self.h.features());
+        let first = usize::from(self.direction == Direction::Forward);
+        &mut self.h.data_mut()[first * size..(first + steps) * size]
     }
 
     /// The place in `h` of the state before step `t`, and of the one after it.
@@ -54,7 +92,7 @@ impl<T: Real> LayerTrace<T> {
     /// What the rows of W_hh multiply in `steps`, (len · B, H) each, with the rows it is multiplied by: h before every step,
     /// and what was kept where the last gate reads that.
     pub(crate) fn recurrent_inputs(&self, steps: Range<usize>) -> Vec<(Range<usize>, View<'_, T>)> {
-        let (width, hidden) = (self.gates.features(), self.h.features());
+        let (width, hidden) = (self.width(), self.h.features());
         let first = self.places(steps.start).0;
         let h_prev = self.h.rows(first..first + steps.len());
         if self.reads_kept {
@@ -68,7 +106,7 @@ impl<T: Real> LayerTrace<T> {
     pub(crate) fn cache(&self, t: usize) -> StepCache<'_, T> {
         let before = self.places(t).0;
         StepCache {
-            gates: self.gates.step(t),
+            gates: self.gates(t),
             kept: self.kept.step(t),
             h_prev: self.h.step(before),
             c_prev: self.c.step(before),
@@ -79,26 +117,50 @@ impl<T: Real> LayerTrace<T> {
 /// A finished forward scan: what every layer read and kept.
 #[derive(Clone, Debug)]
 pub struct Trace<T> {
-    /// What each layer read: the inputs, and then the outputs of the layer below.
-    inputs: Vec<Inputs<T>>,
+    inputs: Inputs<T>,
     cells: Vec<LayerTrace<T>>,
-    /// What the top layer gave, (T, B, D·H).
-    output: Sequence<T>,
+    /// What each layer gave, (T, B, D·H), and the next one reads; `None` where it is a forward cell's h and nothing else.
+    outputs: Vec<Option<Sequence<T>>>,
     /// Where sequences end and gradients stop.
     bounds: Bounds,
     /// What each layer's output was multiplied with, see [`ScanOptions::dropout`].
     dropout: Vec<Sequence<T>>,
 }
 
+impl<T: Real> Default for Trace<T> {
+    /// A trace of nothing.
+    fn default() -> Self {
+        Self {
+            inputs: Inputs::Dense(Sequence::default()),
+            cells: Vec::new(),
+            outputs: Vec::new(),
+            bounds: Bounds::default(),
+            dropout: Vec::new(),
+        }
+    }
+}
+
 impl<T: Real> Trace<T> {
     /// What was read; zeros (of symbols, the first) in the place of padding.
     pub fn inputs(&self) -> &Inputs<T> {
-        &self.inputs[0]
+        &self.inputs
     }
 
     /// What layer `layer` read.
-    pub(crate) fn inputs_of(&self, layer: usize) -> &Inputs<T> {
-        &self.inputs[layer]
+    pub(crate) fn inputs_of(&self, layer: usize) -> Reading<'_, T> {
+        match layer.checked_sub(1) {
+            None => self.inputs.read(),
+            Some(below) => Reading::Dense(self.output_of(below)),
+        }
+    }
+
+    /// What layer `layer` gave.
+    fn output_of(&self, layer: usize) -> SequenceView<'_, T> {
+        let directions = self.cells.len() / self.outputs.len();
+        match &self.outputs[layer] {
+            Some(output) => output.view(),
+            None => self.cells[layer * directions].states(),
+        }
     }
 
     /// What each cell kept, in the order of [`crate::Weights::layers`].
@@ -107,8 +169,11 @@ impl<T: Real> Trace<T> {
     }
 
     /// h of the top layer after every step, both directions side by side, (T, B, D·H); zeros behind a sequence's end.
-    pub fn output(&self) -> &Sequence<T> {
-        &self.output
+    ///
+    /// # Panics
+    /// If it is the trace of nothing.
+    pub fn output(&self) -> SequenceView<'_, T> {
+        self.output_of(self.outputs.len() - 1)
     }
 
     /// Where sequences end and gradients stop.
@@ -126,13 +191,10 @@ impl<T: Real> Trace<T> {
     /// # Errors
     /// [`Error::NotFinite`] with layer, step and sequence.
     pub fn check_finite(&self) -> Result<(), Error> {
-        let directions = self.cells.len() / self.inputs.len();
-        for layer in 0..self.inputs.len() {
-            let output = match self.inputs.get(layer + 1) {
-                Some(Inputs::Dense(read)) => read,
-                _ => &self.output,
-            };
-            let mut bad = output.first_not_finite().map(|at| ("hidden", at));
+        let layers = self.outputs.len();
+        let directions = self.cells.len() / layers.max(1);
+        for layer in 0..layers {
+            let mut bad = self.output_of(layer).first_not_finite().map(|at| ("hidden", at));
             for cell in &self.cells[layer * directions..(layer + 1) * directions] {
                 let place = |(place, b): (usize, usize)| {
                     let forward = cell.direction == Direction::Forward;
@@ -180,64 +242,80 @@ impl<T: Real> Network<T> {
     /// If the inputs, the initial state or one of the options do not fit the network or each other.
     pub fn scan_with(
         &self,
-        mut inputs: Inputs<T>,
+        inputs: Inputs<T>,
         initial: &State<T>,
         options: ScanOptions<T>,
     ) -> Result<Trace<T>, Error> {
-        let (steps, batch) = inputs.shape();
-        let features = self.directions() * self.hidden();
-        let bounds = Bounds::new(&options, steps, batch)?;
-        check_dropout(&options.dropout, self.depth(), (steps, batch, features))?;
-        inputs.clear(|t, b| bounds.is_padding(t, b));
-        inputs.check(self.inputs())?;
-        let (mut read, mut cells) = (vec![inputs], Vec::with_capacity(self.weights().layers.len()));
-        loop {
-            let layer = read.len() - 1;
-            let mut output = Sequence::zeros(steps, batch, features);
-            for d in 0..self.directions() {
-                let index = layer * self.directions() + d;
-                let column = d * self.hidden();
-                cells.push(self.scan_cell(index, &read[layer], initial, &bounds, &mut output, column)?);
-            }
-            if layer + 1 == self.depth() {
-                return Ok(Trace { inputs: read, cells, output, bounds, dropout: options.dropout });
-            }
-            if let Some(mask) = options.dropout.get(layer) {
-                kernel::multiply(output.data_mut(), mask.data());
-            }
-            read.push(Inputs::Dense(output));
-        }
+        let mut trace = Trace::default();
+        self.scan_into(&mut trace, inputs, initial, options)?;
+        Ok(trace)
     }
 
-    /// The time loop of one cell, which writes its h into the columns of `output` from `column` on.
+    /// The same in the memory of an older trace, whatever that was of. After an error it is of no use.
+    pub(crate) fn scan_into(
+        &self,
+        trace: &mut Trace<T>,
+        mut inputs: Inputs<T>,
+        initial: &State<T>,
+        options: ScanOptions<T>,
+    ) -> Result<(), Error> {
+        let (steps, batch) = inputs.shape();
+        let (directions, hidden) = (self.directions(), self.hidden());
+        trace.bounds = Bounds::new(&options, steps, batch)?;
+        check_dropout(&options.dropout, self.depth(), (steps, batch, directions * hidden))?;
+        inputs.clear(|t, b| trace.bounds.is_padding(t, b));
+        inputs.check(self.inputs())?;
+        trace.inputs = inputs;
+        trace.dropout = options.dropout;
+        trace.outputs.resize_with(self.depth(), || None);
+        trace.cells.resize_with(self.weights().layers.len(), LayerTrace::default);
+        for layer in 0..self.depth() {
+            let mask = trace.dropout.get(layer);
+            let apart = directions == 2 || mask.is_some() || !trace.bounds.leaves_states_alone();
+            let mut output = trace.outputs[layer].take().unwrap_or_default();
+            output.reshape(steps, batch, if apart { directions * hidden } else { 0 });
+            for d in 0..directions {
+                let index = layer * directions + d;
+                // A cell's trace is written while those of the layers below are read.
+                let mut cell = std::mem::take(&mut trace.cells[index]);
+                let output = apart.then_some((&mut output, d * hidden));
+                self.scan_cell(&mut cell, index, trace.inputs_of(layer), initial, &trace.bounds, output)?;
+                trace.cells[index] = cell;
+            }
+            if let Some(mask) = mask {
+                kernel::multiply_by(output.data_mut(), mask.data());
+            }
+            trace.outputs[layer] = apart.then_some(output);
+        }
+        Ok(())
+    }
+
+    /// The time loop of one cell, which writes its h into the columns of `output` from the given one on, if there is one.
     fn scan_cell(
         &self,
+        trace: &mut LayerTrace<T>,
         index: usize,
-        inputs: &Inputs<T>,
+        inputs: Reading<'_, T>,
         initial: &State<T>,
         bounds: &Bounds,
-        output: &mut Sequence<T>,
-        column: usize,
-    ) -> Result<LayerTrace<T>, Error> {
+        mut output: Option<(&mut Sequence<T>, usize)>,
+    ) -> Result<(), Error> {
         let (steps, batch) = inputs.shape();
-        let params = &self.weights().layers[index];
+        let (cell, params) = (self.cell(), &self.weights().layers[index]);
         let place = self.weights().place(index);
         let hidden = params.hidden();
-        let memory = if self.cell().has_memory() { hidden } else { 0 };
-        let mut gates = Sequence::zeros(steps, batch, params.w_ih.rows());
-        inputs.all().times_transposed(gates.data_mut(), &params.w_ih);
-        for row in gates.data_mut().chunks_exact_mut(params.w_ih.rows()) {
-            kernel::add_scaled(row, T::one(), params.b_ih.data());
-        }
-        let kept = Sequence::zeros(steps, batch, if self.cell().keeps_more() { hidden } else { 0 });
-        let (h, c) = (Sequence::zeros(steps + 1, batch, hidden), Sequence::zeros(steps + 1, batch, memory));
-        let reads_kept = self.cell().reads_kept();
-        let mut trace = LayerTrace { direction: place.direction, h, c, gates, kept, reads_kept };
+        let memory = if cell.has_memory() { hidden } else { 0 };
+        // Where an episode begins, the state that is read is not the one that the step before left.
+        let alone = cell.gate_is_state() && bounds.leaves_states_alone();
+        trace.reshape(
+            (steps, batch),
+            hidden,
+            if alone { 0 } else { params.w_ih.rows() },
+            memory,
+            cell.keeps_more(),
+        );
+        (trace.direction, trace.reads_kept) = (place.direction, cell.reads_kept());
 
-        let order: Box<dyn Iterator<Item = usize>> = match place.direction {
-            Direction::Forward => Box::new(0..steps),
-            Direction::Reverse => Box::new((0..steps).rev()),
-        };
         let first = if place.direction == Direction::Forward { 0 } else { steps };
         let fits = |name: &str, given: Option<&Matrix<T>>, width: usize, to: &mut [T]| match given {
             Some(m) if (m.rows(), m.cols()) == (batch, width) => {
@@ -252,24 +330,47 @@ impl<T: Real> Network<T> {
         };
         fits("h", initial.h.get(index), hidden, trace.h.step_mut(first))?;
         fits("c", initial.c.get(index), memory, trace.c.step_mut(first))?;
-        for t in order {
+
+        let recurrent = self.layouts().recurrent(index, params);
+        let table = match inputs {
+            Reading::Symbols(_) => Some(self.layouts().table(index, params, cell)),
+            Reading::Dense(x) => {
+                let (weights, bias) = self.layouts().inputs(index, params, cell);
+                let out = trace.preactivations();
+                T::multiply(out, weights.cols(), Start::Row(bias), x.rows(0..steps), weights);
+                None
+            }
+        };
+        for i in 0..steps {
+            let t = if place.direction == Direction::Forward { i } else { steps - 1 - i };
             let (before, after) = trace.places(t);
             for b in bounds.resets_at(place.direction, t) {
                 trace.h.at_mut(before, b).fill(T::zero());
                 trace.c.at_mut(before, b).fill(T::zero());
             }
+            let input = match (inputs, table) {
+                (Reading::Symbols(symbols), Some(table)) => {
+                    Contribution::Table(table.view(), symbols.step(t))
+                }
+                _ => Contribution::InPlace,
+            };
             let (h_prev, h) = trace.h.two_steps(before, after);
             let (c_prev, c) = trace.c.two_steps(before, after);
-            let (gates, kept) = (trace.gates.step_mut(t), trace.kept.step_mut(t));
-            self.cell().step(params, Forward { h_prev, c_prev, gates, kept, h, c });
+            let kept = trace.kept.step_mut(t);
+            let (gates, h_after) =
+                if alone { (&mut *h, &mut [][..]) } else { (trace.gates.step_mut(t), &mut *h) };
+            cell.step(recurrent, Forward { input, h_prev, c_prev, gates, kept, h: h_after, c });
             for b in bounds.padding_at(t) {
                 h[b * hidden..(b + 1) * hidden].copy_from_slice(h_prev.row(b));
                 c[b * memory..(b + 1) * memory].copy_from_slice(c_prev.row(b));
             }
-            for (b, h) in h.chunks_exact(hidden).enumerate().filter(|(b, _)| !bounds.is_padding(t, *b)) {
-                output.at_mut(t, b)[column..column + hidden].copy_from_slice(h);
+            if let Some((output, column)) = &mut output {
+                for (b, h) in h.chunks_exact(hidden).enumerate() {
+                    let to = &mut output.at_mut(t, b)[*column..*column + hidden];
+                    if bounds.is_padding(t, b) { to.fill(T::zero()) } else { to.copy_from_slice(h) }
+                }
             }
         }
-        Ok(trace)
+        Ok(())
     }
 }

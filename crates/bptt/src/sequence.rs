@@ -1,7 +1,7 @@
 //! The two arrays of the library: a row-major [`Matrix`] and the time-major [`Sequence`], one step of which is a
 //! plain matrix view.
 
-use crate::{Error, Real};
+use crate::{Error, Real, kernel};
 
 /// A dense row-major matrix.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,6 +30,13 @@ impl<T: Real> Matrix<T> {
             });
         }
         Ok(Self { rows, cols, data })
+    }
+
+    /// Makes it a (rows, cols) matrix of zeros in the memory it has.
+    pub(crate) fn clear(&mut self, rows: usize, cols: usize) {
+        (self.rows, self.cols) = (rows, cols);
+        self.data.clear();
+        self.data.resize(rows * cols, T::zero());
     }
 
     /// Number of rows.
@@ -124,6 +131,14 @@ impl<'a, T: Real> View<'a, T> {
         assert!(columns.end <= self.cols, "columns of a view");
         let data = &self.data[columns.start.min(self.data.len())..];
         Self { rows: self.rows, cols: columns.len(), stride: self.stride, data }
+    }
+
+    /// These rows alone.
+    #[must_use]
+    pub(crate) fn some_rows(&self, rows: std::ops::Range<usize>) -> Self {
+        assert!(rows.end <= self.rows, "rows of a view");
+        let data = &self.data[(rows.start * self.stride).min(self.data.len())..];
+        Self { rows: rows.len(), data, ..*self }
     }
 
     /// Rows `i`·`count` to (`i` + 1)·`count`.
@@ -244,8 +259,7 @@ impl<T: Real> Sequence<T> {
 
     /// Step and sequence of the first entry that is infinite or not a number.
     pub fn first_not_finite(&self) -> Option<(usize, usize)> {
-        let row = self.data.iter().position(|v| !v.is_finite())? / self.features;
-        Some((row / self.batch, row % self.batch))
+        self.view().first_not_finite()
     }
 
     /// All entries in (T, B, F) order.
@@ -258,9 +272,85 @@ impl<T: Real> Sequence<T> {
         &mut self.data
     }
 
+    /// The same numbers, borrowed.
+    pub fn view(&self) -> SequenceView<'_, T> {
+        SequenceView { steps: self.steps, batch: self.batch, features: self.features, data: &self.data }
+    }
+
+    /// Makes it (steps, batch, features) in the memory it has; what its entries are then is not said.
+    pub(crate) fn reshape(&mut self, steps: usize, batch: usize, features: usize) {
+        (self.steps, self.batch, self.features) = (steps, batch, features);
+        self.data.resize(steps * batch * features, T::zero());
+    }
+
     /// The same numbers in another precision (f32 to f64 is exact).
     pub fn cast<U: Real>(&self) -> Sequence<U> {
         Sequence { steps: self.steps, batch: self.batch, features: self.features, data: cast(&self.data) }
+    }
+}
+
+/// A borrowed time-major (T, B, F) array.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SequenceView<'a, T> {
+    steps: usize,
+    batch: usize,
+    features: usize,
+    data: &'a [T],
+}
+
+impl<'a, T: Real> SequenceView<'a, T> {
+    /// T, the number of time steps.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// B, the number of sequences side by side.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// F, the number of features of one step of one sequence.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// These steps alone.
+    #[must_use]
+    pub(crate) fn some_steps(&self, steps: std::ops::Range<usize>) -> Self {
+        let width = self.batch * self.features;
+        Self { steps: steps.len(), data: &self.data[steps.start * width..steps.end * width], ..*self }
+    }
+
+    /// Step `t`, a (B, F) matrix.
+    pub fn step(&self, t: usize) -> View<'a, T> {
+        self.rows(t..t + 1)
+    }
+
+    /// Step `t` of sequence `b`: F numbers.
+    pub fn at(&self, t: usize, b: usize) -> &'a [T] {
+        let start = (t * self.batch + b) * self.features;
+        &self.data[start..start + self.features]
+    }
+
+    /// Steps `range` as one (len · B, F) matrix.
+    pub fn rows(&self, range: std::ops::Range<usize>) -> View<'a, T> {
+        let width = self.batch * self.features;
+        View::new(range.len() * self.batch, self.features, &self.data[range.start * width..range.end * width])
+    }
+
+    /// Step and sequence of the first entry that is infinite or not a number.
+    pub fn first_not_finite(&self) -> Option<(usize, usize)> {
+        // A sum that is finite has finite terms, and is much sooner found.
+        if kernel::sum_of_sizes(self.data).is_finite() {
+            return None;
+        }
+        let row = self.data.iter().position(|v| !v.is_finite())? / self.features;
+        Some((row / self.batch, row % self.batch))
+    }
+
+    /// All entries in (T, B, F) order.
+    pub fn data(&self) -> &'a [T] {
+        self.data
     }
 }
 

@@ -30,7 +30,7 @@ struct Example {
     network: Network<f64>,
     inputs: Inputs<f64>,
     initial: State<f64>,
-    losses: Losses<f64>,
+    seeds: Sequence<f64>,
 }
 
 fn example(article: &Value) -> Example {
@@ -46,7 +46,7 @@ fn example(article: &Value) -> Example {
         network: Network::new(cell_by_name("rnn").unwrap(), weights).unwrap(),
         inputs: Inputs::Dense(Sequence::from_batch_first(1, 3, 3, &numbers(&inputs["x"])).unwrap()),
         initial: State::of_h(vec![Matrix::new(1, 4, numbers(&inputs["h0"])).unwrap()]),
-        losses: Losses::from_seeds(Sequence::from_batch_first(1, 3, 4, &numbers(&inputs["dh"])).unwrap()),
+        seeds: Sequence::from_batch_first(1, 3, 4, &numbers(&inputs["dh"])).unwrap(),
     }
 }
 
@@ -55,7 +55,10 @@ fn all_printed_entries_agree_to_the_printed_digits() {
     let article = article();
     let example = example(&article);
     let trace = example.network.scan(example.inputs, &example.initial).unwrap();
-    let components = example.network.components(&trace, &example.losses, Select::Loss(2)).unwrap();
+    let components = example
+        .network
+        .components(&trace, &Losses::from_seeds(example.seeds.clone()), Select::Loss(2))
+        .unwrap();
     let mut entries = 0;
     for (c, printed) in components.iter().zip(article["printed"]["loss_2_components_dWx"].as_array().unwrap())
     {
@@ -76,7 +79,10 @@ fn the_norms_are_the_articles_and_every_norm_is_the_references() {
     let article = article();
     let example = example(&article);
     let trace = example.network.scan(example.inputs.clone(), &example.initial).unwrap();
-    let ledger = example.network.itemize(&trace, &example.losses, &ItemizeOptions::default()).unwrap();
+    let ledger = example
+        .network
+        .itemize(&trace, &Losses::from_seeds(example.seeds.clone()), &ItemizeOptions::default())
+        .unwrap();
     assert!(ledger.worst_balance() < 1e-15, "{:?}", ledger.balance());
 
     let w_ih = ledger.entry(0, Parameter::WeightIh).unwrap();
@@ -86,7 +92,7 @@ fn the_norms_are_the_articles_and_every_norm_is_the_references() {
         assert!(error <= 1e-15, "step {t}: relative error {error:e}");
     }
 
-    let slow = common::from_seeds(&example.network, &example.inputs, &example.initial, &example.losses.dh);
+    let slow = common::from_seeds(&example.network, &example.inputs, &example.initial, &example.seeds);
     for k in 0..3 {
         for t in 0..=k {
             let c = &slow.contributions[k][t];

@@ -4,7 +4,7 @@ mod common;
 
 use bptt::{
     Component, EntryState, Gradient, Inputs, ItemizeOptions, Losses, Network, Parameter, ScanOptions, Select,
-    Sequence, State, Trace, Weights, cell_by_name,
+    Sequence, SequenceView, State, Trace, Weights, cell_by_name,
 };
 use common::Normals;
 
@@ -43,7 +43,7 @@ fn cases(bidirectional: bool, batch: usize) -> impl Iterator<Item = Case> {
 }
 
 /// Steps `range` of sequence `b` alone.
-fn part(of: &Sequence<f64>, range: std::ops::Range<usize>, b: usize) -> Sequence<f64> {
+fn part(of: SequenceView<'_, f64>, range: std::ops::Range<usize>, b: usize) -> Sequence<f64> {
     let numbers = range.clone().flat_map(|t| of.at(t, b).to_vec()).collect();
     Sequence::new(range.len(), 1, of.features(), numbers).unwrap()
 }
@@ -60,8 +60,8 @@ impl Case {
         b: usize,
         initial: &State<f64>,
     ) -> (Trace<f64>, Losses<f64>) {
-        let x = Inputs::Dense(part(&self.x, range.clone(), b));
-        (self.network.scan(x, initial).unwrap(), Losses::from_seeds(part(&self.seeds, range, b)))
+        let x = Inputs::Dense(part(self.x.view(), range.clone(), b));
+        (self.network.scan(x, initial).unwrap(), Losses::from_seeds(part(self.seeds.view(), range, b)))
     }
 
     fn gradient(&self, trace: &Trace<f64>, losses: &Losses<f64>) -> Gradient<f64> {
@@ -179,7 +179,7 @@ fn an_episode_begins_from_zeros_in_both_directions() {
                     trace_alone.output().data(),
                 );
                 let gradient = case.gradient(&trace_alone, &losses);
-                let dx = part(whole.inputs.as_ref().unwrap(), range, b);
+                let dx = part(whole.inputs.as_ref().unwrap().view(), range, b);
                 assert_close("dx", dx.data(), gradient.inputs.as_ref().unwrap().data());
                 episodes.push(gradient);
             }

@@ -147,7 +147,7 @@ fn temporal_softmax_loss_sums_over_steps_and_averages_over_the_batch() {
 fn temporal_softmax_gradient_is_masked_and_divided_by_the_batch() {
     let mask = vec![true, false, true, true, false, true];
     let losses = uniform_scores(2, 3, 4, Some(mask.clone())).1;
-    let dy = losses.dy.unwrap();
+    let dy = losses.dy().unwrap();
     for (i, kept) in mask.into_iter().enumerate() {
         let expected = if kept { [-0.375, 0.125, 0.125, 0.125] } else { [0.0; 4] };
         assert!(relative_error(dy.rows(0..3).row(i), &expected) < 1e-12);

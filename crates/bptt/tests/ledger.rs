@@ -201,7 +201,7 @@ impl bptt::Cell<f64> for Crooked {
         0
     }
 
-    fn step(&self, _: &CellParams<f64>, step: bptt::Forward<'_, f64>) {
+    fn step(&self, _: &bptt::Recurrent<f64>, step: bptt::Forward<'_, f64>) {
         step.h.copy_from_slice(step.gates);
     }
 

@@ -13,9 +13,12 @@
 //! the recurrent side sees da_n ∘ r in place of da_n      dh ← dh ∘ z + [da_r, da_z, da_n ∘ r] W_hh
 //! ```
 
-use super::{Backward, Cell, CellParams, Forward, StepCache};
+use super::{Backward, Cell, Forward, StepCache};
 use crate::Real;
-use crate::kernel;
+use crate::kernel::activation::{sigmoid, tanh};
+use crate::kernel::lanes::{Vector, columns};
+use crate::kernel::on_registers;
+use crate::layout::Recurrent;
 use crate::sequence::View;
 
 /// The GRU cell, the reset gate applied after the product.
@@ -53,56 +56,88 @@ impl<T: Real> Cell<T> for Gru {
         gate.or(passed).map_or(0, |gate| 1 + gate)
     }
 
-    fn step(&self, params: &CellParams<T>, step: Forward<'_, T>) {
-        let hidden = params.hidden();
-        let mut recurrent = vec![T::zero(); step.gates.len()];
-        kernel::product_transposed(&mut recurrent, false, step.h_prev, params.w_hh.view());
-        let rows = step.gates.chunks_exact_mut(3 * hidden).zip(recurrent.chunks_exact_mut(3 * hidden));
-        for (b, (a, s)) in rows.enumerate() {
-            kernel::add_scaled(s, T::one(), params.b_hh.data());
-            let (r_z, n) = a.split_at_mut(2 * hidden);
-            let (s_r_z, q) = s.split_at(2 * hidden);
-            kernel::add_scaled(r_z, T::one(), s_r_z);
-            kernel::sigmoid(r_z);
-            let (r, z) = r_z.split_at(hidden);
-            for ((n, &r), &q) in n.iter_mut().zip(r).zip(q) {
-                *n += r * q;
-            }
-            kernel::tanh(n);
-            step.kept[b * hidden..(b + 1) * hidden].copy_from_slice(q);
-            new_h(&mut step.h[b * hidden..(b + 1) * hidden], n, z, step.h_prev.row(b));
-        }
+    fn passes_by(&self) -> bool {
+        true
+    }
+
+    fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
+        let hidden = weights.hidden();
+        step.add_recurrent(weights, 0);
+        step.add_recurrent(weights, 1);
+        step.input.put(2 * hidden..3 * hidden, step.gates, 3 * hidden);
+        weights.of_gate(2, step.h_prev, step.kept);
+        activate(step.gates, step.kept, step.h_prev, step.h);
     }
 
     fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+        through_gates(cache, rows.dh, rows.da, rows.da_hh);
+    }
+}
+
+on_registers! {
+    /// From the pre-activations, that of n without its recurrent part q, to h.
+    fn activate<'a, T>(simd, gates: &'a mut [T], q: &'a [T], h_prev: View<'a, T>, h: &'a mut [T]) -> () {
+        let hidden = h_prev.cols();
+        let rows = gates.chunks_exact_mut(3 * hidden).zip(q.chunks_exact(hidden)).zip(h.chunks_exact_mut(hidden));
+        for (b, ((gates, q), h)) in rows.enumerate() {
+            let (r_z, n) = gates.split_at_mut(2 * hidden);
+            let (r, z) = r_z.split_at_mut(hidden);
+            let h_prev = h_prev.row(b);
+            columns::<T, S>(hidden, #[inline(always)] |at| {
+                let r_t = sigmoid(Vector::load(simd, r, at));
+                let z_t = sigmoid(Vector::load(simd, z, at));
+                let n_t = tanh(r_t.mul_add(Vector::load(simd, q, at), Vector::load(simd, n, at)));
+                r_t.store(r, at);
+                z_t.store(z, at);
+                n_t.store(n, at);
+                new_h(z_t, n_t, Vector::load(simd, h_prev, at)).store(h, at);
+            });
+        }
+    }
+
+    /// From dh to da and da_hh, and the part of dh that passes by z.
+    fn through_gates<'a, T>(
+        simd,
+        cache: &'a StepCache<'a, T>,
+        dh: &'a mut [T],
+        da: &'a mut [T],
+        da_hh: &'a mut [T],
+    ) -> () {
         let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
-        let Backward { dh, da, da_hh, .. } = rows;
-        let one = T::one();
+        let one = Vector::splat(simd, T::one());
         let sides = da.chunks_exact_mut(3 * hidden).zip(da_hh.chunks_exact_mut(3 * hidden));
         for (row, ((da, da_hh), dh)) in sides.zip(dh.chunks_exact_mut(hidden)).enumerate() {
             let b = row % batch;
             let (gates, q, h_prev) = (cache.gates.row(b), cache.kept.row(b), cache.h_prev.row(b));
-            for j in 0..hidden {
-                let [r, z, n] = [0, 1, 2].map(|gate| gates[gate * hidden + j]);
-                let da_n = dh[j] * (one - z) * (one - n * n);
-                da[j] = da_n * q[j] * r * (one - r);
-                da[hidden + j] = dh[j] * (h_prev[j] - n) * z * (one - z);
-                da[2 * hidden + j] = da_n;
-                dh[j] *= z;
-            }
-            da_hh[..2 * hidden].copy_from_slice(&da[..2 * hidden]);
-            for j in 0..hidden {
-                da_hh[2 * hidden + j] = da[2 * hidden + j] * gates[j];
-            }
+            let (r_z, n) = gates.split_at(2 * hidden);
+            let (r, z) = r_z.split_at(hidden);
+            let (da_r_z, da_n) = da.split_at_mut(2 * hidden);
+            let (da_r, da_z) = da_r_z.split_at_mut(hidden);
+            let (hh_r_z, hh_n) = da_hh.split_at_mut(2 * hidden);
+            let (hh_r, hh_z) = hh_r_z.split_at_mut(hidden);
+            columns::<T, S>(hidden, #[inline(always)] |at| {
+                let [r, z, n, q] = [r, z, n, q].map(#[inline(always)] |v| Vector::load(simd, v, at));
+                let dh_t = Vector::load(simd, dh, at);
+                let n_t = dh_t * (one - z) * (one - n * n);
+                let r_t = n_t * q * (r * (one - r));
+                let z_t = dh_t * (Vector::load(simd, h_prev, at) - n) * (z * (one - z));
+                r_t.store(da_r, at);
+                z_t.store(da_z, at);
+                n_t.store(da_n, at);
+                r_t.store(hh_r, at);
+                z_t.store(hh_z, at);
+                (n_t * r).store(hh_n, at);
+                (dh_t * z).store(dh, at);
+            });
         }
     }
 }
 
-/// h ← (1 − z) ∘ n + z ∘ h_prev.
-fn new_h<T: Real>(h: &mut [T], n: &[T], z: &[T], h_prev: &[T]) {
-    for (((h, &n), &z), &h_prev) in h.iter_mut().zip(n).zip(z).zip(h_prev) {
-        *h = (T::one() - z) * n + z * h_prev;
-    }
+/// (1 − z) ∘ n + z ∘ h_prev.
+#[inline(always)]
+#[allow(clippy::inline_always)] // compiled for the registers of its caller
+fn new_h<T: Real, S: pulp::Simd>(z: Vector<T, S>, n: Vector<T, S>, h_prev: Vector<T, S>) -> Vector<T, S> {
+    z.mul_add(h_prev, (z.and(T::one()) - z) * n)
 }
 
 /// The GRU cell as Cho et al. (2014) wrote it, the reset gate applied to h before the product (Keras' `reset_after=False`):
@@ -150,67 +185,90 @@ impl<T: Real> Cell<T> for GruResetBefore {
         Cell::<T>::path(&Gru, passed, gate)
     }
 
-    fn step(&self, params: &CellParams<T>, step: Forward<'_, T>) {
-        let (hidden, batch) = (params.hidden(), step.h_prev.rows());
-        let (w_hh, b_hh) = (params.w_hh.data(), params.b_hh.data());
-        let (of_gates, of_n) = w_hh.split_at(2 * hidden * hidden);
-        let mut recurrent = vec![T::zero(); batch * 2 * hidden];
-        kernel::product_transposed(
-            &mut recurrent,
-            false,
-            step.h_prev,
-            View::new(2 * hidden, hidden, of_gates),
-        );
-        let rows = step.gates.chunks_exact_mut(3 * hidden).zip(recurrent.chunks_exact(2 * hidden));
-        for (b, (a, s)) in rows.enumerate() {
-            let r_z = &mut a[..2 * hidden];
-            kernel::add_scaled(r_z, T::one(), s);
-            kernel::add_scaled(r_z, T::one(), &b_hh[..2 * hidden]);
-            kernel::sigmoid(r_z);
-            let kept = step.kept[b * hidden..(b + 1) * hidden].iter_mut();
-            for ((kept, &r), &h_prev) in kept.zip(&*a).zip(step.h_prev.row(b)) {
-                *kept = r * h_prev;
-            }
-        }
-        let recurrent = &mut recurrent[..batch * hidden];
+    fn passes_by(&self) -> bool {
+        true
+    }
+
+    fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
+        let (hidden, batch) = (weights.hidden(), step.h_prev.rows());
+        step.add_recurrent(weights, 0);
+        step.add_recurrent(weights, 1);
+        reset(step.gates, step.h_prev, step.kept);
         let kept = View::new(batch, hidden, step.kept);
-        kernel::product_transposed(recurrent, false, kept, View::new(hidden, hidden, of_n));
-        let rows = step.gates.chunks_exact_mut(3 * hidden).zip(recurrent.chunks_exact(hidden));
-        for (b, (a, s)) in rows.enumerate() {
-            let (r_z, n) = a.split_at_mut(2 * hidden);
-            kernel::add_scaled(n, T::one(), s);
-            kernel::add_scaled(n, T::one(), &b_hh[2 * hidden..]);
-            kernel::tanh(n);
-            new_h(&mut step.h[b * hidden..(b + 1) * hidden], n, &r_z[hidden..], step.h_prev.row(b));
-        }
+        weights.add_gate(2, &step.input, kept, step.gates, 3 * hidden);
+        activate_after_reset(step.gates, step.h_prev, step.h);
     }
 
     fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
-        let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
-        let Backward { dh, da, .. } = rows;
-        let one = T::one();
-        for (row, (da, dh)) in da.chunks_exact_mut(3 * hidden).zip(dh.chunks_exact_mut(hidden)).enumerate() {
-            let (gates, h_prev) = (cache.gates.row(row % batch), cache.h_prev.row(row % batch));
-            for j in 0..hidden {
-                let (z, n) = (gates[hidden + j], gates[2 * hidden + j]);
-                da[j] = T::zero();
-                da[hidden + j] = dh[j] * (h_prev[j] - n) * z * (one - z);
-                da[2 * hidden + j] = dh[j] * (one - z) * (one - n * n);
-                dh[j] *= z;
-            }
-        }
+        through_z_and_n(cache, rows.dh, rows.da);
     }
 
     fn kept_vjp(&self, cache: &StepCache<'_, T>, dkept: &mut [T], da: &mut [T]) {
+        through_reset(cache, dkept, da);
+    }
+}
+
+on_registers! {
+    /// σ of the first two gates, and r ∘ h_prev.
+    fn reset<'a, T>(simd, gates: &'a mut [T], h_prev: View<'a, T>, kept: &'a mut [T]) -> () {
+        let hidden = h_prev.cols();
+        for (b, (gates, kept)) in gates.chunks_exact_mut(3 * hidden).zip(kept.chunks_exact_mut(hidden)).enumerate() {
+            let (r, rest) = gates.split_at_mut(hidden);
+            let (z, h_prev) = (&mut rest[..hidden], h_prev.row(b));
+            columns::<T, S>(hidden, #[inline(always)] |at| {
+                let r_t = sigmoid(Vector::load(simd, r, at));
+                sigmoid(Vector::load(simd, z, at)).store(z, at);
+                r_t.store(r, at);
+                (r_t * Vector::load(simd, h_prev, at)).store(kept, at);
+            });
+        }
+    }
+
+    /// From the pre-activation of n and the other gates to h.
+    fn activate_after_reset<'a, T>(simd, gates: &'a mut [T], h_prev: View<'a, T>, h: &'a mut [T]) -> () {
+        let hidden = h_prev.cols();
+        for (b, (gates, h)) in gates.chunks_exact_mut(3 * hidden).zip(h.chunks_exact_mut(hidden)).enumerate() {
+            let (r_z, n) = gates.split_at_mut(2 * hidden);
+            let (z, h_prev) = (&r_z[hidden..], h_prev.row(b));
+            columns::<T, S>(hidden, #[inline(always)] |at| {
+                let n_t = tanh(Vector::load(simd, n, at));
+                n_t.store(n, at);
+                new_h(Vector::load(simd, z, at), n_t, Vector::load(simd, h_prev, at)).store(h, at);
+            });
+        }
+    }
+
+    /// From dh to da_z and da_n, and the part of dh that passes by z; da_r is left at 0.
+    fn through_z_and_n<'a, T>(simd, cache: &'a StepCache<'a, T>, dh: &'a mut [T], da: &'a mut [T]) -> () {
         let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
-        let rows = da.chunks_exact_mut(3 * hidden).zip(dkept.chunks_exact_mut(hidden));
-        for (row, (da, dkept)) in rows.enumerate() {
+        let (zero, one) = (Vector::splat(simd, T::zero()), Vector::splat(simd, T::one()));
+        for (row, (da, dh)) in da.chunks_exact_mut(3 * hidden).zip(dh.chunks_exact_mut(hidden)).enumerate() {
             let (gates, h_prev) = (cache.gates.row(row % batch), cache.h_prev.row(row % batch));
-            for j in 0..hidden {
-                let r = gates[j];
-                da[j] = dkept[j] * h_prev[j] * r * (T::one() - r);
-                dkept[j] *= r;
-            }
+            let (z, n) = (&gates[hidden..2 * hidden], &gates[2 * hidden..]);
+            let (da_r, rest) = da.split_at_mut(hidden);
+            let (da_z, da_n) = rest.split_at_mut(hidden);
+            columns::<T, S>(hidden, #[inline(always)] |at| {
+                let (z, n) = (Vector::load(simd, z, at), Vector::load(simd, n, at));
+                let dh_t = Vector::load(simd, dh, at);
+                zero.store(da_r, at);
+                (dh_t * (Vector::load(simd, h_prev, at) - n) * (z * (one - z))).store(da_z, at);
+                (dh_t * (one - z) * (one - n * n)).store(da_n, at);
+                (dh_t * z).store(dh, at);
+            });
+        }
+    }
+
+    /// From the gradient with respect to r ∘ h_prev to da_r, and what goes on to h_prev.
+    fn through_reset<'a, T>(simd, cache: &'a StepCache<'a, T>, dkept: &'a mut [T], da: &'a mut [T]) -> () {
+        let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
+        let one = Vector::splat(simd, T::one());
+        for (row, (da, dkept)) in da.chunks_exact_mut(3 * hidden).zip(dkept.chunks_exact_mut(hidden)).enumerate() {
+            let (r, h_prev) = (&cache.gates.row(row % batch)[..hidden], cache.h_prev.row(row % batch));
+            columns::<T, S>(hidden, #[inline(always)] |at| {
+                let (r, ds) = (Vector::load(simd, r, at), Vector::load(simd, dkept, at));
+                (ds * Vector::load(simd, h_prev, at) * (r * (one - r))).store(da, at);
+                (ds * r).store(dkept, at);
+            });
         }
     }
 }

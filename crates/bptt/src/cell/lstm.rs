@@ -13,9 +13,13 @@
 //! dc ← dc ∘ f                                            dh ← da W_hh
 //! ```
 
-use super::{Backward, Cell, CellParams, Forward, StepCache};
+use super::{Backward, Cell, Forward, StepCache};
 use crate::Real;
-use crate::kernel;
+use crate::kernel::activation::{sigmoid, tanh};
+use crate::kernel::lanes::{Vector, columns};
+use crate::kernel::on_registers;
+use crate::layout::Recurrent;
+use crate::sequence::View;
 
 /// The LSTM cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,50 +62,82 @@ impl<T: Real> Cell<T> for Lstm {
         }
     }
 
-    fn step(&self, params: &CellParams<T>, step: Forward<'_, T>) {
-        let hidden = params.hidden();
-        let a = step.gates;
-        kernel::product_transposed(a, true, step.h_prev, params.w_hh.view());
-        for (b, a) in a.chunks_exact_mut(4 * hidden).enumerate() {
-            kernel::add_scaled(a, T::one(), params.b_hh.data());
-            let (i_f, rest) = a.split_at_mut(2 * hidden);
-            let (g, o) = rest.split_at_mut(hidden);
-            kernel::sigmoid(i_f);
-            kernel::tanh(g);
-            kernel::sigmoid(o);
-            let (i, f) = i_f.split_at(hidden);
-            let c = &mut step.c[b * hidden..(b + 1) * hidden];
-            for (j, c) in c.iter_mut().enumerate() {
-                *c = f[j] * step.c_prev.row(b)[j] + i[j] * g[j];
-            }
-            let tanh_c = &mut step.kept[b * hidden..(b + 1) * hidden];
-            tanh_c.copy_from_slice(c);
-            kernel::tanh(tanh_c);
-            let h = &mut step.h[b * hidden..(b + 1) * hidden];
-            for ((h, &o), &tanh_c) in h.iter_mut().zip(&*o).zip(&*tanh_c) {
-                *h = o * tanh_c;
-            }
+    fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
+        for gate in 0..4 {
+            step.add_recurrent(weights, gate);
         }
+        activate(step.gates, step.c_prev, step.c, step.kept, step.h);
     }
 
     fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+        through_gates(cache, rows.dh, rows.dc, rows.da);
+    }
+}
+
+on_registers! {
+    /// From the pre-activations to c, tanh c and h.
+    fn activate<'a, T>(
+        simd,
+        gates: &'a mut [T],
+        c_prev: View<'a, T>,
+        c: &'a mut [T],
+        tanh_c: &'a mut [T],
+        h: &'a mut [T],
+    ) -> () {
+        let hidden = c_prev.cols();
+        let states = c.chunks_exact_mut(hidden).zip(tanh_c.chunks_exact_mut(hidden)).zip(h.chunks_exact_mut(hidden));
+        for (b, (gates, ((c, tanh_c), h))) in gates.chunks_exact_mut(4 * hidden).zip(states).enumerate() {
+            let (i_f, g_o) = gates.split_at_mut(2 * hidden);
+            let ((i, f), (g, o)) = (i_f.split_at_mut(hidden), g_o.split_at_mut(hidden));
+            let c_prev = c_prev.row(b);
+            columns::<T, S>(hidden, #[inline(always)] |at| {
+                let i_t = sigmoid(Vector::load(simd, i, at));
+                let f_t = sigmoid(Vector::load(simd, f, at));
+                let g_t = tanh(Vector::load(simd, g, at));
+                let o_t = sigmoid(Vector::load(simd, o, at));
+                let c_t = f_t.mul_add(Vector::load(simd, c_prev, at), i_t * g_t);
+                let tanh_c_t = tanh(c_t);
+                i_t.store(i, at);
+                f_t.store(f, at);
+                g_t.store(g, at);
+                o_t.store(o, at);
+                c_t.store(c, at);
+                tanh_c_t.store(tanh_c, at);
+                (o_t * tanh_c_t).store(h, at);
+            });
+        }
+    }
+
+    /// From dh and dc to da, and dc to the step before.
+    fn through_gates<'a, T>(
+        simd,
+        cache: &'a StepCache<'a, T>,
+        dh: &'a [T],
+        dc: &'a mut [T],
+        da: &'a mut [T],
+    ) -> () {
         let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
-        let Backward { dh, dc, da, .. } = rows;
-        let one = T::one();
-        for (r, da) in da.chunks_exact_mut(4 * hidden).enumerate() {
+        let one = Vector::splat(simd, T::one());
+        let rows = dh.chunks_exact(hidden).zip(dc.chunks_exact_mut(hidden)).zip(da.chunks_exact_mut(4 * hidden));
+        for (r, ((dh, dc), da)) in rows.enumerate() {
             let b = r % batch;
             let (gates, tanh_c, c_prev) = (cache.gates.row(b), cache.kept.row(b), cache.c_prev.row(b));
-            let (dh, dc) = (&dh[r * hidden..(r + 1) * hidden], &mut dc[r * hidden..(r + 1) * hidden]);
-            for j in 0..hidden {
-                let [i, f, g, o] = [0, 1, 2, 3].map(|gate| gates[gate * hidden + j]);
-                let dc_j = dc[j] + dh[j] * o * (one - tanh_c[j] * tanh_c[j]);
-                da[j] = dc_j * g * i * (one - i);
-                da[hidden + j] = dc_j * c_prev[j] * f * (one - f);
-                da[2 * hidden + j] = dc_j * i * (one - g * g);
-                da[3 * hidden + j] = dh[j] * tanh_c[j] * o * (one - o);
-                dc[j] = dc_j * f;
-            }
+            let ((i, f), (g, o)) = {
+                let (i_f, g_o) = gates.split_at(2 * hidden);
+                (i_f.split_at(hidden), g_o.split_at(hidden))
+            };
+            let (da_i_f, da_g_o) = da.split_at_mut(2 * hidden);
+            let ((da_i, da_f), (da_g, da_o)) = (da_i_f.split_at_mut(hidden), da_g_o.split_at_mut(hidden));
+            columns::<T, S>(hidden, #[inline(always)] |at| {
+                let [i, f, g, o] = [i, f, g, o].map(#[inline(always)] |gate| Vector::load(simd, gate, at));
+                let (tanh_c, dh) = (Vector::load(simd, tanh_c, at), Vector::load(simd, dh, at));
+                let dc_t = (dh * o).mul_add(one - tanh_c * tanh_c, Vector::load(simd, dc, at));
+                (dc_t * g * (i * (one - i))).store(da_i, at);
+                (dc_t * Vector::load(simd, c_prev, at) * (f * (one - f))).store(da_f, at);
+                (dc_t * i * (one - g * g)).store(da_g, at);
+                (dh * tanh_c * (o * (one - o))).store(da_o, at);
+                (dc_t * f).store(dc, at);
+            });
         }
-        dh.fill(T::zero());
     }
 }

@@ -10,9 +10,11 @@
 //! da = dh ∘ φ'(a_t)                                  nothing passes by the recurrent weights: dh ← da W_hh
 //! ```
 
-use super::{Backward, Cell, CellParams, Forward, StepCache};
+use super::{Backward, Cell, Forward, StepCache};
 use crate::Real;
-use crate::kernel;
+use crate::kernel::lanes::{Vector, columns};
+use crate::kernel::{self, on_registers};
+use crate::layout::Recurrent;
 
 /// φ, the function between pre-activation and hidden state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,16 +33,6 @@ impl Activation {
             Self::Tanh => kernel::tanh(a),
             Self::Relu => a.iter_mut().for_each(|a| *a = a.max(T::zero())),
             Self::Identity => {}
-        }
-    }
-
-    /// φ'(a), from h = φ(a).
-    fn derivative<T: Real>(self, h: T) -> T {
-        match self {
-            Self::Tanh => T::one() - h * h,
-            Self::Relu if h > T::zero() => T::one(),
-            Self::Relu => T::zero(),
-            Self::Identity => T::one(),
         }
     }
 }
@@ -81,24 +73,45 @@ impl<T: Real> Cell<T> for Rnn {
         0
     }
 
-    fn step(&self, params: &CellParams<T>, step: Forward<'_, T>) {
-        let a = step.gates;
-        kernel::product_transposed(a, true, step.h_prev, params.w_hh.view());
-        for a in a.chunks_exact_mut(params.hidden()) {
-            kernel::add_scaled(a, T::one(), params.b_hh.data());
+    fn gate_is_state(&self) -> bool {
+        true
+    }
+
+    fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
+        step.add_recurrent(weights, 0);
+        self.activation.apply(step.gates);
+        if !step.h.is_empty() {
+            step.h.copy_from_slice(step.gates);
         }
-        self.activation.apply(a);
-        step.h.copy_from_slice(a);
     }
 
     fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
-        let Backward { dh, da, .. } = rows;
         let h = cache.gates.data();
-        for (da, dh) in da.chunks_exact_mut(h.len()).zip(dh.chunks_exact(h.len())) {
-            for ((da, &dh), &h) in da.iter_mut().zip(dh).zip(h) {
-                *da = dh * self.activation.derivative(h);
+        for (da, dh) in rows.da.chunks_exact_mut(h.len()).zip(rows.dh.chunks_exact(h.len())) {
+            match self.activation {
+                Activation::Tanh => through_tanh(da, dh, h),
+                Activation::Relu => through_relu(da, dh, h),
+                Activation::Identity => da.copy_from_slice(dh),
             }
         }
-        dh.fill(T::zero());
+    }
+}
+
+on_registers! {
+    /// da ← dh ∘ (1 − h²).
+    fn through_tanh<'a, T>(simd, da: &'a mut [T], dh: &'a [T], h: &'a [T]) -> () {
+        let one = Vector::splat(simd, T::one());
+        columns::<T, S>(da.len(), #[inline(always)] |at| {
+            let h = Vector::load(simd, h, at);
+            (Vector::load(simd, dh, at) * (one - h * h)).store(da, at);
+        });
+    }
+
+    /// da ← dh where h > 0, elsewhere 0.
+    fn through_relu<'a, T>(simd, da: &'a mut [T], dh: &'a [T], h: &'a [T]) -> () {
+        let zero = Vector::splat(simd, T::zero());
+        columns::<T, S>(da.len(), #[inline(always)] |at| {
+            Vector::load(simd, h, at).if_greater(zero, Vector::load(simd, dh, at), zero).store(da, at);
+        });
     }
 }

@@ -1,0 +1,56 @@
+//! Which vector registers the kernels compute with: found out at run time, once for each call.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use pulp::{Arch, WithSimd};
+
+/// Vector registers, from the narrowest up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Registers {
+    /// One number at a time, products and sums rounded apart: any processor.
+    Portable,
+    /// 256 bits, with fused multiplication and addition (AVX2 and FMA).
+    Avx2,
+    /// The widest there are: 512 bits (AVX-512) on x86-64, NEON elsewhere.
+    Widest,
+}
+
+/// What is not to be gone beyond.
+static LIMIT: AtomicU8 = AtomicU8::new(Registers::Widest as u8);
+
+/// Keeps every kernel of this process to these registers or narrower ones: to measure one kind against another, or to test
+/// that they agree. Results of fused registers are the same whatever their width; portable ones differ in last bits.
+pub fn limit(to: Registers) {
+    LIMIT.store(to as u8, Ordering::Relaxed);
+}
+
+/// What the kernels compute with, in words.
+pub fn name() -> &'static str {
+    match arch() {
+        #[cfg(target_arch = "x86_64")]
+        Arch::V4(_) => "AVX-512",
+        #[cfg(target_arch = "x86_64")]
+        Arch::V3(_) => "AVX2",
+        Arch::Scalar => "portable",
+        #[allow(unreachable_patterns)] // on x86-64 there is nothing else
+        _ => "vectors",
+    }
+}
+
+fn arch() -> Arch {
+    let limit = LIMIT.load(Ordering::Relaxed);
+    if limit == Registers::Portable as u8 {
+        return Arch::Scalar;
+    }
+    #[cfg(target_arch = "x86_64")]
+    if limit == Registers::Avx2 as u8 {
+        return pulp::x86::V3::try_new().map_or(Arch::Scalar, Arch::V3);
+    }
+    Arch::new()
+}
+
+/// Runs `operation` compiled for the registers there are.
+pub(crate) fn dispatch<Op: WithSimd>(operation: Op) -> Op::Output {
+    arch().dispatch(operation)
+}

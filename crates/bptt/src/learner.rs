@@ -1,0 +1,77 @@
+//! Forward and backward again and again, in the same memory.
+
+use crate::bounds::ScanOptions;
+use crate::gradient::{Backward, Gradient};
+use crate::inputs::Inputs;
+use crate::loss::{Losses, Objective};
+use crate::network::{Network, State};
+use crate::scan::Trace;
+use crate::{Error, Real};
+
+/// The losses and gradients of one batch after another. What [`Network::scan_with`], [`Network::losses`] and
+/// [`Network::gradient`] give, but in memory that serves again: from the second batch of a size on, the time loops find
+/// theirs in place.
+#[derive(Clone, Debug)]
+pub struct Learner<T> {
+    trace: Trace<T>,
+    losses: Losses<T>,
+    gradient: Option<Gradient<T>>,
+    backward: Backward<T>,
+}
+
+impl<T: Real> Default for Learner<T> {
+    fn default() -> Self {
+        Self {
+            trace: Trace::default(),
+            losses: Losses::default(),
+            gradient: None,
+            backward: Backward::default(),
+        }
+    }
+}
+
+impl<T: Real> Learner<T> {
+    /// The losses of a batch.
+    ///
+    /// # Errors
+    /// As of [`Network::scan_with`] and [`Network::losses`].
+    pub fn forward(
+        &mut self,
+        network: &Network<T>,
+        inputs: Inputs<T>,
+        initial: &State<T>,
+        options: ScanOptions<T>,
+        objective: &Objective<T>,
+    ) -> Result<&Losses<T>, Error> {
+        network.scan_into(&mut self.trace, inputs, initial, options)?;
+        network.losses_into(&mut self.losses, &self.trace, objective)?;
+        Ok(&self.losses)
+    }
+
+    /// The gradient of the last batch's losses, without that of its inputs.
+    ///
+    /// # Errors
+    /// As of [`Network::gradient`].
+    pub fn backward(&mut self, network: &Network<T>) -> Result<&mut Gradient<T>, Error> {
+        let fits = |gradient: &Gradient<T>| gradient.weights.has_shape_of(network.weights());
+        let gradient = self.gradient.take().filter(fits);
+        let mut gradient = gradient.unwrap_or_else(|| network.zero_gradient(&self.trace, false));
+        network.gradient_into(&mut gradient, &mut self.backward, &self.trace, &self.losses)?;
+        Ok(self.gradient.insert(gradient))
+    }
+
+    /// The gradient that [`Learner::backward`] found last.
+    pub fn gradient(&mut self) -> Option<&mut Gradient<T>> {
+        self.gradient.as_mut()
+    }
+
+    /// The last batch's forward scan.
+    pub fn trace(&self) -> &Trace<T> {
+        &self.trace
+    }
+
+    /// Its losses.
+    pub fn losses(&self) -> &Losses<T> {
+        &self.losses
+    }
+}
