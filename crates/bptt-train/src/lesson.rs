@@ -68,7 +68,7 @@ impl Lesson {
         let inputs = Inputs::Symbols(self.inputs.clone());
         let trace = network.scan(inputs, &network.zero_state(1))?;
         let losses = network.losses(&trace, &self.objective)?;
-        let options = ItemizeOptions { sequences: false, gates: false, update: Some(update) };
+        let options = ItemizeOptions { sequences: false, gates: false, inputs: false, update: Some(update) };
         Ok((losses.total, network.itemize(&trace, &losses, &options)?))
     }
 

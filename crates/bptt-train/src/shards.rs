@@ -8,12 +8,21 @@ use bptt::{
 };
 use rayon::prelude::*;
 
-use crate::clip::global_norm;
 use crate::{Error, Rng};
 
-/// Sequences of one shard. Shards run side by side and are added up in order, so their size, not the number of
-/// threads, decides the result.
+/// Sequences of one shard at least, if the batch has them. Shards run side by side and are added up in order, so their
+/// size, not the number of threads, decides the result.
 pub(crate) const SHARD: usize = 16;
+
+/// Recurrent weights of more bytes than this do not stay in a core's second-level cache from step to step; shards are then
+/// twice as large, so that each reading of them serves more sequences.
+const NEAR: usize = 1 << 20;
+
+/// How many sequences a shard has.
+fn shard_size(network: &Network<f32>, batch: usize) -> usize {
+    let weights = size_of_val(network.weights().layers[0].w_hh.data());
+    if weights > NEAR && batch >= 4 * SHARD { 2 * SHARD } else { SHARD }
+}
 
 /// A batch cut into shards. Each has the memory that its scans need, and keeps it from update to update.
 pub struct Shards {
@@ -44,13 +53,14 @@ impl Shards {
     /// For `batch` sequences that begin without a state. Outputs between layers drop out with probability `dropout`, drawn
     /// from streams of `seed`.
     pub fn new(network: &Network<f32>, batch: usize, dropout: f64, seed: u64) -> Self {
+        let size = shard_size(network, batch);
         let shard = |first: usize| Shard {
             first,
-            before: network.zero_state(SHARD.min(batch - first)),
+            before: network.zero_state(size.min(batch - first)),
             rng: Rng::new(seed, DROPOUT + first as u64),
             learner: Learner::default(),
         };
-        Self { batch, dropout, parts: (0..batch).step_by(SHARD).map(shard).collect() }
+        Self { batch, dropout, parts: (0..batch).step_by(size).map(shard).collect() }
     }
 
     /// Begins anew, without a state.
@@ -81,6 +91,7 @@ impl Shards {
             let objective = objective(columns(targets, batch, sequences)?, mean);
             shard.learn(network, inputs, &objective, dropout)
         };
+        network.prepare();
         let learned: Vec<Result<_, Error>> = self.parts.par_iter_mut().map(learn).collect();
         let (mut loss, mut not_finite) = (0.0, Vec::new());
         for learned in learned {
@@ -137,8 +148,9 @@ impl Shard {
         }
         let loss = losses.total;
         let gradient = self.learner.backward(network)?;
-        let tensors: Vec<_> = gradient.weights.tensors_mut().into_iter().map(|tensor| &*tensor).collect();
-        if !global_norm(&tensors.iter().map(|tensor| tensor.data()).collect::<Vec<_>>()).is_finite() {
+        let tensors = gradient.weights.tensors_mut();
+        // What has an entry that is not finite has no finite sum of sizes.
+        if !tensors.iter().all(|tensor| kernel::sum_of_sizes(tensor.data()).is_finite()) {
             let (step, what) = first_bad_gradient(network, self.learner.trace(), self.learner.losses())?;
             return Ok(Err((step, first, what)));
         }

@@ -155,7 +155,7 @@ fn first_horizon(
     let trace = network.scan(Inputs::Symbols(inputs), &state.cast())?;
     let targets = columns(&window.targets, batch, 0..1)?;
     let losses = network.losses(&trace, &objective(targets, Reduction::Sum))?;
-    let options = ItemizeOptions { sequences: false, ..ItemizeOptions::default() };
+    let options = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
     let ledger = network.itemize(&trace, &losses, &options)?;
     let entry = ledger.entry(0, Parameter::WeightHh).expect("every network has recurrent weights");
     Ok((entry.horizon(0.99), entry.decay()))

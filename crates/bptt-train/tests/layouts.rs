@@ -54,7 +54,7 @@ fn inputs() -> Vec<f64> {
 /// What a module gives for the inputs, T rows.
 fn outputs(module: &Module) -> Vec<f64> {
     let network = module.network(None).unwrap();
-    let x = Inputs::Dense(Sequence::new(T, 1, I, inputs()).unwrap());
+    let x = Inputs::Dense(Sequence::new(T, 1, I, &inputs()).unwrap());
     network.scan(x, &network.zero_state(1)).unwrap().output().data().to_vec()
 }
 

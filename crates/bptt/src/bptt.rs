@@ -3,6 +3,8 @@
 //! Training carries one row (all losses in one group), itemizing a row for each loss, and both meet the same step:
 //! every row at step t is multiplied by the same local derivative.
 
+use aligned_vec::AVec;
+
 use crate::bounds::Bounds;
 use crate::cell::{Backward, Cell};
 use crate::kernel::{self, Packed, Start};
@@ -11,7 +13,7 @@ use crate::network::{Direction, Network};
 use crate::paths::hop_by_gate;
 use crate::rows::{Plan, Rows, add_row, sum_of_classes};
 use crate::scan::{LayerTrace, Trace};
-use crate::sequence::{Sequence, View};
+use crate::sequence::{Sequence, View, zeros};
 use crate::{CellParams, Real};
 
 /// What a layer sends into the one below it: for every step and row the gradient with respect to the lower output.
@@ -91,15 +93,21 @@ pub(crate) struct Step<'a, T> {
 }
 
 /// What the way back through one cell works with and leaves behind; its memory serves again.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Reverse<T> {
     /// At the end, the gradients with respect to the initial state.
     pub(crate) rows: Rows<T>,
     /// da of the step at hand, or with [`Carry::Keep`] of every step, (T, K·B, G·H); zeros where a row was not open.
-    pub(crate) da: Vec<T>,
+    pub(crate) da: AVec<T>,
     /// The same as the recurrent side sees it; empty unless the cell splits.
-    pub(crate) da_hh: Vec<T>,
-    dkept: Vec<T>,
+    pub(crate) da_hh: AVec<T>,
+    dkept: AVec<T>,
+}
+
+impl<T: Real> Default for Reverse<T> {
+    fn default() -> Self {
+        Self { rows: Rows::default(), da: zeros(0), da_hh: zeros(0), dkept: zeros(0) }
+    }
 }
 
 /// One cell of a network on the way back.
@@ -269,7 +277,7 @@ pub(crate) fn reverse_layers<T: Real>(
     let mut above: Option<Passed<T>> = None;
     for layer in (0..network.depth()).rev() {
         let mut below = (layer > 0).then(|| Passed::zeros(steps, plan.groups().len() * batch, features));
-        let mut dx = vec![T::zero(); if layer > 0 { plan.groups().len() * batch * features } else { 0 }];
+        let mut dx = zeros::<T>(if layer > 0 { plan.groups().len() * batch * features } else { 0 });
         for d in 0..directions {
             let index = layer * directions + d;
             let params = &network.weights().layers[index];

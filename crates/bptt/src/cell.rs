@@ -68,10 +68,11 @@ pub struct Forward<'a, T> {
 }
 
 impl<T: Real> Forward<'_, T> {
-    /// The pre-activations of gate `gate`: input + h_{t-1} W_gᵀ.
-    pub fn add_recurrent(&mut self, weights: &Recurrent<T>, gate: usize) {
+    /// Puts input + h_{t-1} W_gᵀ into the gates: all of them, but for a last one whose recurrent side is not simply that
+    /// ([`Cell::splits`], [`Cell::reads_kept`]).
+    pub fn add_recurrent(&mut self, weights: &Recurrent<T>) {
         let width = self.gates.len() / self.h_prev.rows();
-        weights.add_gate(gate, &self.input, self.h_prev, self.gates, width);
+        weights.add(&self.input, self.h_prev, self.gates, width);
     }
 }
 

@@ -158,9 +158,9 @@ impl<T: Real> Network<T> {
             };
             let own = [one_row(&reverse.da), one_row(&reverse.da_hh)];
             let [da, da_hh] = [(&own[0], &reverse.da), (&own[1], &reverse.da_hh)]
-                .map(|(own, all)| own.as_ref().unwrap_or(all).as_slice());
+                .map(|(own, all)| own.as_ref().map_or(&all[..], |own| own));
             let da = View::new(steps * batch, width, da);
-            let da_hh = if self.cell().splits() { View::new(steps * batch, width, da_hh) } else { da };
+            let da_hh = self.cell().splits().then(|| View::new(steps * batch, width, da_hh));
             let by_symbol = backward.by_symbol.get(index * groups + row);
             add_cell_gradient(&mut gradient.weights, trace, index, (da, da_hh), by_symbol);
             if let (Some(dx), 0) = (&mut gradient.inputs, self.weights().place(index).layer) {
@@ -238,7 +238,7 @@ pub(crate) fn add_cell_gradient<T: Real>(
     gradient: &mut Weights<T>,
     trace: &Trace<T>,
     index: usize,
-    (da, da_hh): (View<'_, T>, View<'_, T>),
+    (da, da_hh): (View<'_, T>, Option<View<'_, T>>),
     by_symbol: Option<&BySymbol<T>>,
 ) {
     let (steps, _) = trace.inputs().shape();
@@ -248,9 +248,24 @@ pub(crate) fn add_cell_gradient<T: Real>(
         Some(sums) => sums.add_to(&mut gradient.w_ih),
         None => trace.inputs_of(layer).all().add_outer(&mut gradient.w_ih, da),
     }
+    let splits = da_hh.is_some();
+    let da_hh = da_hh.unwrap_or(da);
     add_recurrent(&mut gradient.w_hh, da_hh, trace.layers()[index].recurrent_inputs(0..steps));
-    kernel::add_rows(gradient.b_ih.data_mut(), da);
-    kernel::add_rows(gradient.b_hh.data_mut(), da_hh);
+    let hidden = gradient.w_hh.cols();
+    let (b_ih, b_hh) = (gradient.b_ih.data_mut(), gradient.b_hh.data_mut());
+    // Both biases have one gradient, but for the last gate of a cell that splits it.
+    let mut sums = vec![T::zero(); b_ih.len()];
+    match by_symbol {
+        Some(by_symbol) => by_symbol.add_rows_to(&mut sums),
+        None => kernel::add_rows(&mut sums, da),
+    }
+    kernel::add_scaled(b_ih, T::one(), &sums);
+    if splits {
+        let together = sums.len() - hidden;
+        sums[together..].fill(T::zero());
+        kernel::add_rows(&mut sums[together..], da_hh.columns(together..together + hidden));
+    }
+    kernel::add_scaled(b_hh, T::one(), &sums);
 }
 
 /// dW_hh ← dW_hh + Σ da_hh vᵀ over rows, v being what its rows multiply.

@@ -222,14 +222,15 @@ impl<T: Real> BySymbol<T> {
         kernel::add_to_rows(self.sums.data_mut(), ids, da);
     }
 
+    /// out ← out + the sum of all rows.
+    pub(crate) fn add_rows_to(&self, out: &mut [T]) {
+        kernel::add_rows(out, self.sums.view());
+    }
+
     /// dW ← dW + their transpose.
     pub(crate) fn add_to(&self, dw: &mut Matrix<T>) {
-        let width = dw.cols();
-        for symbol in 0..self.sums.rows() {
-            let column = dw.data_mut()[symbol..].iter_mut().step_by(width);
-            for (dw, &sum) in column.zip(self.sums.row(symbol)) {
-                *dw += sum;
-            }
-        }
+        let mut transposed = Matrix::zeros(dw.rows(), dw.cols());
+        kernel::transpose(transposed.data_mut(), dw.cols(), self.sums.view());
+        kernel::add_scaled(dw.data_mut(), T::one(), transposed.data());
     }
 }

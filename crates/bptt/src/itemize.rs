@@ -8,19 +8,25 @@ use rayon::prelude::*;
 use crate::bounds::Reach;
 use crate::bptt::{Carry, Reverse, reverse_layers};
 use crate::gradient::{Gradient, add_cell_gradient, add_readout_gradient};
-use crate::ledger::{Balance, Entry, Grid, Ledger, Parameter, PerLoss, SequenceNorms};
+use crate::kernel::Start;
+use crate::ledger::{Balance, Entry, Ledger, Parameter, PerLoss, SequenceSizes};
 use crate::loss::Losses;
-use crate::measure::{Against, LossAtStep, LossRow, StepProducts, gram_norm, measured, norm};
+use crate::measure::{Against, StepProducts, gram_norm, measured, norm};
+use crate::meter::{LossRow, Meter, StepSums, measure_initial};
 use crate::network::{Network, Place, State, Weights};
+use crate::records::{Form, Records};
 use crate::rows::{Plan, Rows};
 use crate::scan::Trace;
 use crate::sequence::{Matrix, Sequence, View};
 use crate::{Error, Real, kernel};
 
-/// Rows (k, b) of one block of losses: enough for a product to run at speed, few enough to stay in cache.
+/// Rows (k, b) of one block of losses at most: enough for a product to run at speed, few enough to stay in cache.
 const ROWS_OF_A_BLOCK: usize = 64;
-/// Blocks measured before their sums are folded: bounds the memory to this many (T, B, G·H) arrays.
-const BLOCKS_AT_ONCE: usize = 8;
+/// Rows of a block at least, however few there are altogether.
+const ROWS_AT_LEAST: usize = 16;
+/// Tasks that blocks of losses are dealt out to. Each adds up what it sees in (T, B, G·H) arrays of its own, so it bounds
+/// the memory, and the number of threads that can help.
+const TASKS: usize = 8;
 
 /// What to measure besides the norms and shares of the batch sum.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +35,8 @@ pub struct ItemizeOptions<'a, T> {
     pub sequences: bool,
     /// Keep the norms of each gate's rows too, of a cell with several: G more numbers for each of the others.
     pub gates: bool,
+    /// Measure dL_k/dx_t too, for which every row is multiplied with W_ih.
+    pub inputs: bool,
     /// The update U that shares are measured against; `None`: the total gradient. h0's and the inputs' shares are
     /// always measured against their total gradient, since no update is applied to them.
     pub update: Option<&'a Weights<T>>,
@@ -36,7 +44,7 @@ pub struct ItemizeOptions<'a, T> {
 
 impl<T> Default for ItemizeOptions<'_, T> {
     fn default() -> Self {
-        Self { sequences: true, gates: false, update: None }
+        Self { sequences: true, gates: false, inputs: true, update: None }
     }
 }
 
@@ -60,7 +68,7 @@ impl<T: Real> Network<T> {
     ) -> Result<Ledger, Error> {
         trace.check_finite()?;
         losses.check_finite()?;
-        let gradient = self.gradient(trace, losses, true)?;
+        let gradient = self.gradient(trace, losses, options.inputs)?;
         for (name, tensor) in gradient.weights.tensors() {
             if tensor.data().iter().any(|g| !g.is_finite()) {
                 return Err(Error::Exploded { parameter: name });
@@ -77,143 +85,80 @@ impl<T: Real> Network<T> {
         let present = losses.heard(trace);
         let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
         let reach: Arc<[Reach]> = (0..steps).map(|k| losses.reach(trace, k)).collect();
-        let blocks: Vec<&[usize]> = ks.chunks((ROWS_OF_A_BLOCK / batch).max(1)).collect();
-        let mut sums = Sums::zeros(self, trace);
+        let rows_of_a_block = (ks.len() * batch / TASKS).clamp(ROWS_AT_LEAST, ROWS_OF_A_BLOCK);
+        let blocks: Vec<&[usize]> = ks.chunks((rows_of_a_block / batch).max(1)).collect();
+        let work = Work { network: self, trace, losses, reach: &reach, against: &against, options };
+        // Late losses have more steps to go back, so the blocks are dealt out in turn.
+        let tasks = (0..TASKS.min(blocks.len())).into_par_iter().with_max_len(1);
+        let done: Vec<_> = tasks.map(|task| work.measure(blocks.iter().skip(task).step_by(TASKS))).collect();
         let mut rows: Vec<Vec<Option<LossRow>>> =
             (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
-        for blocks in blocks.chunks(BLOCKS_AT_ONCE) {
-            let measure = |ks: &&[usize]| self.measure_block(trace, losses, ks, &reach, &against, options);
-            let measured: Vec<_> = blocks.par_iter().map(measure).collect();
-            for (block, block_sums) in measured {
-                sums.add(&block_sums);
-                for (rows, block) in rows.iter_mut().zip(block) {
-                    for (k, row) in block {
-                        rows[k] = Some(row);
-                    }
-                }
+        let mut sums: Option<Sums<T>> = None;
+        for (measured, of_task) in done {
+            match &mut sums {
+                None => sums = Some(of_task),
+                Some(sums) => sums.add(&of_task),
+            }
+            for (index, k, row) in measured {
+                rows[index][k] = Some(row);
             }
         }
+        let sums = sums.unwrap_or_else(|| Sums::zeros(self, trace, options.inputs));
 
         let mut itemized = self.zero_gradient(trace, false);
         for (index, da) in sums.da.iter().enumerate() {
             let all = 0..steps;
-            let da = (da.da.rows(all.clone()), da.da_hh.as_ref().unwrap_or(&da.da).rows(all));
+            let da = (da.da.rows(all.clone()), da.da_hh.as_ref().map(|da_hh| da_hh.rows(all)));
             add_cell_gradient(&mut itemized.weights, trace, index, da, None);
         }
-        itemized.inputs = Some(sums.dx);
+        itemized.inputs = options.inputs.then_some(sums.dx);
         itemized.initial = sums.initial;
         let (mut entries, mut per_loss) = (Vec::new(), Vec::new());
-        for (index, (rows, against)) in rows.iter().zip(&against).enumerate() {
-            let sequences =
-                options.sequences.then(|| Arc::new(sequence_norms(rows, trace, index, self.depth())));
-            entries.extend(self.entries(rows, &reach, &gradient, against, index, sequences.as_ref()));
-            per_loss.extend(initial_states(rows, against, self.weights().place(index)));
+        for (index, (rows, against)) in rows.into_iter().zip(&against).enumerate() {
+            per_loss.extend(initial_states(&rows, against, self.weights().place(index)));
+            let sequences = options.sequences.then(|| Arc::new(sequence_sizes(trace, index, self.depth())));
+            let row = |row: Option<LossRow>| row.map_or((0..0, Vec::new()), |row| (row.span, row.records));
+            let records = Records::new(work.form(index), rows.into_iter().map(row).collect());
+            entries.extend(self.entries(records, &reach, &gradient, against, index, sequences.as_ref()));
         }
         per_loss.extend(readout_diagonal(&mut itemized.weights, trace, losses, update));
 
         Ok(Ledger { steps, present, reach, entries, per_loss, balance: balance(&itemized, &gradient)? })
     }
 
-    /// Measures the losses `ks` (ascending) at every step: rows by cell and loss.
-    fn measure_block(
-        &self,
-        trace: &Trace<T>,
-        losses: &Losses<T>,
-        ks: &[usize],
-        reach: &[Reach],
-        against: &[Against<T>],
-        options: &ItemizeOptions<'_, T>,
-    ) -> (Vec<Vec<(usize, LossRow)>>, Sums<T>) {
-        let (steps, batch) = trace.inputs().shape();
-        let features = self.inputs();
-        let plan = Plan::apart(steps, ks);
-        let gates = options.gates && self.cell().gates().len() > 1;
-        let blocks = if gates || self.cell().reads_kept() { self.cell().gates().len() } else { 1 };
-        let mut sums = Sums::zeros(self, trace);
-        let row = |index: usize, k: usize| {
-            let parameters = measured(self.cell().splits(), self.weights().place(index));
-            LossRow::new(
-                self.span(index, k, reach[k].end),
-                batch,
-                parameters,
-                options.sequences,
-                (blocks, gates),
-            )
-        };
-        let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
-        let mut rows: Vec<Vec<LossRow>> = (0..against.len()).map(rows_of).collect();
-        let mut dx = vec![T::zero(); plan.groups().len() * batch * features];
-
-        let mut reverse = Vec::new();
-        reverse_layers(self, trace, &losses.seeds, &plan, Carry::InRange, &mut reverse, |index, step| {
-            let layer = self.weights().place(index).layer;
-            let dx = (layer == 0).then(|| {
-                let dx = &mut dx[..step.da.rows() * features];
-                kernel::product(dx, false, step.da, self.weights().layers[index].w_ih.view());
-                View::new(step.da.rows(), features, &*dx)
-            });
-            let products = StepProducts::new(trace, layer, index, step.t);
-            for (i, row) in rows[index].iter_mut().take(step.da.rows() / batch).enumerate() {
-                let at = LossAtStep {
-                    t: step.t,
-                    da: step.da.rows_of(i, batch),
-                    da_hh: self.cell().splits().then(|| step.da_hh.rows_of(i, batch)),
-                    dx: dx.map(|dx| dx.rows_of(i, batch)),
-                    exponents: &step.exponents[i * batch..(i + 1) * batch],
-                };
-                row.measure(&at, &products, &against[index]);
-                sums.add_step(index, &at);
-            }
-        });
-        for (index, Reverse { rows: end, .. }) in reverse.iter().enumerate() {
-            for (i, row) in rows[index].iter_mut().enumerate() {
-                row.measure_initial(end, i, &against[index]);
-            }
-            sums.add_initial(index, end);
-        }
-        let by_loss = |rows: Vec<LossRow>| plan.groups().iter().copied().zip(rows).collect();
-        (rows.into_iter().map(by_loss).collect(), sums)
-    }
-
     /// The ledger's entries of cell `index`.
     fn entries(
         &self,
-        rows: &[Option<LossRow>],
+        records: Records,
         reach: &Arc<[Reach]>,
         gradient: &Gradient<T>,
         against: &Against<T>,
         index: usize,
-        sequences: Option<&Arc<SequenceNorms>>,
+        sequences: Option<&Arc<SequenceSizes>>,
     ) -> Vec<Entry> {
-        let exponent = Arc::new(grid(rows, |row| &row.exponent));
+        let records = Arc::new(records);
         let (layer, place) = (&gradient.weights.layers[index], self.weights().place(index));
-        let inputs = gradient.inputs.as_ref().expect("itemizing asks for the inputs' gradient");
         let whole = |parameter: Parameter| match parameter {
             Parameter::WeightIh => layer.w_ih.data(),
             Parameter::WeightHh => layer.w_hh.data(),
             Parameter::BiasHh => layer.b_hh.data(),
-            Parameter::Input => inputs.data(),
+            Parameter::Input => gradient.inputs.as_ref().map_or(&[][..], Sequence::data),
             _ => layer.b_ih.data(),
         };
-        let by_gate = |i: usize| {
-            let measured = rows.iter().flatten().any(|row| !row.slots[i].by_gate.is_empty());
-            measured.then(|| grid(rows, |row| &row.slots[i].by_gate))
-        };
-        let entry = |(i, &parameter): (usize, &Parameter)| Entry {
+        let entry = |(slot, &parameter): (usize, &Parameter)| Entry {
             place,
             parameter,
-            mantissa: grid(rows, |row| &row.slots[i].norm),
-            exponent: Arc::clone(&exponent),
-            reach: Arc::clone(reach),
-            inner: grid(rows, |row| &row.slots[i].inner),
-            by_gate: by_gate(i),
+            records: Arc::clone(&records),
+            slot,
             gates: self.cell().gates(),
-            total_inner: against.totals()[i],
+            reach: Arc::clone(reach),
+            total_inner: against.totals()[slot],
             total: norm(whole(parameter)),
             smallest_normal: T::min_positive_value().f64(),
             sequences: sequences.cloned(),
         };
-        measured(self.cell().splits(), place).iter().enumerate().map(entry).collect()
+        let inputs = gradient.inputs.is_some();
+        measured(self.cell().splits(), place, inputs).iter().enumerate().map(entry).collect()
     }
 
     fn check_update(&self, update: &Weights<T>) -> Result<(), Error> {
@@ -231,6 +176,91 @@ impl<T: Real> Network<T> {
             expected: show(differs.map(|d| d.0).or_else(|| expected.get(given.len()))),
             given: show(differs.map(|d| d.1).or_else(|| given.get(expected.len()))),
         })
+    }
+}
+
+/// What there is to measure.
+struct Work<'a, T: Real> {
+    network: &'a Network<T>,
+    trace: &'a Trace<T>,
+    losses: &'a Losses<T>,
+    reach: &'a [Reach],
+    against: &'a [Against<T>],
+    options: &'a ItemizeOptions<'a, T>,
+}
+
+impl<T: Real> Work<'_, T> {
+    /// How many gates have norms of their own.
+    fn gates(&self) -> usize {
+        let gates = self.network.cell().gates().len();
+        if self.options.gates && gates > 1 { gates } else { 0 }
+    }
+
+    /// What is kept of every (k, t) in cell `index`.
+    fn form(&self, index: usize) -> Form {
+        let place = self.network.weights().place(index);
+        let parameters = measured(self.network.cell().splits(), place, self.options.inputs);
+        let gated = parameters.iter().filter(|&&parameter| parameter != Parameter::Input).count();
+        let batch = if self.options.sequences { self.trace.inputs().shape().1 } else { 0 };
+        Form { slots: parameters.len(), gated, gates: self.gates(), batch }
+    }
+
+    /// Measures blocks of losses (ascending) at every step: rows with the number of their cell and their loss.
+    fn measure<'a>(
+        &self,
+        blocks: impl Iterator<Item = &'a &'a [usize]>,
+    ) -> (Vec<(usize, usize, LossRow)>, Sums<T>) {
+        let Self { network, trace, options, .. } = *self;
+        let (_, batch) = trace.inputs().shape();
+        let apart = self.gates() > 0 || network.cell().reads_kept();
+        let columns = if apart { network.cell().gates().len() } else { 1 };
+        let cells = 0..self.against.len();
+        let mut meters: Vec<_> = cells.map(|index| Meter::new(self.form(index), batch, columns)).collect();
+        let mut sums = Sums::zeros(network, trace, options.inputs);
+        let (mut reverse, mut dx, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        for ks in blocks {
+            self.measure_block(ks, &mut meters, &mut sums, &mut reverse, &mut dx, &mut done);
+        }
+        (done, sums)
+    }
+
+    #[allow(clippy::too_many_arguments)] // memory that serves block after block
+    fn measure_block(
+        &self,
+        ks: &[usize],
+        meters: &mut [Meter<T>],
+        sums: &mut Sums<T>,
+        reverse: &mut Vec<Reverse<T>>,
+        dx: &mut Vec<T>,
+        done: &mut Vec<(usize, usize, LossRow)>,
+    ) {
+        let Self { network, trace, losses, reach, against, options } = *self;
+        let (steps, batch) = trace.inputs().shape();
+        let (features, weights) = (network.inputs(), network.weights());
+        let plan = Plan::apart(steps, ks);
+        let row =
+            |index: usize, k: usize| LossRow::new(network.span(index, k, reach[k].end), self.form(index));
+        let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
+        let mut rows: Vec<Vec<LossRow>> = (0..against.len()).map(rows_of).collect();
+        let mut products = StepProducts::default();
+        dx.resize(if options.inputs { plan.groups().len() * batch * features } else { 0 }, T::zero());
+        reverse_layers(network, trace, &losses.seeds, &plan, Carry::InRange, reverse, |index, step| {
+            let layer = weights.place(index).layer;
+            let dx = (layer == 0 && options.inputs).then(|| {
+                let dx = &mut dx[..step.da.rows() * features];
+                let w_ih = network.layouts().inputs_back(index, &weights.layers[index]);
+                T::multiply(dx, features, Start::Zero, step.da, w_ih);
+                View::new(step.da.rows(), features, &*dx)
+            });
+            products.find(trace, layer, index, step.t);
+            let mut sums = sums.at(index, step.t, dx.is_some());
+            meters[index].measure(step, dx, &products, &against[index], &mut sums, &mut rows[index]);
+        });
+        for (index, (Reverse { rows: end, .. }, mut rows)) in reverse.iter().zip(rows).enumerate() {
+            measure_initial(end, &against[index], &mut rows);
+            sums.add_initial(index, end);
+            done.extend(plan.groups().iter().zip(rows).map(|(&k, row)| (index, k, row)));
+        }
     }
 }
 
@@ -261,12 +291,12 @@ impl<T: Real> Preactivations<T> {
 }
 
 impl<T: Real> Sums<T> {
-    fn zeros(network: &Network<T>, trace: &Trace<T>) -> Self {
+    fn zeros(network: &Network<T>, trace: &Trace<T>, inputs: bool) -> Self {
         let (steps, batch) = trace.inputs().shape();
         let cells = network.weights().layers.iter();
         Self {
             da: cells.map(|_| Preactivations::zeros(network, steps, batch)).collect(),
-            dx: Sequence::zeros(steps, batch, network.inputs()),
+            dx: if inputs { Sequence::zeros(steps, batch, network.inputs()) } else { Sequence::default() },
             initial: network.zero_state(batch),
         }
     }
@@ -286,16 +316,13 @@ impl<T: Real> Sums<T> {
         }
     }
 
-    fn add_step(&mut self, index: usize, at: &LossAtStep<'_, T>) {
-        for (b, &exponent) in at.exponents.iter().enumerate() {
-            let factor = kernel::power_of_two(exponent);
-            kernel::add_scaled(self.da[index].da.at_mut(at.t, b), factor, at.da.row(b));
-            if let (Some(sum), Some(da_hh)) = (&mut self.da[index].da_hh, at.da_hh) {
-                kernel::add_scaled(sum.at_mut(at.t, b), factor, da_hh.row(b));
-            }
-            if let Some(dx) = at.dx {
-                kernel::add_scaled(self.dx.at_mut(at.t, b), factor, dx.row(b));
-            }
+    /// Those of one step of a cell.
+    fn at(&mut self, index: usize, t: usize, dx: bool) -> StepSums<'_, T> {
+        let Preactivations { da, da_hh } = &mut self.da[index];
+        StepSums {
+            da: da.step_mut(t),
+            da_hh: da_hh.as_mut().map_or(&mut [], |sum| sum.step_mut(t)),
+            dx: if dx { self.dx.step_mut(t) } else { &mut [] },
         }
     }
 
@@ -338,12 +365,6 @@ fn balance<T: Real>(itemized: &Gradient<T>, gradient: &Gradient<T>) -> Result<Ve
     Ok(balance)
 }
 
-/// A grid from the same vector of every loss's row.
-fn grid<V: Copy>(rows: &[Option<LossRow>], vector: impl Fn(&LossRow) -> &[V]) -> Grid<V> {
-    let row = |row: &'_ LossRow| row.span.clone();
-    Grid::from_rows(rows.iter().map(|r| r.as_ref().map(|r| (row(r), vector(r)))))
-}
-
 fn initial_states<T: Real>(rows: &[Option<LossRow>], against: &Against<T>, place: Place) -> Vec<PerLoss> {
     let state = |(i, (parameter, total_inner)): (usize, (Parameter, f64))| {
         let mut of = PerLoss::masked(Some(place), parameter, rows.len());
@@ -359,22 +380,13 @@ fn initial_states<T: Real>(rows: &[Option<LossRow>], against: &Against<T>, place
     parameters.into_iter().zip(against.initial_totals().iter().copied()).enumerate().map(state).collect()
 }
 
-fn sequence_norms<T: Real>(
-    rows: &[Option<LossRow>],
-    trace: &Trace<T>,
-    index: usize,
-    depth: usize,
-) -> SequenceNorms {
+/// ‖x‖ and ‖h_prev‖ of every step and sequence.
+fn sequence_sizes<T: Real>(trace: &Trace<T>, index: usize, depth: usize) -> SequenceSizes {
     let (steps, batch) = trace.inputs().shape();
     let layer = index / (trace.layers().len() / depth);
     let (x, recurrent) = (trace.inputs_of(layer).all(), trace.layers()[index].recurrent_inputs(0..steps));
     let h_prev = recurrent[0].1;
-    let of = |i: usize| grid(rows, move |row| row.sequences.as_ref().map_or(&[][..], |s| &s[i]));
-    SequenceNorms {
-        batch,
-        da: of(0),
-        da_hh: of(1),
-        input: of(2),
+    SequenceSizes {
         x: (0..steps * batch).map(|i| x.dot(i, i).f64().sqrt()).collect(),
         h_prev: (0..steps * batch).map(|i| kernel::dot(h_prev.row(i), h_prev.row(i)).f64().sqrt()).collect(),
     }

@@ -7,58 +7,20 @@
 // What is not inlined into the function that knows the registers is compiled without them.
 #![allow(clippy::inline_always)]
 
-pub(crate) mod activation;
-pub(crate) mod lanes;
-mod packed;
-mod product;
-pub mod registers;
-
-use crate::Real;
-use crate::sequence::View;
-use lanes::{Sum, Vector, columns, sum_columns};
-pub(crate) use packed::Packed;
-pub(crate) use product::{Products, Start};
-
-/// out ← a b, or out ← out + a b with `accumulate`; a is (m, k), b is (k, n), out is (m, n) row-major.
-pub fn product<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
-    product_packed(out, accumulate, a, &Packed::new(b));
-}
-
-/// out ← a bᵀ, or out ← out + a bᵀ with `accumulate`; a is (m, k), b is (n, k), out is (m, n) row-major.
-pub fn product_transposed<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
-    product_packed(out, accumulate, a, &Packed::transposed(b));
-}
-
-/// The same with the right operand packed already.
-pub(crate) fn product_packed<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: &Packed<T>) {
-    assert_eq!(out.len(), a.rows() * b.cols(), "size of a product's result");
-    let start = if accumulate { Start::Out } else { Start::Zero };
-    T::multiply(out, b.cols(), start, a, b);
-}
-
-/// out ← aᵀ b, or out ← out + aᵀ b with `accumulate`; a is (r, m), b is (r, n), out is (m, n) row-major: the sum
-/// over rows of outer products, which is what a weight gradient is.
-pub fn sum_of_outer_products<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
-    if !accumulate {
-        out.fill(T::zero());
-    }
-    T::add_outer_products(out, a, b);
-}
-
 /// Defines functions of slices that run on vector registers: their bodies are compiled for each kind of registers `S`, of
 /// which `simd` is the proof that the processor has it.
 macro_rules! on_registers {
-    ($($(#[$meta:meta])* $visibility:vis fn $name:ident<$life:lifetime, $t:ident>(
+    ($($(#[$meta:meta])* $visibility:vis fn $name:ident<$life:lifetime, $t:ident $(, const $n:ident: usize)?>(
         $simd:ident $(, $argument:ident: $type:ty)* $(,)?
     ) -> $output:ty $body:block)*) => {
         $($(#[$meta])*
-        $visibility fn $name<$life, $t: $crate::Real>($($argument: $type),*) -> $output {
-            struct Call<$life, $t> {
+        $visibility fn $name<$life, $t: $crate::Real $(, const $n: usize)?>($($argument: $type),*) -> $output {
+            struct Call<$life, $t $(, const $n: usize)?> {
                 $($argument: $type,)*
                 types: std::marker::PhantomData<&$life $t>,
             }
 
-            impl<$life, $t: $crate::Real> pulp::WithSimd for Call<$life, $t> {
+            impl<$life, $t: $crate::Real $(, const $n: usize)?> pulp::WithSimd for Call<$life, $t $(, $n)?> {
                 type Output = $output;
 
                 #[inline(always)]
@@ -74,6 +36,47 @@ macro_rules! on_registers {
 }
 
 pub(crate) use on_registers;
+
+pub(crate) mod activation;
+pub(crate) mod lanes;
+mod packed;
+mod product;
+pub mod registers;
+
+use std::ops::Range;
+
+use crate::Real;
+use crate::sequence::View;
+use lanes::{Sum, Vector, columns, parts};
+pub use packed::Packed;
+pub(crate) use packed::transpose;
+pub(crate) use product::{Products, Start};
+
+/// out ← a b, or out ← out + a b with `accumulate`; a is (m, k), b is (k, n), out is (m, n) row-major.
+pub fn product<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
+    product_packed(out, accumulate, a, &Packed::new(b));
+}
+
+/// out ← a bᵀ, or out ← out + a bᵀ with `accumulate`; a is (m, k), b is (n, k), out is (m, n) row-major.
+pub fn product_transposed<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
+    product_packed(out, accumulate, a, &Packed::transposed(b));
+}
+
+/// The same with the right operand packed already.
+pub fn product_packed<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: &Packed<T>) {
+    assert_eq!(out.len(), a.rows() * b.cols(), "size of a product's result");
+    let start = if accumulate { Start::Out } else { Start::Zero };
+    T::multiply(out, b.cols(), start, a, b);
+}
+
+/// out ← aᵀ b, or out ← out + aᵀ b with `accumulate`; a is (r, m), b is (r, n), out is (m, n) row-major: the sum
+/// over rows of outer products, which is what a weight gradient is.
+pub fn sum_of_outer_products<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {
+    if !accumulate {
+        out.fill(T::zero());
+    }
+    T::add_outer_products(out, a, b);
+}
 
 on_registers! {
     /// x ← tanh x for all numbers; see `activation.rs` for how near.
@@ -117,7 +120,16 @@ on_registers! {
     pub fn largest<'a, T>(simd, a: &'a [T]) -> T {
         let mut largest = Vector::splat(simd, T::zero());
         columns::<T, S>(a.len(), #[inline(always)] |at| largest = Vector::load(simd, a, at).abs().max(largest));
-        largest.fold(T::max)
+        largest.largest()
+    }
+
+    /// out ← out + the sum of the rows of `a`.
+    pub fn add_rows<'a, T>(simd, out: &'a mut [T], a: View<'a, T>) -> () {
+        for i in 0..a.rows() {
+            columns::<T, S>(a.cols(), #[inline(always)] |at| {
+                (Vector::load(simd, out, at) + Vector::load(simd, a.row(i), at)).store(out, at);
+            });
+        }
     }
 
     /// Row ids_i of `out` ← itself + row i of `a`.
@@ -132,34 +144,49 @@ on_registers! {
     }
 
     /// Σ_i |a_i|.
-    pub(crate) fn sum_of_sizes<'a, T>(simd, a: &'a [T]) -> T {
-        let mut sum = [Sum::new(simd)];
-        sum_columns(a.len(), &mut sum, #[inline(always)] |at, [sum]| [sum + Vector::load(simd, a, at).abs()]);
-        sum[0].total()
+    pub fn sum_of_sizes<'a, T>(simd, a: &'a [T]) -> T {
+        let mut sum = Sum::new(simd);
+        parts::<T, S>(a.len(), #[inline(always)] |at, part| sum.add(part, Vector::load(simd, a, at).abs()));
+        sum.total()
     }
 
     /// Σ_i a_i b_i.
     pub fn dot<'a, T>(simd, a: &'a [T], b: &'a [T]) -> T {
         assert_eq!(a.len(), b.len(), "lengths of a dot product");
-        let mut sum = [Sum::new(simd)];
-        sum_columns(a.len(), &mut sum, #[inline(always)] |at, [sum]| {
-            [Vector::load(simd, a, at).mul_add(Vector::load(simd, b, at), sum)]
+        let mut sum = Sum::new(simd);
+        parts::<T, S>(a.len(), #[inline(always)] |at, part| {
+            sum.add_product(part, Vector::load(simd, a, at), Vector::load(simd, b, at));
         });
-        sum[0].total()
+        sum.total()
     }
 }
 
-/// out ← out + the sum of the rows of `a`.
-pub fn add_rows<T: Real>(out: &mut [T], a: View<'_, T>) {
-    for i in 0..a.rows() {
-        add_scaled(out, T::one(), a.row(i));
+/// Calls for these numbers' cache lines, to be in the second-level cache soon.
+#[inline(always)]
+#[allow(unused_variables)] // where there is nothing to call with
+pub(crate) fn prefetch<T>(numbers: &[T], range: Range<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    for i in range.step_by(64 / size_of::<T>()) {
+        if let Some(number) = numbers.get(i) {
+            // SAFETY: a prefetch reads nothing that the program could see, and the address is that of a number in a slice.
+            #[allow(unsafe_code)]
+            unsafe {
+                std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(
+                    std::ptr::from_ref(number).cast(),
+                );
+            }
+        }
     }
 }
 
 /// 2^exponent; zero or infinity where that is out of range.
 pub fn power_of_two<T: Real>(exponent: i32) -> T {
     // A power of two is exact in f64 down to 2^-1074 and in any case rounds to the right zero or infinity.
-    T::of(2f64.powi(exponent.clamp(-2_000, 2_000)))
+    T::of(match exponent {
+        0 => 1.0,
+        -1_022..=1_023 => f64::from_bits(u64::from((exponent + 1_023).unsigned_abs()) << 52),
+        _ => 2f64.powi(exponent.clamp(-2_000, 2_000)),
+    })
 }
 
 #[cfg(test)]

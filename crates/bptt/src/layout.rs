@@ -6,7 +6,7 @@ use std::sync::{Mutex, OnceLock};
 
 use crate::Real;
 use crate::cell::{Cell, CellParams};
-use crate::kernel::{Packed, Start};
+use crate::kernel::{self, Packed, Start, transpose};
 use crate::network::Readout;
 use crate::sequence::{Matrix, View};
 
@@ -96,8 +96,8 @@ impl<T: Real> Layouts<T> {
         self.readout_back.outdate();
     }
 
-    pub fn recurrent(&self, index: usize, params: &CellParams<T>) -> &Recurrent<T> {
-        self.cells[index].recurrent.get(|| Recurrent::shaped(params), |laid| laid.fill(params))
+    pub fn recurrent(&self, index: usize, params: &CellParams<T>, cell: &dyn Cell<T>) -> &Recurrent<T> {
+        self.cells[index].recurrent.get(|| Recurrent::shaped(params, cell), |laid| laid.fill(params))
     }
 
     /// W_ihᵀ and the biases of the input side.
@@ -116,11 +116,9 @@ impl<T: Real> Layouts<T> {
         self.cells[index].table.get(new, |table| {
             let bias = input_bias(params, cell);
             let width = params.w_ih.rows();
-            for (row, bias) in bias.into_iter().enumerate() {
-                let column = table.data_mut()[row..].iter_mut().step_by(width);
-                for (to, &w) in column.zip(params.w_ih.row(row)) {
-                    *to = w + bias;
-                }
+            transpose(table.data_mut(), width, params.w_ih.view());
+            for row in table.data_mut().chunks_exact_mut(width) {
+                kernel::add_scaled(row, T::one(), &bias);
             }
         })
     }
@@ -173,52 +171,57 @@ fn input_bias<T: Real>(params: &CellParams<T>, cell: &dyn Cell<T>) -> Vec<T> {
     biases.map(|(i, (&ih, &hh))| if i < together { ih + hh } else { ih }).collect()
 }
 
-/// The recurrent side of a cell: W_hh, each gate's rows by themselves, and b_hh.
+/// The recurrent side of a cell: W_hh and b_hh.
 pub struct Recurrent<T> {
-    /// For each gate W_gᵀ, (H, H).
-    gates: Vec<Packed<T>>,
-    bias: Vec<T>,
+    /// W_hhᵀ, (H, G·H), of the gates whose recurrent side is h_{t-1} W_gᵀ and is simply added to the input's.
+    added: Packed<T>,
+    /// Of a last gate for which that is not so, W_gᵀ, (H, H), and b_g.
+    last: Option<(Packed<T>, Vec<T>)>,
 }
 
 impl<T: Real> Recurrent<T> {
-    fn shaped(params: &CellParams<T>) -> Self {
-        let hidden = params.hidden();
-        let gates = params.w_hh.rows() / hidden;
-        Self { gates: (0..gates).map(|_| Packed::shaped(hidden, hidden)).collect(), bias: Vec::new() }
+    fn shaped(params: &CellParams<T>, cell: &dyn Cell<T>) -> Self {
+        let (rows, hidden) = (params.w_hh.rows(), params.hidden());
+        let apart = cell.splits() || cell.reads_kept();
+        let added = Packed::shaped(hidden, if apart { rows - hidden } else { rows });
+        Self { added, last: apart.then(|| (Packed::shaped(hidden, hidden), Vec::new())) }
     }
 
     fn fill(&mut self, params: &CellParams<T>) {
-        for (gate, packed) in self.gates.iter_mut().enumerate() {
-            packed.fill_transposed(params.w_hh.view().rows_of(gate, params.hidden()));
+        let w_hh = params.w_hh.view();
+        let added = self.added.cols();
+        self.added.fill_transposed(w_hh.some_rows(0..added));
+        if let Some((last, bias)) = &mut self.last {
+            last.fill_transposed(w_hh.some_rows(added..w_hh.rows()));
+            bias.clear();
+            bias.extend_from_slice(&params.b_hh.data()[added..]);
         }
-        self.bias.clear();
-        self.bias.extend_from_slice(params.b_hh.data());
     }
 
     /// H.
     pub fn hidden(&self) -> usize {
-        self.gates[0].cols()
+        self.added.rows()
     }
 
-    /// out ← b_g + v W_gᵀ for the rows of gate `gate`; v and out are (B, H).
-    pub fn of_gate(&self, gate: usize, v: View<'_, T>, out: &mut [T]) {
-        let hidden = self.hidden();
-        let bias = &self.bias[gate * hidden..(gate + 1) * hidden];
-        T::multiply(out, hidden, Start::Row(bias), v, &self.gates[gate]);
+    /// out ← input + h_{t-1} W_gᵀ, the pre-activations of all gates for which that is all; `out` is (B, `width`).
+    pub(crate) fn add(&self, input: &Contribution<'_, T>, h_prev: View<'_, T>, out: &mut [T], width: usize) {
+        T::multiply(out, width, input.start(0..self.added.cols()), h_prev, &self.added);
     }
 
-    /// out ← input + v W_gᵀ, in the columns of gate `gate` of (B, `width`) pre-activations.
-    pub(crate) fn add_gate(
-        &self,
-        gate: usize,
-        input: &Contribution<'_, T>,
-        v: View<'_, T>,
-        out: &mut [T],
-        width: usize,
-    ) {
-        let columns = gate * self.hidden()..(gate + 1) * self.hidden();
-        let start = input.start(columns.clone());
-        T::multiply(&mut out[columns.start..], width, start, v, &self.gates[gate]);
+    /// out ← input + v W_gᵀ, the pre-activation of the last gate, for what it reads in place of h_{t-1}.
+    pub(crate) fn add_last(&self, input: &Contribution<'_, T>, v: View<'_, T>, out: &mut [T], width: usize) {
+        if let Some((last, _)) = &self.last {
+            let first = self.added.cols();
+            let start = input.start(first..first + last.cols());
+            T::multiply(&mut out[first..], width, start, v, last);
+        }
+    }
+
+    /// out ← b_g + v W_gᵀ of the last gate, without the input; v and out are (B, H).
+    pub(crate) fn of_last(&self, v: View<'_, T>, out: &mut [T]) {
+        if let Some((last, bias)) = &self.last {
+            T::multiply(out, last.cols(), Start::Row(bias), v, last);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::bounds::Reach;
 use crate::network::{Direction, Place};
+use crate::records::{Form, Records};
 
 /// What a contribution is a contribution to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,46 +71,6 @@ pub enum State {
     Unreached,
 }
 
-/// The same count of numbers (mostly one) for each loss k and each step of its span; rows of masked losses are empty.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Grid<V> {
-    /// The steps of each loss, and where its numbers begin.
-    rows: Vec<(Range<usize>, usize)>,
-    values: Vec<V>,
-}
-
-impl<V: Copy> Grid<V> {
-    /// From the rows of all losses in order, with the steps each has numbers for; `None` where masked.
-    pub(crate) fn from_rows<'a>(losses: impl Iterator<Item = Option<(Range<usize>, &'a [V])>>) -> Self
-    where
-        V: 'a,
-    {
-        let (mut rows, mut values) = (Vec::new(), Vec::new());
-        for loss in losses {
-            let (span, numbers) = loss.unwrap_or((0..0, &[]));
-            rows.push((span, values.len()));
-            values.extend_from_slice(numbers);
-        }
-        Self { rows, values }
-    }
-
-    /// T, the number of rows.
-    fn steps(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Number `n` of the `each` numbers of (k, t), if there is one.
-    fn get_of(&self, k: usize, t: usize, each: usize, n: usize) -> Option<V> {
-        let (span, start) = self.rows.get(k)?;
-        span.contains(&t).then(|| self.values[start + (t - span.start) * each + n])
-    }
-
-    /// The number of (k, t), if there is one.
-    fn get(&self, k: usize, t: usize) -> Option<V> {
-        self.get_of(k, t, 1, 0)
-    }
-}
-
 /// The contributions of one cell to one parameter.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -117,88 +78,90 @@ pub struct Entry {
     pub place: Place,
     /// Which parameter.
     pub parameter: Parameter,
-    /// Norms without their powers of two.
-    pub(crate) mantissa: Grid<f64>,
-    /// The power of two of every norm; common to the parameters of a layer.
-    pub(crate) exponent: Arc<Grid<i32>>,
-    /// Norms of each gate's rows without their powers of two, if asked for.
-    pub(crate) by_gate: Option<Grid<f64>>,
+    /// What was measured of the cell.
+    pub(crate) records: Arc<Records>,
+    /// Which of a record's parameters this is.
+    pub(crate) slot: usize,
     /// The gates' names.
     pub(crate) gates: &'static [&'static str],
     /// How far each loss reaches; common to all entries.
     pub(crate) reach: Arc<[Reach]>,
-    /// ⟨component, U⟩.
-    pub(crate) inner: Grid<f64>,
     /// ⟨gradient, U⟩.
     pub(crate) total_inner: f64,
     /// ‖Σ components‖: the norm of the ordinary gradient.
     pub(crate) total: f64,
     /// The smallest normal number of the network's precision.
     pub(crate) smallest_normal: f64,
-    /// Norms of single sequences, if asked for.
-    pub(crate) sequences: Option<Arc<SequenceNorms>>,
+    /// What turns norms of single sequences into those of components, if they were asked for.
+    pub(crate) sequences: Option<Arc<SequenceSizes>>,
 }
 
 impl Entry {
     /// The number of steps T, which is also the number of losses, masked ones included.
     pub fn steps(&self) -> usize {
-        self.mantissa.steps()
+        self.records.steps()
     }
 
     /// ‖component (k, t)‖ of the batch sum (Frobenius norm). `None` where t > k or loss k is masked; 0 where it is
     /// below f64's range, see [`Entry::log10_norm`].
     pub fn norm(&self, k: usize, t: usize) -> Option<f64> {
-        self.in_full(k, t, self.mantissa.get(k, t)?)
+        self.in_full(k, t, Form::norm(self.slot))
+    }
+
+    fn form(&self) -> Form {
+        self.records.form()
     }
 
     /// log₁₀ of the norm, however small; −∞ where it is exactly zero.
     pub fn log10_norm(&self, k: usize, t: usize) -> Option<f64> {
-        let exponent = self.exponent.get(k, t)?;
-        self.mantissa.get(k, t).map(|m| m.log10() + f64::from(exponent) * std::f64::consts::LOG10_2)
+        let record = self.records.get(k, t)?;
+        Some(record[Form::norm(self.slot)].log10() + record[Form::EXPONENT] * std::f64::consts::LOG10_2)
     }
 
     /// The names of the gates whose rows have norms of their own; none if they were not asked for, the cell has one gate
     /// only, or the parameter has no rows of gates (the input).
     pub fn gates(&self) -> &'static [&'static str] {
-        if self.by_gate.is_some() { self.gates } else { &[] }
+        if self.slot < self.form().gated && self.form().gates > 0 { self.gates } else { &[] }
     }
 
     /// ‖rows of gate `gate` of component (k, t)‖; their squares add up to the square of [`Entry::norm`].
     pub fn gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
-        let norms = self.by_gate.as_ref().filter(|_| gate < self.gates.len())?;
-        self.in_full(k, t, norms.get_of(k, t, self.gates.len(), gate)?)
+        (gate < self.gates().len()).then(|| self.in_full(k, t, self.form().gate(self.slot, gate)))?
     }
 
-    /// A number of (k, t) with its power of two.
-    fn in_full(&self, k: usize, t: usize, mantissa: f64) -> Option<f64> {
-        let exponent = self.exponent.get(k, t)?;
+    /// A number of the record of (k, t), with its power of two.
+    #[allow(clippy::cast_possible_truncation)] // an integer within ±10⁵ or so
+    fn in_full(&self, k: usize, t: usize, place: usize) -> Option<f64> {
+        let record = self.records.get(k, t)?;
+        let exponent = record[Form::EXPONENT] as i32;
         // Twice half the exponent: a mantissa below 1 may still lift a power that is out of range by itself.
-        Some(mantissa * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2))
+        Some(record[place] * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2))
     }
 
     /// ⟨component, U⟩ / ⟨Σ components, U⟩ with U the update; all shares add up to 1. NaN where ⟨Σ components, U⟩ is 0.
     pub fn share(&self, k: usize, t: usize) -> Option<f64> {
-        Some(self.inner.get(k, t)? / self.total_inner)
+        Some(self.inner(k, t)? / self.total_inner)
     }
 
     /// ⟨component, U⟩ with U the update: to first order, how much adding U raises the loss by way of this component. For
     /// the inputs U is the direction of their total gradient, of unit length.
     pub fn inner(&self, k: usize, t: usize) -> Option<f64> {
-        self.inner.get(k, t)
+        self.records.get(k, t).map(|record| record[Form::inner(self.slot)])
     }
 
     /// ‖component (k, t)‖ of sequence `b` alone. `None` where there is no such entry or sequence, or norms of single
     /// sequences were not asked for.
     pub fn sequence_norm(&self, k: usize, t: usize, b: usize) -> Option<f64> {
-        let norms = self.sequences.as_ref().filter(|norms| b < norms.batch)?;
-        let of = |grid: &Grid<f64>| grid.get_of(k, t, norms.batch, b);
-        let i = t * norms.batch + b;
+        let sizes = self.sequences.as_ref().filter(|_| b < self.form().batch)?;
+        let record = self.records.get(k, t)?;
+        let of = |what| record[self.form().sequence(what, b)];
+        let i = t * self.form().batch + b;
         match self.parameter {
-            Parameter::WeightIh => Some(of(&norms.da)? * norms.x[i]),
-            Parameter::WeightHh => Some(of(&norms.da_hh)? * norms.h_prev[i]),
-            Parameter::Bias | Parameter::BiasIh => of(&norms.da),
-            Parameter::BiasHh => of(&norms.da_hh),
-            Parameter::Input => of(&norms.input),
+            Parameter::WeightIh => Some(of(0) * sizes.x[i]),
+            Parameter::WeightHh => Some(of(1) * sizes.h_prev[i]),
+            Parameter::Bias | Parameter::BiasIh => Some(of(0)),
+            Parameter::BiasHh => Some(of(1)),
+            Parameter::Input => Some(of(2)),
             Parameter::InitialState
             | Parameter::InitialMemory
             | Parameter::HeadWeight
@@ -208,8 +171,8 @@ impl Entry {
 
     /// Why the entry has the size it has.
     pub fn state(&self, k: usize, t: usize) -> State {
-        match self.mantissa.get(k, t) {
-            None if self.mantissa.rows.get(k).is_some_and(|(span, _)| span.is_empty()) => State::Masked,
+        match self.records.get(k, t).map(|record| record[Form::norm(self.slot)]) {
+            None if self.records.is_masked(k) => State::Masked,
             None => State::Unreached,
             Some(0.0) if t < self.reach[k].uncut.start => State::Cut(self.reach[k].uncut.start),
             Some(0.0) if t >= self.reach[k].uncut.end => State::Cut(self.reach[k].uncut.end),
@@ -275,16 +238,9 @@ impl PerLoss {
     }
 }
 
-/// Norms of single sequences: ‖da‖ of every (k, t, b) and what turns it into a component's norm.
+/// What turns ‖da‖ of a sequence into the norm of its component.
 #[derive(Clone, Debug)]
-pub(crate) struct SequenceNorms {
-    pub(crate) batch: usize,
-    /// ‖da_{k,t,b}‖, B numbers for each t of row k.
-    pub(crate) da: Grid<f64>,
-    /// The same as the recurrent side sees it.
-    pub(crate) da_hh: Grid<f64>,
-    /// ‖dL_k/dx_{t,b}‖ in the same order.
-    pub(crate) input: Grid<f64>,
+pub(crate) struct SequenceSizes {
     /// ‖x_{t,b}‖, time-major.
     pub(crate) x: Vec<f64>,
     /// ‖h_{t-1,b}‖, time-major.

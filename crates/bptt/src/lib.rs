@@ -12,9 +12,9 @@
 //!     *w = 0.3 - 0.1 * i as f64;
 //! }
 //! let network = Network::new(cell_by_name("rnn")?, Weights { layers: vec![layer], bidirectional: false, readout: None })?;
-//! let x = Sequence::new(4, 1, 2, vec![0.1, -0.4, 0.7, 0.2, -0.9, 0.3, 0.5, -0.6])?;
+//! let x = Sequence::new(4, 1, 2, &[0.1, -0.4, 0.7, 0.2, -0.9, 0.3, 0.5, -0.6])?;
 //! let trace = network.scan(Inputs::Dense(x), &network.zero_state(1))?;
-//! let losses = Losses::from_seeds(Sequence::new(4, 1, 3, vec![1.0; 12])?);
+//! let losses = Losses::from_seeds(Sequence::new(4, 1, 3, &[1.0; 12])?);
 //!
 //! let ledger = network.itemize(&trace, &losses, &ItemizeOptions::default())?;
 //! let bias = ledger.entry(0, Parameter::Bias).unwrap();
@@ -40,10 +40,12 @@ mod learner;
 mod ledger;
 mod loss;
 mod measure;
+mod meter;
 mod network;
 mod paths;
 mod profile;
 mod real;
+mod records;
 mod rows;
 mod saturation;
 mod scan;

@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
+use pulp::Scalar;
+
 use crate::bounds::Reach;
 use crate::inputs::Symbols;
 use crate::kernel::Start;
 use crate::kernel::activation::exp;
-use crate::kernel::lanes::{Sum, Vector, columns, sum_columns};
+use crate::kernel::lanes::{Sum, Vector, columns, parts};
 use crate::kernel::on_registers;
 use crate::network::{Network, Readout};
 use crate::scan::Trace;
@@ -281,20 +283,20 @@ on_registers! {
             columns::<T, S>(outputs, #[inline(always)] |at| {
                 largest = Vector::load_or(simd, y, at, lowest).max(largest);
             });
-            let largest = largest.fold(T::max);
+            let largest = largest.largest();
             let (target, shift) = (targets[i] as usize, Vector::splat(simd, largest));
             let at_target = y[target] - largest;
-            let right = exp(Vector::splat(simd, at_target)).fold(#[inline(always)] |a, _| a);
+            let right = exp(Vector::splat(Scalar::new(), at_target)).largest();
             // The others are added up alone: what they leave of the right one's probability is then known to the last
             // digit, however near to 1 that is.
             y[target] = T::neg_infinity();
-            let mut others = [Sum::new(simd)];
-            sum_columns(outputs, &mut others, #[inline(always)] |at, [sum]| {
+            let mut others = Sum::new(simd);
+            parts::<T, S>(outputs, #[inline(always)] |at, part| {
                 let power = exp(Vector::load_or(simd, y, at, lowest) - shift);
                 power.store(y, at);
-                [sum + power]
+                others.add(part, power);
             });
-            let others = others[0].total();
+            let others = others.total();
             let scale = factor / (others + right);
             let by = Vector::splat(simd, scale);
             columns::<T, S>(outputs, #[inline(always)] |at| (Vector::load(simd, y, at) * by).store(y, at));

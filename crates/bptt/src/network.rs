@@ -220,6 +220,37 @@ impl<T: Real> Network<T> {
         self.weights.tensors_mut()
     }
 
+    /// Lays the parameters out for scans over one-hot inputs, forward and backward, on two threads of the caller's rayon
+    /// pool. It is done without asking when they are needed; several that need them at once would wait for the first.
+    pub fn prepare(&self) {
+        let cells = || self.weights.layers.iter().enumerate();
+        let forward = || {
+            for (index, params) in cells() {
+                self.layouts.recurrent(index, params, self.cell);
+                if index < self.directions() {
+                    self.layouts.table(index, params, self.cell);
+                } else {
+                    self.layouts.inputs(index, params, self.cell);
+                }
+            }
+            if let Some(readout) = &self.weights.readout {
+                self.layouts.readout(readout);
+            }
+        };
+        let backward = || {
+            for (index, params) in cells() {
+                self.layouts.recurrent_back(index, params, self.cell);
+                if index >= self.directions() {
+                    self.layouts.inputs_back(index, params);
+                }
+            }
+            if let Some(readout) = &self.weights.readout {
+                self.layouts.readout_back(readout, self.directions(), 0);
+            }
+        };
+        rayon::join(forward, backward);
+    }
+
     /// The parameters, laid out for the scans.
     pub(crate) fn layouts(&self) -> &Layouts<T> {
         &self.layouts

@@ -1,7 +1,11 @@
 //! The rows that the reverse scan carries: which loss enters which, and numbers that neither under- nor overflow.
 
-use crate::sequence::View;
-use crate::{Real, kernel};
+use crate::Real;
+use aligned_vec::AVec;
+
+use crate::kernel::lanes::{Vector, columns};
+use crate::kernel::{self, on_registers};
+use crate::sequence::{View, zeros};
 
 /// Which row each step's loss enters. Rows are numbered in the order in which the reverse scan opens them, so the open
 /// rows are always the first ones.
@@ -58,27 +62,35 @@ impl Plan {
 const RANGE: i32 = 40;
 
 /// Gradients on their way back, rows (k, b). A stored number stands for itself times 2^exponent of its row.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Rows<T> {
     /// (K·B, H).
-    pub(crate) dh: Vec<T>,
+    pub(crate) dh: AVec<T>,
     /// (K·B, H), or empty for a cell without c.
-    pub(crate) dc: Vec<T>,
+    pub(crate) dc: AVec<T>,
     /// One for each row; all zero unless the scan keeps its rows in range.
     pub(crate) exponents: Vec<i32>,
     batch: usize,
+    /// Of each row, for [`Rows::keep_in_range`].
+    sizes: Vec<T>,
+}
+
+impl<T: Real> Default for Rows<T> {
+    fn default() -> Self {
+        Self { dh: zeros(0), dc: zeros(0), exponents: Vec::new(), batch: 0, sizes: Vec::new() }
+    }
 }
 
 impl<T: Real> Rows<T> {
     /// Makes them zeros in the memory they have.
     pub(crate) fn clear(&mut self, rows: usize, batch: usize, hidden: usize, memory: usize) {
-        fn zeros<V: Copy>(numbers: &mut Vec<V>, count: usize, zero: V) {
+        let Self { dh, dc, exponents, .. } = self;
+        for (numbers, width) in [(dh, hidden), (dc, memory)] {
             numbers.clear();
-            numbers.resize(count, zero);
+            numbers.resize(rows * batch * width, T::zero());
         }
-        zeros(&mut self.dh, rows * batch * hidden, T::zero());
-        zeros(&mut self.dc, rows * batch * memory, T::zero());
-        zeros(&mut self.exponents, rows * batch, 0);
+        exponents.clear();
+        exponents.resize(rows * batch, 0);
         self.batch = batch;
     }
 
@@ -138,15 +150,22 @@ impl<T: Real> Rows<T> {
     /// far it travels. Multiplying by a power of two is exact, so nothing else changes.
     pub(crate) fn keep_in_range(&mut self, open: usize) {
         let (low, high) = (kernel::power_of_two(-RANGE), kernel::power_of_two(RANGE));
+        let rows = self.exponents.len();
+        let Self { dh, dc, sizes, .. } = self;
+        sizes.clear();
+        sizes.resize(open * self.batch, T::zero());
+        for numbers in [&*dh, dc] {
+            row_sizes(numbers, numbers.len() / rows.max(1), sizes);
+        }
         for r in 0..open * self.batch {
-            let (dh, dc, row_exponent) = self.parts_mut(r);
-            let size: T = kernel::largest(dh).max(kernel::largest(dc));
+            let size = self.sizes[r];
             if size == T::zero() || (size >= low && size <= high) || !size.is_finite() {
                 continue;
             }
             // No further at a time than a factor of this type can go; the rest follows at the next step.
             let exponent = floor_log2(size.f64()).clamp(-100, 100);
             let factor: T = kernel::power_of_two(-exponent);
+            let (dh, dc, row_exponent) = self.parts_mut(r);
             for number in dh.iter_mut().chain(dc) {
                 *number *= factor;
             }
@@ -155,8 +174,24 @@ impl<T: Real> Rows<T> {
     }
 }
 
+on_registers! {
+    /// sizes_r ← the larger of itself and the largest absolute value of row r, NaN-blind.
+    fn row_sizes<'a, T>(simd, rows: &'a [T], width: usize, sizes: &'a mut [T]) -> () {
+        if width == 0 {
+            return;
+        }
+        for (row, size) in rows.chunks_exact(width).zip(sizes) {
+            let mut largest = Vector::splat(simd, *size);
+            columns::<T, S>(width, #[inline(always)] |at| {
+                largest = Vector::load(simd, row, at).abs().max(largest);
+            });
+            *size = largest.largest();
+        }
+    }
+}
+
 #[allow(clippy::cast_possible_truncation)] // the binary logarithm of a finite number is within ±1100
-fn floor_log2(size: f64) -> i32 {
+pub(crate) fn floor_log2(size: f64) -> i32 {
     size.log2().floor() as i32
 }
 
@@ -220,8 +255,8 @@ mod tests {
 
     #[test]
     fn rows_far_out_of_range_come_back_without_losing_a_bit() {
-        let dh = vec![3.0e-30f32, -1.5e-31, 5.0e20, 7.0];
-        let mut rows = Rows { dh, dc: Vec::new(), exponents: vec![0, 0], batch: 1 };
+        let dh = AVec::from_slice(64, &[3.0e-30f32, -1.5e-31, 5.0e20, 7.0]);
+        let mut rows = Rows { dh, exponents: vec![0, 0], batch: 1, ..Rows::default() };
         let before: Vec<f64> = rows.dh.iter().map(|&v| f64::from(v)).collect();
         rows.keep_in_range(2);
         assert!(rows.dh[0] >= 1.0 && rows.dh[0] < 2.0);

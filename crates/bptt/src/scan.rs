@@ -331,7 +331,7 @@ impl<T: Real> Network<T> {
         fits("h", initial.h.get(index), hidden, trace.h.step_mut(first))?;
         fits("c", initial.c.get(index), memory, trace.c.step_mut(first))?;
 
-        let recurrent = self.layouts().recurrent(index, params);
+        let recurrent = self.layouts().recurrent(index, params, cell);
         let table = match inputs {
             Reading::Symbols(_) => Some(self.layouts().table(index, params, cell)),
             Reading::Dense(x) => {

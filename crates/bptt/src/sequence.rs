@@ -1,7 +1,16 @@
 //! The two arrays of the library: a row-major [`Matrix`] and the time-major [`Sequence`], one step of which is a
 //! plain matrix view.
 
+use aligned_vec::{AVec, CACHELINE_ALIGN};
+
 use crate::{Error, Real, kernel};
+
+/// Zeros that begin where a cache line does, so that no register is loaded from two of them.
+pub(crate) fn zeros<T: Real>(count: usize) -> AVec<T> {
+    let mut zeros = AVec::new(CACHELINE_ALIGN);
+    zeros.resize(count, T::zero());
+    zeros
+}
 
 /// A dense row-major matrix.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -76,7 +85,7 @@ impl<T: Real> Matrix<T> {
 
     /// The same numbers in another precision (f32 to f64 is exact).
     pub fn cast<U: Real>(&self) -> Matrix<U> {
-        Matrix { rows: self.rows, cols: self.cols, data: cast(&self.data) }
+        Matrix { rows: self.rows, cols: self.cols, data: self.data.iter().map(|v| U::of(v.f64())).collect() }
     }
 }
 
@@ -159,25 +168,31 @@ impl<'a, T: Real> View<'a, T> {
 ///
 /// This is PyTorch's (T, B, F) layout; batch-first data is turned round at the boundary with
 /// [`Sequence::from_batch_first`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sequence<T> {
     steps: usize,
     batch: usize,
     features: usize,
-    data: Vec<T>,
+    data: AVec<T>,
+}
+
+impl<T> Default for Sequence<T> {
+    fn default() -> Self {
+        Self { steps: 0, batch: 0, features: 0, data: AVec::new(CACHELINE_ALIGN) }
+    }
 }
 
 impl<T: Real> Sequence<T> {
     /// A (steps, batch, features) array of zeros.
     pub fn zeros(steps: usize, batch: usize, features: usize) -> Self {
-        Self { steps, batch, features, data: vec![T::zero(); steps * batch * features] }
+        Self { steps, batch, features, data: zeros(steps * batch * features) }
     }
 
     /// A (steps, batch, features) array from its entries in that order, features contiguous.
     ///
     /// # Errors
     /// If `data` does not hold steps · batch · features numbers.
-    pub fn new(steps: usize, batch: usize, features: usize, data: Vec<T>) -> Result<Self, Error> {
+    pub fn new(steps: usize, batch: usize, features: usize, data: &[T]) -> Result<Self, Error> {
         if data.len() != steps * batch * features {
             return Err(Error::Shape {
                 what: "sequence".into(),
@@ -185,7 +200,7 @@ impl<T: Real> Sequence<T> {
                 given: format!("{} numbers", data.len()),
             });
         }
-        Ok(Self { steps, batch, features, data })
+        Ok(Self { steps, batch, features, data: AVec::from_slice(CACHELINE_ALIGN, data) })
     }
 
     /// A sequence from a (batch, steps, features) array.
@@ -193,7 +208,7 @@ impl<T: Real> Sequence<T> {
     /// # Errors
     /// If `data` does not hold batch · steps · features numbers.
     pub fn from_batch_first(batch: usize, steps: usize, features: usize, data: &[T]) -> Result<Self, Error> {
-        let source = Self::new(batch, steps, features, data.to_vec())?;
+        let source = Self::new(batch, steps, features, data)?;
         let mut sequence = Self::zeros(steps, batch, features);
         for t in 0..steps {
             for b in 0..batch {
@@ -285,7 +300,8 @@ impl<T: Real> Sequence<T> {
 
     /// The same numbers in another precision (f32 to f64 is exact).
     pub fn cast<U: Real>(&self) -> Sequence<U> {
-        Sequence { steps: self.steps, batch: self.batch, features: self.features, data: cast(&self.data) }
+        let data = AVec::from_iter(CACHELINE_ALIGN, self.data.iter().map(|v| U::of(v.f64())));
+        Sequence { steps: self.steps, batch: self.batch, features: self.features, data }
     }
 }
 
@@ -354,10 +370,6 @@ impl<'a, T: Real> SequenceView<'a, T> {
     }
 }
 
-fn cast<T: Real, U: Real>(data: &[T]) -> Vec<U> {
-    data.iter().map(|v| U::of(v.f64())).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -375,7 +387,7 @@ mod tests {
 
     #[test]
     fn a_wrong_count_names_both_shapes() {
-        let error = Sequence::<f32>::new(2, 3, 4, vec![0.0; 23]).unwrap_err();
+        let error = Sequence::<f32>::new(2, 3, 4, &[0.0; 23]).unwrap_err();
         assert_eq!(error.to_string(), "sequence: expected 24 numbers for (2, 3, 4), given 23 numbers");
     }
 }

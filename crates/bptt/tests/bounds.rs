@@ -35,7 +35,7 @@ fn cases(bidirectional: bool, batch: usize) -> impl Iterator<Item = Case> {
         }
         let mut sequence = |features| {
             let numbers = random.vector(STEPS * batch * features, 1.0);
-            Sequence::new(STEPS, batch, features, numbers).unwrap()
+            Sequence::new(STEPS, batch, features, &numbers).unwrap()
         };
         let (x, seeds) = (sequence(INPUTS), sequence(directions * HIDDEN));
         Case { network, x, seeds, initial }
@@ -44,8 +44,8 @@ fn cases(bidirectional: bool, batch: usize) -> impl Iterator<Item = Case> {
 
 /// Steps `range` of sequence `b` alone.
 fn part(of: SequenceView<'_, f64>, range: std::ops::Range<usize>, b: usize) -> Sequence<f64> {
-    let numbers = range.clone().flat_map(|t| of.at(t, b).to_vec()).collect();
-    Sequence::new(range.len(), 1, of.features(), numbers).unwrap()
+    let numbers: Vec<f64> = range.clone().flat_map(|t| of.at(t, b).to_vec()).collect();
+    Sequence::new(range.len(), 1, of.features(), &numbers).unwrap()
 }
 
 impl Case {

@@ -15,8 +15,8 @@ fn linear_unit<T: Real>(w: f64, steps: usize, x: f64, seeds: &[f64]) -> (Network
     let cell = cell_by_name("rnn_identity").unwrap();
     let network =
         Network::new(cell, Weights { layers: vec![layer], bidirectional: false, readout: None }).unwrap();
-    let x = Sequence::new(steps, 1, 1, vec![T::of(x); steps]).unwrap();
-    let seeds = Sequence::new(steps, 1, 1, seeds.iter().map(|&s| T::of(s)).collect()).unwrap();
+    let x = Sequence::new(steps, 1, 1, &vec![T::of(x); steps]).unwrap();
+    let seeds = Sequence::new(steps, 1, 1, &seeds.iter().map(|&s| T::of(s)).collect::<Vec<_>>()).unwrap();
     (network, Losses::from_seeds(seeds), Inputs::Dense(x))
 }
 
@@ -97,8 +97,8 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
     let layer = random.params(cell, 5, 8, 1.0);
     let network =
         Network::new(cell, Weights { layers: vec![layer], bidirectional: false, readout: None }).unwrap();
-    let inputs = Inputs::Dense(Sequence::new(90, 3, 5, random.vector(90 * 15, 1.0)).unwrap());
-    let losses = Losses::from_seeds(Sequence::new(90, 3, 8, random.vector(90 * 24, 1.0)).unwrap());
+    let inputs = Inputs::Dense(Sequence::new(90, 3, 5, &random.vector(90 * 15, 1.0)).unwrap());
+    let losses = Losses::from_seeds(Sequence::new(90, 3, 8, &random.vector(90 * 24, 1.0)).unwrap());
     let trace = network.scan(inputs, &network.zero_state(3)).unwrap();
     let on = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
@@ -127,7 +127,7 @@ fn shares_follow_the_update_they_are_measured_against() {
 #[test]
 fn what_is_not_finite_is_named_with_its_place() {
     let (network, losses, _) = linear_unit::<f64>(1.0, 3, 1.0, &[1.0; 3]);
-    let x = Inputs::Dense(Sequence::new(3, 1, 1, vec![1.0, f64::INFINITY, 1.0]).unwrap());
+    let x = Inputs::Dense(Sequence::new(3, 1, 1, &[1.0, f64::INFINITY, 1.0]).unwrap());
     let trace = network.scan(x, &network.zero_state(1)).unwrap();
     let error = network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap_err();
     assert_eq!(error.to_string(), "hidden state of layer 0 is not finite at step 1, sequence 0");
@@ -151,7 +151,7 @@ fn unit_of(cell: &str, weights: &[f64], x: &[f64]) -> Vec<bptt::GateSaturation> 
     layer.w_ih.data_mut().copy_from_slice(weights);
     let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
     let network = Network::new(cell_by_name(cell).unwrap(), weights).unwrap();
-    let inputs = Inputs::Dense(Sequence::new(x.len(), 1, 1, x.to_vec()).unwrap());
+    let inputs = Inputs::Dense(Sequence::new(x.len(), 1, 1, x).unwrap());
     let trace = network.scan(inputs, &network.zero_state(1)).unwrap();
     network.saturation(&trace)
 }
@@ -217,7 +217,7 @@ fn a_ledger_that_does_not_balance_is_an_error_that_names_the_parameter() {
     let (network, _, inputs) = linear_unit::<f64>(1.0, 3, 1.0, &[1.0; 3]);
     let network = Network::new(&Crooked, network.weights().clone()).unwrap();
     let trace = network.scan(inputs, &network.zero_state(1)).unwrap();
-    let losses = Losses::from_seeds(Sequence::new(3, 1, 1, vec![1.0, -1.0, 1.0]).unwrap());
+    let losses = Losses::from_seeds(Sequence::new(3, 1, 1, &[1.0, -1.0, 1.0]).unwrap());
     let error = network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap_err();
     assert!(matches!(&error, Error::Balance { parameter, .. } if parameter == "weight_ih_l0"), "{error}");
 }
@@ -226,10 +226,10 @@ fn a_ledger_that_does_not_balance_is_an_error_that_names_the_parameter() {
 #[test]
 fn a_masked_sequence_does_not_turn_underflow_into_zero() {
     let (network, _, _) = linear_unit::<f64>(0.1, 1, 1.0, &[1.0]);
-    let inputs = Inputs::Dense(Sequence::new(400, 2, 1, vec![1.0; 800]).unwrap());
+    let inputs = Inputs::Dense(Sequence::new(400, 2, 1, &[1.0; 800]).unwrap());
     let trace = network.scan(inputs, &network.zero_state(2)).unwrap();
     let seeds: Vec<f64> = (0..800).map(|i| if i % 2 == 0 { 1.0 } else { 0.0 }).collect();
-    let losses = Losses::from_seeds(Sequence::new(400, 2, 1, seeds).unwrap());
+    let losses = Losses::from_seeds(Sequence::new(400, 2, 1, &seeds).unwrap());
     let ledger = network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
     assert_eq!(bias(&ledger).state(399, 0), EntryState::Underflow);
     assert!((bias(&ledger).log10_norm(399, 0).unwrap() + 399.0).abs() < 1e-9);

@@ -58,13 +58,13 @@ fn one_layer(cell: &str) -> (Network<f64>, Sequence<f64>, Sequence<f64>) {
     let layer = random.params(cell, 3, 4, 1.2);
     let network =
         Network::new(cell, Weights { layers: vec![layer], bidirectional: false, readout: None }).unwrap();
-    let x = Sequence::new(STEPS, 2, 3, random.vector(STEPS * 6, 1.0)).unwrap();
-    let seeds = Sequence::new(STEPS, 2, 4, random.vector(STEPS * 8, 1.0)).unwrap();
+    let x = Sequence::new(STEPS, 2, 3, &random.vector(STEPS * 6, 1.0)).unwrap();
+    let seeds = Sequence::new(STEPS, 2, 4, &random.vector(STEPS * 8, 1.0)).unwrap();
     (network, x, seeds)
 }
 
 fn steps_of(x: &Sequence<f64>, range: std::ops::Range<usize>) -> Sequence<f64> {
-    Sequence::new(range.len(), x.batch(), x.features(), x.rows(range).data().to_vec()).unwrap()
+    Sequence::new(range.len(), x.batch(), x.features(), x.rows(range).data()).unwrap()
 }
 
 /// dL_k/dh_t is what the steps behind t say of the state they begin with, and the state that they begin with is h_t.
@@ -201,7 +201,7 @@ fn what_is_below_f64_is_still_taken_apart() {
     weights.layers[0].b_ih.data_mut()[4..8].fill(-12.0);
     weights.layers[0].w_hh.data_mut().fill(1e-3);
     let network = Network::new(network.cell(), weights).unwrap();
-    let x = Sequence::new(200, 1, 3, vec![0.1; 600]).unwrap();
+    let x = Sequence::new(200, 1, 3, &[0.1; 600]).unwrap();
     let mut seeds = Sequence::zeros(200, 1, 4);
     seeds.at_mut(199, 0).fill(1.0);
     let trace = network.scan(Inputs::Dense(x), &network.zero_state(1)).unwrap();

@@ -209,7 +209,7 @@ proptest! {
         let trace = network.scan(inputs, &network.zero_state(shape.batch)).unwrap();
         let top = trace.output().features();
         let seeds = Normals(shape.seed).vector(shape.steps * shape.batch * top, 1.0);
-        let seeds = bptt::Sequence::new(shape.steps, shape.batch, top, seeds).unwrap();
+        let seeds = bptt::Sequence::new(shape.steps, shape.batch, top, &seeds).unwrap();
         let losses = bptt::Losses::from_seeds(seeds.cast());
         let ledger = network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
         // The balance is relative to the gradient; where that nearly cancels, rounding is not relative to it.

@@ -64,14 +64,14 @@ impl Problem {
         if cell.has_memory() {
             initial.c = states();
         }
-        let sequence = |features, numbers| Sequence::new(steps, BATCH, features, numbers).unwrap();
+        let sequence = |features, numbers: Vec<f64>| Sequence::new(steps, BATCH, features, &numbers).unwrap();
         let x = sequence(INPUTS, draw(&mut random, steps * BATCH * INPUTS));
         let mut bits = |count| (0..count).map(|_| random.bits()).collect::<Vec<_>>();
         let symbol = |z: u64| u32::try_from(z % OUTPUTS as u64).unwrap();
         let ids = bits(steps * BATCH).into_iter().map(symbol).collect();
         let target = Symbols::new(steps, BATCH, ids).unwrap();
         let mask = bits(steps * BATCH).iter().map(|z| z % 3 > 0).collect();
-        let mut kept = || bits(steps * BATCH * width).iter().map(|z| (z % 2 * 2) as f64).collect();
+        let mut kept = || bits(steps * BATCH * width).iter().map(|z| (z % 2 * 2) as f64).collect::<Vec<_>>();
         Self {
             name: format!("{kind}, {layers} layers, {directions} directions"),
             network: Network::new(cell, weights).unwrap(),

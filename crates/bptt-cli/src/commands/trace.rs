@@ -155,7 +155,7 @@ impl Traced {
         losses: Losses<f64>,
         gates: bool,
     ) -> Result<Self, Failure> {
-        let options = ItemizeOptions { sequences: false, gates, update: None };
+        let options = ItemizeOptions { sequences: false, gates, ..ItemizeOptions::default() };
         let ledger = network.itemize(&trace, &losses, &options)?;
         Ok(Self { trace, losses, ledger })
     }

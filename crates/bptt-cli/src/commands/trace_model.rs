@@ -145,8 +145,8 @@ impl<'a> Arranged<'a> {
         let shown = (0..steps).map(|t| ids[t * batch].to_string()).collect();
         let inputs = if let Some((name, vectors)) = vectors {
             eprintln!("integers stand for the vectors of {name}");
-            let dense = ids.iter().flat_map(|&id| vectors.row(id as usize)).copied().collect();
-            Inputs::Dense(Sequence::new(steps, batch, features, dense)?)
+            let dense: Vec<f64> = ids.iter().flat_map(|&id| vectors.row(id as usize)).copied().collect();
+            Inputs::Dense(Sequence::new(steps, batch, features, &dense)?)
         } else {
             eprintln!("integers are one-hot: the file has no embedding of {features} columns");
             Inputs::Symbols(Symbols::new(steps, batch, ids)?)

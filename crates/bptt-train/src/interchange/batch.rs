@@ -40,7 +40,7 @@ impl Arrangement {
         let numbers: Vec<f64> = array.floats().or_else(integers).ok_or_else(|| wrong_type(array, FLOATS))?;
         let [first, second] = [array.shape[0], array.shape[1]];
         Ok(match self {
-            Self::TimeMajor => Sequence::new(first, second, features, numbers)?,
+            Self::TimeMajor => Sequence::new(first, second, features, &numbers)?,
             Self::BatchFirst => Sequence::from_batch_first(first, second, features, &numbers)?,
         })
     }
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn only_what_counts_has_to_be_finite() {
-        let x = Sequence::new(2, 1, 1, vec![1.0, f64::NAN]).unwrap();
+        let x = Sequence::new(2, 1, 1, &[1.0, f64::NAN]).unwrap();
         let kept = finite(&array(&[2, 1, 1]), x.clone(), |t, _| t == 0).unwrap();
         assert_eq!(kept.data(), [1.0, 0.0]);
         let refused = finite(&array(&[2, 1, 1]), x, |_, _| true).unwrap_err();

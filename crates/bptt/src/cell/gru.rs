@@ -62,10 +62,9 @@ impl<T: Real> Cell<T> for Gru {
 
     fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
         let hidden = weights.hidden();
-        step.add_recurrent(weights, 0);
-        step.add_recurrent(weights, 1);
+        step.add_recurrent(weights);
         step.input.put(2 * hidden..3 * hidden, step.gates, 3 * hidden);
-        weights.of_gate(2, step.h_prev, step.kept);
+        weights.of_last(step.h_prev, step.kept);
         activate(step.gates, step.kept, step.h_prev, step.h);
     }
 
@@ -116,7 +115,8 @@ on_registers! {
             let (hh_r_z, hh_n) = da_hh.split_at_mut(2 * hidden);
             let (hh_r, hh_z) = hh_r_z.split_at_mut(hidden);
             columns::<T, S>(hidden, #[inline(always)] |at| {
-                let [r, z, n, q] = [r, z, n, q].map(#[inline(always)] |v| Vector::load(simd, v, at));
+                let (r, z) = (Vector::load(simd, r, at), Vector::load(simd, z, at));
+                let (n, q) = (Vector::load(simd, n, at), Vector::load(simd, q, at));
                 let dh_t = Vector::load(simd, dh, at);
                 let n_t = dh_t * (one - z) * (one - n * n);
                 let r_t = n_t * q * (r * (one - r));
@@ -191,11 +191,10 @@ impl<T: Real> Cell<T> for GruResetBefore {
 
     fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
         let (hidden, batch) = (weights.hidden(), step.h_prev.rows());
-        step.add_recurrent(weights, 0);
-        step.add_recurrent(weights, 1);
+        step.add_recurrent(weights);
         reset(step.gates, step.h_prev, step.kept);
         let kept = View::new(batch, hidden, step.kept);
-        weights.add_gate(2, &step.input, kept, step.gates, 3 * hidden);
+        weights.add_last(&step.input, kept, step.gates, 3 * hidden);
         activate_after_reset(step.gates, step.h_prev, step.h);
     }
 

@@ -63,9 +63,7 @@ impl<T: Real> Cell<T> for Lstm {
     }
 
     fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
-        for gate in 0..4 {
-            step.add_recurrent(weights, gate);
-        }
+        step.add_recurrent(weights);
         activate(step.gates, step.c_prev, step.c, step.kept, step.h);
     }
 
@@ -129,7 +127,8 @@ on_registers! {
             let (da_i_f, da_g_o) = da.split_at_mut(2 * hidden);
             let ((da_i, da_f), (da_g, da_o)) = (da_i_f.split_at_mut(hidden), da_g_o.split_at_mut(hidden));
             columns::<T, S>(hidden, #[inline(always)] |at| {
-                let [i, f, g, o] = [i, f, g, o].map(#[inline(always)] |gate| Vector::load(simd, gate, at));
+                let (i, f) = (Vector::load(simd, i, at), Vector::load(simd, f, at));
+                let (g, o) = (Vector::load(simd, g, at), Vector::load(simd, o, at));
                 let (tanh_c, dh) = (Vector::load(simd, tanh_c, at), Vector::load(simd, dh, at));
                 let dc_t = (dh * o).mul_add(one - tanh_c * tanh_c, Vector::load(simd, dc, at));
                 (dc_t * g * (i * (one - i))).store(da_i, at);

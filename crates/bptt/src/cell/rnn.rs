@@ -78,7 +78,7 @@ impl<T: Real> Cell<T> for Rnn {
     }
 
     fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
-        step.add_recurrent(weights, 0);
+        step.add_recurrent(weights);
         self.activation.apply(step.gates);
         if !step.h.is_empty() {
             step.h.copy_from_slice(step.gates);

@@ -15,6 +15,9 @@ use crate::Real;
 
 /// A number type and its vectors on any registers.
 pub trait Lanes: Pod {
+    /// 0, 1, 2, …, as many as the widest register holds.
+    const PLACES: &[Self];
+
     /// As many numbers as a register of `S` holds.
     type Register<S: Simd>: Pod;
 
@@ -42,20 +45,29 @@ pub trait Lanes: Pod {
         yes: Self::Register<S>,
         no: Self::Register<S>,
     ) -> Self::Register<S>;
+    /// All numbers added up: halves meet, then halves of these.
+    fn total<S: Simd>(simd: S, register: Self::Register<S>) -> Self;
+    /// The largest of all numbers, none of which is NaN.
+    fn largest<S: Simd>(simd: S, register: Self::Register<S>) -> Self;
     /// Every number by itself.
     fn each<S: Simd>(register: Self::Register<S>, function: impl Fn(Self) -> Self) -> Self::Register<S>;
     /// At most as many numbers as a register holds; zeros behind them.
     fn load<S: Simd>(simd: S, from: &[Self]) -> Self::Register<S>;
     /// As many numbers as `to` has room for.
     fn store<S: Simd>(simd: S, register: Self::Register<S>, to: &mut [Self]);
-    /// Whole registers, and what is left over.
-    fn whole<S: Simd>(numbers: &[Self]) -> (&[Self::Register<S>], &[Self]);
+    /// Whole registers, without what is left over.
+    fn whole<S: Simd>(numbers: &[Self]) -> &[Self::Register<S>];
+    /// Whole registers to write, without what is left over.
+    fn whole_mut<S: Simd>(numbers: &mut [Self]) -> &mut [Self::Register<S>];
 }
 
 macro_rules! lanes {
     ($number:ty, $register:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident, $div:ident, $neg:ident, $abs:ident,
-     $bits:ident, $splat_bits:ident, $and:ident, $or:ident, $mul_add:ident, $greater:ident, $select:ident, $load:ident, $store:ident, $whole:ident, $whole_mut:ident) => {
+     $bits:ident, $splat_bits:ident, $and:ident, $or:ident, $mul_add:ident, $greater:ident, $select:ident, $total:ident, $largest:ident, $load:ident, $store:ident, $whole:ident, $whole_mut:ident) => {
         impl Lanes for $number {
+            const PLACES: &[Self] =
+                &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0, 15.0];
+
             type Register<S: Simd> = S::$register;
 
             #[inline(always)]
@@ -106,6 +118,14 @@ macro_rules! lanes {
                 simd.$select(simd.$greater(a, b), yes, no)
             }
             #[inline(always)]
+            fn total<S: Simd>(simd: S, register: S::$register) -> Self {
+                simd.$total(register)
+            }
+            #[inline(always)]
+            fn largest<S: Simd>(simd: S, register: S::$register) -> Self {
+                simd.$largest(register)
+            }
+            #[inline(always)]
             fn each<S: Simd>(mut register: S::$register, function: impl Fn(Self) -> Self) -> S::$register {
                 let numbers: &mut [Self] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut register));
                 for number in numbers {
@@ -128,8 +148,12 @@ macro_rules! lanes {
                 }
             }
             #[inline(always)]
-            fn whole<S: Simd>(numbers: &[Self]) -> (&[S::$register], &[Self]) {
-                S::$whole(numbers)
+            fn whole<S: Simd>(numbers: &[Self]) -> &[S::$register] {
+                S::$whole(numbers).0
+            }
+            #[inline(always)]
+            fn whole_mut<S: Simd>(numbers: &mut [Self]) -> &mut [S::$register] {
+                S::$whole_mut(numbers).0
             }
         }
     };
@@ -152,6 +176,8 @@ lanes!(
     mul_add_e_f32s,
     greater_than_f32s,
     select_f32s,
+    reduce_sum_f32s,
+    reduce_max_f32s,
     partial_load_f32s,
     partial_store_f32s,
     as_simd_f32s,
@@ -174,6 +200,8 @@ lanes!(
     mul_add_e_f64s,
     greater_than_f64s,
     select_f64s,
+    reduce_sum_f64s,
+    reduce_max_f64s,
     partial_load_f64s,
     partial_store_f64s,
     as_simd_f64s,
@@ -208,28 +236,35 @@ impl<T: Lanes, S: Simd> Vector<T, S> {
         Self(simd, register)
     }
 
+    #[inline(always)]
+    pub fn register(self) -> T::Register<S> {
+        self.1
+    }
+
     /// The numbers of `from` at `columns`.
     #[inline(always)]
     pub fn load(simd: S, from: &[T], columns: Columns) -> Self {
-        Self(simd, T::load(simd, &from[columns.first..][..columns.count]))
+        Self(simd, T::load(simd, columns.of(from)))
     }
 
     /// The numbers of `from` at `columns`, and `others` where the register has more.
     #[inline(always)]
-    pub fn load_or(simd: S, from: &[T], columns: Columns, others: Self) -> Self {
+    pub fn load_or(simd: S, from: &[T], columns: Columns, others: Self) -> Self
+    where
+        T: Real,
+    {
+        let numbers = Self::load(simd, from, columns);
         if columns.count == Self::LANES {
-            return Self::load(simd, from, columns);
+            return numbers;
         }
-        let mut register = others.1;
-        let to: &mut [T] = bytemuck::cast_slice_mut(std::slice::from_mut(&mut register));
-        to[..columns.count].copy_from_slice(&from[columns.first..][..columns.count]);
-        Self(simd, register)
+        let places = Self(simd, T::load(simd, &T::PLACES[..Self::LANES]));
+        places.if_greater(numbers.and(T::of(columns.count as f64 - 0.5)), others, numbers)
     }
 
     /// Puts the numbers into `to` at `columns`.
     #[inline(always)]
     pub fn store(self, to: &mut [T], columns: Columns) {
-        T::store(self.0, self.1, &mut to[columns.first..][..columns.count]);
+        T::store(self.0, self.1, columns.of_mut(to));
     }
 
     /// The same number everywhere, beside this one.
@@ -267,12 +302,10 @@ impl<T: Lanes, S: Simd> Vector<T, S> {
         self.if_greater(b, self, b)
     }
 
-    /// All its numbers as one.
+    /// The largest of its numbers, none of which is NaN.
     #[inline(always)]
-    pub fn fold(self, function: impl Fn(T, T) -> T) -> T {
-        let registers = [self.1];
-        let numbers: &[T] = bytemuck::cast_slice(&registers);
-        numbers.iter().copied().reduce(function).expect("a register is not empty")
+    pub fn largest(self) -> T {
+        T::largest(self.0, self.1)
     }
 
     /// Every number by itself.
@@ -306,11 +339,45 @@ impl<T: Lanes, S: Simd> Neg for Vector<T, S> {
     }
 }
 
-/// Some columns of a row: as many as a register holds, or the last ones.
+/// Some columns of a row: as many as a register holds, or the last ones. They never lie outside of it.
 #[derive(Clone, Copy)]
 pub(crate) struct Columns {
-    pub first: usize,
-    pub count: usize,
+    first: usize,
+    count: usize,
+    /// Of the row: first + count ≤ width.
+    width: usize,
+}
+
+impl Columns {
+    /// Columns `first` to `first` + `count` of a row of `width`, as far as it has them.
+    #[inline(always)]
+    pub fn new(first: usize, count: usize, width: usize) -> Self {
+        let first = first.min(width);
+        Self { first, count: count.min(width - first), width }
+    }
+
+    /// These columns of `row`.
+    #[inline(always)]
+    fn of<T>(self, row: &[T]) -> &[T] {
+        // In a loop over columns this asks the same every time, so it costs nothing; the bounds would be looked up each time.
+        assert!(self.width <= row.len(), "columns of a row that is too short");
+        // SAFETY: first + count ≤ width, see `Columns::new`, and width ≤ row.len().
+        #[allow(unsafe_code)]
+        unsafe {
+            row.get_unchecked(self.first..self.first + self.count)
+        }
+    }
+
+    /// The same to write.
+    #[inline(always)]
+    fn of_mut<T>(self, row: &mut [T]) -> &mut [T] {
+        assert!(self.width <= row.len(), "columns of a row that is too short");
+        // SAFETY: as above.
+        #[allow(unsafe_code)]
+        unsafe {
+            row.get_unchecked_mut(self.first..self.first + self.count)
+        }
+    }
 }
 
 /// Calls `body` for all columns of a row of `width` numbers of type T.
@@ -321,11 +388,11 @@ pub(crate) fn columns<T: Lanes, S: Simd>(width: usize, mut body: impl FnMut(Colu
     // Two calls, each with its own copy of the body: in the first one every load and store is a whole register.
     let mut first = 0;
     while first < whole {
-        body(Columns { first, count });
+        body(Columns { first, count, width });
         first += count;
     }
     if whole < width {
-        body(Columns { first: whole, count: width - whole });
+        body(Columns { first: whole, count: width - whole, width });
     }
 }
 
@@ -346,53 +413,91 @@ impl<T: Real, S: Simd> Sum<T, S> {
         Self([Vector::splat(simd, T::zero()); SIDE_BY_SIDE])
     }
 
+    /// Adds `number` to part `part`, as [`parts`] gives it.
+    #[inline(always)]
+    pub fn add(&mut self, part: usize, number: Vector<T, S>) {
+        self.0[part] = self.0[part] + number;
+    }
+
+    /// Adds a · b to part `part`.
+    #[inline(always)]
+    pub fn add_product(&mut self, part: usize, a: Vector<T, S>, b: Vector<T, S>) {
+        self.0[part] = a.mul_add(b, self.0[part]);
+    }
+
+    /// Adds the upper COUNT of 2 · COUNT parts to the lower ones, if there are as many.
+    #[inline(always)]
+    fn halve<const COUNT: usize>(&mut self) {
+        if Self::PARTS >= 2 * COUNT {
+            for p in 0..COUNT {
+                self.0[p] = self.0[p] + self.0[p + COUNT];
+            }
+        }
+    }
+
     /// What was added up.
     #[inline(always)]
-    pub fn total(self) -> T {
-        let mut numbers = [T::zero(); SIDE_BY_SIDE];
-        for (p, part) in self.0.into_iter().take(Self::PARTS).enumerate() {
-            let count = Vector::<T, S>::LANES;
-            part.store(&mut numbers, Columns { first: p * count, count });
-        }
-        let mut width = SIDE_BY_SIDE / 2;
-        while width > 0 {
-            for i in 0..width {
-                let other = numbers[i + width];
-                numbers[i] += other;
-            }
-            width /= 2;
-        }
-        numbers[0]
+    pub fn total(mut self) -> T {
+        // Written out, for the same reason as below.
+        self.halve::<16>();
+        self.halve::<8>();
+        self.halve::<4>();
+        self.halve::<2>();
+        self.halve::<1>();
+        T::total(self.0[0].0, self.0[0].1)
     }
 }
 
-/// Calls `body` for all columns of a row of `width` numbers, with those parts of `sums` that they belong to.
+/// Calls `body` for all columns of a row of `width` numbers, with the part of a [`Sum`] that they belong to.
 #[inline(always)]
-pub(crate) fn sum_columns<T: Real, S: Simd, const N: usize>(
-    width: usize,
-    sums: &mut [Sum<T, S>; N],
-    mut body: impl FnMut(Columns, [Vector<T, S>; N]) -> [Vector<T, S>; N],
-) {
-    let lanes = Vector::<T, S>::LANES;
+pub(crate) fn parts<T: Real, S: Simd>(width: usize, mut body: impl FnMut(Columns, usize)) {
     let mut first = 0;
     while first + SIDE_BY_SIDE <= width {
-        for p in 0..Sum::<T, S>::PARTS {
-            let columns = Columns { first: first + p * lanes, count: lanes };
-            let next = body(columns, std::array::from_fn(|n| sums[n].0[p]));
-            for (sum, next) in sums.iter_mut().zip(next) {
-                sum.0[p] = next;
-            }
-        }
+        each_part::<T, S>(
+            #[inline(always)]
+            |part, count| body(Columns { first: first + part * count, count, width }, part),
+        );
         first += SIDE_BY_SIDE;
     }
-    for p in 0..Sum::<T, S>::PARTS {
-        if first < width {
-            let columns = Columns { first, count: lanes.min(width - first) };
-            let next = body(columns, std::array::from_fn(|n| sums[n].0[p]));
-            for (sum, next) in sums.iter_mut().zip(next) {
-                sum.0[p] = next;
-            }
-            first += lanes;
+    if first < width {
+        each_part::<T, S>(
+            #[inline(always)]
+            |part, count| {
+                let first = first + part * count;
+                if first < width {
+                    body(Columns { first, count: count.min(width - first), width }, part);
+                }
+            },
+        );
+    }
+}
+
+/// Calls `body` for every part of a sum, with the number of lanes. Written out, so that each call knows which part it is:
+/// only then do the sums stay in registers.
+#[inline(always)]
+fn each_part<T: Real, S: Simd>(mut body: impl FnMut(usize, usize)) {
+    let count = Vector::<T, S>::LANES;
+    match Sum::<T, S>::PARTS {
+        2 => {
+            body(0, count);
+            body(1, count);
         }
+        4 => {
+            body(0, count);
+            body(1, count);
+            body(2, count);
+            body(3, count);
+        }
+        8 => {
+            body(0, count);
+            body(1, count);
+            body(2, count);
+            body(3, count);
+            body(4, count);
+            body(5, count);
+            body(6, count);
+            body(7, count);
+        }
+        parts => (0..parts).for_each(|part| body(part, count)),
     }
 }

@@ -1,11 +1,12 @@
 //! A matrix laid out for many products with it: in panels of columns that are read from front to back.
 
+use aligned_vec::AVec;
 use pulp::{Simd, WithSimd};
 
-use super::lanes::{Lanes, Vector};
+use super::lanes::{Lanes, Vector, columns};
 use super::registers;
 use crate::Real;
-use crate::sequence::View;
+use crate::sequence::{View, zeros};
 
 /// The right operand of products, (k, n), in panels of at most [`panel_registers`] registers of columns. A panel has its
 /// rows one behind another, the last register filled up with zeros.
@@ -16,34 +17,7 @@ pub struct Packed<T> {
     lanes: usize,
     /// Registers of a panel at most.
     width: usize,
-    numbers: Aligned<T>,
-}
-
-/// Numbers that begin where a cache line does.
-pub struct Aligned<T> {
-    numbers: Vec<T>,
-    start: usize,
-    length: usize,
-}
-
-/// A cache line, in bytes.
-const LINE: usize = 64;
-
-impl<T: Real> Aligned<T> {
-    pub fn zeros(length: usize) -> Self {
-        let spare = LINE / size_of::<T>();
-        let numbers = vec![T::zero(); length + spare];
-        let start = numbers.as_ptr().align_offset(LINE).min(spare);
-        Self { numbers, start, length }
-    }
-
-    pub fn get(&self) -> &[T] {
-        &self.numbers[self.start..self.start + self.length]
-    }
-
-    pub fn get_mut(&mut self) -> &mut [T] {
-        &mut self.numbers[self.start..self.start + self.length]
-    }
+    numbers: AVec<T>,
 }
 
 /// One panel of a [`Packed`].
@@ -77,11 +51,18 @@ impl<T: Real> Packed<T> {
         packed
     }
 
-    /// Zeros, to be filled.
+    /// To be filled.
     pub fn shaped(rows: usize, cols: usize) -> Self {
-        let (lanes, width) = registers::dispatch(Sizes(std::marker::PhantomData::<T>));
-        let numbers = Aligned::zeros(rows * cols.div_ceil(lanes) * lanes);
-        Self { rows, cols, lanes, width, numbers }
+        let mut packed = Self { rows: 0, cols: 0, lanes: 1, width: 1, numbers: zeros(0) };
+        packed.reshape(rows, cols);
+        packed
+    }
+
+    /// Makes it (k, n) in the memory it has, to be filled.
+    pub(crate) fn reshape(&mut self, rows: usize, cols: usize) {
+        (self.rows, self.cols) = (rows, cols);
+        (self.lanes, self.width) = registers::dispatch(Sizes(std::marker::PhantomData::<T>));
+        self.numbers.resize(rows * cols.div_ceil(self.lanes) * self.lanes, T::zero());
     }
 
     /// k.
@@ -108,11 +89,22 @@ impl<T: Real> Packed<T> {
         })
     }
 
+    /// All panels, one behind another.
+    pub(crate) fn numbers(&self) -> &[T] {
+        &self.numbers
+    }
+
+    /// The numbers of the panel after the `p`-th, which after the last is the first.
+    pub(crate) fn numbers_after(&self, p: usize) -> &[T] {
+        let next = self.panels().nth(p + 1).or_else(|| self.panels().next());
+        next.map_or(&[], |panel| &self.numbers[panel.start..][..self.rows * panel.width * self.lanes])
+    }
+
     /// The numbers of a panel: rows · width registers.
     pub fn registers<S: Simd>(&self, panel: Panel) -> &[T::Register<S>] {
         assert_eq!(Vector::<T, S>::LANES, self.lanes, "packed for other registers");
-        let numbers = &self.numbers.get()[panel.start..][..self.rows * panel.width * self.lanes];
-        T::whole::<S>(numbers).0
+        let numbers = &self.numbers[panel.start..][..self.rows * panel.width * self.lanes];
+        T::whole::<S>(numbers)
     }
 
     /// Puts in another matrix of the same shape.
@@ -121,10 +113,8 @@ impl<T: Real> Packed<T> {
         for panel in self.panels() {
             let width = panel.width * self.lanes;
             let columns = panel.column..(panel.column + width).min(self.cols);
-            let numbers = &mut self.numbers.get_mut()[panel.start..][..self.rows * width];
-            for (k, row) in numbers.chunks_exact_mut(width).enumerate() {
-                row[..columns.len()].copy_from_slice(&matrix.row(k)[columns.clone()]);
-            }
+            let numbers = &mut self.numbers[panel.start..][..self.rows * width];
+            copy_columns(numbers, width, matrix, columns);
         }
     }
 
@@ -137,12 +127,45 @@ impl<T: Real> Packed<T> {
         for panel in self.panels() {
             let width = panel.width * self.lanes;
             let columns = panel.column..(panel.column + width).min(self.cols);
-            let numbers = &mut self.numbers.get_mut()[panel.start..][..self.rows * width];
-            for (j, column) in columns.enumerate() {
-                for (to, &from) in numbers[j..].iter_mut().step_by(width).zip(matrix.row(column)) {
-                    *to = from;
-                }
+            let numbers = &mut self.numbers[panel.start..][..self.rows * width];
+            transpose(numbers, width, matrix.some_rows(columns));
+        }
+    }
+}
+
+on_registers! {
+    /// Row after row, these columns of `matrix` to rows of `width` numbers.
+    fn copy_columns<'a, T>(
+        simd,
+        to: &'a mut [T],
+        width: usize,
+        matrix: View<'a, T>,
+        range: std::ops::Range<usize>,
+    ) -> () {
+        for (k, to) in to.chunks_exact_mut(width).enumerate() {
+            let from = &matrix.row(k)[range.clone()];
+            columns::<T, S>(from.len(), #[inline(always)] |at| Vector::load(simd, from, at).store(to, at));
+        }
+    }
+}
+
+/// to_(k, j) ← matrix_(j, k), rows of `to` lying `width` apart.
+pub(crate) fn transpose<T: Real>(to: &mut [T], width: usize, matrix: View<'_, T>) {
+    /// Rows that are turned round at a time: what they leave side by side fills a part of a cache line.
+    const TOGETHER: usize = 8;
+    let mut first = 0;
+    while first + TOGETHER <= matrix.rows() {
+        let rows: [&[T]; TOGETHER] = std::array::from_fn(|i| matrix.row(first + i));
+        for (k, to) in to.chunks_mut(width).enumerate().take(matrix.cols()) {
+            if let Some(to) = to[first..].first_chunk_mut::<TOGETHER>() {
+                *to = rows.map(|row| row[k]);
             }
+        }
+        first += TOGETHER;
+    }
+    for j in first..matrix.rows() {
+        for (to, &from) in to[j..].iter_mut().step_by(width).zip(matrix.row(j)) {
+            *to = from;
         }
     }
 }

@@ -7,13 +7,16 @@
 // What is not inlined into the function that knows the registers is compiled without them.
 #![allow(clippy::inline_always)]
 
+use std::cell::RefCell;
+
+use aligned_vec::AVec;
 use pulp::{Simd, WithSimd};
 
 use super::lanes::{Columns, Lanes, Vector};
-use super::packed::{Aligned, Packed, Panel};
-use super::registers;
+use super::packed::{Packed, Panel};
+use super::{prefetch, registers};
 use crate::Real;
-use crate::sequence::View;
+use crate::sequence::{View, zeros};
 
 /// Rows of a tile at most: six rows of four registers are 24 sums, which leaves registers for the operands.
 const TILE_ROWS: usize = 6;
@@ -57,7 +60,10 @@ macro_rules! products {
             }
 
             fn add_outer_products(out: &mut [Self], a: View<'_, Self>, b: View<'_, Self>) {
-                add_outer_products(out, a, b);
+                thread_local! {
+                    static MEMORY: RefCell<Memory<$number>> = RefCell::new(Memory::default());
+                }
+                MEMORY.with_borrow_mut(|memory| add_outer_products(out, a, b, memory));
             }
         })*
     };
@@ -71,7 +77,7 @@ fn multiply<T: Real>(out: &mut [T], stride: usize, start: Start<'_, T>, a: View<
         return;
     }
     assert!(out.len() >= (a.rows() - 1) * stride + b.cols(), "size of a product's result");
-    registers::dispatch(Multiply { out, stride, start, a, b });
+    registers::dispatch_apart(Multiply { out, stride, start, a, b });
 }
 
 struct Multiply<'a, T> {
@@ -85,102 +91,135 @@ struct Multiply<'a, T> {
 /// Numbers of a's rows that a block of them has at most: they stay in the second-level cache while all panels pass.
 const BLOCK: usize = 1 << 16;
 
-/// Cuts `rows` into tiles of nearly the same number of rows.
-#[inline(always)]
+/// Cuts `rows` into tiles: as many of six as there can be when the others are to have four or five, which do best after them.
 fn tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> {
-    let count = rows.div_ceil(TILE_ROWS);
     let mut first = 0;
-    (0..count).map(move |i| {
-        let size = rows / count + usize::from(i < rows % count);
+    std::iter::from_fn(move || {
+        let size = match rows - first {
+            0 => return None,
+            4 | 7 | 8 => 4,
+            5 | 9 => 5,
+            left => left.min(TILE_ROWS),
+        };
         first += size;
-        (first - size, size)
+        Some((first - size, size))
     })
 }
 
-/// Calls `$tile::<T, S, M, N>` for the number of rows and registers at hand.
+/// Runs `$tile::<T, M, N>` for the number of rows and registers at hand.
 macro_rules! for_shape {
-    (($rows:expr, $registers:expr), $tile:ident $arguments:tt) => {
+    ($simd:expr, ($rows:expr, $registers:expr), $tile:ident $fields:tt) => {
         match ($rows, $registers) {
-            (1, 1) => for_shape!(@ $tile 1 1 $arguments),
-            (2, 1) => for_shape!(@ $tile 2 1 $arguments),
-            (3, 1) => for_shape!(@ $tile 3 1 $arguments),
-            (4, 1) => for_shape!(@ $tile 4 1 $arguments),
-            (5, 1) => for_shape!(@ $tile 5 1 $arguments),
-            (6, 1) => for_shape!(@ $tile 6 1 $arguments),
-            (1, 2) => for_shape!(@ $tile 1 2 $arguments),
-            (2, 2) => for_shape!(@ $tile 2 2 $arguments),
-            (3, 2) => for_shape!(@ $tile 3 2 $arguments),
-            (4, 2) => for_shape!(@ $tile 4 2 $arguments),
-            (5, 2) => for_shape!(@ $tile 5 2 $arguments),
-            (6, 2) => for_shape!(@ $tile 6 2 $arguments),
-            (1, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 1 3 $arguments),
-            (2, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 2 3 $arguments),
-            (3, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 3 3 $arguments),
-            (4, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 4 3 $arguments),
-            (5, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 5 3 $arguments),
-            (6, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 6 3 $arguments),
-            (1, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 1 4 $arguments),
-            (2, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 2 4 $arguments),
-            (3, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 3 4 $arguments),
-            (4, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 4 4 $arguments),
-            (5, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 5 4 $arguments),
-            (6, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $tile 6 4 $arguments),
+            (1, 1) => for_shape!(@ $simd, $tile 1 1 $fields),
+            (2, 1) => for_shape!(@ $simd, $tile 2 1 $fields),
+            (3, 1) => for_shape!(@ $simd, $tile 3 1 $fields),
+            (4, 1) => for_shape!(@ $simd, $tile 4 1 $fields),
+            (5, 1) => for_shape!(@ $simd, $tile 5 1 $fields),
+            (6, 1) => for_shape!(@ $simd, $tile 6 1 $fields),
+            (1, 2) => for_shape!(@ $simd, $tile 1 2 $fields),
+            (2, 2) => for_shape!(@ $simd, $tile 2 2 $fields),
+            (3, 2) => for_shape!(@ $simd, $tile 3 2 $fields),
+            (4, 2) => for_shape!(@ $simd, $tile 4 2 $fields),
+            (5, 2) => for_shape!(@ $simd, $tile 5 2 $fields),
+            (6, 2) => for_shape!(@ $simd, $tile 6 2 $fields),
+            (1, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 1 3 $fields),
+            (2, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 2 3 $fields),
+            (3, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 3 3 $fields),
+            (4, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 4 3 $fields),
+            (5, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 5 3 $fields),
+            (6, 3) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 6 3 $fields),
+            (1, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 1 4 $fields),
+            (2, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 2 4 $fields),
+            (3, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 3 4 $fields),
+            (4, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 4 4 $fields),
+            (5, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 5 4 $fields),
+            (6, 4) if S::REGISTER_COUNT >= 32 => for_shape!(@ $simd, $tile 6 4 $fields),
             _ => unreachable!("tiles have 1 to 6 rows, panels 1 to 4 registers"),
         }
     };
-    (@ $tile:ident $m:literal $n:literal ($($argument:expr),*)) => {
-        $tile::<T, S, $m, $n>($($argument),*)
+    (@ $simd:expr, $tile:ident $m:literal $n:literal { $($field:ident),* }) => {
+        $simd.vectorize($tile::<T, $m, $n> { $($field),* })
     };
 }
 
 impl<T: Real> WithSimd for Multiply<'_, T> {
     type Output = ();
 
-    #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let rows = (BLOCK / self.b.rows().max(1)).next_multiple_of(TILE_ROWS).max(TILE_ROWS);
-        let mut first = 0;
-        while first < self.a.rows() {
-            let count = rows.min(self.a.rows() - first);
-            for panel in self.b.panels() {
-                let registers = self.b.registers::<S>(panel);
-                for (row, size) in tiles(count) {
-                    let row = first + row;
-                    for_shape!((size, panel.width), row_tile(simd, &mut self, row, panel, registers));
+        let job = &mut self;
+        // What does not stay near from product to product is called for while the panel before it is at work.
+        let far = size_of_val(job.b.numbers()) > NEAR;
+        let mut block = 0;
+        while block < job.a.rows() {
+            let count = rows.min(job.a.rows() - block);
+            let share = if far { 1.0 / tiles(count).count() as f64 } else { 0.0 };
+            for (p, panel) in job.b.panels().enumerate() {
+                let next = if far { job.b.numbers_after(p) } else { &[] };
+                for (t, (first, size)) in tiles(count).enumerate() {
+                    let ahead = part(next, t as f64 * share, (t + 1) as f64 * share);
+                    let (job, first) = (&mut *job, block + first);
+                    for_shape!(simd, (size, panel.width), RowTile { job, first, panel, ahead });
                 }
             }
-            first += count;
+            block += count;
         }
     }
 }
 
+/// A right operand of more bytes than this is not expected to be in the second-level cache when it is needed again.
+const NEAR: usize = 1 << 20;
+
+/// What lies between two fractions of `numbers`.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // fractions of a length
+fn part<T>(numbers: &[T], from: f64, to: f64) -> &[T] {
+    let place = |fraction: f64| ((numbers.len() as f64 * fraction) as usize).min(numbers.len());
+    &numbers[place(from)..place(to)]
+}
+
 /// A tile whose left operand has its rows as they are.
-#[inline(always)]
-fn row_tile<T: Real, S: Simd, const M: usize, const N: usize>(
-    simd: S,
-    job: &mut Multiply<'_, T>,
+struct RowTile<'a, 'b, T, const M: usize, const N: usize> {
+    job: &'a mut Multiply<'b, T>,
     first: usize,
     panel: Panel,
-    registers: &[T::Register<S>],
-) {
-    let depth = job.b.rows();
-    let row = |i: usize| &job.a.data()[(first + i) * job.a.stride()..][..depth];
-    let rows: [&[T]; M] = std::array::from_fn(row);
-    let whole = depth / UNROLLED;
-    let chunks: [&[[T; UNROLLED]]; M] = rows.map(|row| &row.as_chunks().0[..whole]);
-    let rest: [&[T]; M] = rows.map(|row| &row[whole * UNROLLED..]);
+    /// What is needed next.
+    ahead: &'b [T],
+}
 
-    let columns = Tile::new::<N>(panel, Vector::<T, S>::LANES, job.b.cols());
-    let (out, stride) = (&mut *job.out, job.stride);
-    let sums = match job.start {
-        Start::Zero => [[Vector::splat(simd, T::zero()); N]; M],
-        Start::Out => columns.load(simd, |i| &out[(first + i) * stride..]),
-        Start::Row(row) => columns.load(simd, |_| row),
-        Start::Table(table, ids) => columns.load(simd, |i| table.row(ids[first + i] as usize)),
-    };
-    let sums = add_products(simd, sums, registers, |k, u, i| chunks[i][k][u], |k, i| rest[i][k]);
-    for (i, sums) in sums.into_iter().enumerate() {
-        columns.store(sums, &mut out[(first + i) * stride..]);
+impl<T: Real, const M: usize, const N: usize> WithSimd for RowTile<'_, '_, T, M, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { job, first, panel, ahead } = self;
+        let depth = job.b.rows();
+        let row = |i: usize| &job.a.data()[(first + i) * job.a.stride()..][..depth];
+        let rows: [&[T]; M] = std::array::from_fn(row);
+        let whole = depth / UNROLLED;
+        let chunks: [&[[T; UNROLLED]]; M] = rows.map(|row| &row.as_chunks().0[..whole]);
+        let rest: [&[T]; M] = rows.map(|row| &row[whole * UNROLLED..]);
+
+        let columns = Tile::new::<N>(panel, Vector::<T, S>::LANES, job.b.cols());
+        let (out, stride) = (&mut *job.out, job.stride);
+        let sums = match job.start {
+            Start::Zero => [[Vector::splat(simd, T::zero()); N]; M],
+            Start::Out => columns.load(simd, |i| &out[(first + i) * stride..]),
+            Start::Row(row) => columns.load(simd, |_| row),
+            Start::Table(table, ids) => columns.load(simd, |i| table.row(ids[first + i] as usize)),
+        };
+        let registers = job.b.registers::<S>(panel);
+        let at_a_time = ahead.len().div_ceil(whole.max(1));
+        let sums = add_products(
+            simd,
+            sums,
+            registers,
+            |k, u, i| chunks[i][k][u],
+            |k, i| rest[i][k],
+            |k| prefetch(ahead, k * at_a_time..(k + 1) * at_a_time),
+        );
+        for (i, sums) in sums.into_iter().enumerate() {
+            columns.store(sums, &mut out[(first + i) * stride..]);
+        }
     }
 }
 
@@ -201,7 +240,16 @@ impl Tile {
     /// The columns of register `j`.
     #[inline(always)]
     fn columns(self, j: usize) -> Columns {
-        Columns { first: self.first + j * self.lanes, count: self.lanes.min(self.count - j * self.lanes) }
+        Columns::new(self.first + j * self.lanes, self.lanes, self.first + self.count)
+    }
+
+    /// N whole registers from the tile's first column on; `None` if it has fewer columns.
+    #[inline(always)]
+    fn whole<T: Lanes, S: Simd, const N: usize>(self, row: &[T]) -> Option<&[T::Register<S>; N]> {
+        if self.count < N * self.lanes {
+            return None;
+        }
+        T::whole::<S>(row.get(self.first..self.first + N * self.lanes)?).first_chunk()
     }
 
     #[inline(always)]
@@ -212,12 +260,22 @@ impl Tile {
     ) -> [[Vector<T, S>; N]; M] {
         std::array::from_fn(|i| {
             let row = row(i);
-            std::array::from_fn(|j| Vector::load(simd, row, self.columns(j)))
+            match self.whole::<T, S, N>(row) {
+                Some(whole) => std::array::from_fn(|j| Vector::of(simd, whole[j])),
+                None => std::array::from_fn(|j| Vector::load(simd, row, self.columns(j))),
+            }
         })
     }
 
     #[inline(always)]
     fn store<T: Lanes, S: Simd, const N: usize>(self, sums: [Vector<T, S>; N], row: &mut [T]) {
+        if self.count == N * self.lanes
+            && let Some(row) = row.get_mut(self.first..self.first + N * self.lanes)
+            && let Some(whole) = T::whole_mut::<S>(row).first_chunk_mut::<N>()
+        {
+            *whole = sums.map(Vector::register);
+            return;
+        }
         for (j, sum) in sums.into_iter().enumerate() {
             sum.store(row, self.columns(j));
         }
@@ -225,7 +283,7 @@ impl Tile {
 }
 
 /// sums_ij + Σ_k a_ik b_kj, where `whole(k, u, i)` is a at row i and step UNROLLED · k + u, and `rest(k, i)` at the k-th of the
-/// steps that are left.
+/// steps that are left. `before(k)` is called as steps UNROLLED · k and on begin.
 #[inline(always)]
 fn add_products<T: Real, S: Simd, const M: usize, const N: usize>(
     simd: S,
@@ -233,11 +291,13 @@ fn add_products<T: Real, S: Simd, const M: usize, const N: usize>(
     b: &[T::Register<S>],
     whole: impl Fn(usize, usize, usize) -> T,
     rest: impl Fn(usize, usize) -> T,
+    before: impl Fn(usize),
 ) -> [[Vector<T, S>; N]; M] {
     let (b, _) = b.as_chunks::<N>();
     let (chunks, left) = b.as_chunks::<UNROLLED>();
     let mut odd = [[Vector::splat(simd, T::zero()); N]; M];
     for (k, b) in chunks.iter().enumerate() {
+        before(k);
         for (u, b) in b.iter().enumerate() {
             let to = if M == 1 && u % 2 == 1 { &mut odd } else { &mut sums };
             add_step(simd, to, b, std::array::from_fn(|i| whole(k, u, i)));
@@ -271,83 +331,111 @@ fn add_step<T: Real, S: Simd, const M: usize, const N: usize>(
 }
 
 /// Rows whose outer products are added up at a time: their panels stay in the second-level cache.
-const OUTER_ROWS: usize = 256;
+const OUTER_ROWS: usize = 512;
 
-fn add_outer_products<T: Real>(out: &mut [T], a: View<'_, T>, b: View<'_, T>) {
+/// Where factors are packed, which serves from call to call.
+struct Memory<T> {
+    left: AVec<T>,
+    right: Packed<T>,
+}
+
+impl<T: Real> Default for Memory<T> {
+    fn default() -> Self {
+        Self { left: zeros(0), right: Packed::shaped(0, 0) }
+    }
+}
+
+fn add_outer_products<T: Real>(out: &mut [T], a: View<'_, T>, b: View<'_, T>, memory: &mut Memory<T>) {
     assert_eq!(a.rows(), b.rows(), "as many left factors as right factors");
     assert_eq!(out.len(), a.cols() * b.cols(), "size of a product's result");
-    registers::dispatch(Outer { out, a, b });
+    registers::dispatch_apart(Outer { out, a, b, memory });
 }
 
 struct Outer<'a, T> {
     out: &'a mut [T],
     a: View<'a, T>,
     b: View<'a, T>,
+    memory: &'a mut Memory<T>,
 }
 
 impl<T: Real> WithSimd for Outer<'_, T> {
     type Output = ();
 
-    #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { out, a, b } = self;
-        let (m, n) = (a.cols(), b.cols());
+        let Self { out, a, b, memory: Memory { left, right } } = self;
+        let (m, stride) = (a.cols(), b.cols());
         let depth = OUTER_ROWS.min(a.rows());
         // Tiles of a begin a little apart from a power of two: otherwise all of them would compete for the same lines.
         let apart = depth * TILE_ROWS + 16;
-        let mut left = Aligned::<T>::zeros(m.div_ceil(TILE_ROWS) * apart);
-        let mut right = None;
-        let mut first = 0;
-        while first < a.rows() {
-            let depth = depth.min(a.rows() - first);
-            let rows = first..first + depth;
-            let right = match &mut right {
-                Some(right) if Packed::rows(right) == depth => right,
-                right => right.insert(Packed::shaped(depth, n)),
-            };
+        left.resize(tiles(m).count() * apart, T::zero());
+        let mut done = 0;
+        while done < a.rows() {
+            let depth = depth.min(a.rows() - done);
+            let rows = done..done + depth;
+            right.reshape(depth, stride);
             right.fill(b.some_rows(rows.clone()));
-            pack_tiles(left.get_mut(), apart, a.some_rows(rows));
+            pack_tiles(left, apart, a.some_rows(rows));
+            let right = &*right;
             for panel in right.panels() {
-                let registers = right.registers::<S>(panel);
-                for (t, (column, size)) in tiles(m).enumerate() {
-                    let tile = &left.get()[t * apart..][..depth * size];
-                    for_shape!((size, panel.width), outer_tile(simd, out, n, column, tile, panel, registers));
+                for (t, (first, size)) in tiles(m).enumerate() {
+                    let left = &left[t * apart..][..depth * size];
+                    let out = &mut *out;
+                    for_shape!(
+                        simd,
+                        (size, panel.width),
+                        OuterTile { out, stride, first, left, panel, right }
+                    );
                 }
             }
-            first += depth;
+            done += depth;
         }
     }
 }
 
-/// Puts the columns of `a` tile by tile: of each tile the rows one behind another.
-#[inline(always)]
-fn pack_tiles<T: Real>(to: &mut [T], apart: usize, a: View<'_, T>) {
-    for k in 0..a.rows() {
-        let row = a.row(k);
-        for (t, (column, size)) in tiles(a.cols()).enumerate() {
-            let place = t * apart + k * size;
-            to[place..place + size].copy_from_slice(&row[column..column + size]);
+on_registers! {
+    /// Puts the columns of `a` tile by tile: of each tile the rows one behind another.
+    fn pack_tiles<'a, T>(_simd, to: &'a mut [T], apart: usize, a: View<'a, T>) -> () {
+        let sixes = tiles(a.cols()).take_while(|&(_, size)| size == TILE_ROWS).count();
+        for k in 0..a.rows() {
+            let (row, _) = a.row(k).as_chunks::<TILE_ROWS>();
+            for (t, from) in row.iter().enumerate().take(sixes) {
+                if let Some(to) = to[t * apart + k * TILE_ROWS..].first_chunk_mut() {
+                    *to = *from;
+                }
+            }
+        }
+        for (t, (column, size)) in tiles(a.cols()).enumerate().skip(sixes) {
+            for (k, to) in to[t * apart..].chunks_exact_mut(size).enumerate().take(a.rows()) {
+                to.copy_from_slice(&a.row(k)[column..column + size]);
+            }
         }
     }
 }
 
 /// A tile whose left operand was packed by [`pack_tiles`].
-#[inline(always)]
-fn outer_tile<T: Real, S: Simd, const M: usize, const N: usize>(
-    simd: S,
-    out: &mut [T],
+struct OuterTile<'a, T, const M: usize, const N: usize> {
+    out: &'a mut [T],
     stride: usize,
     first: usize,
-    left: &[T],
+    left: &'a [T],
     panel: Panel,
-    registers: &[T::Register<S>],
-) {
-    let (rows, _) = left.as_chunks::<M>();
-    let (chunks, rest) = rows.as_chunks::<UNROLLED>();
-    let columns = Tile::new::<N>(panel, Vector::<T, S>::LANES, stride);
-    let sums: [[_; N]; M] = columns.load(simd, |i| &out[(first + i) * stride..]);
-    let sums = add_products(simd, sums, registers, |k, u, i| chunks[k][u][i], |k, i| rest[k][i]);
-    for (i, sums) in sums.into_iter().enumerate() {
-        columns.store(sums, &mut out[(first + i) * stride..]);
+    right: &'a Packed<T>,
+}
+
+impl<T: Real, const M: usize, const N: usize> WithSimd for OuterTile<'_, T, M, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { out, stride, first, left, panel, right } = self;
+        let (rows, _) = left.as_chunks::<M>();
+        let (chunks, rest) = rows.as_chunks::<UNROLLED>();
+        let columns = Tile::new::<N>(panel, Vector::<T, S>::LANES, stride);
+        let sums: [[_; N]; M] = columns.load(simd, |i| &out[(first + i) * stride..]);
+        let registers = right.registers::<S>(panel);
+        let sums = add_products(simd, sums, registers, |k, u, i| chunks[k][u][i], |k, i| rest[k][i], |_| ());
+        for (i, sums) in sums.into_iter().enumerate() {
+            columns.store(sums, &mut out[(first + i) * stride..]);
+        }
     }
 }

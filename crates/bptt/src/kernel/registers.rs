@@ -54,3 +54,17 @@ fn arch() -> Arch {
 pub(crate) fn dispatch<Op: WithSimd>(operation: Op) -> Op::Output {
     arch().dispatch(operation)
 }
+
+/// Runs `operation` with the proof of the registers there are, but not compiled for them: what it hands to
+/// [`pulp::Simd::vectorize`] then stays a function of its own, with all registers to itself.
+pub(crate) fn dispatch_apart<Op: WithSimd>(operation: Op) -> Op::Output {
+    match arch() {
+        #[cfg(target_arch = "x86_64")]
+        Arch::V4(simd) => operation.with_simd(simd),
+        #[cfg(target_arch = "x86_64")]
+        Arch::V3(simd) => operation.with_simd(simd),
+        #[cfg(target_arch = "aarch64")]
+        Arch::Neon(simd) => operation.with_simd(simd),
+        _ => operation.with_simd(pulp::Scalar::new()),
+    }
+}

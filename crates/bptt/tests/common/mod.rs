@@ -402,7 +402,7 @@ impl Shape {
         let weights = Weights { layers, bidirectional: self.bidirectional, readout: Some(readout) };
         let network = Network::new(cell, weights).unwrap();
         let sequence = |random: &mut Normals, features: usize| {
-            Sequence::new(steps, batch, features, random.vector(steps * batch * features, 1.0)).unwrap()
+            Sequence::new(steps, batch, features, &random.vector(steps * batch * features, 1.0)).unwrap()
         };
         let inputs = if self.one_hot {
             Inputs::Symbols(random.symbols(steps, batch, inputs))
@@ -425,7 +425,7 @@ impl Shape {
         let masks = 1..self.layers * usize::from(dropout);
         let mut mask = |_| {
             let kept = (0..steps * batch * top).map(|_| if random.below(4) > 0 { 4.0 / 3.0 } else { 0.0 });
-            Sequence::new(steps, batch, top, kept.collect()).unwrap()
+            Sequence::new(steps, batch, top, &kept.collect::<Vec<_>>()).unwrap()
         };
         let options = ScanOptions {
             dropout: masks.map(&mut mask).collect(),

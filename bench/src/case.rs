@@ -1,0 +1,166 @@
+//! What is measured: a network, what it reads, and the job that is done with it.
+
+use std::fmt;
+
+use bptt::{CellParams, Inputs, Matrix, Network, Readout, Sequence, Symbols, Weights, cell_by_name};
+use bptt_train::Rng;
+use serde::{Deserialize, Serialize};
+
+/// The job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// One forward and one backward pass.
+    Train,
+    /// The norms of what every step contributed to every loss.
+    Itemize,
+}
+
+/// A shape and a cell.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Case {
+    /// A, B, C, D or a, b, c.
+    pub name: String,
+    /// What is done.
+    pub kind: Kind,
+    /// rnn, lstm or gru.
+    pub cell: String,
+    /// Sequences.
+    #[serde(rename = "B")]
+    pub batch: usize,
+    /// Steps.
+    #[serde(rename = "T")]
+    pub steps: usize,
+    /// Hidden units.
+    #[serde(rename = "H")]
+    pub hidden: usize,
+    /// Symbols.
+    #[serde(rename = "V")]
+    pub symbols: usize,
+    /// How many threads everyone may use.
+    pub threads: usize,
+}
+
+/// The cells that are measured.
+pub const CELLS: [&str; 3] = ["rnn", "lstm", "gru"];
+
+/// (name, B, T, H, V, threads) of a training step.
+const TRAINED: [(&str, usize, usize, usize, usize, usize); 4] = [
+    ("A", 32, 64, 128, 65, 2),
+    ("B", 64, 128, 256, 96, 2),
+    ("C", 64, 128, 512, 96, 2),
+    ("D", 1, 100, 100, 65, 1),
+];
+
+/// The same of taking gradients apart.
+const ITEMIZED: [(&str, usize, usize, usize, usize, usize); 3] =
+    [("a", 1, 100, 128, 96, 2), ("b", 1, 512, 256, 96, 2), ("c", 8, 256, 256, 96, 2)];
+
+impl Case {
+    /// The case of this name and cell.
+    pub fn named(name: &str, cell: &str) -> Option<Self> {
+        Self::all().into_iter().find(|case| case.name == name && case.cell == cell)
+    }
+
+    /// Every case.
+    pub fn all() -> Vec<Self> {
+        let kinds = TRAINED.map(|shape| (Kind::Train, shape)).into_iter();
+        let kinds = kinds.chain(ITEMIZED.map(|shape| (Kind::Itemize, shape)));
+        kinds.flat_map(|(kind, shape)| CELLS.map(|cell| Self::new(kind, shape, cell))).collect()
+    }
+
+    fn new(
+        kind: Kind,
+        (name, batch, steps, hidden, symbols, threads): (&str, usize, usize, usize, usize, usize),
+        cell: &str,
+    ) -> Self {
+        Self { name: name.into(), kind, cell: cell.into(), batch, steps, hidden, symbols, threads }
+    }
+
+    /// G.
+    fn gates(&self) -> usize {
+        match self.cell.as_str() {
+            "lstm" => 4,
+            "gru" => 3,
+            _ => 1,
+        }
+    }
+
+    /// The multiplications and additions of the products that nobody can do without. One-hot inputs need none.
+    ///
+    /// Training: h W_hhᵀ, da W_hh and daᵀ h, and the same three of the readout. Itemizing: da W_hh for every pair (k, t) of
+    /// every sequence.
+    pub fn flops(&self) -> f64 {
+        let [b, t, h, v, g] =
+            [self.batch, self.steps, self.hidden, self.symbols, self.gates()].map(|n| n as f64);
+        match self.kind {
+            Kind::Train => 6.0 * b * t * (g * h * h + h * v),
+            Kind::Itemize => b * t * (t + 1.0) * g * h * h,
+        }
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.name, self.cell)
+    }
+}
+
+/// A case's numbers, drawn from a fixed seed: weights that neither vanish nor explode, W_hh with standard deviation
+/// 1/√H, so that no contribution gets so small that it would slow a processor down.
+pub struct Data {
+    /// Ids of what is read, (T, B).
+    pub ids: Vec<u32>,
+    /// Ids of what is to be predicted, (T, B).
+    pub targets: Vec<u32>,
+    /// ∂L_k/∂h_k, (T, B, H).
+    pub seeds: Vec<f32>,
+    /// The parameters; with a readout for training.
+    pub weights: Weights<f32>,
+}
+
+impl Data {
+    /// Of `case`.
+    #[allow(clippy::cast_possible_truncation)] // what is drawn is rounded, and ids are small
+    pub fn new(case: &Case) -> Self {
+        let mut rng = Rng::new(7, 0);
+        let (count, rows) = (case.steps * case.batch, case.gates() * case.hidden);
+        let mut ids = || (0..count).map(|_| rng.below(case.symbols) as u32).collect();
+        let (ids, targets) = (ids(), ids());
+        let mut normal = |rows: usize, cols: usize, scale: f64| -> Matrix<f32> {
+            let numbers = (0..rows * cols).map(|_| (scale * rng.normal()) as f32).collect();
+            Matrix::new(rows, cols, numbers).expect("as many numbers as asked for")
+        };
+        let scale = 1.0 / (case.hidden as f64).sqrt();
+        let layer = CellParams {
+            w_ih: normal(rows, case.symbols, 1.0),
+            w_hh: normal(rows, case.hidden, scale),
+            b_ih: normal(1, rows, 0.1),
+            b_hh: normal(1, rows, 0.1),
+        };
+        let readout =
+            Readout { w_hy: normal(case.symbols, case.hidden, scale), b_y: normal(1, case.symbols, 0.1) };
+        let seeds = normal(count, case.hidden, scale).data().to_vec();
+        let readout = (case.kind == Kind::Train).then_some(readout);
+        let weights = Weights { layers: vec![layer], bidirectional: false, readout };
+        Self { ids, targets, seeds, weights }
+    }
+
+    /// The network of a case.
+    pub fn network(&self, case: &Case) -> Network<f32> {
+        let cell = cell_by_name(&case.cell).expect("a cell of this library");
+        Network::new(cell, self.weights.clone()).expect("shapes that fit")
+    }
+
+    /// What is read.
+    pub fn inputs(&self, case: &Case) -> Inputs<f32> {
+        let symbols = Symbols::new(case.steps, case.batch, self.ids.clone());
+        Inputs::Symbols(symbols.expect("an id for each step and sequence"))
+    }
+
+    /// What each loss sends into h.
+    pub fn seeds(&self, case: &Case) -> Sequence<f32> {
+        let seeds = Sequence::new(case.steps, case.batch, case.hidden, &self.seeds);
+        seeds.expect("a number for each unit")
+    }
+}

@@ -1,0 +1,50 @@
+//! The machine's roof: how many fused multiplications and additions it does a second when nothing else holds it up.
+
+use std::time::Instant;
+
+use pulp::{Arch, Simd, WithSimd};
+
+/// Sums that run side by side: enough that none has to wait for its own last addition.
+const SUMS: usize = 24;
+
+/// Rounds of one measurement.
+const ROUNDS: usize = 2_000_000;
+
+struct Multiply(f32);
+
+impl WithSimd for Multiply {
+    type Output = (f32, usize);
+
+    #[inline(always)]
+    #[allow(clippy::inline_always)] // compiled for the registers of its caller
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
+        let (a, b) = (simd.splat_f32s(self.0), simd.splat_f32s(self.0 * 1e-3));
+        let mut sums = [simd.splat_f32s(0.0); SUMS];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = simd.mul_add_e_f32s(a, b, *sum);
+            }
+        }
+        let total = sums.into_iter().reduce(|x, y| simd.add_f32s(x, y)).expect("there are sums");
+        (simd.reduce_sum_f32s(total), ROUNDS * SUMS * S::F32_LANES)
+    }
+}
+
+/// Operations (a multiplication and an addition are two) a second, in f32, on `threads` threads at once: the best of a few
+/// tries.
+pub fn measure(threads: usize) -> f64 {
+    let once = || {
+        let start = Instant::now();
+        let operations: usize = std::thread::scope(|scope| {
+            let run = || {
+                let (total, operations) = Arch::new().dispatch(Multiply(std::hint::black_box(0.5)));
+                std::hint::black_box(total);
+                operations
+            };
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no thread panics")).sum()
+        });
+        2.0 * operations as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..7).map(|_| once()).fold(0.0, f64::max)
+}
