@@ -8,7 +8,7 @@ use super::registers;
 use crate::Real;
 use crate::sequence::{View, zeros};
 
-/// The right operand of products, (k, n), in panels of at most [`panel_registers`] registers of columns. A panel has its
+/// The right operand of products, (k, n), in panels of at most `panel_registers` registers of columns. A panel has its
 /// rows one behind another, the last register filled up with zeros.
 pub struct Packed<T> {
     rows: usize,
