@@ -261,4 +261,30 @@ mod tests {
             assert_eq!(zero, [false, true, false, true]);
         }
     }
+
+    #[test]
+    fn what_is_learned_depends_neither_on_the_threads_nor_on_the_memory() {
+        let ids = |seed: u32, steps: u32| (0..steps * 70).map(|i| (i * 7 + i * i * seed) % 9).collect();
+        let batch = |seed, steps| -> (Vec<u32>, Vec<u32>) { (ids(seed, steps), ids(seed + 1, steps)) };
+        for cell in ["rnn", "lstm", "gru"] {
+            let config = Config { cell: cell.into(), hidden: 21, batch: 70, layers: 2, ..Config::default() };
+            let network = config.network(9).unwrap();
+            let on = |threads: usize, dropout: f64, earlier: &[u32]| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut shards = Shards::new(&network, config.batch, dropout, config.seed);
+                pool.install(|| {
+                    for &steps in earlier {
+                        let (inputs, targets) = batch(1, steps);
+                        shards.learn(&network, &inputs, &targets).unwrap().unwrap();
+                    }
+                    let (inputs, targets) = batch(3, 12);
+                    let (loss, gradient) = shards.learn(&network, &inputs, &targets).unwrap().unwrap();
+                    (loss.to_bits(), format!("{:?}", gradient.tensors()))
+                })
+            };
+            let one = on(1, 0.2, &[]);
+            assert!(one == on(2, 0.2, &[]) && one == on(4, 0.2, &[]), "{cell} on other threads");
+            assert!(on(2, 0.0, &[]) == on(2, 0.0, &[20, 5]), "{cell} after other batches");
+        }
+    }
 }

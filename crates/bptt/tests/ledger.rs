@@ -93,20 +93,22 @@ fn underflow_is_told_from_zero_and_its_logarithm_is_kept() {
 #[test]
 fn the_result_does_not_depend_on_the_number_of_threads() {
     let mut random = common::Normals(11);
-    let cell = cell_by_name("rnn").unwrap();
-    let layer = random.params(cell, 5, 8, 1.0);
-    let network =
-        Network::new(cell, Weights { layers: vec![layer], bidirectional: false, readout: None }).unwrap();
-    let inputs = Inputs::Dense(Sequence::new(90, 3, 5, &random.vector(90 * 15, 1.0)).unwrap());
-    let losses = Losses::from_seeds(Sequence::new(90, 3, 8, &random.vector(90 * 24, 1.0)).unwrap());
-    let trace = network.scan(inputs, &network.zero_state(3)).unwrap();
-    let on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        let ledger = pool.install(|| network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap());
-        format!("{ledger:?}")
-    };
-    let one = on(1);
-    assert!(one == on(2) && one == on(4));
+    for name in ["rnn", "lstm", "gru"] {
+        let cell = cell_by_name(name).unwrap();
+        let layers = vec![random.params(cell, 5, 8, 1.0), random.params(cell, 8, 8, 1.0)];
+        let network = Network::new(cell, Weights { layers, bidirectional: false, readout: None }).unwrap();
+        let inputs = Inputs::Dense(Sequence::new(90, 3, 5, &random.vector(90 * 15, 1.0)).unwrap());
+        let losses = Losses::from_seeds(Sequence::new(90, 3, 8, &random.vector(90 * 24, 1.0)).unwrap());
+        let trace = network.scan(inputs, &network.zero_state(3)).unwrap();
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let ledger =
+                pool.install(|| network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap());
+            format!("{ledger:?}")
+        };
+        let one = on(1);
+        assert!(one == on(2) && one == on(4), "{name}");
+    }
 }
 
 #[test]
