@@ -1,9 +1,14 @@
 //! What is measured: a network, what it reads, and the job that is done with it.
 
+use std::error::Error;
 use std::fmt;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::Path;
 
 use bptt::{CellParams, Inputs, Matrix, Network, Readout, Sequence, Symbols, Weights, cell_by_name};
 use bptt_train::Rng;
+use npyz::WriterBuilder;
 use serde::{Deserialize, Serialize};
 
 /// The job.
@@ -39,6 +44,19 @@ pub struct Case {
     pub symbols: usize,
     /// How many threads everyone may use.
     pub threads: usize,
+    /// How many steps have a loss, the last ones; all without a number. Peers know only of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub losses: Option<usize>,
+}
+
+impl Kind {
+    /// Its name in the protocol.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Itemize => "itemize",
+        }
+    }
 }
 
 /// The cells that are measured.
@@ -57,11 +75,6 @@ const ITEMIZED: [(&str, usize, usize, usize, usize, usize); 3] =
     [("a", 1, 100, 128, 96, 2), ("b", 1, 512, 256, 96, 2), ("c", 8, 256, 256, 96, 2)];
 
 impl Case {
-    /// The case of this name and cell.
-    pub fn named(name: &str, cell: &str) -> Option<Self> {
-        Self::all().into_iter().find(|case| case.name == name && case.cell == cell)
-    }
-
     /// Every case.
     pub fn all() -> Vec<Self> {
         let kinds = TRAINED.map(|shape| (Kind::Train, shape)).into_iter();
@@ -69,12 +82,23 @@ impl Case {
         kinds.flat_map(|(kind, shape)| CELLS.map(|cell| Self::new(kind, shape, cell))).collect()
     }
 
-    fn new(
+    /// A case.
+    pub fn new(
         kind: Kind,
         (name, batch, steps, hidden, symbols, threads): (&str, usize, usize, usize, usize, usize),
         cell: &str,
     ) -> Self {
-        Self { name: name.into(), kind, cell: cell.into(), batch, steps, hidden, symbols, threads }
+        Self {
+            name: name.into(),
+            kind,
+            cell: cell.into(),
+            batch,
+            steps,
+            hidden,
+            symbols,
+            threads,
+            losses: None,
+        }
     }
 
     /// G.
@@ -89,13 +113,16 @@ impl Case {
     /// The multiplications and additions of the products that nobody can do without. One-hot inputs need none.
     ///
     /// Training: h W_hhᵀ, da W_hh and daᵀ h, and the same three of the readout. Itemizing: da W_hh for every pair (k, t) of
-    /// every sequence.
+    /// every sequence, where k has a loss.
     pub fn flops(&self) -> f64 {
         let [b, t, h, v, g] =
             [self.batch, self.steps, self.hidden, self.symbols, self.gates()].map(|n| n as f64);
         match self.kind {
             Kind::Train => 6.0 * b * t * (g * h * h + h * v),
-            Kind::Itemize => b * t * (t + 1.0) * g * h * h,
+            Kind::Itemize => {
+                let k = self.losses.map_or(t, |losses| losses as f64);
+                b * k * (2.0 * t - k + 1.0) * g * h * h
+            }
         }
     }
 }
@@ -104,6 +131,43 @@ impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.cell)
     }
+}
+
+/// Writes a case's files into `folder`, as the peers read them.
+pub fn write(case: &Case, folder: &Path) -> Result<(), Box<dyn Error>> {
+    let data = Data::new(case);
+    let weights = &data.weights.layers[0];
+    let (t, b, h, rows) = (case.steps, case.batch, case.hidden, weights.w_hh.rows());
+    let wide = |ids: &[u32]| ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>();
+    let array =
+        |name: &str, shape: &[usize], numbers: &[f32]| save(folder, name, shape, numbers.iter().copied());
+    std::fs::write(folder.join("case.json"), serde_json::to_vec(case)?)?;
+    save(folder, "ids", &[t, b], wide(&data.ids))?;
+    array("w_ih", &[rows, case.symbols], weights.w_ih.data())?;
+    array("w_hh", &[rows, h], weights.w_hh.data())?;
+    array("b_ih", &[rows], weights.b_ih.data())?;
+    array("b_hh", &[rows], weights.b_hh.data())?;
+    match &data.weights.readout {
+        Some(readout) => {
+            save(folder, "targets", &[t, b], wide(&data.targets))?;
+            array("w_hy", &[case.symbols, h], readout.w_hy.data())?;
+            array("b_y", &[case.symbols], readout.b_y.data())
+        }
+        None => array("seeds", &[t, b, h], &data.seeds),
+    }
+}
+
+fn save<N: npyz::AutoSerialize>(
+    folder: &Path,
+    name: &str,
+    shape: &[usize],
+    numbers: impl IntoIterator<Item = N>,
+) -> Result<(), Box<dyn Error>> {
+    let shape: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
+    let file = BufWriter::new(File::create(folder.join(name).with_extension("npy"))?);
+    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
+    writer.extend(numbers)?;
+    Ok(writer.finish()?)
 }
 
 /// A case's numbers, drawn from a fixed seed: weights that neither vanish nor explode, W_hh with standard deviation

@@ -1,42 +1,103 @@
-//! Measures bptt against its peers and against the roof.
+//! Measures bptt against its peers and against the machine's roof.
 
 mod case;
+mod compare;
+mod costs;
+mod forms;
 mod own;
+mod peer;
 mod roof;
+mod scale;
+mod serve;
+mod summary;
 
-use case::{CELLS, Case};
-use std::time::Instant;
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-fn main() {
-    let names: Vec<String> = std::env::args().skip(1).collect();
-    let roofs = [roof::measure(1), roof::measure(2)];
-    println!("{} roof {:.1} {:.1} GFLOP/s", bptt::kernel::registers::name(), roofs[0] / 1e9, roofs[1] / 1e9);
-    for name in &names {
-        for cell in CELLS {
-            let Some(case) = Case::named(name, cell) else { continue };
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(case.threads).build().unwrap();
-            let mut job = own::Job::new(&case);
-            pool.install(|| {
-                job.run();
-                job.run();
-                let mut times: Vec<f64> = (0..9)
-                    .map(|_| {
-                        let start = Instant::now();
-                        job.run();
-                        start.elapsed().as_secs_f64()
-                    })
-                    .collect();
-                times.sort_by(f64::total_cmp);
-                let median = times[times.len() / 2];
-                let roof = case.flops() / roofs[case.threads - 1];
-                println!(
-                    "{case:8} {:9.3} ms (best {:9.3}), roof {:9.3} ms, {:5.1} %",
-                    1e3 * median,
-                    1e3 * times[0],
-                    1e3 * roof,
-                    100.0 * roof / median
-                );
-            });
+use clap::{Parser, Subcommand};
+
+use forms::Peers;
+
+/// Measures bptt against its peers and against the machine's roof. Tables go to stdout and into files, talk to stderr.
+#[derive(Parser)]
+#[command(name = "bptt-bench")]
+struct Args {
+    /// What to measure; all of it without a word.
+    #[command(subcommand)]
+    what: Option<What>,
+    /// The Python that has the peers' libraries.
+    #[arg(long, global = true, default_value = "target/peers/venv/bin/python")]
+    python: PathBuf,
+    /// Where the peers written in Rust are.
+    #[arg(long, global = true, default_value = "target/peers/release")]
+    rust_peers: PathBuf,
+    /// Where the tables go.
+    #[arg(long, global = true, default_value = "bench/results")]
+    out: PathBuf,
+}
+
+#[derive(Clone, Subcommand)]
+enum What {
+    /// Training and itemizing, against every peer.
+    Compare {
+        /// Only these shapes: A, B, C, D (training), a, b, c (itemizing).
+        #[arg(long, value_delimiter = ',')]
+        shapes: Vec<String>,
+        /// Only these cells: rnn, lstm, gru.
+        #[arg(long, value_delimiter = ',')]
+        cells: Vec<String>,
+        /// Only these peers; `bptt` is always there.
+        #[arg(long, value_delimiter = ',')]
+        peers: Option<Vec<String>>,
+        /// How often everyone has a turn.
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+    },
+    /// Time and memory against the number of steps, units, sequences and losses.
+    Scale {
+        /// The longest sequence, 64 at least.
+        #[arg(long, default_value_t = 16_384)]
+        longest: usize,
+    },
+    /// What the optimizer and a look at the gradients cost in training.
+    Costs {
+        /// How often each has a turn.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
+    /// Answers a driver's questions: this project as one of the peers.
+    Serve {
+        /// Threads it may use.
+        #[arg(long, default_value_t = 1)]
+        threads: usize,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bptt-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Box<dyn Error>> {
+    let peers = Peers { python: args.python, rust: args.rust_peers };
+    let compare = |shapes, cells, names, rounds| -> Result<(), Box<dyn Error>> {
+        compare::run(&compare::Choice { shapes, cells, peers: names, rounds }, &peers, &args.out)
+    };
+    match args.what {
+        Some(What::Serve { threads }) => serve::run(threads),
+        Some(What::Compare { shapes, cells, peers, rounds }) => compare(shapes, cells, peers, rounds),
+        Some(What::Scale { longest }) => scale::run(longest, &args.out),
+        Some(What::Costs { rounds }) => costs::run(rounds, &args.out),
+        None => {
+            compare(Vec::new(), Vec::new(), None, 7)?;
+            costs::run(5, &args.out)?;
+            scale::run(16_384, &args.out)
         }
     }
 }

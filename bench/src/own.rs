@@ -1,30 +1,18 @@
 //! This project's side of every case.
 
-use bptt::{ItemizeOptions, Losses, Network};
+use bptt::{Entry, ItemizeOptions, Ledger, Losses, Network, Parameter, Weights};
 use bptt_train::Shards;
+use serde_json::{Value, json};
 
 use crate::case::{Case, Data, Kind};
 
 /// A job that can be done again and again.
-pub enum Job {
-    /// Forward and backward.
-    Train {
-        /// The network.
-        network: Network<f32>,
-        /// Its scans' memory.
-        shards: Shards,
-        /// What it reads and should predict.
-        data: Data,
-    },
-    /// All norms.
-    Itemize {
-        /// The network.
-        network: Network<f32>,
-        /// The case.
-        case: Case,
-        /// What it reads, and the seeds.
-        data: Data,
-    },
+pub struct Job {
+    case: Case,
+    network: Network<f32>,
+    data: Data,
+    shards: Shards,
+    ledger: Option<Ledger>,
 }
 
 impl Job {
@@ -32,29 +20,77 @@ impl Job {
     pub fn new(case: &Case) -> Self {
         let data = Data::new(case);
         let network = data.network(case);
-        match case.kind {
-            Kind::Train => Self::Train { shards: Shards::new(&network, case.batch, 0.0, 1), network, data },
-            Kind::Itemize => Self::Itemize { network, case: case.clone(), data },
-        }
+        let shards = Shards::new(&network, case.batch, 0.0, 1);
+        Self { case: case.clone(), network, data, shards, ledger: None }
     }
 
     /// Does it once.
     pub fn run(&mut self) {
-        match self {
-            Self::Train { network, shards, data } => {
-                // As after an update: the weights have to be laid out anew.
-                network.tensors_mut();
-                let learned = shards.learn(network, &data.ids, &data.targets);
-                learned.expect("data that fits").expect("finite numbers");
+        // As after an update: the weights have to be laid out anew.
+        self.network.tensors_mut();
+        match self.case.kind {
+            Kind::Train => {
+                let learned = self.shards.learn(&self.network, &self.data.ids, &self.data.targets);
+                std::hint::black_box(learned.expect("data that fits").expect("finite numbers"));
             }
-            Self::Itemize { network, case, data } => {
-                network.tensors_mut();
-                let trace = network.scan(data.inputs(case), &network.zero_state(case.batch));
-                let losses = Losses::from_seeds(data.seeds(case));
-                let options = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
-                let ledger = network.itemize(&trace.expect("data that fits"), &losses, &options);
-                std::hint::black_box(ledger.expect("a ledger that balances"));
-            }
+            Kind::Itemize => self.ledger = Some(self.itemize()),
         }
     }
+
+    /// A copy of the network's parameters.
+    pub fn weights(&self) -> Weights<f32> {
+        self.network.weights().clone()
+    }
+
+    /// Lets the last result go.
+    pub fn forget(&mut self) {
+        self.ledger = None;
+    }
+
+    fn itemize(&self) -> Ledger {
+        let (case, data) = (&self.case, &self.data);
+        let trace = self.network.scan(data.inputs(case), &self.network.zero_state(case.batch));
+        let mut losses = Losses::from_seeds(data.seeds(case));
+        let first = case.losses.map_or(0, |count| case.steps.saturating_sub(count));
+        losses.present[..first].fill(false);
+        let options = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
+        let ledger = self.network.itemize(&trace.expect("data that fits"), &losses, &options);
+        ledger.expect("a ledger that balances")
+    }
+
+    /// The numbers by which the driver sees that everyone did the same.
+    pub fn check(&mut self) -> Value {
+        self.ledger
+            .as_ref()
+            .map_or_else(|| Self::train_check(&mut self.shards, &self.network, &self.data), itemize_check)
+    }
+
+    fn train_check(shards: &mut Shards, network: &Network<f32>, data: &Data) -> Value {
+        let learned = shards.learn(network, &data.ids, &data.targets).expect("data that fits");
+        let (loss, gradient) = learned.expect("finite numbers");
+        let norm = |numbers: &[f32]| numbers.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        let names = ["w_ih", "w_hh", "b_ih", "b_hh", "w_hy", "b_y"];
+        let norms =
+            names.iter().zip(gradient.tensors()).map(|(name, (_, g))| ((*name).to_owned(), norm(g.data())));
+        let mut check: serde_json::Map<_, _> = norms.map(|(name, norm)| (name, json!(norm))).collect();
+        check.insert("loss".into(), json!(loss));
+        Value::Object(check)
+    }
+}
+
+fn itemize_check(ledger: &Ledger) -> Value {
+    let entry = |parameter| ledger.entry(0, parameter);
+    let bias = entry(Parameter::Bias).or_else(|| entry(Parameter::BiasIh)).expect("every cell has a bias");
+    let [w_ih, w_hh] =
+        [Parameter::WeightIh, Parameter::WeightHh].map(|p| entry(p).expect("every cell has weights"));
+    let steps = w_ih.steps();
+    let norm = |entry: &Entry, k: usize, t: usize| entry.norm(k, t).unwrap_or(0.0);
+    let sum = |entry| {
+        (0..steps).flat_map(|k| (0..=k).map(move |t| (k, t))).map(|(k, t)| norm(entry, k, t)).sum::<f64>()
+    };
+    let last = steps - 1;
+    let probes =
+        [(last, last), (last, last - 1), (last, steps.saturating_sub(9)), (steps / 2, steps / 4), (1, 0)]
+            .map(|(k, t)| json!([k, t, norm(w_ih, k, t), norm(w_hh, k, t), norm(bias, k, t)]));
+    json!({"w_ih": sum(w_ih), "w_hh": sum(w_hh), "bias": sum(bias), "probes": probes})
 }

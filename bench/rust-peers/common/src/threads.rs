@@ -8,7 +8,7 @@ use crate::Result;
 /// How the libraries are told their number of threads.
 const VARIABLES: [&str; 3] = ["RAYON_NUM_THREADS", "CANDLE_NUM_THREADS", "MATMUL_NUM_THREADS"];
 
-/// Reads `--threads N` and keeps the process to the first N of the cores it was started on and every
+/// Reads `--threads N` and keeps the process to the last N of the cores it was started on and every
 /// library to N threads. To be called first in `main`, before there is a second thread.
 pub fn keep_to_threads() -> Result<()> {
     let count = threads_argument()?;
@@ -18,7 +18,7 @@ pub fn keep_to_threads() -> Result<()> {
     }
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this)?;
-    let cores = (0..CpuSet::count()).filter(|&core| allowed.is_set(core).unwrap_or(false));
+    let cores = (0..CpuSet::count()).rev().filter(|&core| allowed.is_set(core).unwrap_or(false));
     let mut kept = CpuSet::new();
     for core in cores.take(count) {
         kept.set(core)?;
