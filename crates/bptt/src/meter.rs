@@ -396,9 +396,11 @@ on_registers! {
                             products[n].add_product(part, row, Vector::load(simd, with[n], at));
                         }
                     });
-                    for b in others..=a.min(others + 3) {
-                        let factor = relative[first + a] * relative[first + b];
-                        gram[a * batch + b] = products[b - others].total() * factor;
+                    // Written out: sums that are looked up by a number would lie in memory, not in registers.
+                    let [p, q, r, s] = products;
+                    let totals = [p.total(), q.total(), r.total(), s.total()];
+                    for (b, total) in (others..=a).zip(totals) {
+                        gram[a * batch + b] = total * (relative[first + a] * relative[first + b]);
                     }
                 }
             }
