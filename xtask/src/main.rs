@@ -1,5 +1,8 @@
 //! The project's chores: `cargo xtask ci` is what has to pass before a commit, and each of its parts can be run alone.
 
+mod bench;
+
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["ci"] => run(TASKS.iter()),
+        ["bench", ..] => bench::run(root(), Path::new(&cargo()), &args[1..]),
         [name] if TASKS.iter().any(|task| task.name == name) => {
             run(TASKS.iter().filter(|task| task.name == name))
         }
@@ -73,9 +77,8 @@ fn run<'a>(tasks: impl Iterator<Item = &'a Task>) -> ExitCode {
 impl Task {
     /// The command, in the workspace's root and with the cargo that called.
     fn command(&self) -> Command {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside the workspace");
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        command.current_dir(root).args(self.args).envs(self.env.iter().copied());
+        let mut command = Command::new(cargo());
+        command.current_dir(root()).args(self.args).envs(self.env.iter().copied());
         command
     }
 
@@ -86,8 +89,19 @@ impl Task {
     }
 }
 
+/// The workspace's root.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside the workspace")
+}
+
+/// The cargo that called.
+fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
 fn usage() -> String {
     let parts = TASKS.iter().map(|task| format!("  {:<5} {}\n", task.name, task.about));
     let head = "cargo xtask TASK\n\n  ci    all of the following, up to the first that fails\n".to_owned();
-    std::iter::once(head).chain(parts).collect()
+    let bench = "\n  bench [compare | costs | scale] [OPTIONS]    measures against every peer; fetches and builds them first\n";
+    std::iter::once(head).chain(parts).chain([bench.to_owned()]).collect()
 }
