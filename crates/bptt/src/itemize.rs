@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 use crate::bounds::Reach;
 use crate::bptt::{Carry, Reverse, reverse_layers};
 use crate::gradient::{Gradient, add_cell_gradient, add_readout_gradient};
@@ -88,13 +86,18 @@ impl<T: Real> Network<T> {
         let rows_of_a_block = (ks.len() * batch / TASKS).clamp(ROWS_AT_LEAST, ROWS_OF_A_BLOCK);
         let blocks: Vec<&[usize]> = ks.chunks((rows_of_a_block / batch).max(1)).collect();
         let work = Work { network: self, trace, losses, reach: &reach, against: &against, options };
-        // Late losses have more steps to go back, so the blocks are dealt out in turn.
-        let tasks = (0..TASKS.min(blocks.len())).into_par_iter().with_max_len(1);
-        let done: Vec<_> = tasks.map(|task| work.measure(blocks.iter().skip(task).step_by(TASKS))).collect();
+        // Late losses have more steps to go back, so the blocks are dealt out in turn, and the longest task begins first.
+        let mut done: Vec<Option<_>> = (0..TASKS.min(blocks.len())).map(|_| None).collect();
+        rayon::in_place_scope_fifo(|scope| {
+            for (task, done) in done.iter_mut().enumerate().rev() {
+                let blocks = blocks.iter().skip(task).step_by(TASKS);
+                scope.spawn_fifo(|_| *done = Some(work.measure(blocks)));
+            }
+        });
         let mut rows: Vec<Vec<Option<LossRow>>> =
             (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
         let mut sums: Option<Sums<T>> = None;
-        for (measured, of_task) in done {
+        for (measured, of_task) in done.into_iter().flatten() {
             match &mut sums {
                 None => sums = Some(of_task),
                 Some(sums) => sums.add(&of_task),
