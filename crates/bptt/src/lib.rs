@@ -30,6 +30,7 @@ mod bptt;
 mod cell;
 mod component;
 mod error;
+mod flossing;
 pub mod gradcheck;
 mod gradient;
 mod inputs;
@@ -50,6 +51,7 @@ mod rows;
 mod saturation;
 mod scan;
 mod sequence;
+pub mod spectrum;
 
 pub use bounds::ScanOptions;
 pub use cell::{
@@ -58,6 +60,7 @@ pub use cell::{
 };
 pub use component::{Component, Select};
 pub use error::Error;
+pub use flossing::Flossing;
 pub use gradient::Gradient;
 
 pub use inputs::{Inputs, Symbols};
