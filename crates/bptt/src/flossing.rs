@@ -150,6 +150,8 @@ struct Memory {
     slopes: Vec<f64>,
     /// Gradients of the vectors at hand, (k, N).
     gradients: aligned_vec::AVec<f64>,
+    /// Those of the step before, (k, N).
+    earlier: aligned_vec::AVec<f64>,
     /// Their products with the vectors, (k, k).
     products: Vec<f64>,
     packed: Packed<f64>,
@@ -164,6 +166,7 @@ impl Memory {
             r: Vec::new(),
             slopes: Vec::new(),
             gradients: zeros(count * hidden),
+            earlier: zeros(count * hidden),
             products: vec![0.0; count * count],
             packed: Packed::shaped(count, hidden),
             packed_transposed: Packed::shaped(hidden, count),
@@ -258,7 +261,7 @@ impl<T: Real> Task<'_, T> {
                 let growth = (done > self.options.warm_up).then_some(growth);
                 memory.restore_triangle(done, growth, hidden);
             }
-            let Memory { vectors, r, slopes, gradients, products, .. } = memory;
+            let Memory { vectors, r, slopes, gradients, earlier, products, .. } = memory;
             let vectors = &vectors[(done - 1) * size..(done + 1) * size];
             let (before, after) = vectors.split_at(size);
             let slope = &slopes[(done - 1) * hidden..done * hidden];
@@ -281,9 +284,8 @@ impl<T: Real> Task<'_, T> {
             gradients.chunks_exact_mut(hidden).for_each(|row| kernel::multiply_by(row, slope));
             let rows = View::new(count, hidden, gradients);
             kernel::sum_of_outer_products(&mut dw_hh, true, rows, View::new(count, hidden, before));
-            let mut earlier = zeros(size);
-            f64::multiply(&mut earlier, hidden, Start::Zero, rows, &self.weights[0]);
-            *gradients = earlier;
+            f64::multiply(earlier, hidden, Start::Zero, rows, &self.weights[0]);
+            std::mem::swap(gradients, earlier);
         }
         (dw_hh, seeds)
     }

@@ -18,7 +18,7 @@ mod qr;
 pub use exponents::Exponents;
 pub(crate) use exponents::{factors, start};
 pub use jacobian::JacobianProduct;
-pub(crate) use jacobian::{Jacobians, check_steps, steps_of};
+pub(crate) use jacobian::{Jacobians, bring_to_one, check_steps, state_size, steps_of};
 pub use lyapunov::{Lyapunov, LyapunovOptions, PredictedDecay};
 pub use matrix::{
     Eigenvalue, GateSpectrum, Implication, condition_number, eigenvalues, singular_values, slope_bound,

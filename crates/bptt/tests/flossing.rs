@@ -34,13 +34,15 @@ impl Problem {
     }
 
     /// The largest error of the gradient of any parameter along random directions, relative to its size.
-    fn gradient_error(&mut self, options: &LyapunovOptions) -> f64 {
+    fn gradient_error(&mut self, options: &LyapunovOptions, step: f64) -> f64 {
         let mut random = Normals(12);
         let gradient = self.network.flossing(&self.trace(), options).unwrap().gradient;
         let analytic: Vec<Matrix<f64>> = gradient.tensors().into_iter().map(|(_, g)| g.clone()).collect();
         let mut worst: f64 = 0.0;
         for (index, gradient) in analytic.iter().enumerate() {
-            let direction = random.vector(gradient.data().len(), 1.0);
+            let mut direction = random.vector(gradient.data().len(), 1.0);
+            let length = bptt::kernel::dot(&direction, &direction).sqrt();
+            direction.iter_mut().for_each(|number| *number /= length);
             let expected: f64 = direction.iter().zip(gradient.data()).map(|(d, g)| d * g).sum();
             let start = self.network.tensors_mut()[index].clone();
             let mut at = |distance: f64| {
@@ -49,7 +51,6 @@ impl Problem {
                 bptt::kernel::add_scaled(tensor.data_mut(), distance, &direction);
                 self.network.flossing(&self.trace(), options).unwrap().loss
             };
-            let step = 1e-4;
             let near = at(step) - at(-step);
             let far = at(2.0 * step) - at(-2.0 * step);
             let found = (8.0 * near - far) / (12.0 * step);
@@ -68,7 +69,7 @@ fn the_gradient_is_that_of_finite_differences() {
             for (warm_up, every) in [(0, 1), (3, 1), (4, 3), (5, 2)] {
                 problem.lengths = (every == 3).then(|| vec![12, 9]);
                 let options = LyapunovOptions { exponents: Some(count), warm_up, every };
-                let error = problem.gradient_error(&options);
+                let error = problem.gradient_error(&options, 1e-4);
                 assert!(error < 1e-6, "{cell}, {count} of {hidden}, {options:?}: {error:e}");
             }
         }
@@ -83,7 +84,7 @@ fn the_gradient_of_a_relu_network_is_that_of_finite_differences() {
         problem.network.tensors_mut()[index].data_mut().iter_mut().for_each(|w| *w += offset);
     }
     let options = LyapunovOptions { exponents: Some(2), warm_up: 1, every: 1 };
-    let error = problem.gradient_error(&options);
+    let error = problem.gradient_error(&options, 1e-4);
     assert!(error < 1e-6, "{error:e}");
 }
 
@@ -93,7 +94,7 @@ fn a_long_way_back_keeps_its_digits() {
     // Not chaotic: differences of finite steps would say nothing.
     let mut problem = Problem::with_gain(0.8, "rnn", 24, 200, 1);
     let options = LyapunovOptions { exponents: Some(22), warm_up: 20, every: 1 };
-    let error = problem.gradient_error(&options);
+    let error = problem.gradient_error(&options, 1e-5);
     assert!(error < 1e-5, "{error:e}");
     let once = problem.network.flossing(&problem.trace(), &options).unwrap();
     let every = problem.network.flossing(&problem.trace(), &LyapunovOptions { every: 4, ..options }).unwrap();
