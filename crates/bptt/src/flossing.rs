@@ -315,7 +315,9 @@ impl Memory {
 /// dA_j = (dQ_j − Σ_{i>j} R_ji dA_i) / R_jj.
 fn solve(r: &mut [f64], gradients: &mut [f64], hidden: usize) {
     let count = gradients.len() / hidden;
-    r.iter_mut().for_each(|number| *number = -*number);
+    for number in r.iter_mut() {
+        *number = -*number;
+    }
     for first in (0..count).step_by(BLOCK).rev() {
         let end = count.min(first + BLOCK);
         let (rows, solved) = gradients.split_at_mut(end * hidden);
@@ -326,7 +328,9 @@ fn solve(r: &mut [f64], gradients: &mut [f64], hidden: usize) {
             let (earlier, row) = rows.split_at_mut((j - first) * hidden);
             let row = &mut row[..hidden];
             let inverse = -1.0 / r[j * count + j];
-            row.iter_mut().for_each(|number| *number *= inverse);
+            for number in row.iter_mut() {
+                *number *= inverse;
+            }
             for (i, earlier) in (first..j).zip(earlier.chunks_exact_mut(hidden)) {
                 kernel::add_scaled(earlier, r[j * count + i], row);
             }

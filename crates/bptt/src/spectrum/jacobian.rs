@@ -235,7 +235,9 @@ pub(crate) fn bring_to_one(numbers: &mut [f64]) -> i32 {
     }
     let exponent = floor_log2(size).clamp(-1_000, 1_000);
     let factor: f64 = kernel::power_of_two(-exponent);
-    numbers.iter_mut().for_each(|number| *number *= factor);
+    for number in numbers {
+        *number *= factor;
+    }
     exponent
 }
 

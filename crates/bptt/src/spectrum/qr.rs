@@ -71,7 +71,9 @@ impl Panel {
         f64::multiply(along, n, Start::Zero, columns, &self.v_transposed);
         let t = if transposed { &self.t } else { &self.t_transposed };
         f64::multiply(turned, n, Start::Zero, View::new(count, n, along), t);
-        turned.iter_mut().for_each(|number| *number = -*number);
+        for number in turned.iter_mut() {
+            *number = -*number;
+        }
         if count > 0 {
             let rows = &mut rows[from * dimension + self.first..];
             f64::multiply(rows, dimension, Start::Out, View::new(count, n, turned), &self.v);
