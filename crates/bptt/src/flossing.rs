@@ -30,7 +30,7 @@ use crate::loss::Losses;
 use crate::network::{Direction, Network, Place, Weights};
 use crate::scan::Trace;
 use crate::sequence::{Sequence, View, zeros};
-use crate::spectrum::{LyapunovOptions, Qr, check_steps, factors, start, steps_of};
+use crate::spectrum::{LyapunovOptions, Qr, check_trajectory, factors, start, steps_of};
 use crate::{Error, Real};
 
 /// Rows of a triangular solve that are solved one by one.
@@ -106,7 +106,7 @@ impl<T: Real> Network<T> {
             let given = format!("{} layers in {} directions", self.depth(), self.directions());
             return refuse(given, "one layer that reads forward");
         }
-        check_steps(self, trace, Place { layer: 0, direction: Direction::Forward })?;
+        check_trajectory(self, trace, Place { layer: 0, direction: Direction::Forward })?;
         let (steps, _) = trace.inputs().shape();
         let cut = (0..steps).find(|&t| trace.bounds().cuts_at(Direction::Forward, t).next().is_some());
         match cut {

@@ -10,7 +10,7 @@ use crate::network::{Direction, Network, Place};
 use crate::profile::{self, LagQuantiles, horizon, median};
 use crate::scan::Trace;
 use crate::sequence::{Matrix, View};
-use crate::spectrum::{Jacobians, bring_to_one, check_steps, state_size};
+use crate::spectrum::{Jacobians, bring_to_one, check_trajectory, state_size};
 use crate::{Error, Real};
 
 /// What is perturbed at a step s.
@@ -99,7 +99,7 @@ impl<T: Real> Network<T> {
             Perturbed::Input => (0, self.inputs()),
             Perturbed::State { layer } => (layer, self.hidden()),
         };
-        check_steps(self, trace, Place { layer, direction: Direction::Forward })?;
+        check_trajectory(self, trace, Place { layer, direction: Direction::Forward })?;
         let directions = match directions {
             Some(directions) if directions.cols() == width && directions.rows() > 0 => directions.clone(),
             Some(directions) => {

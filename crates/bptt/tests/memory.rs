@@ -50,7 +50,7 @@ fn what_is_left_of_an_inputs_perturbation_is_a_finite_difference() {
                         up.iter().zip(down).map(|(u, d)| ((u - d) / 2e-5).powi(2)).sum::<f64>().sqrt();
                     match found.log10_norm(b, s, t) {
                         Some(log10) => {
-                            assert!((10f64.powf(log10) - expected).abs() < 1e-9, "{cell}: {s} → {t}")
+                            assert!((10f64.powf(log10) - expected).abs() < 1e-9, "{cell}: {s} → {t}");
                         }
                         None => assert!(t < s),
                     }
@@ -111,6 +111,15 @@ fn a_linear_unit_learns_as_far_as_it_remembers() {
         assert_eq!(horizons.learning, [Some(lag); 2]);
         assert_eq!(horizons.memory, [Some(lag); 2]);
     }
+    // A sequence that ends early has fewer losses, and no zeros in their place.
+    let lengths = Some(vec![steps, 50]);
+    let options = ScanOptions { lengths, ..ScanOptions::default() };
+    let padded = network.scan_with(trace.inputs().clone(), &network.zero_state(2), options).unwrap();
+    let memory_of_padded = network.memory(&padded, Perturbed::Input, None).unwrap();
+    let ledger = network.itemize(&padded, &losses, &ItemizeOptions::default()).unwrap();
+    let entry = ledger.entry(0, Parameter::WeightIh).unwrap();
+    let horizons = Horizons::new(entry, &memory_of_padded, 0.999).unwrap();
+    assert_eq!((horizons.learning, horizons.memory), (vec![Some(1); 2], vec![Some(1); 2]));
     let without = ItemizeOptions { sequences: false, ..ItemizeOptions::default() };
     let ledger = network.itemize(&trace, &losses, &without).unwrap();
     let message = Horizons::new(ledger.entry(0, Parameter::WeightIh).unwrap(), &memory, 0.99).unwrap_err();
@@ -130,7 +139,7 @@ fn an_interval_is_the_quantiles_of_resampled_quantiles() {
     assert_eq!((found.estimate, found.low, found.high), (2.5, 1.75, 2.75));
     let mut random = Normals(1);
     let many: Vec<f64> = random.vector(400, 1.0);
-    let mut draw = |n: usize| (random.bits() % n as u64) as usize;
+    let mut draw = |n: usize| usize::try_from(random.bits() % n as u64).unwrap();
     let found = quantile_interval(&many, 0.5, Bootstrap::default(), &mut draw).unwrap().unwrap();
     // The median of n normal numbers has a standard error of √(π/2n).
     let expected = 2.0 * 1.96 * (std::f64::consts::FRAC_PI_2 / 400.0).sqrt();

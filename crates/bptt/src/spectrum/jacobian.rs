@@ -100,7 +100,7 @@ pub(crate) fn steps_of<T: Real>(trace: &Trace<T>, direction: Direction, b: usize
 
 /// Refuses a trace that is not of `network`, is not finite, or in which episodes begin. Returns for the cell at `place` its
 /// number.
-pub(crate) fn check_steps<T: Real>(
+pub(crate) fn check_trajectory<T: Real>(
     network: &Network<T>,
     trace: &Trace<T>,
     place: Place,
@@ -164,7 +164,7 @@ impl<T: Real> Network<T> {
     /// If there is no such cell, step or sequence, the step is padding, or the trace is not this network's, is not finite or
     /// has episodes.
     pub fn jacobian(&self, trace: &Trace<T>, place: Place, t: usize, b: usize) -> Result<Matrix<f64>, Error> {
-        let index = check_steps(self, trace, place)?;
+        let index = check_trajectory(self, trace, place)?;
         let (steps, batch) = trace.inputs().shape();
         if t >= steps || b >= batch || trace.bounds().is_padding(t, b) {
             return Err(Error::Option {
@@ -189,7 +189,7 @@ impl<T: Real> Network<T> {
         from: usize,
         lags: &[usize],
     ) -> Result<Vec<Vec<JacobianProduct>>, Error> {
-        let index = check_steps(self, trace, place)?;
+        let index = check_trajectory(self, trace, place)?;
         let (_, batch) = trace.inputs().shape();
         let mut lags = lags.to_vec();
         lags.sort_unstable();

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::Exponents;
 use super::exponents::check_count;
-use super::jacobian::{Jacobians, check_steps, state_size, steps_of};
+use super::jacobian::{Jacobians, check_trajectory, state_size, steps_of};
 use crate::ledger::Entry;
 use crate::network::{Network, Place};
 use crate::scan::Trace;
@@ -130,7 +130,7 @@ impl<T: Real> Network<T> {
         place: Place,
         options: &LyapunovOptions,
     ) -> Result<Lyapunov, Error> {
-        let index = check_steps(self, trace, place)?;
+        let index = check_trajectory(self, trace, place)?;
         let (_, batch) = trace.inputs().shape();
         let paths: Vec<Vec<usize>> = (0..batch).map(|b| steps_of(trace, place.direction, b)).collect();
         let shortest = paths.iter().map(Vec::len).min().unwrap_or(0);
