@@ -50,9 +50,9 @@ pub struct Flossing<T> {
 impl<T: Real> Network<T> {
     /// The mean square of the k leading Lyapunov exponents along `trace`, and its gradient. `options.exponents` is k.
     ///
-    /// With `options.every` = s, a step takes about (2·N² + 2·N²)·k + N²·k products and 7·N·k²/s for the decompositions,
-    /// in f64; it keeps k·N numbers a step of the sequences at hand. Sequences run on the threads of the caller's rayon
-    /// pool and are added up in order, so the result does not depend on their number.
+    /// With `options.every` = s, a step of a sequence takes about 3·N²·k + 4.5·N·k²/s multiplications in f64, and k·N numbers
+    /// are kept of each for the sequences at hand. Sequences run on the threads of the caller's rayon pool and are added up
+    /// in order, so the result does not depend on their number.
     ///
     /// # Errors
     /// If the network is not one forward layer of a vanilla cell (`rnn`, `rnn_relu`, `rnn_identity`), an option is out of

@@ -42,7 +42,9 @@ impl Problem {
         for (index, gradient) in analytic.iter().enumerate() {
             let mut direction = random.vector(gradient.data().len(), 1.0);
             let length = bptt::kernel::dot(&direction, &direction).sqrt();
-            direction.iter_mut().for_each(|number| *number /= length);
+            for number in &mut direction {
+                *number /= length;
+            }
             let expected: f64 = direction.iter().zip(gradient.data()).map(|(d, g)| d * g).sum();
             let start = self.network.tensors_mut()[index].clone();
             let mut at = |distance: f64| {

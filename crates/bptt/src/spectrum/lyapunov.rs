@@ -119,8 +119,8 @@ impl<T: Real> Network<T> {
     /// The Lyapunov exponents of the cell at `place` along what each sequence of `trace` made it read. In a stack they are
     /// conditional exponents: those of this layer's own state, given what the layer below sends it.
     ///
-    /// A cell without gates takes about 2·H³ + 4·N·m² products a step; sequences run on the threads of the caller's rayon
-    /// pool. Jacobians are computed in the network's precision, everything after in f64.
+    /// A cell without gates takes about H³ + N²·m multiplications a step and 2·N·m² a decomposition; sequences run on the
+    /// threads of the caller's rayon pool. Jacobians are computed in the network's precision, everything after in f64.
     ///
     /// # Errors
     /// If there is no such cell, an option is out of range, or the trace is not this network's, is not finite or has episodes.
