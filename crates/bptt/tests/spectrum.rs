@@ -121,9 +121,9 @@ fn differences(network: &Network<f64>, x: &[f64], h: &[f64], c: &[f64]) -> Vec<f
     let after = |moved: usize, by: f64| -> Vec<f64> {
         let (mut h, mut c) = (h.to_vec(), c.to_vec());
         if moved < hidden {
-            h[moved] += by
+            h[moved] += by;
         } else {
-            c[moved - hidden] += by
+            c[moved - hidden] += by;
         }
         let state = State {
             h: vec![Matrix::new(1, hidden, h).unwrap()],
