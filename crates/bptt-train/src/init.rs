@@ -5,6 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bptt::spectrum::singular_values;
 use bptt::{Matrix, Real};
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
@@ -62,10 +63,7 @@ fn orthogonal<T: Real>(rows: usize, cols: usize, rng: &mut Rng) -> Matrix<T> {
 
 /// The largest singular value; NaN if an entry is not finite.
 pub fn sigma_max<T: Real>(matrix: &Matrix<T>) -> f64 {
-    if !is_finite(matrix) {
-        return f64::NAN;
-    }
-    to_nalgebra(matrix).singular_values().iter().fold(0.0, |largest, &sigma| largest.max(sigma))
+    singular_values(matrix.view()).first().copied().unwrap_or(0.0)
 }
 
 /// The largest modulus of an eigenvalue; NaN if an entry is not finite.

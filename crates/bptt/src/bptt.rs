@@ -6,7 +6,7 @@
 use aligned_vec::AVec;
 
 use crate::bounds::Bounds;
-use crate::cell::{Backward, Cell};
+use crate::cell::{Backward, Cell, StepCache};
 use crate::kernel::{self, Packed, Start};
 use crate::loss::Seeds;
 use crate::network::{Direction, Network};
@@ -163,6 +163,37 @@ impl<T: Real> ReverseCell<'_, T> {
     }
 }
 
+/// After a cell's step back, for one that reads what it kept: from da of the last gate through what was kept on to h_{t-1}
+/// (`dkept`, (R, H)) and into the other gates' da, (R, G·H). Nothing for other cells, whose `dkept` is empty.
+pub(crate) fn through_kept<T: Real>(
+    cell: &dyn Cell<T>,
+    weights: &[Packed<T>],
+    cache: &StepCache<'_, T>,
+    da: &mut [T],
+    dkept: &mut [T],
+) {
+    if let [others, of_kept] = weights {
+        let hidden = of_kept.cols();
+        let width = others.rows() + hidden;
+        let da_n = View::new(da.len() / width, width, da).columns(width - hidden..width);
+        T::multiply(dkept, hidden, Start::Zero, da_n, of_kept);
+        cell.kept_vjp(cache, dkept, da);
+    }
+}
+
+/// The end of a step back: dh ← what passes by the recurrent weights + da_hh W_hh + dkept; `dh` is (R, H).
+pub(crate) fn through_recurrent<T: Real>(
+    cell: &dyn Cell<T>,
+    weights: &[Packed<T>],
+    da_hh: View<'_, T>,
+    dkept: &[T],
+    dh: &mut [T],
+) {
+    let start = if cell.passes_by() { Start::Out } else { Start::Zero };
+    T::multiply(dh, weights[0].cols(), start, da_hh.columns(0..weights[0].rows()), &weights[0]);
+    kernel::add_scaled(dh, T::one(), dkept);
+}
+
 /// The reverse time loop of one cell. `visit` is called once a step, against the cell's direction of reading, as soon as
 /// a row is open.
 fn reverse_scan<T: Real>(
@@ -232,11 +263,7 @@ fn reverse_scan<T: Real>(
             }
         }
         let dkept = &mut dkept[..if cell.reads_kept() { open * batch * hidden } else { 0 }];
-        if let [_, of_kept] = of.weights {
-            let da_n = View::new(open * batch, width, da).columns(width - hidden..width);
-            T::multiply(dkept, hidden, Start::Zero, da_n, of_kept);
-            cell.kept_vjp(&cache, dkept, da);
-        }
+        through_kept(cell, of.weights, &cache, da, dkept);
         let view = |da| View::new(open * batch, width, da);
         let (da, da_hh) = (view(da), if cell.splits() { view(da_hh) } else { view(da) });
         let (passing, exponents) = (&rows.dh[..open * batch * hidden], &rows.exponents[..open * batch]);
@@ -244,10 +271,7 @@ fn reverse_scan<T: Real>(
         if carry == Carry::ByGate {
             hop_by_gate(rows, da_hh, dkept, classes, params);
         } else {
-            let dh = &mut rows.dh[..open * batch * hidden];
-            let start = if cell.passes_by() { Start::Out } else { Start::Zero };
-            T::multiply(dh, hidden, start, da_hh.columns(0..of.weights[0].rows()), &of.weights[0]);
-            kernel::add_scaled(dh, T::one(), dkept);
+            through_recurrent(cell, of.weights, da_hh, dkept, &mut rows.dh[..open * batch * hidden]);
         }
         // Padding lets everything through.
         rows.restore(&padding, &before);

@@ -89,6 +89,18 @@ pub struct StepCache<'a, T> {
     pub c_prev: View<'a, T>,
 }
 
+impl<T: Real> StepCache<'_, T> {
+    /// What was kept of sequence `b` alone.
+    pub(crate) fn of_sequence(&self, b: usize) -> Self {
+        Self {
+            gates: self.gates.rows_of(b, 1),
+            kept: self.kept.rows_of(b, 1),
+            h_prev: self.h_prev.rows_of(b, 1),
+            c_prev: self.c_prev.rows_of(b, 1),
+        }
+    }
+}
+
 /// What one step backward reads and writes, for rows (k, b): row r belongs to sequence r mod B.
 pub struct Backward<'a, T> {
     /// In: gradients with respect to h after the step, (R, H). Out, if [`Cell::passes_by`]: the part of those with respect to

@@ -169,6 +169,11 @@ impl Entry {
         }
     }
 
+    /// B, if norms of single sequences were asked for.
+    pub fn sequences(&self) -> Option<usize> {
+        self.sequences.as_ref().map(|_| self.form().batch)
+    }
+
     /// Why the entry has the size it has.
     pub fn state(&self, k: usize, t: usize) -> State {
         match self.records.get(k, t).map(|record| record[Form::norm(self.slot)]) {

@@ -30,8 +30,10 @@ mod bptt;
 mod cell;
 mod component;
 mod error;
+mod flossing;
 pub mod gradcheck;
 mod gradient;
+mod horizons;
 mod inputs;
 mod itemize;
 pub mod kernel;
@@ -40,6 +42,7 @@ mod learner;
 mod ledger;
 mod loss;
 mod measure;
+mod memory;
 mod meter;
 mod network;
 mod paths;
@@ -50,6 +53,7 @@ mod rows;
 mod saturation;
 mod scan;
 mod sequence;
+pub mod spectrum;
 
 pub use bounds::ScanOptions;
 pub use cell::{
@@ -58,7 +62,9 @@ pub use cell::{
 };
 pub use component::{Component, Select};
 pub use error::Error;
+pub use flossing::Flossing;
 pub use gradient::Gradient;
+pub use horizons::{Bootstrap, Horizons, Interval, quantile_interval};
 
 pub use inputs::{Inputs, Symbols};
 pub use itemize::ItemizeOptions;
@@ -66,6 +72,7 @@ pub use layout::{Contribution, Recurrent};
 pub use learner::Learner;
 pub use ledger::{Balance, Entry, Ledger, Parameter, PerLoss, State as EntryState};
 pub use loss::{Losses, Objective, Reduction, Targets};
+pub use memory::{MemoryProfile, Perturbed};
 pub use network::{Direction, Network, Place, Readout, State, Weights};
 pub use paths::PathSplit;
 pub use profile::{LagQuantiles, QUANTILES};

@@ -7,7 +7,7 @@ use crate::ledger::Entry;
 pub struct LagQuantiles {
     /// τ = k − t, or t − k in a cell that reads in reverse.
     pub lag: usize,
-    /// How many contributions there are at that lag.
+    /// How many contributions (of a [`crate::MemoryProfile`]: perturbations) there are at that lag.
     pub losses: usize,
     /// log₁₀ of the norm at the quantiles 0.1, 0.25, 0.5, 0.75, 0.9; −∞ where exactly zero.
     pub log10: [f64; 5],
@@ -28,16 +28,7 @@ impl Entry {
     /// reaches are left out.
     pub fn profile(&self) -> Vec<LagQuantiles> {
         let steps = self.steps();
-        let at = |lag: usize| {
-            let mut log10: Vec<f64> = (0..steps).flat_map(|k| self.at_lag(k, lag)).collect();
-            log10.sort_by(f64::total_cmp);
-            (!log10.is_empty()).then(|| LagQuantiles {
-                lag,
-                losses: log10.len(),
-                log10: QUANTILES.map(|q| quantile(&log10, q)),
-            })
-        };
-        (0..steps).filter_map(at).collect()
+        profile_of(steps, |lag| (0..steps).flat_map(|k| self.at_lag(k, lag)).collect())
     }
 
     /// λ, the slope of ln m(τ) per step with m the median, by least squares weighted with the number of losses at each
@@ -70,18 +61,57 @@ impl Entry {
         horizon((0..self.steps()).flat_map(|lag| self.at_lag(k, lag).map(move |log10| (lag, log10))), q)
     }
 
-    /// log₁₀ of the norms of loss k at a lag: one, or in the lower layers of a bidirectional stack up to two. Steps that
-    /// are cut off from the loss are left out: what is cut has not decayed.
+    /// The horizon of sequence `b` alone: that of the median over its losses of ‖component‖ in this sequence. `None` if all
+    /// are zero or norms of single sequences were not asked for ([`crate::ItemizeOptions::sequences`]).
+    pub fn horizon_of_sequence(&self, b: usize, q: f64) -> Option<usize> {
+        let steps = self.steps();
+        let norm = |k: usize, t: usize| self.sequence_norm(k, t, b);
+        // A loss that this sequence does not have is zero everywhere.
+        let has = |k: &usize| (0..steps).any(|t| norm(*k, t).is_some_and(|norm| norm > 0.0));
+        let losses: Vec<usize> = (0..steps).filter(has).collect();
+        let at = |lag: usize| {
+            let norms = losses.iter().flat_map(|&k| self.at(k, lag).filter_map(move |t| norm(k, t)));
+            median(norms.map(f64::log10).collect()).map(|median| (lag, median))
+        };
+        let profile: Vec<(usize, f64)> = (0..steps).filter_map(at).collect();
+        horizon(profile.into_iter(), q)
+    }
+
+    /// log₁₀ of the norms of loss k at a lag: one, or in the lower layers of a bidirectional stack up to two.
     fn at_lag(&self, k: usize, lag: usize) -> impl Iterator<Item = f64> + Clone {
+        self.at(k, lag).filter_map(move |t| self.log10_norm(k, t))
+    }
+
+    /// The steps at a lag from loss k. Those that are cut off from the loss are left out: what is cut has not decayed.
+    fn at(&self, k: usize, lag: usize) -> impl Iterator<Item = usize> + Clone {
         let before = k.checked_sub(lag);
         let after = (lag > 0).then_some(k + lag);
-        let steps = before.into_iter().chain(after).filter(move |t| self.reach[k].uncut.contains(t));
-        steps.filter_map(move |t| self.log10_norm(k, t))
+        before.into_iter().chain(after).filter(move |t| self.reach[k].uncut.contains(t))
     }
 }
 
+/// The quantiles at each lag, of log₁₀ of the norms that `at_lag` finds there; lags without any are left out.
+pub(crate) fn profile_of(lags: usize, at_lag: impl Fn(usize) -> Vec<f64>) -> Vec<LagQuantiles> {
+    let at = |lag: usize| {
+        let mut log10 = at_lag(lag);
+        log10.sort_by(f64::total_cmp);
+        (!log10.is_empty()).then(|| LagQuantiles {
+            lag,
+            losses: log10.len(),
+            log10: QUANTILES.map(|q| quantile(&log10, q)),
+        })
+    };
+    (0..lags).filter_map(at).collect()
+}
+
+/// The median, `None` of nothing.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    (!values.is_empty()).then(|| quantile(&values, 0.5))
+}
+
 /// The smallest lag within which a fraction `q` of Σ 10^log₁₀ lies; lags ascend.
-fn horizon(sizes: impl Iterator<Item = (usize, f64)> + Clone, q: f64) -> Option<usize> {
+pub(crate) fn horizon(sizes: impl Iterator<Item = (usize, f64)> + Clone, q: f64) -> Option<usize> {
     // Relative to the largest, so that a profile below f64's range still has a horizon.
     let top = sizes.clone().map(|(_, log10)| log10).fold(f64::NEG_INFINITY, f64::max);
     if top == f64::NEG_INFINITY {
@@ -101,7 +131,7 @@ fn horizon(sizes: impl Iterator<Item = (usize, f64)> + Clone, q: f64) -> Option<
 }
 
 /// The `q`-quantile of ascending values, linear between neighbors (NumPy's default).
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let position = q * (sorted.len() - 1) as f64;
     let low = floor_index(position);
     let fraction = position - low as f64;

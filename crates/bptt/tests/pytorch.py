@@ -163,6 +163,25 @@ class Problem:
         leaves = [self.x, *self.initial, *parameters, *self.head.parameters()]
         return [loss.detach(), output.detach(), *(s.detach() for s in final), *(leaf.grad for leaf in leaves)]
 
+    def flossing(self, exponents, warm_up):
+        """Engelken's loss for an exponent or more, its exponents, and its gradient, through torch.linalg.qr."""
+        weights = list(self.rnn.parameters())
+        k = torch.arange(exponents * H, dtype=torch.float64) + 1
+        start = ((k * k * 0.6180339887498949) % 1 - 0.5).reshape(exponents, H).T.to(self.dtype)
+        of_sequences = []
+        for b in range(B):
+            h, q, logarithms = self.initial[0][0, b], torch.linalg.qr(start).Q, 0
+            for t in range(self.steps):
+                step = lambda h: CELLS[self.kind](self.x[t, b][None], [h[None]], weights)[0][0]
+                jacobian = torch.autograd.functional.jacobian(step, h, create_graph=True)
+                h, (q, r) = step(h), torch.linalg.qr(jacobian @ q)
+                logarithms = logarithms + r.diagonal().abs().log() * (t >= warm_up)
+            of_sequences.append(logarithms / (self.steps - warm_up))
+        of_sequences = torch.stack(of_sequences)
+        loss = (of_sequences**2).mean()
+        gradients = torch.autograd.grad(loss, weights)
+        return [loss.detach(), of_sequences.mean(0).detach(), *gradients]
+
     def components(self, **options):
         """Every step reads a copy of the weights of its own, and every loss is sent back alone: `copy.grad` is what that
         step contributed to that loss."""
@@ -231,3 +250,8 @@ write(
     lambda p: p.results(*p.step_by_step(p.lengths, p.resets, p.dropout), p.has_loss(p.lengths, p.mask)),
 )
 write("reset_before_components", BEFORE, lambda p: p.components(), steps=3)
+write(
+    "flossing",
+    [("rnn", 1, 1)] * 4,
+    lambda p: [*p.flossing(1, 0), *p.flossing(1, 2), *p.flossing(2, 0), *p.flossing(2, 2)],
+)

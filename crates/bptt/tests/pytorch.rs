@@ -6,6 +6,7 @@
 
 mod common;
 
+use bptt::spectrum::LyapunovOptions;
 use bptt::{
     Cell, CellParams, Inputs, Matrix, Network, Objective, Readout, Real, Reduction, ScanOptions, Select,
     Sequence, State, Symbols, Targets, Weights, cell_by_name,
@@ -132,6 +133,23 @@ impl Problem {
             tensors.map(|(name, tensor)| (format!("{name} {of}"), numbers(tensor.data())))
         });
         named.collect()
+    }
+
+    /// Loss, exponents and gradients of flossing 1 and 2 exponents, without a warm-up and with one, computed in T.
+    fn flossing<T: Real>(&self) -> Vec<Named> {
+        let network = self.network.cast::<T>().unwrap();
+        let trace = network.scan(Inputs::Dense(self.x.cast()), &self.initial.cast()).unwrap();
+        let mut results = Vec::new();
+        for (exponents, warm_up) in [(1, 0), (1, 2), (2, 0), (2, 2)] {
+            let options = LyapunovOptions { exponents: Some(exponents), warm_up, every: 1 };
+            let found = network.flossing(&trace, &options).unwrap();
+            let of = format!("of {exponents} exponents after {warm_up} steps");
+            results.push((format!("loss {of}"), vec![found.loss]));
+            results.push((format!("exponents {of}"), found.exponents));
+            let tensors = found.gradient.tensors().into_iter().filter(|(name, _)| !name.starts_with("head"));
+            results.extend(tensors.map(|(name, tensor)| (format!("{name} {of}"), numbers(tensor.data()))));
+        }
+        results
     }
 
     fn objective<T>(&self, mask: Option<Vec<bool>>) -> Objective<T> {
@@ -347,4 +365,20 @@ fn a_gru_that_resets_before_the_product_is_what_pytorch_makes_of_its_formula() {
     assert_components(include_bytes!("pytorch/reset_before_components.bin"), &problems, |_| {
         ScanOptions::default()
     });
+}
+
+/// ```python
+/// jacobian = torch.autograd.functional.jacobian(step, h, create_graph=True)
+/// h, (q, r) = step(h), torch.linalg.qr(jacobian @ q)
+/// logarithms = logarithms + r.diagonal().abs().log() * (t >= warm_up)     # loss: the mean of (logarithms / count)²
+/// ```
+#[test]
+fn the_gradient_of_flossing_is_what_pytorch_finds_through_its_qr() {
+    let mut expected = Expected::new(include_bytes!("pytorch/flossing.bin"));
+    for seed in 0..4 {
+        let problem = Problem::new("rnn", 1, 1, seed, STEPS);
+        let both = (problem.flossing::<f64>(), problem.flossing::<f32>());
+        expected.assert_equal(&problem.name, &both.0, &both.1);
+    }
+    expected.assert_read();
 }

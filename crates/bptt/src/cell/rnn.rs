@@ -28,6 +28,14 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// dφ'(a)/dh as a function of h = φ(a): −2h for tanh, whose φ' is 1 − h²; 0 for the others.
+    pub(crate) fn slope_by_h(self, h: f64) -> f64 {
+        match self {
+            Self::Tanh => -2.0 * h,
+            Self::Relu | Self::Identity => 0.0,
+        }
+    }
+
     fn apply<T: Real>(self, a: &mut [T]) {
         match self {
             Self::Tanh => kernel::tanh(a),
