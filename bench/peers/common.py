@@ -54,7 +54,13 @@ def _keep_memory():
         libc.mallopt(option, value)
 
 
+def _limit_memory():
+    """Fail with more than 8 GB, before the machine does: some forms keep a matrix for every pair of steps."""
+    resource.setrlimit(resource.RLIMIT_DATA, (8 << 30, 8 << 30))
+
+
 THREADS = _limit_threads()
+_limit_memory()
 _flush_denormals()
 _keep_memory()
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::case::{CELLS, Case, Kind, write};
 use crate::forms::{Form, Notes, Peers};
+use crate::peer::PATIENCE;
 use crate::roof;
 use crate::summary::{head, machine, mb, median, ms, publish, row, three};
 
@@ -167,10 +168,11 @@ fn text(tables: &[Table], notes: &Notes, roofs: [f64; 2], rounds: usize) -> Stri
          {:.0} GFLOP/s on one core, {:.0} on two.\nTimes are milliseconds, medians of {rounds} turns in which everyone \
          worked one after another; ratios are medians of the turns' ratios.\nAll results were compared before the first \
          turn. Memory is what a process needed beyond what it had at its start.\nA form that needs more than {SLOW} s for \
-         one run had one turn.\n\n",
+         one run had one turn; one that needs more than {} s or 8 GB does not take part.\n\n",
         machine(),
         roofs[0] / 1e9,
         roofs[1] / 1e9,
+        PATIENCE.as_secs(),
     );
     for kind in [Kind::Train, Kind::Itemize] {
         let tables: Vec<_> = tables.iter().filter(|table| table.case.kind == kind).collect();

@@ -3,15 +3,20 @@
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use serde_json::{Value, json};
+
+/// How long an answer may take.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A program that runs.
 pub struct Peer {
     child: Child,
     ask: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    answers: Receiver<String>,
     /// What it said at its start.
     pub hello: Hello,
     /// Bytes it had in memory before it knew of a case.
@@ -39,7 +44,10 @@ impl Peer {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let ask = child.stdin.take().expect("its stdin is piped");
-        let answers = BufReader::new(child.stdout.take().expect("its stdout is piped"));
+        let lines = BufReader::new(child.stdout.take().expect("its stdout is piped")).lines();
+        let (say, answers) = channel();
+        // Ends with the program's stdout.
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| say.send(line)));
         let hello = Hello { version: String::new(), forms: Value::Null };
         let mut peer = Self { child, ask, answers, hello, idle: 0 };
         let said = peer.answer()?;
@@ -77,11 +85,13 @@ impl Peer {
     }
 
     fn answer(&mut self) -> Result<Value, Box<dyn Error>> {
-        let mut line = String::new();
-        if self.answers.read_line(&mut line)? == 0 {
-            return Err(format!("it ended with {}", self.child.wait()?).into());
+        match self.answers.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(serde_json::from_str(&line)?),
+            Err(RecvTimeoutError::Timeout) => Err(format!("not done within {} s", PATIENCE.as_secs()).into()),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(format!("it ended with {}", self.child.wait()?).into())
+            }
         }
-        Ok(serde_json::from_str(&line)?)
     }
 
     /// A line of /proc/PID/status, bytes.
