@@ -1,0 +1,106 @@
+//! How large contributions are at each distance.
+
+use bptt::LagQuantiles;
+use kuva::render::annotations::ReferenceLine;
+use kuva::render::plots::Plot;
+use kuva::render::render::render_multiple;
+
+use super::Figure;
+use super::chart::{self, COLORS, Stroke};
+use crate::columns::{Column, Table};
+
+/// A lag profile and what is read off it.
+#[derive(Clone, Copy, Debug)]
+pub struct Profile<'a> {
+    /// The quantiles at each lag, smallest first: [`bptt::Entry::profile`].
+    pub lags: &'a [LagQuantiles],
+    /// The fitted line (a, λ), ln m(τ) ≈ a + λ τ: [`bptt::Entry::fit`].
+    pub fit: Option<(f64, f64)>,
+    /// The fraction q and horizon(q), steps: [`bptt::Entry::horizon`].
+    pub horizon: Option<(f64, usize)>,
+    /// The lag at which what decides a prediction lies, of a task where it is known.
+    pub true_lag: Option<usize>,
+}
+
+impl Profile<'_> {
+    /// The medians that are not zero, as (lag, log₁₀).
+    pub(super) fn medians(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.lags.iter().map(|p| (p.lag as f64, p.log10_median())).filter(|(_, log10)| log10.is_finite())
+    }
+
+    /// The smallest and the largest finite quantile.
+    pub(super) fn range(&self) -> (f64, f64) {
+        let finite = self.lags.iter().flat_map(|p| p.log10).filter(|log10| log10.is_finite());
+        let (low, high) =
+            finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+        if low > high { (-1.0, 0.0) } else { (low, high) }
+    }
+}
+
+/// The lag profile: median, quantile bands, fitted decay, horizon. `unit` is what norms are measured in.
+pub fn profile(title: &str, of: &Profile<'_>, unit: &str) -> Figure {
+    let (low, high) = of.range();
+    // A quantile that is zero has no logarithm; its band goes down to the axis.
+    let floor = low.floor();
+    let band = |from: usize, to: usize| -> Vec<(f64, f64, f64)> {
+        let reaching = of.lags.iter().filter(|p| p.log10[to].is_finite());
+        reaching.map(|p| (p.lag as f64, p.log10[from].max(floor), p.log10[to])).collect()
+    };
+    let blue = COLORS[0];
+    let mut plots = vec![
+        chart::band(&band(0, 4), blue, 0.16, "10 % to 90 % of losses"),
+        chart::band(&band(1, 3), blue, 0.28, "25 % to 75 %"),
+        chart::line(of.medians(), (blue, Stroke::Solid), "median m(τ)"),
+    ];
+    plots.extend(of.fit.map(|fit| fitted(of, fit)));
+    let layout =
+        chart::layout(&plots, title, "lag τ = |k − t| (steps)", &format!("‖component (k, t)‖ ({unit})"));
+    let layout = chart::decades(layout, low, high);
+    let last = of.lags.last().map_or(1, |p| p.lag).max(1);
+    let layout = marks(layout.with_x_axis_min(0.0).with_x_axis_max(last as f64), of);
+    Figure { scene: render_multiple(plots, layout), images: Vec::new(), table: table(of) }
+}
+
+/// The fitted line over the lags that have a median.
+fn fitted(of: &Profile<'_>, (a, slope): (f64, f64)) -> Plot {
+    let at = |lag: f64| (a + slope * lag) / std::f64::consts::LN_10;
+    let name = format!("fitted decay, λ = {slope:.3} per step (a factor {:.3})", slope.exp());
+    chart::line(of.medians().map(|(lag, _)| (lag, at(lag))), ("#000000", Stroke::Dashed), &name)
+}
+
+/// Upright lines where horizon and true lag are.
+fn marks(layout: kuva::render::layout::Layout, of: &Profile<'_>) -> kuva::render::layout::Layout {
+    let mut layout = layout;
+    if let Some((q, lag)) = of.horizon {
+        let name = format!("horizon({q}) = {lag}");
+        layout = layout.with_reference_line(mark(lag, &name, COLORS[1], "6 3"));
+    }
+    if let Some(lag) = of.true_lag {
+        layout = layout.with_reference_line(mark(lag, &format!("true lag {lag}"), COLORS[2], "2 2"));
+    }
+    layout
+}
+
+fn mark(lag: usize, name: &str, color: &str, dashes: &str) -> ReferenceLine {
+    ReferenceLine::vertical(lag as f64).with_label(name).with_color(color).with_dasharray(dashes)
+}
+
+/// The quantiles as they are, zeros included, and the fit.
+fn table(of: &Profile<'_>) -> Table {
+    let quantile = |i: usize| Column::reals(of.lags.iter().map(|p| p.log10[i]));
+    let fit =
+        |p: &LagQuantiles| of.fit.map(|(a, slope)| (a + slope * p.lag as f64) / std::f64::consts::LN_10);
+    Table::new(
+        "bptt.profile/1",
+        vec![
+            ("lag", Column::counts(of.lags.iter().map(|p| Some(p.lag)))),
+            ("losses", Column::counts(of.lags.iter().map(|p| Some(p.losses)))),
+            ("log10_q10", quantile(0)),
+            ("log10_q25", quantile(1)),
+            ("log10_q50", quantile(2)),
+            ("log10_q75", quantile(3)),
+            ("log10_q90", quantile(4)),
+            ("log10_fit", Column::Real(of.lags.iter().map(fit).collect())),
+        ],
+    )
+}
