@@ -16,10 +16,10 @@ use crate::Failure;
 use crate::args::{Kind, PlotArgs};
 
 /// What a norm of a run's ledger is measured in.
-const NATS: &str = "nats per unit of the parameter";
+const NATS: &str = "nats per unit";
 
 /// What a norm of somebody else's loss is measured in.
-const LOSS: &str = "loss per unit of the parameter";
+const LOSS: &str = "loss per unit";
 
 /// The files that a figure, or its numbers, can be.
 const ENDINGS: [&str; 4] = ["svg", "png", "csv", "parquet"];

@@ -1,13 +1,12 @@
 //! Training over time: losses, gradient norms, and how far back the gradient reached; one run, or several beside each other.
 
-use kuva::render::annotations::ReferenceLine;
+use kuva::plot::LegendPosition;
 use kuva::render::figure::Figure as Grid;
-use kuva::render::layout::Layout;
-use kuva::render::plots::Plot;
 
 use super::Figure;
-use super::chart::{self, COLORS, Stroke};
-use super::profile::Profile;
+use super::axes::TITLE;
+use super::chart::{self, COLORS, Chart, Stroke};
+use super::profile::{Profile, signed};
 use crate::columns::{Column, Table};
 
 /// More points than this are drawn as means, with the range they come from.
@@ -39,84 +38,98 @@ impl Curves {
 
 /// One run's curves: losses, gradient norm, horizon, over a common axis.
 pub fn curves(title: &str, of: &Curves) -> Figure {
-    let (blue, orange) = (COLORS[0], COLORS[1]);
-    let mut losses = averaged(&of.loss, blue, "training");
-    losses.push(chart::line(of.held_out.iter().copied(), (orange, Stroke::Dashed), "held out"));
-    let norms: Vec<_> = of.gradient.iter().map(|&(step, norm)| (step, norm.log10())).collect();
-    let norms_drawn = averaged(&norms, blue, "");
-    let horizons = vec![chart::line(of.horizon.iter().copied(), (blue, Stroke::Solid), "")];
-
-    let layout = |plots: &[Plot], y: &str| {
-        chart::layout(plots, "", "update", y).with_x_axis_min(0.0).with_x_axis_max(of.last())
-    };
-    let mut loss_layout = layout(&losses, "loss (bits/symbol)").with_y_axis_min(0.0);
-    for (name, bits) in &of.baselines {
-        let line =
-            ReferenceLine::horizontal(*bits).with_label(name).with_color("#777777").with_dasharray("2 2");
-        loss_layout = loss_layout.with_reference_line(line);
+    let (blue, orange, gray) = (COLORS[0], COLORS[1], "#777777");
+    let mut losses = Chart::default();
+    averaged(&mut losses, &of.loss, blue, "training");
+    losses.line(of.held_out.iter().copied(), Stroke(orange, "8 4"), "held out");
+    for ((name, bits), dashes) in of.baselines.iter().zip(["2 3", "10 4 2 4", "4 4"]) {
+        losses.line([(0.0, *bits), (of.last(), *bits)], Stroke(gray, dashes), name);
     }
-    let (low, high) = range(&norms);
-    let norm_layout = chart::decades(layout(&norms_drawn, "gradient norm"), low, high);
-    let horizon_layout = layout(&horizons, "horizon(0.99) (steps)").with_y_axis_min(0.0);
+    let norms: Vec<_> = of.gradient.iter().map(|&(step, norm)| (step, norm.log10())).collect();
+    let mut gradients = Chart::default();
+    averaged(&mut gradients, &norms, blue, "");
+    let mut horizons = Chart::default();
+    horizons.line(of.horizon.iter().copied(), Stroke(blue, ""), "");
+
+    let axes = |chart: &Chart, y: &str| {
+        chart::whole(chart.layout("update", y, LegendPosition::InsideTopCenter), of.last())
+    };
+    let layouts = vec![
+        axes(&losses, "loss (bits/symbol)").with_y_axis_min(0.0),
+        chart::in_decades(axes(&gradients, "‖gradient‖ before clipping"), chart::decades(range(&norms))),
+        axes(&horizons, "horizon(0.99) of W_hh (steps)").with_y_axis_min(0.0),
+    ];
     let scene = Grid::new(3, 1)
         .with_title(title)
-        .with_title_size(super::axes::TITLE)
-        .with_plots(vec![losses, norms_drawn, horizons])
-        .with_layouts(vec![loss_layout, norm_layout, horizon_layout])
-        .with_cell_size(620.0, 230.0)
-        .with_shared_x_all()
+        .with_title_size(TITLE)
+        .with_plots(vec![losses.plots, gradients.plots, horizons.plots])
+        .with_layouts(layouts)
+        .with_cell_size(620.0, 210.0)
+        .with_spacing(0.0)
         .render();
-    Figure { scene, images: Vec::new(), table: table(std::slice::from_ref(of)) }
+    Figure {
+        scene,
+        images: Vec::new(),
+        table: Table::new("bptt.curves/1", rows([of].into_iter()).columns("update")),
+    }
 }
 
 /// Several runs: their held-out losses (training losses where nothing is held out) and their lag profiles.
 pub fn compare(title: &str, runs: &[(Curves, Profile<'_>)], unit: &str) -> Figure {
-    let loss = |(i, (run, _)): (usize, &(Curves, Profile<'_>))| {
-        let points = if run.held_out.is_empty() {
-            means(&run.loss).into_iter().map(|m| (m.0, m.1)).collect()
-        } else {
-            run.held_out.clone()
-        };
-        chart::line(points.into_iter(), chart::style(i), "")
-    };
-    let profile = |(i, (run, profile)): (usize, &(Curves, Profile<'_>))| {
-        let horizon = profile.horizon.map_or(String::new(), |(_, lag)| format!(", horizon {lag}"));
-        let decay = profile.fit.map_or(String::new(), |(_, slope)| format!(", λ {slope:.3}"));
-        chart::line(profile.medians(), chart::style(i), &format!("{}{horizon}{decay}", run.name))
-    };
-    let losses: Vec<Plot> = runs.iter().enumerate().map(loss).collect();
-    let profiles: Vec<Plot> = runs.iter().enumerate().map(profile).collect();
-    let last = runs.iter().map(|(run, _)| run.last()).fold(1.0, f64::max);
     let held_out = runs.iter().all(|(run, _)| !run.held_out.is_empty());
-    let what = if held_out { "held-out loss (bits/symbol)" } else { "loss (bits/symbol)" };
-    let loss_layout = chart::layout(&losses, "", "update", what)
-        .with_y_axis_min(0.0)
-        .with_x_axis_min(0.0)
-        .with_x_axis_max(last);
-    let ranges = runs.iter().map(|(_, profile)| profile.range());
-    let (low, high) =
-        ranges.fold((f64::INFINITY, f64::NEG_INFINITY), |all, own| (all.0.min(own.0), all.1.max(own.1)));
-    let layout: Layout =
-        chart::layout(&profiles, "", "lag τ = |k − t| (steps)", &format!("median ‖component‖ ({unit})"));
-    let layout = chart::decades(layout, low, high).with_x_axis_min(0.0);
+    let (mut losses, mut profiles) = (Chart::default(), Chart::default());
+    for (i, (run, profile)) in runs.iter().enumerate() {
+        if held_out {
+            losses.line(run.held_out.iter().copied(), Stroke::of(i), "");
+        } else {
+            losses.line(means(&run.loss).into_iter().map(|m| (m.0, m.1)), Stroke::of(i), "");
+        }
+        let horizon =
+            profile.horizon.map_or(String::new(), |(q, lag)| format!(", horizon({q}) = {lag} steps"));
+        let decay =
+            profile.fit.map_or(String::new(), |(_, slope)| format!(", λ = {} per step", signed(slope)));
+        profiles.line(profile.medians(), Stroke::of(i), &format!("{}{horizon}{decay}", run.name));
+    }
+    let last = runs.iter().map(|(run, _)| run.last()).fold(1.0, f64::max);
+    let what = if held_out { "held-out loss (bits/symbol)" } else { "training loss (bits/symbol)" };
+    let none = LegendPosition::OutsideBottomColumns;
+    let loss_layout = chart::whole(losses.layout("update", what, none), last).with_y_axis_min(0.0);
+    let ends = runs.iter().flat_map(|(_, profile)| profile.medians().map(|(_, log10)| log10));
+    let ends = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    let axis = chart::decades(if ends.0 > ends.1 { (-1.0, 0.0) } else { ends });
+    let y_label = format!("median ‖component (k, t)‖ ({unit})");
+    let layout = chart::in_decades(profiles.layout("lag τ = |k − t| (steps)", &y_label, none), axis);
+    let far = runs.iter().filter_map(|(_, profile)| profile.lags.last()).map(|p| p.lag).max().unwrap_or(1);
     let scene = Grid::new(1, 2)
         .with_title(title)
-        .with_title_size(super::axes::TITLE)
-        .with_plots(vec![losses, profiles])
-        .with_layouts(vec![loss_layout, layout])
+        .with_title_size(TITLE)
+        .with_shared_legend_entries(profiles.legend.clone())
+        .with_plots(vec![losses.plots, profiles.plots])
+        .with_layouts(vec![loss_layout, chart::whole(layout, far as f64)])
         .with_cell_size(420.0, 320.0)
         .with_shared_legend_bottom()
         .render();
-    let curves: Vec<Curves> = runs.iter().map(|(run, _)| run.clone()).collect();
-    Figure { scene, images: Vec::new(), table: compared(&curves, runs) }
+    let mut rows = rows(runs.iter().map(|(run, _)| run));
+    for (run, profile) in runs {
+        for p in profile.lags {
+            rows.push(&run.name, "log10_median", Some(p.lag as f64), p.log10_median());
+        }
+    }
+    Figure {
+        scene,
+        images: Vec::new(),
+        table: Table::new("bptt.comparison/1", rows.columns("update_or_lag")),
+    }
 }
 
 /// A line; where there are many points, their means and the range they come from.
-fn averaged(points: &[(f64, f64)], color: &str, name: &str) -> Vec<Plot> {
+fn averaged(chart: &mut Chart, points: &[(f64, f64)], color: &'static str, name: &str) {
     let means = means(points);
-    let line = chart::line(means.iter().map(|m| (m.0, m.1)), (color, Stroke::Solid), name);
-    let ranges: Vec<_> = means.iter().map(|m| (m.0, m.2, m.3)).collect();
-    if points.len() > POINTS { vec![chart::band(&ranges, color, 0.2, ""), line] } else { vec![line] }
+    if points.len() > POINTS {
+        let ranges: Vec<_> = means.iter().map(|m| (m.0, m.2, m.3)).collect();
+        chart.band(&ranges, color, 0.25, "");
+    }
+    chart.line(means.iter().map(|m| (m.0, m.1)), Stroke(color, ""), name);
 }
 
 /// At most [`POINTS`] neighborhoods as (update, mean, smallest, largest).
@@ -135,11 +148,7 @@ fn range(points: &[(f64, f64)]) -> (f64, f64) {
     finite.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
 }
 
-/// A row for each number: run, quantity, update, value.
-fn table(runs: &[Curves]) -> Table {
-    Table::new("bptt.curves/1", rows(runs).into_columns("update"))
-}
-
+/// A row for each number.
 struct Rows {
     run: Vec<String>,
     quantity: Vec<String>,
@@ -155,7 +164,8 @@ impl Rows {
         self.value.push(Some(value));
     }
 
-    fn into_columns(self, at: &'static str) -> Vec<(&'static str, Column)> {
+    /// Run, quantity, where on the axis called `at`, value.
+    fn columns(self, at: &'static str) -> Vec<(&'static str, Column)> {
         vec![
             ("run", Column::names(self.run)),
             ("quantity", Column::names(self.quantity)),
@@ -165,7 +175,7 @@ impl Rows {
     }
 }
 
-fn rows(runs: &[Curves]) -> Rows {
+fn rows<'a>(runs: impl Iterator<Item = &'a Curves>) -> Rows {
     let mut rows = Rows { run: vec![], quantity: vec![], at: vec![], value: vec![] };
     for run in runs {
         let quantities = [
@@ -184,15 +194,4 @@ fn rows(runs: &[Curves]) -> Rows {
             .for_each(|(name, bits)| rows.push(&run.name, &format!("{name}_bits"), None, *bits));
     }
     rows
-}
-
-/// The curves, and the medians at each lag: run, quantity, update or lag, value.
-fn compared(curves: &[Curves], runs: &[(Curves, Profile<'_>)]) -> Table {
-    let mut rows = rows(curves);
-    for (run, profile) in runs {
-        for p in profile.lags {
-            rows.push(&run.name, "log10_median", Some(p.lag as f64), p.log10_median());
-        }
-    }
-    Table::new("bptt.comparison/1", rows.into_columns("update_or_lag"))
 }

@@ -60,7 +60,7 @@ pub fn heatmap(
     };
     let last = place(rows * columns - 1);
     let (right, lowest) = (last.x + side, last.y + side);
-    let mut scene = Scene::new(right + 150.0, lowest + bottom);
+    let mut scene = Scene::new(right + 140.0, lowest + bottom);
     let mut images = Vec::new();
     axes::text(&mut scene, (f64::midpoint(left, right), 22.0), title, TITLE, TextAnchor::Middle, None);
     for (i, panel) in panels.iter().enumerate() {
@@ -98,13 +98,14 @@ fn label(axis: &str, symbols: Option<&[String]>, verb: &str) -> String {
     if symbols.is_some() { format!("{axis} ({verb} …)") } else { format!("{axis} (steps from the start)") }
 }
 
-/// A heatmap without anything around it, as a PNG; each cell is a square of pixels.
+/// A heatmap without anything around it: its width and height, and the bytes of a PNG. Each cell is a square of pixels.
 ///
 /// # Errors
 /// If it cannot be encoded.
-pub fn heatmap_png(entry: &Entry) -> io::Result<Vec<u8>> {
+pub fn heatmap_png(entry: &Entry) -> io::Result<((usize, usize), Vec<u8>)> {
     let (steps, scale) = (entry.steps(), Scale::of(std::iter::once(entry)));
-    Raster::cells(steps, steps, (256 / steps).max(1), |k, t| scale.fill(entry, k, t)).png()
+    let raster = Raster::cells(steps, steps, (256 / steps).max(1), |k, t| scale.fill(entry, k, t));
+    Ok(((raster.width, raster.height), raster.png()?))
 }
 
 /// The logarithms that the ends of the color map stand for.
@@ -150,7 +151,7 @@ impl Scale {
     /// The color map with its ticks, and above it what it measures.
     fn draw(&self, scene: &mut Scene, images: &mut Vec<Image>, area: Area, unit: &str) {
         let Area { x, y, width, height } = area;
-        for (i, words) in ["norm of (k, t),", unit].into_iter().enumerate() {
+        for (i, words) in ["‖component (k, t)‖", &format!("({unit})")].into_iter().enumerate() {
             axes::text(scene, (x, y - 24.0 + 13.0 * i as f64), words, TICK, TextAnchor::Start, None);
         }
         axes::frame(scene, area);

@@ -1,12 +1,11 @@
 //! How large contributions are at each distance.
 
 use bptt::LagQuantiles;
-use kuva::render::annotations::ReferenceLine;
-use kuva::render::plots::Plot;
+use kuva::plot::LegendPosition;
 use kuva::render::render::render_multiple;
 
 use super::Figure;
-use super::chart::{self, COLORS, Stroke};
+use super::chart::{self, COLORS, Chart, Stroke};
 use crate::columns::{Column, Table};
 
 /// A lag profile and what is read off it.
@@ -39,50 +38,42 @@ impl Profile<'_> {
 
 /// The lag profile: median, quantile bands, fitted decay, horizon. `unit` is what norms are measured in.
 pub fn profile(title: &str, of: &Profile<'_>, unit: &str) -> Figure {
-    let (low, high) = of.range();
+    let axis = chart::decades(of.range());
+    let (low, high, _) = axis;
     // A quantile that is zero has no logarithm; its band goes down to the axis.
-    let floor = low.floor();
     let band = |from: usize, to: usize| -> Vec<(f64, f64, f64)> {
         let reaching = of.lags.iter().filter(|p| p.log10[to].is_finite());
-        reaching.map(|p| (p.lag as f64, p.log10[from].max(floor), p.log10[to])).collect()
+        reaching.map(|p| (p.lag as f64, p.log10[from].max(low), p.log10[to])).collect()
     };
     let blue = COLORS[0];
-    let mut plots = vec![
-        chart::band(&band(0, 4), blue, 0.16, "10 % to 90 % of losses"),
-        chart::band(&band(1, 3), blue, 0.28, "25 % to 75 %"),
-        chart::line(of.medians(), (blue, Stroke::Solid), "median m(τ)"),
-    ];
-    plots.extend(of.fit.map(|fit| fitted(of, fit)));
-    let layout =
-        chart::layout(&plots, title, "lag τ = |k − t| (steps)", &format!("‖component (k, t)‖ ({unit})"));
-    let layout = chart::decades(layout, low, high);
-    let last = of.lags.last().map_or(1, |p| p.lag).max(1);
-    let layout = marks(layout.with_x_axis_min(0.0).with_x_axis_max(last as f64), of);
-    Figure { scene: render_multiple(plots, layout), images: Vec::new(), table: table(of) }
-}
-
-/// The fitted line over the lags that have a median.
-fn fitted(of: &Profile<'_>, (a, slope): (f64, f64)) -> Plot {
-    let at = |lag: f64| (a + slope * lag) / std::f64::consts::LN_10;
-    let name = format!("fitted decay, λ = {slope:.3} per step (a factor {:.3})", slope.exp());
-    chart::line(of.medians().map(|(lag, _)| (lag, at(lag))), ("#000000", Stroke::Dashed), &name)
-}
-
-/// Upright lines where horizon and true lag are.
-fn marks(layout: kuva::render::layout::Layout, of: &Profile<'_>) -> kuva::render::layout::Layout {
-    let mut layout = layout;
+    let mut chart = Chart::default();
+    chart.band(&band(0, 4), blue, 0.15, "10 % to 90 % of the losses");
+    chart.band(&band(1, 3), blue, 0.38, "25 % to 75 %");
+    chart.line(of.medians(), Stroke(blue, ""), "median m(τ)");
+    if let Some((a, slope)) = of.fit {
+        let name = format!("fitted decay, λ = {} per step (a factor {:.3})", signed(slope), slope.exp());
+        let at = |lag: f64| (a + slope * lag) / std::f64::consts::LN_10;
+        chart.line(of.medians().map(|(lag, _)| (lag, at(lag))), Stroke("#000000", "8 4"), &name);
+    }
+    let mut upright = |lag: usize, stroke, name: String| {
+        chart.line([(lag as f64, low), (lag as f64, high)], stroke, &name);
+    };
     if let Some((q, lag)) = of.horizon {
-        let name = format!("horizon({q}) = {lag}");
-        layout = layout.with_reference_line(mark(lag, &name, COLORS[1], "6 3"));
+        upright(lag, Stroke(COLORS[1], "2 3"), format!("horizon({q}) = {lag} steps"));
     }
     if let Some(lag) = of.true_lag {
-        layout = layout.with_reference_line(mark(lag, &format!("true lag {lag}"), COLORS[2], "2 2"));
+        upright(lag, Stroke(COLORS[2], ""), format!("true lag, {lag} steps"));
     }
-    layout
+    let y_label = format!("‖component (k, t)‖ ({unit})");
+    let layout = chart.layout("lag τ = |k − t| (steps)", &y_label, LegendPosition::OutsideBottomColumns);
+    let last = of.lags.last().map_or(1, |p| p.lag).max(of.true_lag.unwrap_or(0));
+    let layout = chart::whole(chart::in_decades(layout, axis), last as f64).with_title(title);
+    Figure { scene: render_multiple(chart.plots, layout), images: Vec::new(), table: table(of) }
 }
 
-fn mark(lag: usize, name: &str, color: &str, dashes: &str) -> ReferenceLine {
-    ReferenceLine::vertical(lag as f64).with_label(name).with_color(color).with_dasharray(dashes)
+/// A number with the sign that is as wide as a plus.
+pub(super) fn signed(value: f64) -> String {
+    format!("{value:.3}").replace('-', "−")
 }
 
 /// The quantiles as they are, zeros included, and the fit.
