@@ -6,6 +6,7 @@
 mod axes;
 mod chart;
 mod curves;
+mod dashes;
 mod heatmap;
 mod profile;
 mod rainbow;
@@ -15,7 +16,7 @@ use std::io::{self, Cursor};
 
 use kuva::PngBackend;
 use kuva::backend::svg::SvgBackend;
-use kuva::render::render::{Primitive, Scene};
+use kuva::render::render::Scene;
 
 use crate::columns::Table;
 
@@ -72,7 +73,7 @@ impl Figure {
     /// If it cannot be encoded.
     pub fn png(&self) -> io::Result<Vec<u8>> {
         let backend = PngBackend::new().with_scale(f32::from(PIXELS));
-        let drawn = backend.render_scene(&enlarged(&self.scene)).map_err(io::Error::other)?;
+        let drawn = backend.render_scene(&dashes::cut(&self.scene)).map_err(io::Error::other)?;
         let mut reader = png::Decoder::new(Cursor::new(drawn)).read_info()?;
         let mut canvas = vec![0; reader.output_buffer_size().ok_or(io::ErrorKind::OutOfMemory)?];
         let frame = reader.next_frame(&mut canvas)?;
@@ -109,32 +110,6 @@ impl Image {
                 canvas[at..at + 3].copy_from_slice(&color);
             }
         }
-    }
-}
-
-/// A scene for [`PIXELS`]: kuva enlarges lines, but not the dashes in them.
-fn enlarged(scene: &Scene) -> Scene {
-    let dashes = |dashes: &str| -> String {
-        let lengths = dashes.split([' ', ',']).filter_map(|length| length.parse::<f64>().ok());
-        lengths.map(|length| format!("{} ", length * f64::from(PIXELS))).collect()
-    };
-    let mut elements = scene.elements.clone();
-    for element in &mut elements {
-        let own = match element {
-            Primitive::Line { stroke_dasharray, .. } | Primitive::PolyLine { stroke_dasharray, .. } => {
-                stroke_dasharray
-            }
-            Primitive::Path(path) => &mut path.stroke_dasharray,
-            _ => continue,
-        };
-        *own = own.as_deref().map(dashes);
-    }
-    Scene {
-        background_color: scene.background_color.clone(),
-        text_color: scene.text_color.clone(),
-        font_family: scene.font_family.clone(),
-        elements,
-        ..Scene::new(scene.width, scene.height)
     }
 }
 

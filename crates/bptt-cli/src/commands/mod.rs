@@ -46,11 +46,11 @@ pub(crate) fn ending<'a>(path: &'a Path, known: &[&str]) -> Result<&'a str, Fail
 pub(crate) fn table_bytes(path: &Path, kind: &str, table: &Table) -> Result<Vec<u8>, Failure> {
     match kind {
         "csv" => Ok(table.csv().into_bytes()),
-        _ => table.parquet().map_err(|error| cannot_make(path, error)),
+        _ => table.parquet().map_err(|error| cannot_make(path, &error)),
     }
 }
 
 /// What is told of a file that could not even be made in memory.
-pub(crate) fn cannot_make(path: &Path, error: std::io::Error) -> Failure {
+pub(crate) fn cannot_make(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Other(format!("cannot make {}: {error}", path.display()))
 }

@@ -65,8 +65,8 @@ fn title(args: &PlotArgs, otherwise: impl FnOnce() -> String) -> String {
 
 fn write(path: &Path, figure: &Figure) -> Result<(), Failure> {
     let bytes = match ending(path, &ENDINGS)? {
-        "svg" => figure.svg().map_err(|error| cannot_make(path, error))?.into_bytes(),
-        "png" => figure.png().map_err(|error| cannot_make(path, error))?,
+        "svg" => figure.svg().map_err(|error| cannot_make(path, &error))?.into_bytes(),
+        "png" => figure.png().map_err(|error| cannot_make(path, &error))?,
         kind => table_bytes(path, kind, &figure.table)?,
     };
     Ok(files::write(path, &bytes)?)

@@ -270,7 +270,7 @@ pub(super) fn loss_at(args: &TraceArgs, steps: usize) -> Result<Option<usize>, F
 
 fn write(path: &Path, ledger: &Ledger, json: &dyn Fn() -> Value) -> Result<(), Failure> {
     let bytes = match ending(path, &ENDINGS)? {
-        "npz" => npz::ledger(ledger).map_err(|error| cannot_make(path, error))?,
+        "npz" => npz::ledger(ledger).map_err(|error| cannot_make(path, &error))?,
         "json" => json().to_string().into_bytes(),
         kind => table_bytes(path, kind, &entries(ledger))?,
     };

@@ -66,14 +66,14 @@ pub(super) fn space(symbols: Option<&[String]>, length: f64) -> f64 {
 }
 
 /// An axis of `count` steps along a side of `area`, each in the middle of its cell: with its symbol where there is space,
-/// otherwise with round numbers. `label` goes outside.
+/// otherwise with round numbers. The `label`, and what the symbols are, go outside.
 pub(super) fn steps(
     scene: &mut Scene,
     area: Area,
     side: Side,
     count: usize,
     symbols: Option<&[String]>,
-    label: &str,
+    (label, verb): (&str, &str),
 ) {
     let length = if side == Side::Bottom { area.width } else { area.height };
     let middle = |i: f64| (i + 0.5) * length / count as f64;
@@ -113,6 +113,7 @@ pub(super) fn steps(
             }
         }
     }
+    let label = &if symbols.is_some() { format!("{label} ({verb} …)") } else { format!("{label} (steps)") };
     let outside = space(symbols, length) - 0.4 * f64::from(LABEL);
     match side {
         Side::Left => {

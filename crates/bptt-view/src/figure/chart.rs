@@ -81,7 +81,7 @@ impl Chart {
             .with_x_label(x_label)
             .with_y_label(y_label)
             .with_width(640.0)
-            .with_height(420.0)
+            .with_height(470.0)
             .with_show_grid(false)
             .with_title_size(TITLE)
             .with_label_size(LABEL)

@@ -51,21 +51,22 @@ pub fn curves(title: &str, of: &Curves) -> Figure {
     let mut horizons = Chart::default();
     horizons.line(of.horizon.iter().copied(), Stroke(blue, ""), "");
 
-    let axes = |chart: &Chart, y: &str| {
-        chart::whole(chart.layout("update", y, LegendPosition::InsideTopCenter), of.last())
+    let axes = |chart: &Chart, x: &str, y: &str| {
+        chart::whole(chart.layout(x, y, LegendPosition::OutsideBottomColumns), of.last())
     };
+    let norm_layout = axes(&gradients, "", "‖gradient‖ before clipping");
     let layouts = vec![
-        axes(&losses, "loss (bits/symbol)").with_y_axis_min(0.0),
-        chart::in_decades(axes(&gradients, "‖gradient‖ before clipping"), chart::decades(range(&norms))),
-        axes(&horizons, "horizon(0.99) of W_hh (steps)").with_y_axis_min(0.0),
+        axes(&losses, "", "loss (bits/symbol)").with_y_axis_min(0.0),
+        chart::in_decades(norm_layout, chart::decades(range(&norms))),
+        axes(&horizons, "update", "horizon(0.99) of W_hh (steps)").with_y_axis_min(0.0),
     ];
     let scene = Grid::new(3, 1)
         .with_title(title)
         .with_title_size(TITLE)
         .with_plots(vec![losses.plots, gradients.plots, horizons.plots])
         .with_layouts(layouts)
-        .with_cell_size(620.0, 210.0)
-        .with_spacing(0.0)
+        .with_cell_size(620.0, 200.0)
+        .with_row_height(0, 260.0)
         .render();
     Figure {
         scene,

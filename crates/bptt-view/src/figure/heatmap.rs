@@ -68,20 +68,12 @@ pub fn heatmap(
         let above = (area.x + side / 2.0, area.y - 7.0);
         axes::text(&mut scene, above, panel.title, LABEL, TextAnchor::Middle, None);
         if i % columns == 0 {
-            axes::steps(
-                &mut scene,
-                area,
-                Side::Left,
-                steps,
-                predicted,
-                &label("loss k", predicted, "predicts"),
-            );
+            axes::steps(&mut scene, area, Side::Left, steps, predicted, ("loss k", "predicts"));
         }
         if i + columns >= panels.len() {
-            axes::steps(&mut scene, area, Side::Bottom, steps, read, &label("step t", read, "reads"));
+            axes::steps(&mut scene, area, Side::Bottom, steps, read, ("step t", "reads"));
         }
         axes::frame(&mut scene, area);
-        // Inside of the frame's line.
         let (x, y) = (area.x, area.y);
         let raster = Raster::cells(steps, steps, size, |k, t| scale.fill(panel.entry, k, t));
         images.push(Image { raster, x, y, width: side, height: side });
@@ -91,11 +83,6 @@ pub fn heatmap(
     scale.draw(&mut scene, &mut images, legend, unit);
     states(&mut scene, &mut images, panels, (legend.x, legend.y + legend.height + 34.0));
     Figure { scene, images, table: entries::rows_of(panels.iter().map(|panel| panel.entry)) }
-}
-
-/// An axis' label, with what its symbols are.
-fn label(axis: &str, symbols: Option<&[String]>, verb: &str) -> String {
-    if symbols.is_some() { format!("{axis} ({verb} …)") } else { format!("{axis} (steps from the start)") }
 }
 
 /// A heatmap without anything around it: its width and height, and the bytes of a PNG. Each cell is a square of pixels.

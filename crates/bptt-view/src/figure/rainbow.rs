@@ -66,8 +66,7 @@ pub fn rainbow(title: &str, entry: &Entry, read: Option<&[String]>, unit: &str) 
     let y_label = format!("Σₖ ‖component (k, t)‖ ({unit})");
     let middle = (area.x - 58.0, area.y + area.height / 2.0);
     axes::text(&mut scene, middle, &y_label, LABEL, TextAnchor::Middle, Some(-90.0));
-    let x_label = if read.is_some() { "step t (reads …)" } else { "step t (steps from the start)" };
-    axes::steps(&mut scene, area, Side::Bottom, steps, read, x_label);
+    axes::steps(&mut scene, area, Side::Bottom, steps, read, ("step t", "reads"));
     axes::line(&mut scene, (area.x, area.y), (area.x, area.y + area.height));
     axes::line(&mut scene, (area.x, area.y + area.height), (area.x + wide, area.y + area.height));
     legend(&mut scene, (area.x + wide + 18.0, area.y + 12.0), largest_lag, shade);

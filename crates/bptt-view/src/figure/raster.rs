@@ -1,6 +1,7 @@
 //! Images of at most 256 colors: the color map, and patterns for what has no place on it.
 
 use std::io;
+use std::sync::LazyLock;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -15,7 +16,7 @@ const DARK: u8 = LEVELS + 3;
 
 /// The colors: viridis, whose lightness rises evenly, so that it is read in gray and with any kind of color blindness; then
 /// four grays.
-fn palette() -> [[u8; 3]; 256] {
+static PALETTE: LazyLock<[[u8; 3]; 256]> = LazyLock::new(|| {
     std::array::from_fn(|i| match u8::try_from(i).expect("256 colors") {
         WHITE => [255; 3],
         LIGHT => [222; 3],
@@ -23,7 +24,7 @@ fn palette() -> [[u8; 3]; 256] {
         DARK => [70; 3],
         level => color(f64::from(level) / f64::from(LEVELS - 1)),
     })
-}
+});
 
 /// The color of a fraction (0 to 1) of the scale.
 pub(super) fn color(fraction: f64) -> [u8; 3] {
@@ -119,7 +120,7 @@ impl Raster {
 
     /// The color of a pixel.
     pub fn color(&self, x: usize, y: usize) -> [u8; 3] {
-        palette()[usize::from(self.pixels[y * self.width + x])]
+        PALETTE[usize::from(self.pixels[y * self.width + x])]
     }
 
     /// The bytes of a PNG.
@@ -132,7 +133,7 @@ impl Raster {
         let mut encoder = png::Encoder::new(&mut bytes, size(self.width)?, size(self.height)?);
         encoder.set_color(png::ColorType::Indexed);
         encoder.set_depth(png::BitDepth::Eight);
-        encoder.set_palette(palette().concat());
+        encoder.set_palette(PALETTE.concat());
         encoder.write_header()?.write_image_data(&self.pixels)?;
         Ok(bytes)
     }
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_scale_gets_lighter_from_end_to_end() {
-        let grays: Vec<f64> = palette()[..usize::from(LEVELS)].iter().map(|&color| gray(color)).collect();
+        let grays: Vec<f64> = PALETTE[..usize::from(LEVELS)].iter().map(|&color| gray(color)).collect();
         assert!(grays.windows(8).all(|w| w[7] > w[0]));
         assert!(grays[0] < 30.0 && grays[usize::from(LEVELS) - 1] > 200.0);
     }
