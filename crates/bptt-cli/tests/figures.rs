@@ -32,7 +32,7 @@ fn every_kind_of_figure_is_drawn_and_has_its_numbers() {
     let folder = runs();
     let folder = folder.path();
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-    for kind in ["heatmap", "profile", "rainbow", "curves"] {
+    for kind in ["heatmap", "profile", "rainbow", "spectrum", "curves"] {
         stdout(&run(folder, &format!("plot a --kind {kind} --out {kind}.svg --title Title&<{kind}>")));
         let svg = read(&format!("{kind}.svg"));
         assert!(svg.starts_with("<svg") && svg.contains(&format!(">Title&amp;&lt;{kind}&gt;<")), "{kind}");
@@ -57,6 +57,19 @@ fn every_kind_of_figure_is_drawn_and_has_its_numbers() {
     assert!(read("lag.svg").contains(">true lag, 10 steps<"));
     stdout(&run(folder, "plot a --kind profile --lag 3 --out lag.svg"));
     assert!(read("lag.svg").contains(">true lag, 3 steps<"));
+
+    stdout(&run(folder, "plot b --kind spectrum --out spectrum.csv"));
+    let count = |what: &str| read("spectrum.csv").lines().filter(|line| line.starts_with(what)).count();
+    // Four gates' blocks of 8 by 8, and an LSTM's state of 16 numbers.
+    assert_eq!(
+        (count("singular_value,f,"), count("singular_value,"), count("lyapunov_exponent,,")),
+        (8, 32, 16)
+    );
+    let inspected: Value = serde_json::from_str(&stdout(&run(folder, "inspect b --json"))).unwrap();
+    let sigma_max = inspected["modules"][0]["blocks"][0]["sigma_max"].as_f64().unwrap();
+    let first: f64 =
+        read("spectrum.csv").lines().nth(1).unwrap().rsplit(',').next().unwrap().parse().unwrap();
+    assert!((first / sigma_max - 1.0).abs() < 1e-6, "{first} {sigma_max}");
 
     let table = stdout(&run(folder, "plot a --kind curves --table"));
     let updates = table.lines().filter(|line| line.contains("loss_bits")).count();

@@ -11,6 +11,7 @@ mod heatmap;
 mod profile;
 mod rainbow;
 mod raster;
+mod spectrum;
 
 use std::io::{self, Cursor};
 
@@ -24,8 +25,9 @@ pub use curves::{Curves, compare, curves};
 pub use heatmap::{Panel, heatmap, heatmap_png};
 pub use profile::{Profile, profile};
 pub use rainbow::rainbow;
+pub use spectrum::spectrum;
 
-/// How many pixels of a PNG a unit of the SVG gets; at the usual 96 units an inch, 288 a inch.
+/// How many pixels of a PNG a unit of the SVG gets; at the usual 96 units an inch, 288 an inch.
 const PIXELS: u8 = 3;
 
 /// A picture and the numbers in it.

@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Profile,
     /// For each step, how much it contributed to each later loss (RNNbow's bars)
     Rainbow,
+    /// Singular values of W_hh and the cell's Lyapunov exponents
+    Spectrum,
     /// Training over time: losses, gradient norms, horizon
     Curves,
     /// Several runs: losses and lag profiles

@@ -4,6 +4,7 @@ mod metrics;
 
 use std::path::Path;
 
+use bptt::spectrum::LyapunovOptions;
 use bptt::{Entry, Network, Parameter};
 use bptt_train::{Level, files, pantry};
 use bptt_view::figure::{self, Figure, Panel, Profile};
@@ -34,7 +35,9 @@ pub(crate) fn run(args: &PlotArgs) -> Result<(), Failure> {
             figure::curves(&title(args, || format!("Training of {}", curves.name)), &curves)
         }
         Kind::Compare => compare(args)?,
-        Kind::Heatmap | Kind::Profile | Kind::Rainbow => of_ledger(args, &Subject::open(args)?)?,
+        Kind::Heatmap | Kind::Profile | Kind::Rainbow | Kind::Spectrum => {
+            of_ledger(args, &Subject::open(args)?)?
+        }
     };
     if let Some(path) = &args.out {
         write(path, &figure)?;
@@ -158,10 +161,28 @@ fn of_ledger(args: &PlotArgs, of: &Subject) -> Result<Figure, Failure> {
             title(args, || format!("What each step contributed to later losses: {name}, {}", of.name));
         return Ok(figure::rainbow(&title, entry, read, of.unit));
     }
+    if args.kind == Kind::Spectrum {
+        return spectrum(args, of, entry);
+    }
     let lags = entry.profile();
     let title = title(args, || format!("Contributions by distance: {name}, {}", of.name));
     let profile = Profile { true_lag: args.lag.or(of.true_lag), ..profile_of(entry, &lags) };
     Ok(figure::profile(&title, &profile, of.unit))
+}
+
+/// The spectrum of the cell that `entry` is of.
+fn spectrum(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Failure> {
+    let place = entry.place;
+    let spectra = of.network.recurrent_spectra()?;
+    let blocks: Vec<(&str, &[f64])> = spectra
+        .iter()
+        .filter(|block| block.place == place)
+        .map(|block| (block.gate, block.singular_values.as_slice()))
+        .collect();
+    let lyapunov = of.network.lyapunov(&of.traced.trace, place, &LyapunovOptions::default())?;
+    let title =
+        title(args, || format!("What steps make of gradients{}: {}", cell_name(&of.network, place), of.name));
+    Ok(figure::spectrum(&title, &blocks, &lyapunov.exponents, entry.decay()))
 }
 
 fn profile_of<'a>(entry: &Entry, lags: &'a [bptt::LagQuantiles]) -> Profile<'a> {
