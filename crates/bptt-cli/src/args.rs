@@ -1,6 +1,7 @@
 //! The command line.
 
 mod model;
+mod plot;
 
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use bptt_train::{Config, Init, Level, OptimizerKind, Schedule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use model::{ExportArgs, InspectArgs, Loss, ModelArgs, Reduce};
+pub(crate) use plot::{Kind, PlotArgs};
 
 /// Which past step taught a recurrent network what.
 #[derive(Debug, Parser)]
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Sample(SampleArgs),
     /// Take the gradient of a trained network apart: which past step contributed what to which loss
     Trace(Box<TraceArgs>),
+    /// Draw a figure for paper or screen: heatmaps, lag profiles, training curves, comparisons
+    Plot(Box<PlotArgs>),
     /// What is in a model file: modules, sizes, and how strong each recurrent block is
     Inspect(InspectArgs),
     /// Write a model with PyTorch's names
@@ -103,6 +107,10 @@ pub(crate) struct TrainArgs {
     /// The folder for the run [default: runs/train, runs/train-2, …]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+
+    /// Write TensorBoard's events, too, into this folder
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
 
     /// What was reached as JSON
     #[arg(long)]
@@ -285,6 +293,7 @@ pub(crate) enum Shown {
   bptt trace runs/book                          # the start of the held-out text
   bptt trace runs/book --text \"It was\" --json | jq .horizon
   bptt trace runs/book --out ledger.npz         # all numbers, for NumPy
+  bptt trace runs/book --out ledger.parquet     # or, a row for each, for pandas
   bptt trace runs/demo/lstm --paths --gates     # along the cell state or through the gates?
   bptt trace --model m.safetensors --module actor --input x.npy --target y.npy
   bptt trace --model m.safetensors --input x.npy --seeds dh.npy --json")]
@@ -292,17 +301,10 @@ pub(crate) struct TraceArgs {
     /// A run's folder
     #[arg(required_unless_present = "model")]
     pub run: Option<PathBuf>,
-    /// The text to take apart, read as if after a line break [default: the held-out text's beginning]
-    #[arg(long, value_name = "TEXT")]
-    pub text: Option<String>,
-    /// Steps of the held-out text [default: the run's window]
-    #[arg(long, value_name = "N", conflicts_with = "text")]
-    pub steps: Option<usize>,
-    /// Streams of the held-out text side by side
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "text")]
-    pub batch: usize,
+    #[command(flatten)]
+    pub reading: ReadingArgs,
     /// Show the loss of predicting this symbol (its last occurrence) [default: the last loss]
-    #[arg(long, value_name = "SYMBOL")]
+    #[arg(long, value_name = "SYMBOL", conflicts_with = "model")]
     pub of: Option<String>,
     /// Show the loss at this step, counted from 0
     #[arg(long, value_name = "K", conflicts_with = "of")]
@@ -322,18 +324,32 @@ pub(crate) struct TraceArgs {
     /// Tell which way the gradient came: along the cell state or z, through the gates, through h
     #[arg(long)]
     pub paths: bool,
+    /// The whole ledger as JSON (schema bptt.ledger/1)
+    #[arg(long)]
+    pub json: bool,
+    /// Write the whole ledger to a file: .npz, .json, or as a long table (schema bptt.entries/1) .parquet or .csv
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// What a network reads while it is taken apart.
+#[derive(Debug, Args)]
+pub(crate) struct ReadingArgs {
+    /// The text to take apart, read as if after a line break [default: the held-out text's beginning]
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+    /// Steps of the held-out text [default: the run's window]
+    #[arg(long, value_name = "N", conflicts_with = "text")]
+    pub steps: Option<usize>,
+    /// Streams of the held-out text side by side
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "text")]
+    pub batch: usize,
     /// Detach the state every K steps: truncated backpropagation with carried state, 0 for never
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub detach_every: usize,
     /// Let the first N steps only warm the state up
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub burn_in: usize,
-    /// The whole ledger as JSON (schema bptt.ledger/1)
-    #[arg(long)]
-    pub json: bool,
-    /// Write the whole ledger to a file, .npz or .json
-    #[arg(long, value_name = "FILE")]
-    pub out: Option<PathBuf>,
     #[command(flatten)]
     pub model: ModelArgs,
 }

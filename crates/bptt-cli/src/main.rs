@@ -5,6 +5,7 @@
 mod args;
 mod commands;
 mod progress;
+mod tensorboard;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -79,6 +80,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Train(args) => commands::train::run(args, cli.quiet),
         Command::Sample(args) => commands::sample::run(args),
         Command::Trace(args) => commands::trace::run(args),
+        Command::Plot(args) => commands::plot::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Demo(args) => commands::demo::run(args, cli.quiet),

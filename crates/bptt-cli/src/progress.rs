@@ -108,7 +108,7 @@ impl Observer for Watch {
                     rate / 1e3
                 ));
             }
-            Event::Trace { step, horizon, decay } => {
+            Event::Trace { step, horizon, decay, .. } => {
                 self.write(&json!({
                     "event": "trace", "step": step, "horizon": horizon, "decay_per_step": decay, "seconds": seconds,
                 }));

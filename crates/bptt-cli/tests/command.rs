@@ -78,7 +78,7 @@ fn the_articles_json_has_the_documented_schema() {
 
 #[test]
 fn help_has_examples_on_every_command() {
-    for command in ["demo", "article", "train", "sample", "trace", "inspect", "export"] {
+    for command in ["demo", "article", "train", "sample", "trace", "plot", "inspect", "export"] {
         let help = stdout(&bptt(Path::new("."), &[command, "--help"]));
         assert!(help.contains("Example") && help.contains(&format!("bptt {command}")), "{command}");
     }

@@ -1,6 +1,6 @@
 //! What a training run tells, and the answer it takes back.
 
-use bptt::Network;
+use bptt::{Ledger, Network};
 
 use crate::clip::Clipped;
 
@@ -47,6 +47,8 @@ pub enum Event<'a> {
         horizon: Option<usize>,
         /// The slope of ln m(τ) per step, for W_hh.
         decay: Option<f64>,
+        /// All of it, without the inputs; `None` for a gradient that cannot be taken apart.
+        ledger: Option<&'a Ledger>,
     },
     /// The held-out text was predicted.
     Evaluation {

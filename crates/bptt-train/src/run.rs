@@ -10,7 +10,8 @@ use crate::{Config, Corpus, Error, Vocabulary, files, model, pantry, text};
 pub const CONFIG: &str = "config.toml";
 const VOCABULARY: &str = "vocabulary.json";
 const MODEL: &str = "model.safetensors";
-const METRICS: &str = "metrics.jsonl";
+/// The name of the file with what was measured in training, a JSON object a line.
+pub const METRICS: &str = "metrics.jsonl";
 
 /// A trained network with everything needed to use it again.
 #[derive(Debug)]

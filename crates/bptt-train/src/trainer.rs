@@ -1,7 +1,8 @@
 //! The training loop: windows of parallel streams, one update a window.
 
 use bptt::{
-    Inputs, ItemizeOptions, Learner, Matrix, Network, Parameter, Reduction, ScanOptions, State, Symbols,
+    Entry, Inputs, ItemizeOptions, Learner, Ledger, Matrix, Network, Parameter, Reduction, ScanOptions,
+    State, Symbols,
 };
 use rayon::prelude::*;
 
@@ -94,8 +95,12 @@ pub fn train(
         let mut flow = Flow::Continue;
         if let Some(state) = state {
             // A gradient that cannot be taken apart has no horizon; training goes on.
-            let (horizon, decay) = first_horizon(&network, &state, &window, config.batch).unwrap_or_default();
-            flow = flow.and(observer.event(&Event::Trace { step, horizon, decay }));
+            let ledger = first_ledger(&network, &state, &window, config.batch).ok();
+            let ledger = ledger.as_ref();
+            let entry = ledger.and_then(|ledger| ledger.entry(0, Parameter::WeightHh));
+            let horizon = entry.and_then(|entry| entry.horizon(0.99));
+            let decay = entry.and_then(Entry::decay);
+            flow = flow.and(observer.event(&Event::Trace { step, horizon, decay, ledger }));
         }
         let mut gradients: Vec<_> = gradient.tensors_mut().into_iter().map(Matrix::data_mut).collect();
         let clipped = clip(config, &mut gradients);
@@ -143,22 +148,20 @@ fn clip(config: &Config, gradients: &mut [&mut [f32]]) -> Clipped {
     clipped
 }
 
-/// Horizon and decay of W_hh in the first sequence of a window, taken apart in f64.
-fn first_horizon(
+/// The first sequence of a window, taken apart in f64.
+fn first_ledger(
     network: &Network<f32>,
     state: &State<f32>,
     window: &Window,
     batch: usize,
-) -> Result<(Option<usize>, Option<f64>), Error> {
+) -> Result<Ledger, Error> {
     let network = network.cast::<f64>()?;
     let inputs = columns(&window.inputs, batch, 0..1)?;
     let trace = network.scan(Inputs::Symbols(inputs), &state.cast())?;
     let targets = columns(&window.targets, batch, 0..1)?;
     let losses = network.losses(&trace, &objective(targets, Reduction::Sum))?;
     let options = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
-    let ledger = network.itemize(&trace, &losses, &options)?;
-    let entry = ledger.entry(0, Parameter::WeightHh).expect("every network has recurrent weights");
-    Ok((entry.horizon(0.99), entry.decay()))
+    Ok(network.itemize(&trace, &losses, &options)?)
 }
 
 /// The mean loss of at most [`EVALUATED`] held-out symbols, nats a symbol; `None` if there are fewer than two.

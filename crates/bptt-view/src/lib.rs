@@ -1,7 +1,11 @@
-//! Ledgers for people and scripts: JSON, NumPy arrays and plain text tables.
+//! Ledgers for people and scripts: figures, tables, JSON, NumPy arrays, and TensorBoard's events.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod columns;
+pub mod entries;
+pub mod figure;
 pub mod json;
 pub mod npz;
 pub mod table;
+pub mod tensorboard;

@@ -114,8 +114,12 @@ impl Entry {
 
     /// log₁₀ of the norm, however small; −∞ where it is exactly zero.
     pub fn log10_norm(&self, k: usize, t: usize) -> Option<f64> {
+        self.log10(k, t, Form::norm(self.slot))
+    }
+
+    fn log10(&self, k: usize, t: usize, place: usize) -> Option<f64> {
         let record = self.records.get(k, t)?;
-        Some(record[Form::norm(self.slot)].log10() + record[Form::EXPONENT] * std::f64::consts::LOG10_2)
+        Some(record[place].log10() + record[Form::EXPONENT] * std::f64::consts::LOG10_2)
     }
 
     /// The names of the gates whose rows have norms of their own; none if they were not asked for, the cell has one gate
@@ -127,6 +131,11 @@ impl Entry {
     /// ‖rows of gate `gate` of component (k, t)‖; their squares add up to the square of [`Entry::norm`].
     pub fn gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
         (gate < self.gates().len()).then(|| self.in_full(k, t, self.form().gate(self.slot, gate)))?
+    }
+
+    /// log₁₀ of [`Entry::gate_norm`], however small; −∞ where it is exactly zero.
+    pub fn log10_gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
+        (gate < self.gates().len()).then(|| self.log10(k, t, self.form().gate(self.slot, gate)))?
     }
 
     /// A number of the record of (k, t), with its power of two.

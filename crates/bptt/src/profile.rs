@@ -35,6 +35,11 @@ impl Entry {
     /// lag; lags where m is exactly zero are left out. Negative where gradients vanish with distance, comparable with a
     /// Lyapunov exponent. `None` with fewer than two lags.
     pub fn decay(&self) -> Option<f64> {
+        self.fit().map(|(_, slope)| slope)
+    }
+
+    /// The line ln m(τ) ≈ a + λ τ that [`Entry::decay`] is the slope of, as (a, λ).
+    pub fn fit(&self) -> Option<(f64, f64)> {
         let points: Vec<(f64, f64, f64)> = self
             .profile()
             .into_iter()
@@ -46,7 +51,7 @@ impl Entry {
         let (lag, log) = (mean(|p| p.1), mean(|p| p.2));
         let spread: f64 = points.iter().map(|p| p.0 * (p.1 - lag).powi(2)).sum();
         let slope = points.iter().map(|p| p.0 * (p.1 - lag) * (p.2 - log)).sum::<f64>() / spread;
-        (points.len() >= 2).then_some(slope)
+        (points.len() >= 2).then_some((log - slope * lag, slope))
     }
 
     /// horizon(q): the smallest lag within which a fraction q of Σ_τ m(τ) lies, with m the median over losses. `None`

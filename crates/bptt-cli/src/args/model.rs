@@ -27,7 +27,7 @@ pub(crate) enum Reduce {
 #[command(next_help_heading = "A model of your own")]
 pub(crate) struct ModelArgs {
     /// The weights, .safetensors or .npz (a run's folder will do), instead of a run and text
-    #[arg(long, value_name = "FILE", requires = "input", conflicts_with_all = ["run", "text", "steps", "batch", "of"])]
+    #[arg(long, value_name = "FILE", requires = "input", conflicts_with_all = ["run", "text", "steps", "batch"])]
     pub model: Option<PathBuf>,
     /// The recurrent module in it, by its name; needed if there are several
     #[arg(long, value_name = "NAME", requires = "model")]

@@ -4,12 +4,16 @@ pub(crate) mod article;
 pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod inspect;
+pub(crate) mod plot;
 pub(crate) mod sample;
 pub(crate) mod trace;
 mod trace_model;
 pub(crate) mod train;
 
 use std::io::Write;
+use std::path::Path;
+
+use bptt_view::columns::Table;
 
 use crate::Failure;
 
@@ -26,4 +30,27 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Writes a JSON value and a newline to stdout.
 pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value}\n"))
+}
+
+/// How the name of the file of `--out` ends, one of `known`.
+pub(crate) fn ending<'a>(path: &'a Path, known: &[&str]) -> Result<&'a str, Failure> {
+    let ending = path.extension().and_then(|ending| ending.to_str()).filter(|ending| known.contains(ending));
+    ending.ok_or_else(|| {
+        let (last, others) = known.split_last().expect("some ending is known");
+        let expected = format!(".{} or .{last}", others.join(", ."));
+        Failure::Usage(format!("--out: {} has no ending known here; expected {expected}", path.display()))
+    })
+}
+
+/// The bytes of a table as a file that ends in `kind`, csv or parquet.
+pub(crate) fn table_bytes(path: &Path, kind: &str, table: &Table) -> Result<Vec<u8>, Failure> {
+    match kind {
+        "csv" => Ok(table.csv().into_bytes()),
+        _ => table.parquet().map_err(|error| cannot_make(path, &error)),
+    }
+}
+
+/// What is told of a file that could not even be made in memory.
+pub(crate) fn cannot_make(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::Other(format!("cannot make {}: {error}", path.display()))
 }

@@ -9,37 +9,77 @@ use bptt::{
     Reduction, ScanOptions, Symbols, Targets, Trace,
 };
 use bptt_train::{Level, Run, Streams, files, run as runs};
+use bptt_view::entries::entries;
 use bptt_view::{json, npz};
 use serde_json::Value;
 
-use super::{print, print_json, trace_model};
+use super::{cannot_make, ending, print, print_json, table_bytes, trace_model};
 use crate::Failure;
-use crate::args::{Reading, Shown, TraceArgs};
+use crate::args::{Reading, ReadingArgs, Shown, TraceArgs};
 use crate::progress::bits;
 
+/// The files that a ledger can be.
+const ENDINGS: [&str; 4] = ["npz", "json", "parquet", "csv"];
+
 pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
-    if let Some(file) = &args.model.model {
+    args.out.as_deref().map(|path| ending(path, &ENDINGS)).transpose()?;
+    if let Some(file) = &args.reading.model.model {
         return trace_model::run(args, file);
     }
     let folder =
         args.run.as_deref().ok_or_else(|| Failure::Usage("give a run's folder or --model".into()))?;
-    let run = Run::open(folder)?;
-    let (inputs, targets) = match &args.text {
-        Some(text) => sentence(&run, text)?,
-        None => held_out(&run, args.steps, args.batch)?,
-    };
-    let network = run.network.cast::<f64>()?;
-    let (steps, batch) = targets.shape();
-    let show = |ids: &Symbols, t: usize| run.vocabulary.show(ids.step(t)[0]).into_owned();
-    let symbols: Vec<String> = (0..steps).map(|t| show(&inputs, t)).collect();
-    let k = chosen_loss(args, &run, &targets)?;
-    let traced = Traced::text(&network, inputs, targets.clone(), scan_options(args, steps), args.gates)?;
+    let read = Text::open(folder, &args.reading)?;
+    let k = chosen_loss(args, &read)?;
+    let (network, traced) = read.take_apart(args.gates)?;
 
+    let batch = read.targets.shape().1;
     let others = if batch == 1 { String::new() } else { format!(" (first of {batch} sequences)") };
-    let (loss, k_shown) = (bits(traced.losses.values[k * batch]), show(&targets, k));
-    let headline = format!("loss {k}: predicting “{k_shown}” after “{}”{others}, {loss:.3} bits", symbols[k]);
-    let read = Read { symbols: &symbols, alone: batch == 1 };
-    output(args, &network, &traced, Some(read), k, &headline)
+    let (loss, k_shown) = (bits(traced.losses.values[k * batch]), &read.predicted[k]);
+    let headline =
+        format!("loss {k}: predicting “{k_shown}” after “{}”{others}, {loss:.3} bits", read.symbols[k]);
+    let shown = Read { symbols: &read.symbols, alone: batch == 1 };
+    output(args, &network, &traced, Some(shown), k, &headline)
+}
+
+/// A run and what it is to read.
+pub(super) struct Text {
+    pub run: Run,
+    inputs: Symbols,
+    targets: Symbols,
+    options: ScanOptions<f64>,
+    /// What the first sequence reads at each step.
+    pub symbols: Vec<String>,
+    /// What each of its losses is the prediction of.
+    pub predicted: Vec<String>,
+}
+
+impl Text {
+    pub fn open(folder: &Path, reading: &ReadingArgs) -> Result<Self, Failure> {
+        let run = Run::open(folder)?;
+        let (inputs, targets) = match &reading.text {
+            Some(text) => sentence(&run, text)?,
+            None => held_out(&run, reading.steps, reading.batch)?,
+        };
+        let (steps, _) = targets.shape();
+        let shown = |ids: &Symbols| -> Vec<String> {
+            (0..steps).map(|t| run.vocabulary.show(ids.step(t)[0]).into_owned()).collect()
+        };
+        let (symbols, predicted) = (shown(&inputs), shown(&targets));
+        Ok(Self { run, inputs, targets, options: scan_options(reading, steps), symbols, predicted })
+    }
+
+    /// The network in double precision, and its ledger.
+    pub fn take_apart(&self, gates: bool) -> Result<(Network<f64>, Traced), Failure> {
+        let network = self.run.network.cast::<f64>()?;
+        let (inputs, targets) = (self.inputs.clone(), self.targets.clone());
+        let traced = Traced::text(&network, inputs, targets, self.options.clone(), gates)?;
+        Ok((network, traced))
+    }
+
+    /// Whether there is no other sequence.
+    pub fn alone(&self) -> bool {
+        self.targets.shape().1 == 1
+    }
 }
 
 /// Symbols that were read, of the first sequence.
@@ -50,7 +90,7 @@ pub(super) struct Read<'a> {
 }
 
 /// How the command line wants `steps` steps to be read.
-pub(super) fn scan_options(args: &TraceArgs, steps: usize) -> ScanOptions<f64> {
+pub(super) fn scan_options(args: &ReadingArgs, steps: usize) -> ScanOptions<f64> {
     let detach = ScanOptions::<f64>::detach_every(args.detach_every, steps);
     ScanOptions { detach, burn_in: args.burn_in, ..ScanOptions::default() }
 }
@@ -69,7 +109,7 @@ pub(super) fn output(
         let which = "it is masked, padding or burn-in; choose another with --at";
         return Err(Failure::Usage(format!("there is no loss at step {k}: {which}")));
     }
-    let entry = shown_entry(args, network, ledger)?;
+    let entry = shown_entry((args.parameter, args.layer, args.direction), network, ledger)?;
     let paths = if args.paths { network.path_split(&traced.trace, &traced.losses, k)? } else { Vec::new() };
     let saturation = if args.gates { network.saturation(&traced.trace) } else { Vec::new() };
 
@@ -105,19 +145,19 @@ pub(super) fn output(
 }
 
 /// The entry that the arguments want to see.
-fn shown_entry<'a>(
-    args: &TraceArgs,
+pub(super) fn shown_entry<'a>(
+    (parameter, layer, direction): (Shown, usize, Reading),
     network: &Network<f64>,
     ledger: &'a Ledger,
 ) -> Result<&'a Entry, Failure> {
-    let parameter = match args.parameter {
+    let parameter = match parameter {
         Shown::WeightIh => Parameter::WeightIh,
         Shown::WeightHh => Parameter::WeightHh,
         Shown::Bias if network.cell().splits() => Parameter::BiasIh,
         Shown::Bias => Parameter::Bias,
         Shown::Input => Parameter::Input,
     };
-    let direction = match args.direction {
+    let direction = match direction {
         Reading::Forward => Direction::Forward,
         Reading::Reverse => Direction::Reverse,
     };
@@ -125,15 +165,15 @@ fn shown_entry<'a>(
         let problem = "this network reads forward only; leave it out, or train one with --bidirectional";
         return Err(Failure::Usage(format!("--direction reverse: {problem}")));
     }
-    ledger.entry_at(Place { layer: args.layer, direction }, parameter).ok_or_else(|| {
+    ledger.entry_at(Place { layer, direction }, parameter).ok_or_else(|| {
         let layers = network.depth();
-        let what = if args.layer < layers { "an input only at layer 0" } else { "no such layer" };
-        Failure::Usage(format!("--layer {}: this network of {layers} layers has {what}", args.layer))
+        let what = if layer < layers { "an input only at layer 0" } else { "no such layer" };
+        Failure::Usage(format!("--layer {layer}: this network of {layers} layers has {what}"))
     })
 }
 
 /// Which cell is meant, where there are several.
-fn cell_name(network: &Network<f64>, Place { layer, direction }: Place) -> String {
+pub(super) fn cell_name(network: &Network<f64>, Place { layer, direction }: Place) -> String {
     let layer = if network.depth() > 1 { format!(" of layer {layer}") } else { String::new() };
     let direction =
         if network.directions() == 2 { format!(", {} cell", direction.as_str()) } else { String::new() };
@@ -203,16 +243,17 @@ fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<(Symbols, S
 }
 
 /// The loss to show.
-fn chosen_loss(args: &TraceArgs, run: &Run, targets: &Symbols) -> Result<usize, Failure> {
-    let (steps, _) = targets.shape();
+fn chosen_loss(args: &TraceArgs, read: &Text) -> Result<usize, Failure> {
+    let steps = read.symbols.len();
     if let Some(k) = loss_at(args, steps)? {
         return Ok(k);
     }
     let Some(symbol) = &args.of else { return Ok(steps - 1) };
-    let id = run.vocabulary.id(symbol);
-    let found = (0..steps).rev().find(|&t| Some(targets.step(t)[0]) == id);
+    let vocabulary = &read.run.vocabulary;
+    let id = vocabulary.id(symbol);
+    let found = (0..steps).rev().find(|&t| Some(read.targets.step(t)[0]) == id);
     found.ok_or_else(|| {
-        let kind = if run.vocabulary.level() == Level::Word { "word" } else { "character" };
+        let kind = if vocabulary.level() == Level::Word { "word" } else { "character" };
         Failure::Usage(format!("--of: the {kind} {symbol:?} is not predicted anywhere in this text"))
     })
 }
@@ -228,16 +269,10 @@ pub(super) fn loss_at(args: &TraceArgs, steps: usize) -> Result<Option<usize>, F
 }
 
 fn write(path: &Path, ledger: &Ledger, json: &dyn Fn() -> Value) -> Result<(), Failure> {
-    let bytes = match path.extension().and_then(|ending| ending.to_str()) {
-        Some("npz") => npz::ledger(ledger)
-            .map_err(|error| Failure::Other(format!("cannot make {}: {error}", path.display())))?,
-        Some("json") => json().to_string().into_bytes(),
-        _ => {
-            let path = path.display();
-            return Err(Failure::Usage(format!(
-                "--out: {path} has no ending known here; expected .npz or .json"
-            )));
-        }
+    let bytes = match ending(path, &ENDINGS)? {
+        "npz" => npz::ledger(ledger).map_err(|error| cannot_make(path, &error))?,
+        "json" => json().to_string().into_bytes(),
+        kind => table_bytes(path, kind, &entries(ledger))?,
     };
     Ok(files::write(path, &bytes)?)
 }

@@ -10,52 +10,73 @@ use bptt_train::run::model_file;
 
 use super::trace::{Read, Traced, loss_at, output, scan_options};
 use crate::Failure;
-use crate::args::{Loss, ModelArgs, Reduce, TraceArgs};
+use crate::args::{Loss, ModelArgs, ReadingArgs, Reduce, TraceArgs};
 
 /// What PyTorch's cross-entropy takes for "no target" unless told otherwise.
 const IGNORED: i64 = -100;
 
 pub(super) fn run(args: &TraceArgs, file: &Path) -> Result<(), Failure> {
-    let given = &args.model;
-    let Some(x) = &given.input else { return Err(Failure::Usage("--model: give --input x.npy, too".into())) };
-    if given.target.is_none() && given.seeds.is_none() {
-        return Err(Failure::Usage(
-            "there is no loss: give --target y.npy (the model needs a head then), or --seeds dh.npy, the gradient each \
-             loss sends into the top layer's output"
-                .into(),
-        ));
-    }
-    let tensors = Tensors::read(&model_file(file))?;
-    let module = choose(&tensors, given.module.as_deref(), given.cell.as_deref())?;
-    if let Some(assumed) = &module.assumed {
-        eprintln!("{assumed}");
-    }
-    let readout = match given.target {
-        Some(_) => Some(head(&tensors, &module, given.head.as_deref())?),
-        None => None,
-    };
-    let network = module.network(readout)?;
-
-    let x = arrays::read(x)?;
-    let arranged = Arranged::new(given, &x)?;
-    let (inputs, symbols) = arranged.inputs(&tensors, &module, &x)?;
-    let (steps, batch) = arranged.extent;
-    let resets = arranged.flags(given.resets.as_deref())?;
-    let lengths = arranged.lengths.clone();
-    let options = ScanOptions { lengths, resets, ..scan_options(args, steps) };
-    let initial = initial(given, &network, batch)?;
-    let aim = arranged.aim(&network, args.burn_in)?;
-
-    let trace = network.scan_with(inputs, &initial, options)?;
-    let losses = aim.losses(&network, &trace)?;
-    let traced = Traced::new(&network, trace, losses, args.gates)?;
-
+    let given = Given::open(file, &args.reading, args.gates)?;
+    let Given { module, network, traced, symbols, batch } = &given;
+    let steps = traced.ledger.steps();
     let last = (0..steps).rev().find(|&k| traced.ledger.has_loss(k));
     let k = loss_at(args, steps)?.or(last).ok_or_else(|| {
         Failure::Usage("there is no loss at any step: everything is masked, padding or burn-in".into())
     })?;
-    let read = symbols.as_ref().filter(|_| batch == 1).map(|symbols| Read { symbols, alone: true });
-    output(args, &network, &traced, read, k, &headline(&module, &traced.losses, k, batch))
+    let read = symbols.as_ref().map(|symbols| Read { symbols, alone: true });
+    output(args, network, traced, read, k, &headline(module, &traced.losses, k, *batch))
+}
+
+/// A model of others', taken apart.
+pub(super) struct Given {
+    pub module: Module,
+    pub network: Network<f64>,
+    pub traced: Traced,
+    /// What it read, if that is symbols and a single sequence.
+    pub symbols: Option<Vec<String>>,
+    batch: usize,
+}
+
+impl Given {
+    pub fn open(file: &Path, reading: &ReadingArgs, gates: bool) -> Result<Self, Failure> {
+        let given = &reading.model;
+        let Some(x) = &given.input else {
+            return Err(Failure::Usage("--model: give --input x.npy, too".into()));
+        };
+        if given.target.is_none() && given.seeds.is_none() {
+            return Err(Failure::Usage(
+                "there is no loss: give --target y.npy (the model needs a head then), or --seeds dh.npy, the gradient \
+                 each loss sends into the top layer's output"
+                    .into(),
+            ));
+        }
+        let tensors = Tensors::read(&model_file(file))?;
+        let module = choose(&tensors, given.module.as_deref(), given.cell.as_deref())?;
+        if let Some(assumed) = &module.assumed {
+            eprintln!("{assumed}");
+        }
+        let readout = match given.target {
+            Some(_) => Some(head(&tensors, &module, given.head.as_deref())?),
+            None => None,
+        };
+        let network = module.network(readout)?;
+
+        let x = arrays::read(x)?;
+        let arranged = Arranged::new(given, &x)?;
+        let (inputs, symbols) = arranged.inputs(&tensors, &module, &x)?;
+        let (steps, batch) = arranged.extent;
+        let resets = arranged.flags(given.resets.as_deref())?;
+        let lengths = arranged.lengths.clone();
+        let options = ScanOptions { lengths, resets, ..scan_options(reading, steps) };
+        let initial = initial(given, &network, batch)?;
+        let aim = arranged.aim(&network, reading.burn_in)?;
+
+        let trace = network.scan_with(inputs, &initial, options)?;
+        let losses = aim.losses(&network, &trace)?;
+        let traced = Traced::new(&network, trace, losses, gates)?;
+        let symbols = symbols.filter(|_| batch == 1);
+        Ok(Self { module, network, traced, symbols, batch })
+    }
 }
 
 fn headline(module: &Module, losses: &Losses<f64>, k: usize, batch: usize) -> String {

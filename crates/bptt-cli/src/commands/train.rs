@@ -10,6 +10,7 @@ use super::{print, print_json};
 use crate::Failure;
 use crate::args::TrainArgs;
 use crate::progress::{Watch, bits, stop_on_ctrl_c};
+use crate::tensorboard::TensorBoard;
 
 pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     let mut config = match &args.config {
@@ -38,7 +39,13 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         );
     }
     stop_on_ctrl_c()?;
-    let learned = learn("", &config, &vocabulary, &corpus, &folder, false, quiet, None)?;
+    let mut board = args.tensorboard.as_deref().map(TensorBoard::new).transpose()?;
+    let also = board.as_mut().map(|board| board as &mut dyn Observer);
+    let learned = learn("", &config, &vocabulary, &corpus, &folder, false, quiet, also)?;
+    if let Some(board) = board {
+        let log = board.finish()?;
+        eprintln!("wrote {}", log.display());
+    }
     report(&learned, &vocabulary, &folder, args.json)?;
     match learned.outcome.ending {
         Ending::NotFinite { step, what } => Err(Failure::Other(format!(

@@ -1,0 +1,210 @@
+//! `bptt plot`: figures of a run, or of a model of others'.
+
+mod metrics;
+
+use std::path::Path;
+
+use bptt::spectrum::LyapunovOptions;
+use bptt::{Entry, Network, Parameter};
+use bptt_train::{Level, files, pantry};
+use bptt_view::figure::{self, Figure, Panel, Profile};
+use bptt_view::json::HORIZON;
+
+use super::trace::{Text, Traced, cell_name, shown_entry};
+use super::trace_model::Given;
+use super::{cannot_make, ending, print, table_bytes};
+use crate::Failure;
+use crate::args::{Kind, PlotArgs};
+
+/// What a norm of a run's ledger is measured in.
+const NATS: &str = "nats per unit";
+
+/// What a norm of somebody else's loss is measured in.
+const LOSS: &str = "loss per unit";
+
+/// The files that a figure, or its numbers, can be.
+const ENDINGS: [&str; 4] = ["svg", "png", "csv", "parquet"];
+
+pub(crate) fn run(args: &PlotArgs) -> Result<(), Failure> {
+    args.out.as_deref().map(|path| ending(path, &ENDINGS)).transpose()?;
+    fitting(args)?;
+    let figure = match args.kind {
+        Kind::Curves => {
+            let [run] = args.run.as_slice() else { return Err(one_run(args)) };
+            let curves = metrics::read(run)?;
+            figure::curves(&title(args, || format!("Training of {}", curves.name)), &curves)
+        }
+        Kind::Compare => compare(args)?,
+        Kind::Heatmap | Kind::Profile | Kind::Rainbow | Kind::Spectrum => {
+            of_ledger(args, &Subject::open(args)?)?
+        }
+    };
+    if let Some(path) = &args.out {
+        write(path, &figure)?;
+        eprintln!("wrote {}", path.display());
+    }
+    if args.table { print(&figure.table.text()) } else { Ok(()) }
+}
+
+/// Refuses options that this kind of figure has no use for.
+fn fitting(args: &PlotArgs) -> Result<(), Failure> {
+    let misplaced = |given: bool, option: &str, kind: Kind, name: &str| {
+        (given && args.kind != kind)
+            .then(|| Failure::Usage(format!("{option} is for --kind {name} alone; leave it out")))
+    };
+    let problem = misplaced(args.all, "--all", Kind::Heatmap, "heatmap")
+        .or_else(|| misplaced(args.lag.is_some(), "--lag", Kind::Profile, "profile"));
+    problem.map_or(Ok(()), Err)
+}
+
+fn one_run(args: &PlotArgs) -> Failure {
+    let given = args.run.len();
+    Failure::Usage(format!("this kind of figure is of one run; got {given} (--kind compare takes several)"))
+}
+
+fn title(args: &PlotArgs, otherwise: impl FnOnce() -> String) -> String {
+    args.title.clone().unwrap_or_else(otherwise)
+}
+
+fn write(path: &Path, figure: &Figure) -> Result<(), Failure> {
+    let bytes = match ending(path, &ENDINGS)? {
+        "svg" => figure.svg().map_err(|error| cannot_make(path, &error))?.into_bytes(),
+        "png" => figure.png().map_err(|error| cannot_make(path, &error))?,
+        kind => table_bytes(path, kind, &figure.table)?,
+    };
+    Ok(files::write(path, &bytes)?)
+}
+
+/// A network taken apart, and what is known of what it read.
+struct Subject {
+    name: String,
+    network: Network<f64>,
+    traced: Traced,
+    read: Option<Vec<String>>,
+    predicted: Option<Vec<String>>,
+    unit: &'static str,
+    /// Where the decisive step lies, of a text in which that is known.
+    true_lag: Option<usize>,
+}
+
+impl Subject {
+    fn open(args: &PlotArgs) -> Result<Self, Failure> {
+        match (&args.reading.model.model, args.run.as_slice()) {
+            (Some(file), _) => {
+                let Given { module, network, traced, symbols, .. } = Given::open(file, &args.reading, false)?;
+                let name = module.outline.title().to_owned();
+                Ok(Self { name, network, traced, read: symbols, predicted: None, unit: LOSS, true_lag: None })
+            }
+            (None, [folder]) => Self::of_run(folder, args),
+            _ => Err(one_run(args)),
+        }
+    }
+
+    fn of_run(folder: &Path, args: &PlotArgs) -> Result<Self, Failure> {
+        let text = Text::open(folder, &args.reading)?;
+        let (network, traced) = text.take_apart(false)?;
+        let true_lag = args.reading.text.as_ref().and_then(|_| known_lag(&text));
+        let (read, predicted) =
+            if text.alone() { (Some(text.symbols), Some(text.predicted)) } else { (None, None) };
+        let name = folder.display().to_string();
+        Ok(Self { name, network, traced, read, predicted, unit: NATS, true_lag })
+    }
+
+    fn entry(&self, args: &PlotArgs) -> Result<&Entry, Failure> {
+        shown_entry((args.parameter, args.layer, args.direction), &self.network, &self.traced.ledger)
+    }
+
+    /// Which parameter of which cell.
+    fn name_of(&self, entry: &Entry) -> String {
+        symbol(entry.parameter).to_owned() + &cell_name(&self.network, entry.place)
+    }
+}
+
+/// The lag at which the cue of a generated sentence lies, seen from the loss that predicts its effect.
+fn known_lag(text: &Text) -> Option<usize> {
+    let generated = text.run.config.text.is_none() && text.run.vocabulary.level() == Level::Word;
+    let symbols: Vec<&str> = text.symbols.iter().chain(text.predicted.last()).map(String::as_str).collect();
+    let (cue, effect) = pantry::find_dependency(&symbols).filter(|_| generated)?;
+    // The step before reads what comes before the effect, and predicts it.
+    Some(effect - 1 - cue)
+}
+
+/// A parameter as formulas have it.
+fn symbol(parameter: Parameter) -> &'static str {
+    match parameter {
+        Parameter::WeightIh => "W_ih",
+        Parameter::WeightHh => "W_hh",
+        Parameter::Bias => "b",
+        Parameter::BiasIh => "b_ih",
+        Parameter::BiasHh => "b_hh",
+        Parameter::Input => "the input",
+        other => other.as_str(),
+    }
+}
+
+fn of_ledger(args: &PlotArgs, of: &Subject) -> Result<Figure, Failure> {
+    let (read, predicted) = (of.read.as_deref(), of.predicted.as_deref());
+    if args.kind == Kind::Heatmap {
+        let entries: Vec<&Entry> =
+            if args.all { of.traced.ledger.entries().iter().collect() } else { vec![of.entry(args)?] };
+        let names: Vec<String> = entries.iter().map(|entry| of.name_of(entry)).collect();
+        let panels: Vec<Panel<'_>> =
+            entries.iter().zip(&names).map(|(entry, title)| Panel { title, entry }).collect();
+        let columns = entries.iter().filter(|entry| entry.place == entries[0].place).count();
+        let title = title(args, || format!("What step t contributed to the gradient of loss k: {}", of.name));
+        return Ok(figure::heatmap(&title, &panels, columns, read, predicted, of.unit));
+    }
+    let entry = of.entry(args)?;
+    let name = of.name_of(entry);
+    if args.kind == Kind::Rainbow {
+        let title =
+            title(args, || format!("What each step contributed to later losses: {name}, {}", of.name));
+        return Ok(figure::rainbow(&title, entry, read, of.unit));
+    }
+    if args.kind == Kind::Spectrum {
+        return spectrum(args, of, entry);
+    }
+    let lags = entry.profile();
+    let title = title(args, || format!("Contributions by distance: {name}, {}", of.name));
+    let profile = Profile { true_lag: args.lag.or(of.true_lag), ..profile_of(entry, &lags) };
+    Ok(figure::profile(&title, &profile, of.unit))
+}
+
+/// The spectrum of the cell that `entry` is of.
+fn spectrum(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Failure> {
+    let place = entry.place;
+    let spectra = of.network.recurrent_spectra()?;
+    let blocks: Vec<(&str, &[f64])> = spectra
+        .iter()
+        .filter(|block| block.place == place)
+        .map(|block| (block.gate, block.singular_values.as_slice()))
+        .collect();
+    let lyapunov = of.network.lyapunov(&of.traced.trace, place, &LyapunovOptions::default())?;
+    let title =
+        title(args, || format!("What steps make of gradients{}: {}", cell_name(&of.network, place), of.name));
+    Ok(figure::spectrum(&title, &blocks, &lyapunov.exponents, entry.decay()))
+}
+
+fn profile_of<'a>(entry: &Entry, lags: &'a [bptt::LagQuantiles]) -> Profile<'a> {
+    let horizon = entry.horizon(HORIZON).map(|lag| (HORIZON, lag));
+    Profile { lags, fit: entry.fit(), horizon, true_lag: None }
+}
+
+/// Every run's curves, and its lag profile on the same steps of its own held-out text, or on the text given.
+fn compare(args: &PlotArgs) -> Result<Figure, Failure> {
+    if args.run.len() < 2 {
+        return Err(Failure::Usage("--kind compare: give the folders of two runs or more".into()));
+    }
+    let subjects: Vec<Subject> =
+        args.run.iter().map(|folder| Subject::of_run(folder, args)).collect::<Result<_, _>>()?;
+    let entries: Vec<&Entry> = subjects.iter().map(|of| of.entry(args)).collect::<Result<_, _>>()?;
+    let lags: Vec<_> = entries.iter().map(|entry| entry.profile()).collect();
+    let mut runs = Vec::new();
+    for ((folder, entry), lags) in args.run.iter().zip(&entries).zip(&lags) {
+        runs.push((metrics::read(folder)?, profile_of(entry, lags)));
+    }
+    let title = title(args, || {
+        format!("Losses, and contributions to {} by distance", subjects[0].name_of(entries[0]))
+    });
+    Ok(figure::compare(&title, &runs, NATS))
+}

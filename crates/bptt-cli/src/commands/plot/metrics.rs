@@ -1,0 +1,52 @@
+//! What a run wrote down while it trained.
+
+use std::path::Path;
+
+use bptt_train::{Error, Run, run as runs, text};
+use bptt_view::figure::Curves;
+use serde_json::Value;
+
+use crate::Failure;
+
+/// The metrics of the run in `folder`.
+pub(super) fn read(folder: &Path) -> Result<Curves, Failure> {
+    // That it is a run is told better by its other files.
+    Run::open(folder)?;
+    let path = folder.join(runs::METRICS);
+    let mut curves = Curves { name: folder.display().to_string(), ..Curves::default() };
+    for (i, line) in text::read_utf8(&path)?.lines().enumerate() {
+        let event: Value = serde_json::from_str(line).map_err(|error| Error::RunFile {
+            path: path.clone(),
+            problem: format!("line {}: {error}", i + 1),
+        })?;
+        enter(&mut curves, &event);
+    }
+    Ok(curves)
+}
+
+/// Enters one event; what is null, or of a kind not known here, is left out.
+fn enter(curves: &mut Curves, event: &Value) {
+    let number = |key: &str| event[key].as_f64();
+    let mut point = |points: fn(&mut Curves) -> &mut Vec<(f64, f64)>, key: &str| {
+        points(curves).extend(number("step").zip(number(key)));
+    };
+    match event["event"].as_str() {
+        Some("step") => {
+            point(|curves| &mut curves.loss, "loss_bits");
+            point(|curves| &mut curves.gradient, "gradient_norm");
+        }
+        Some("trace") => point(|curves| &mut curves.horizon, "horizon"),
+        Some("evaluation") => point(|curves| &mut curves.held_out, "held_out_bits"),
+        Some("end") => {
+            for name in ["unigram", "bigram"] {
+                curves.baselines.extend(number(&format!("{name}_bits")).map(|bits| (name.to_owned(), bits)));
+            }
+            // The last update's, unless it was an evaluation's already.
+            let end = event["steps"].as_f64().zip(number("held_out_bits"));
+            curves
+                .held_out
+                .extend(end.filter(|end| curves.held_out.last().is_none_or(|last| last.0 < end.0)));
+        }
+        _ => {}
+    }
+}

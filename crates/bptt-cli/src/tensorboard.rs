@@ -1,0 +1,106 @@
+//! A training run as TensorBoard sees it, while it goes on.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bptt::{Ledger, Parameter};
+use bptt_train::{Event, Flow, Observer, files};
+use bptt_view::figure::heatmap_png;
+use bptt_view::json::HORIZON;
+use bptt_view::tensorboard as records;
+
+use crate::Failure;
+use crate::progress::bits;
+
+/// Writes an event file; the first thing that cannot be written ends the run.
+pub(crate) struct TensorBoard {
+    path: PathBuf,
+    /// Made with the first event, so that a training that is refused leaves none.
+    file: Option<File>,
+    failed: Option<io::Error>,
+}
+
+impl TensorBoard {
+    /// An event file to be in `folder`, which is made if need be.
+    pub fn new(folder: &Path) -> Result<Self, Failure> {
+        files::create_folder(folder)?;
+        // TensorBoard reads every file with "tfevents" in its name, and the parts of a run in the order of their seconds.
+        let name = format!("events.out.tfevents.{:.0}.bptt.{}", now().floor(), std::process::id());
+        Ok(Self { path: folder.join(name), file: None, failed: None })
+    }
+
+    /// Ends the file. Returns where it is.
+    ///
+    /// # Errors
+    /// If an event could not be written.
+    pub fn finish(self) -> Result<PathBuf, Failure> {
+        let Self { path, file, failed } = self;
+        let ended = failed.map_or_else(|| file.map_or(Ok(()), |file| file.sync_all()), Err);
+        match ended {
+            Ok(()) => Ok(path),
+            Err(error) => Err(Failure::Other(format!("cannot write {}: {error}", path.display()))),
+        }
+    }
+
+    fn scalar(&mut self, step: u64, tag: &str, value: f64) {
+        self.write(&records::scalar(now(), step, tag, value));
+    }
+
+    fn write(&mut self, record: &[u8]) {
+        if self.failed.is_none() {
+            self.failed = self.try_write(record).err();
+        }
+    }
+
+    fn try_write(&mut self, record: &[u8]) -> io::Result<()> {
+        if self.file.is_none() {
+            let mut file = File::create_new(&self.path)?;
+            file.write_all(&records::version(now()))?;
+            self.file = Some(file);
+        }
+        self.file.as_mut().map_or(Ok(()), |file| file.write_all(record))
+    }
+
+    /// Horizon and decay of W_hh of every cell, and the ledger of the bottom layer's as an image.
+    fn ledger(&mut self, step: u64, ledger: &Ledger) {
+        for entry in ledger.entries().iter().filter(|entry| entry.parameter == Parameter::WeightHh) {
+            let place = format!("gradflow/{}", entry.place.suffix());
+            if let Some(lag) = entry.horizon(HORIZON) {
+                self.scalar(step, &format!("{place}/horizon"), lag as f64);
+            }
+            if let Some(decay) = entry.decay() {
+                self.scalar(step, &format!("{place}/decay"), decay);
+            }
+        }
+        let Some(entry) = ledger.entry(0, Parameter::WeightHh) else { return };
+        match heatmap_png(entry) {
+            Ok((size, png)) => self.write(&records::image(now(), step, "gradflow/l0/heatmap", size, png)),
+            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
+}
+
+impl Observer for TensorBoard {
+    fn event(&mut self, event: &Event<'_>) -> Flow {
+        match *event {
+            Event::Step { step, loss, gradient, .. } => {
+                self.scalar(step, "train/loss_bits", bits(loss));
+                self.scalar(step, "grad/norm_preclip", gradient.before);
+            }
+            Event::Trace { step, ledger, .. } => {
+                if let Some(ledger) = ledger {
+                    self.ledger(step, ledger);
+                }
+            }
+            Event::Evaluation { step, loss } => self.scalar(step, "held_out/loss_bits", bits(loss)),
+        }
+        if self.failed.is_some() { Flow::Stop } else { Flow::Continue }
+    }
+}

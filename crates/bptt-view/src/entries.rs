@@ -1,0 +1,128 @@
+//! The ledger as one long table, schema `bptt.entries/1`; `NOTATION.md` documents it.
+
+use std::borrow::Cow;
+
+use bptt::{Entry, EntryState, Ledger, Place};
+
+use crate::columns::{Column, Table};
+
+/// The schema's name and version.
+pub const SCHEMA: &str = "bptt.entries/1";
+
+/// A row for each contribution: every (k, t) that a path leads to, or that is masked, of every cell and parameter, then of
+/// every gate whose norms were asked for; and one for each loss of the initial state and the readout.
+pub fn entries(ledger: &Ledger) -> Table {
+    let mut rows = Rows::default();
+    ledger.entries().iter().for_each(|entry| rows.add(entry));
+    for of in ledger.per_loss() {
+        for k in 0..ledger.steps() {
+            let state = match of.log10_norm[k] {
+                None => "masked",
+                Some(f64::NEG_INFINITY) => "zero",
+                Some(_) => "value",
+            };
+            // The readout's contribution is step k's own; h0 has no step.
+            let t = of.place.is_none().then_some(k);
+            let numbers = [of.norm[k], of.log10_norm[k], of.share(k)];
+            rows.push(of.place, of.parameter.as_str(), None, k, t, numbers, state);
+        }
+    }
+    rows.table()
+}
+
+/// The rows of some cells and parameters only.
+pub(crate) fn rows_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Table {
+    let mut rows = Rows::default();
+    entries.for_each(|entry| rows.add(entry));
+    rows.table()
+}
+
+/// A state in a word.
+fn state_name(state: EntryState) -> &'static str {
+    match state {
+        EntryState::Value => "value",
+        EntryState::Zero => "zero",
+        EntryState::Underflow => "underflow",
+        EntryState::Cut(_) => "cut",
+        EntryState::Masked => "masked",
+        EntryState::Unreached => "unreached",
+    }
+}
+
+type Names = Vec<Option<Cow<'static, str>>>;
+
+#[derive(Default)]
+struct Rows {
+    layer: Vec<Option<usize>>,
+    direction: Names,
+    parameter: Names,
+    gate: Names,
+    k: Vec<Option<usize>>,
+    t: Vec<Option<usize>>,
+    /// Norm, its log₁₀, share.
+    numbers: [Vec<Option<f64>>; 3],
+    state: Names,
+}
+
+impl Rows {
+    /// Every (k, t) that a path leads to, or that is masked, of one cell and parameter; then of its gates.
+    fn add(&mut self, entry: &Entry) {
+        let parameter = entry.parameter.as_str();
+        let pairs = (0..entry.steps()).flat_map(|k| (0..entry.steps()).map(move |t| (k, t)));
+        for (k, t) in pairs.filter(|&(k, t)| entry.state(k, t) != EntryState::Unreached) {
+            let state = state_name(entry.state(k, t));
+            let mut row = |gate: Option<&'static str>, norm, log10_norm, share| {
+                self.push(Some(entry.place), parameter, gate, k, Some(t), [norm, log10_norm, share], state);
+            };
+            row(None, entry.norm(k, t), entry.log10_norm(k, t), entry.share(k, t));
+            for (i, &gate) in entry.gates().iter().enumerate() {
+                row(Some(gate), entry.gate_norm(k, t, i), entry.log10_gate_norm(k, t, i), None);
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // the columns
+    fn push(
+        &mut self,
+        place: Option<Place>,
+        parameter: &'static str,
+        gate: Option<&'static str>,
+        k: usize,
+        t: Option<usize>,
+        numbers: [Option<f64>; 3],
+        state: &'static str,
+    ) {
+        self.layer.push(place.map(|place| place.layer));
+        self.direction.push(place.map(|place| place.direction.as_str().into()));
+        self.parameter.push(Some(parameter.into()));
+        self.gate.push(gate.map(Into::into));
+        self.k.push(Some(k));
+        self.t.push(t);
+        for (column, number) in self.numbers.iter_mut().zip(numbers) {
+            column.push(number.filter(|number| !number.is_nan()));
+        }
+        self.state.push(Some(state.into()));
+    }
+
+    fn table(self) -> Table {
+        let lag = self.k.iter().zip(&self.t).map(|(k, t)| Some((*k)?.abs_diff((*t)?)));
+        let lag = Column::counts(lag);
+        let [norm, log10_norm, share] = self.numbers;
+        Table::new(
+            SCHEMA,
+            vec![
+                ("layer", Column::counts(self.layer)),
+                ("direction", Column::Text(self.direction)),
+                ("parameter", Column::Text(self.parameter)),
+                ("gate", Column::Text(self.gate)),
+                ("k", Column::counts(self.k)),
+                ("t", Column::counts(self.t)),
+                ("lag", lag),
+                ("norm", Column::Real(norm)),
+                ("log10_norm", Column::Real(log10_norm)),
+                ("share", Column::Real(share)),
+                ("state", Column::Text(self.state)),
+            ],
+        )
+    }
+}

@@ -1,0 +1,26 @@
+//! Ledgers with something of everything in them.
+
+use bptt::{
+    CellParams, Inputs, ItemizeOptions, Ledger, Losses, Network, ScanOptions, Sequence, Weights, cell_by_name,
+};
+
+/// A network whose weights are waves, of `steps` steps with a loss at each; `scale` stretches W_hh.
+pub fn ledger(cell: &str, gates: usize, steps: usize, scale: f64, options: ScanOptions<f64>) -> Ledger {
+    let (inputs, hidden) = (2, 3);
+    let mut layer = CellParams::<f64>::zeros(gates, inputs, hidden);
+    let wave = |i: usize, phase: f64| (i as f64 * 1.7 + phase).sin();
+    layer.w_ih.data_mut().iter_mut().enumerate().for_each(|(i, w)| *w = wave(i, 0.3));
+    layer.w_hh.data_mut().iter_mut().enumerate().for_each(|(i, w)| *w = scale * wave(i, 1.1));
+    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
+    let network = Network::new(cell_by_name(cell).unwrap(), weights).unwrap();
+    let x: Vec<f64> = (0..steps * inputs).map(|i| wave(i, 0.0)).collect();
+    let x = Inputs::Dense(Sequence::new(steps, 1, inputs, &x).unwrap());
+    let burn_in = options.burn_in;
+    let trace = network.scan_with(x, &network.zero_state(1), options).unwrap();
+    let seed = |i: usize| if i / hidden < burn_in { 0.0 } else { wave(i, 2.0) };
+    let seeds: Vec<f64> = (0..steps * hidden).map(seed).collect();
+    let mut losses = Losses::from_seeds(Sequence::new(steps, 1, hidden, &seeds).unwrap());
+    losses.present = (0..steps).map(|k| k >= burn_in).collect();
+    let options = ItemizeOptions { gates: true, ..ItemizeOptions::default() };
+    network.itemize(&trace, &losses, &options).unwrap()
+}
