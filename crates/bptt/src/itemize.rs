@@ -24,7 +24,13 @@ const ROWS_OF_A_BLOCK: usize = 64;
 const ROWS_AT_LEAST: usize = 16;
 /// Tasks that blocks of losses are dealt out to. Each adds up what it sees in (T, B, G·H) arrays of its own, so it bounds
 /// the memory, and the number of threads that can help.
-const TASKS: usize = 8;
+pub(crate) const TASKS: usize = 8;
+
+/// How many of `losses` losses make a block.
+pub(crate) fn losses_of_a_block(losses: usize, batch: usize) -> usize {
+    let rows = (losses * batch / TASKS).clamp(ROWS_AT_LEAST, ROWS_OF_A_BLOCK);
+    (rows / batch).max(1)
+}
 
 /// What to measure besides the norms and shares of the batch sum.
 #[derive(Clone, Copy, Debug)]
@@ -67,11 +73,7 @@ impl<T: Real> Network<T> {
         trace.check_finite()?;
         losses.check_finite()?;
         let gradient = self.gradient(trace, losses, options.inputs)?;
-        for (name, tensor) in gradient.weights.tensors() {
-            if tensor.data().iter().any(|g| !g.is_finite()) {
-                return Err(Error::Exploded { parameter: name });
-            }
-        }
+        gradient.check_finite()?;
         let update = options.update.unwrap_or(&gradient.weights);
         self.check_update(update)?;
         let cells = self.weights().layers.len();
@@ -83,8 +85,7 @@ impl<T: Real> Network<T> {
         let present = losses.heard(trace);
         let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
         let reach: Arc<[Reach]> = (0..steps).map(|k| losses.reach(trace, k)).collect();
-        let rows_of_a_block = (ks.len() * batch / TASKS).clamp(ROWS_AT_LEAST, ROWS_OF_A_BLOCK);
-        let blocks: Vec<&[usize]> = ks.chunks((rows_of_a_block / batch).max(1)).collect();
+        let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
         let work = Work { network: self, trace, losses, reach: &reach, against: &against, options };
         // Late losses have more steps to go back, so the blocks are dealt out in turn, and the longest task begins first.
         let mut done: Vec<Option<_>> = (0..TASKS.min(blocks.len())).map(|_| None).collect();
@@ -112,7 +113,7 @@ impl<T: Real> Network<T> {
         for (index, da) in sums.da.iter().enumerate() {
             let all = 0..steps;
             let da = (da.da.rows(all.clone()), da.da_hh.as_ref().map(|da_hh| da_hh.rows(all)));
-            add_cell_gradient(&mut itemized.weights, trace, index, da, None);
+            add_cell_gradient(&mut itemized.weights, trace, index, 0..steps, da, None);
         }
         itemized.inputs = options.inputs.then_some(sums.dx);
         itemized.initial = sums.initial;
@@ -339,7 +340,10 @@ impl<T: Real> Sums<T> {
 }
 
 /// ‖sum − gradient‖ / ‖gradient‖ for every parameter.
-fn balance<T: Real>(itemized: &Gradient<T>, gradient: &Gradient<T>) -> Result<Vec<Balance>, Error> {
+pub(crate) fn balance<T: Real>(
+    itemized: &Gradient<T>,
+    gradient: &Gradient<T>,
+) -> Result<Vec<Balance>, Error> {
     let named = |g: &Gradient<T>| -> Vec<(String, Vec<T>)> {
         let weights = g.weights.tensors().into_iter().map(|(name, m)| (name, m.data().to_vec()));
         let inputs = g.inputs.iter().map(|x| ("input".to_string(), x.data().to_vec()));

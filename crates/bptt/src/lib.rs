@@ -37,6 +37,7 @@ mod horizons;
 mod inputs;
 mod itemize;
 pub mod kernel;
+mod lags;
 mod layout;
 mod learner;
 mod ledger;
@@ -54,6 +55,7 @@ mod saturation;
 mod scan;
 mod sequence;
 pub mod spectrum;
+mod truncation;
 
 pub use bounds::ScanOptions;
 pub use cell::{
@@ -68,6 +70,7 @@ pub use horizons::{Bootstrap, Horizons, Interval, quantile_interval};
 
 pub use inputs::{Inputs, Symbols};
 pub use itemize::ItemizeOptions;
+pub use lags::LagParts;
 pub use layout::{Contribution, Recurrent};
 pub use learner::Learner;
 pub use ledger::{Balance, Entry, Ledger, Parameter, PerLoss, State as EntryState};
@@ -80,3 +83,4 @@ pub use real::Real;
 pub use saturation::{GateSaturation, SATURATED};
 pub use scan::{LayerTrace, Trace};
 pub use sequence::{Matrix, Sequence, SequenceView, View};
+pub use truncation::{SmallestWindow, Truncation, TruncationCurve, log_spaced_windows};
