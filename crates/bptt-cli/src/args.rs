@@ -286,6 +286,7 @@ pub(crate) enum Shown {
   bptt trace runs/book --text \"It was\" --json | jq .horizon
   bptt trace runs/book --out ledger.npz         # all numbers, for NumPy
   bptt trace runs/demo/lstm --paths --gates     # along the cell state or through the gates?
+  bptt trace runs/book --steps 2000 --tolerance 1e-8
   bptt trace --model m.safetensors --module actor --input x.npy --target y.npy
   bptt trace --model m.safetensors --input x.npy --seeds dh.npy --json")]
 pub(crate) struct TraceArgs {
@@ -328,6 +329,10 @@ pub(crate) struct TraceArgs {
     /// Let the first N steps only warm the state up
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub burn_in: usize,
+    /// Stop telling losses apart once they are this small beside their largest, for example 1e-8: the rest is one row, and
+    /// long sequences take a fraction of the time
+    #[arg(long, value_name = "FRACTION")]
+    pub tolerance: Option<f64>,
     /// The whole ledger as JSON (schema bptt.ledger/1)
     #[arg(long)]
     pub json: bool,

@@ -173,15 +173,7 @@ fn single_precision_has_the_same_curve() {
     let losses = problem.network.losses(&trace, &problem.objective).unwrap();
     let expected = problem.network.truncation_curve(&trace, &losses, &[1, 4, 10]).unwrap();
     let trace = network.scan(problem.inputs.cast(), &problem.initial.cast()).unwrap();
-    let objective = bptt::Objective {
-        targets: match &problem.objective.targets {
-            bptt::Targets::CrossEntropy(symbols) => bptt::Targets::CrossEntropy(symbols.clone()),
-            bptt::Targets::SquaredError(targets) => bptt::Targets::SquaredError(targets.cast()),
-        },
-        mask: problem.objective.mask.clone(),
-        reduction: problem.objective.reduction,
-    };
-    let losses = network.losses(&trace, &objective).unwrap();
+    let losses = network.losses(&trace, &problem.objective.cast()).unwrap();
     let found = network.truncation_curve(&trace, &losses, &[1, 4, 10]).unwrap();
     for (found, expected) in found.all.bias.iter().zip(&expected.all.bias) {
         assert!((found - expected).abs() < 1e-5, "{found} {expected}");

@@ -33,7 +33,8 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
     let show = |ids: &Symbols, t: usize| run.vocabulary.show(ids.step(t)[0]).into_owned();
     let symbols: Vec<String> = (0..steps).map(|t| show(&inputs, t)).collect();
     let k = chosen_loss(args, &run, &targets)?;
-    let traced = Traced::text(&network, inputs, targets.clone(), scan_options(args, steps), args.gates)?;
+    let traced =
+        Traced::text(&network, inputs, targets.clone(), scan_options(args, steps), &itemize_options(args))?;
 
     let others = if batch == 1 { String::new() } else { format!(" (first of {batch} sequences)") };
     let (loss, k_shown) = (bits(traced.losses.values[k * batch]), show(&targets, k));
@@ -53,6 +54,12 @@ pub(super) struct Read<'a> {
 pub(super) fn scan_options(args: &TraceArgs, steps: usize) -> ScanOptions<f64> {
     let detach = ScanOptions::<f64>::detach_every(args.detach_every, steps);
     ScanOptions { detach, burn_in: args.burn_in, ..ScanOptions::default() }
+}
+
+/// What the command line wants to be measured.
+pub(super) fn itemize_options(args: &TraceArgs) -> ItemizeOptions<'static, f64> {
+    let TraceArgs { gates, tolerance, .. } = *args;
+    ItemizeOptions { sequences: false, gates, tolerance, ..ItemizeOptions::default() }
 }
 
 /// Writes the ledger to a file, to stdout as JSON, or shows what contributed to loss `k`, as the arguments say.
@@ -148,15 +155,14 @@ pub(crate) struct Traced {
 }
 
 impl Traced {
-    /// Itemizes; `gates` asks for the norms of each gate's rows.
+    /// Itemizes.
     pub fn new(
         network: &Network<f64>,
         trace: Trace<f64>,
         losses: Losses<f64>,
-        gates: bool,
+        options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {
-        let options = ItemizeOptions { sequences: false, gates, ..ItemizeOptions::default() };
-        let ledger = network.itemize(&trace, &losses, &options)?;
+        let ledger = network.itemize(&trace, &losses, options)?;
         Ok(Self { trace, losses, ledger })
     }
 
@@ -165,14 +171,14 @@ impl Traced {
         network: &Network<f64>,
         inputs: Symbols,
         targets: Symbols,
-        options: ScanOptions<f64>,
-        gates: bool,
+        reading: ScanOptions<f64>,
+        options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {
         let (_, batch) = inputs.shape();
-        let trace = network.scan_with(Inputs::Symbols(inputs), &network.zero_state(batch), options)?;
+        let trace = network.scan_with(Inputs::Symbols(inputs), &network.zero_state(batch), reading)?;
         let targets = Targets::CrossEntropy(targets);
         let losses = network.losses(&trace, &Objective { targets, mask: None, reduction: Reduction::Sum })?;
-        Self::new(network, trace, losses, gates)
+        Self::new(network, trace, losses, options)
     }
 }
 

@@ -8,7 +8,7 @@ use bptt::{
 use bptt_train::interchange::{Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
 use bptt_train::run::model_file;
 
-use super::trace::{Read, Traced, loss_at, output, scan_options};
+use super::trace::{Read, Traced, itemize_options, loss_at, output, scan_options};
 use crate::Failure;
 use crate::args::{Loss, ModelArgs, Reduce, TraceArgs};
 
@@ -48,7 +48,7 @@ pub(super) fn run(args: &TraceArgs, file: &Path) -> Result<(), Failure> {
 
     let trace = network.scan_with(inputs, &initial, options)?;
     let losses = aim.losses(&network, &trace)?;
-    let traced = Traced::new(&network, trace, losses, args.gates)?;
+    let traced = Traced::new(&network, trace, losses, &itemize_options(args))?;
 
     let last = (0..steps).rev().find(|&k| traced.ledger.has_loss(k));
     let k = loss_at(args, steps)?.or(last).ok_or_else(|| {
