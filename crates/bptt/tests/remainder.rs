@@ -140,11 +140,9 @@ fn the_remainder_is_the_sum_of_what_is_not_told_apart() {
             for (of, exact) in ledger.per_loss().iter().zip(exact.per_loss()) {
                 let shares: f64 = (0..40).filter_map(|k| of.share(k)).sum();
                 let all: f64 = (0..40).filter_map(|k| exact.share(k)).sum();
-                assert!(
-                    (shares + of.remainder_share().unwrap_or(0.0) - all).abs() < 1e-9,
-                    "{:?}",
-                    of.parameter
-                );
+                let difference = (shares + of.remainder_share().unwrap_or(0.0) - all).abs();
+                // Where no loss reaches h0 there is nothing to share.
+                assert!(all.is_nan() || difference < 1e-9, "{cell} {:?}: {difference}", of.parameter);
             }
         }
     }
