@@ -452,5 +452,5 @@ fn with_a_tolerance_what_is_small_is_one_row() {
     assert!(text.contains("remainder") && text.contains("is one row"), "{text}");
     let (code, message) = refusal(&fixture.bptt(&["trace", "run", "--text", "fox", "--tolerance", "2"]));
     let expected = "tolerance: 2 is not possible; expected a fraction from 0 to below 1";
-    assert_eq!((code, message.as_str()), (1, expected));
+    assert_eq!((code, message.as_str()), (2, expected));
 }
