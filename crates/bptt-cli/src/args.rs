@@ -295,6 +295,7 @@ pub(crate) enum Shown {
   bptt trace runs/book --out ledger.npz         # all numbers, for NumPy
   bptt trace runs/book --out ledger.parquet     # or, a row for each, for pandas
   bptt trace runs/demo/lstm --paths --gates     # along the cell state or through the gates?
+  bptt trace runs/book --steps 2000 --tolerance 1e-8
   bptt trace --model m.safetensors --module actor --input x.npy --target y.npy
   bptt trace --model m.safetensors --input x.npy --seeds dh.npy --json")]
 pub(crate) struct TraceArgs {
@@ -324,6 +325,10 @@ pub(crate) struct TraceArgs {
     /// Tell which way the gradient came: along the cell state or z, through the gates, through h
     #[arg(long)]
     pub paths: bool,
+    /// Stop telling losses apart once they are this small beside their largest, for example 1e-8: the rest is one row, and
+    /// long sequences take a fraction of the time
+    #[arg(long, value_name = "FRACTION")]
+    pub tolerance: Option<f64>,
     /// The whole ledger as JSON (schema bptt.ledger/1)
     #[arg(long)]
     pub json: bool,

@@ -433,3 +433,24 @@ fn truncation_is_shown_where_it_cuts() {
     let expected = "there is no loss at step 1: it is masked, padding or burn-in; choose another with --at";
     assert_eq!((code, message.as_str()), (2, expected));
 }
+
+#[test]
+fn with_a_tolerance_what_is_small_is_one_row() {
+    let fixture = Fixture::new();
+    stdout(&fixture.train("run", &[]));
+    let trace = ["trace", "run", "--text", "the lazy dog", "--tolerance", "0.3"];
+    let json: Value =
+        serde_json::from_str(&stdout(&fixture.bptt(&[&trace[..], &["--json"]].concat()))).unwrap();
+    assert_eq!(json["tolerance"], 0.3);
+    let entry = &json["entries"][1];
+    let state = entry["state"][11].as_str().unwrap();
+    assert!(state.starts_with('r') && state.ends_with('v'), "{state}");
+    let sum = |numbers: &Value| -> f64 { numbers.as_array().unwrap().iter().filter_map(Value::as_f64).sum() };
+    let told_apart: f64 = entry["share"].as_array().unwrap().iter().map(sum).sum();
+    assert!((told_apart + sum(&entry["remainder_share"]) - 1.0).abs() < 1e-9);
+    let text = stdout(&fixture.bptt(&trace));
+    assert!(text.contains("remainder") && text.contains("is one row"), "{text}");
+    let (code, message) = refusal(&fixture.bptt(&["trace", "run", "--text", "fox", "--tolerance", "2"]));
+    let expected = "tolerance: 2 is not possible; expected a fraction from 0 to below 1";
+    assert_eq!((code, message.as_str()), (2, expected));
+}

@@ -13,6 +13,27 @@ pub struct Clipped {
     pub after: f64,
 }
 
+/// How gradients are kept within bounds: by their global norm, then entry by entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Clipping {
+    /// The largest global norm; 0 for any.
+    pub norm: f64,
+    /// The largest size of an entry; 0 for any.
+    pub value: f64,
+}
+
+impl Clipping {
+    /// Clips; the norms are those before and after both.
+    pub fn apply<T: Real>(self, gradients: &mut [&mut [T]]) -> Clipped {
+        let by_norm = if self.norm > 0.0 { self.norm } else { f64::INFINITY };
+        let mut clipped = clip_by_norm(gradients, by_norm);
+        if self.value > 0.0 {
+            clipped.after = clip_by_value(gradients, self.value).after;
+        }
+        clipped
+    }
+}
+
 /// The Euclidean norm of all gradients taken as one vector, summed in f64 from first to last.
 pub fn global_norm<T: Real>(gradients: &[&[T]]) -> f64 {
     norm(gradients.iter().copied())

@@ -68,7 +68,12 @@ impl Lesson {
         let inputs = Inputs::Symbols(self.inputs.clone());
         let trace = network.scan(inputs, &network.zero_state(1))?;
         let losses = network.losses(&trace, &self.objective)?;
-        let options = ItemizeOptions { sequences: false, gates: false, inputs: false, update: Some(update) };
+        let options = ItemizeOptions {
+            sequences: false,
+            inputs: false,
+            update: Some(update),
+            ..ItemizeOptions::default()
+        };
         Ok((losses.total, network.itemize(&trace, &losses, &options)?))
     }
 

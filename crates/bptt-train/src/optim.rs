@@ -70,10 +70,10 @@ impl OptimizerKind {
 /// An optimizer over a list of parameter tensors, which keeps its order from call to call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer<T> {
-    kind: OptimizerKind,
-    steps: u64,
-    sizes: Vec<usize>,
-    state: Vec<Vec<T>>,
+    pub(crate) kind: OptimizerKind,
+    pub(crate) steps: u64,
+    pub(crate) sizes: Vec<usize>,
+    pub(crate) state: Vec<Vec<T>>,
 }
 
 impl<T: Real> Optimizer<T> {

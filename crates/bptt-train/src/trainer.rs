@@ -6,7 +6,7 @@ use bptt::{
 };
 use rayon::prelude::*;
 
-use crate::clip::{Clipped, clip_by_norm, clip_by_value};
+use crate::clip::Clipping;
 use crate::config::Config;
 use crate::corpus::{Corpus, Streams, Window};
 use crate::observer::{Event, Flow, Observer};
@@ -103,7 +103,8 @@ pub fn train(
             flow = flow.and(observer.event(&Event::Trace { step, horizon, decay, ledger }));
         }
         let mut gradients: Vec<_> = gradient.tensors_mut().into_iter().map(Matrix::data_mut).collect();
-        let clipped = clip(config, &mut gradients);
+        let clipping = Clipping { norm: config.clip_norm, value: config.clip_value };
+        let clipped = clipping.apply(&mut gradients);
         let learning_rate = config.schedule.rate(config.learning_rate, steps, config.steps);
         let gradients: Vec<&[f32]> = gradients.iter().map(|g| &**g).collect();
         let mut tensors: Vec<_> = network.tensors_mut().into_iter().map(Matrix::data_mut).collect();
@@ -136,16 +137,6 @@ pub fn train(
         held_out = evaluate(&network, &corpus.held_out)?;
     }
     Ok(Outcome { network, steps, held_out, ending })
-}
-
-/// Clips as the settings say, by norm first; the norms are those before and after both.
-fn clip(config: &Config, gradients: &mut [&mut [f32]]) -> Clipped {
-    let by_norm = if config.clip_norm > 0.0 { config.clip_norm } else { f64::INFINITY };
-    let mut clipped = clip_by_norm(gradients, by_norm);
-    if config.clip_value > 0.0 {
-        clipped.after = clip_by_value(gradients, config.clip_value).after;
-    }
-    clipped
 }
 
 /// The first sequence of a window, taken apart in f64.

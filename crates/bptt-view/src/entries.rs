@@ -44,6 +44,7 @@ fn state_name(state: EntryState) -> &'static str {
         EntryState::Zero => "zero",
         EntryState::Underflow => "underflow",
         EntryState::Cut(_) => "cut",
+        EntryState::Remainder => "remainder",
         EntryState::Masked => "masked",
         EntryState::Unreached => "unreached",
     }

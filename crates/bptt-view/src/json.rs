@@ -25,6 +25,9 @@ pub fn ledger(ledger: &Ledger, symbols: Option<&[String]>) -> Map<String, Value>
     object.insert("symbols".into(), json!(symbols));
     let uncut = (0..ledger.steps()).map(|k| [ledger.uncut(k).start, ledger.uncut(k).end]);
     object.insert("uncut".into(), uncut.collect());
+    if let Some(tolerance) = ledger.tolerance() {
+        object.insert("tolerance".into(), json!(tolerance));
+    }
     object.insert("entries".into(), Value::Array(entries));
     object.insert("balance".into(), Value::Object(balance));
     object.insert("horizon".into(), horizon(recurrent));
@@ -63,6 +66,13 @@ fn entry(entry: &Entry) -> Value {
     if !by_gate.is_empty() {
         object["gate_norm"] = Value::Object(by_gate);
     }
+    let row = |number: &dyn Fn(usize) -> Option<f64>| -> Vec<Option<f64>> {
+        (0..steps).map(|t| number(t).filter(|v| v.is_finite())).collect()
+    };
+    if entry.remainder_norm(0).is_some() {
+        object["remainder_norm"] = json!(row(&|t| entry.remainder_norm(t)));
+        object["remainder_share"] = json!(row(&|t| entry.remainder_share(t)));
+    }
     object
 }
 
@@ -73,6 +83,7 @@ fn state_letter(state: EntryState) -> char {
         EntryState::Zero => '0',
         EntryState::Underflow => 'u',
         EntryState::Cut(_) => 'c',
+        EntryState::Remainder => 'r',
         EntryState::Masked => 'm',
         EntryState::Unreached => '.',
     }
@@ -80,13 +91,18 @@ fn state_letter(state: EntryState) -> char {
 
 fn per_loss(measured: &PerLoss) -> Value {
     let losses = 0..measured.norm.len();
-    json!({
+    let mut object = json!({
         "layer": measured.place.map(|place| place.layer),
         "direction": measured.place.map(|place| place.direction.as_str()),
         "parameter": measured.parameter.as_str(),
         "norm": measured.norm,
         "share": losses.map(|k| measured.share(k).filter(|v| v.is_finite())).collect::<Vec<_>>(),
-    })
+    });
+    if let Some((norm, _)) = measured.remainder {
+        object["remainder_norm"] = json!(norm);
+        object["remainder_share"] = json!(measured.remainder_share().filter(|v| v.is_finite()));
+    }
+    object
 }
 
 /// The way the gradient of one loss came, cell by cell: the ledger's key `paths`.

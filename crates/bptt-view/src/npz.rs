@@ -8,8 +8,9 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 /// The bytes of an archive with, for every layer l and parameter p, `p_norm_l{l}`, `p_log10_norm_l{l}` and
-/// `p_share_l{l}`: (T, T) arrays indexed \[k, t\], NaN where t > k or loss k is masked; (T) arrays for what has one number
-/// a loss.
+/// `p_share_l{l}`: (T, T) arrays indexed \[k, t\], NaN where t > k, loss k is masked or the component is in the remainder;
+/// (T) arrays for what has one number a loss. With a tolerance also the remainder's, `p_remainder_norm_l{l}` and so on, (T)
+/// arrays indexed by t.
 ///
 /// # Errors
 /// Never for want of space on disk: the archive is made in memory.
@@ -34,6 +35,14 @@ pub fn ledger(ledger: &Ledger) -> io::Result<Vec<u8>> {
         add(&name("norm"), &[size, size], grid(&|k, t| entry.norm(k, t)))?;
         add(&name("log10_norm"), &[size, size], grid(&|k, t| entry.log10_norm(k, t)))?;
         add(&name("share"), &[size, size], grid(&|k, t| entry.share(k, t)))?;
+        if ledger.tolerance().is_some() {
+            let row = |number: &dyn Fn(usize) -> Option<f64>| -> Vec<f64> {
+                (0..steps).map(|t| number(t).unwrap_or(f64::NAN)).collect()
+            };
+            add(&name("remainder_norm"), &[size], row(&|t| entry.remainder_norm(t)))?;
+            add(&name("remainder_log10_norm"), &[size], row(&|t| entry.remainder_log10_norm(t)))?;
+            add(&name("remainder_share"), &[size], row(&|t| entry.remainder_share(t)))?;
+        }
     }
     for measured in ledger.per_loss() {
         let numbers = |values: Vec<Option<f64>>| values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect();

@@ -34,6 +34,19 @@ impl<T> ScanOptions<T> {
     }
 }
 
+impl<T: Real> ScanOptions<T> {
+    /// The same options in another precision.
+    pub fn cast<U: Real>(&self) -> ScanOptions<U> {
+        ScanOptions {
+            lengths: self.lengths.clone(),
+            resets: self.resets.clone(),
+            detach: self.detach.clone(),
+            burn_in: self.burn_in,
+            dropout: self.dropout.iter().map(Sequence::cast).collect(),
+        }
+    }
+}
+
 /// Where sequences end and where nothing passes from one step to the next.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Bounds {

@@ -11,6 +11,8 @@ use crate::kernel::{self, Packed, Start};
 use crate::loss::Seeds;
 use crate::network::{Direction, Network};
 use crate::paths::hop_by_gate;
+use crate::precision::Format;
+use crate::remainder::{Fallen, Falling};
 use crate::rows::{Plan, Rows, add_row, sum_of_classes};
 use crate::scan::{LayerTrace, Trace};
 use crate::sequence::{Sequence, View, zeros};
@@ -24,20 +26,25 @@ struct Passed<T> {
     exponents: Vec<i32>,
     /// How many rows (k) had been open at each step.
     open: Vec<usize>,
+    /// How many of them had fallen.
+    fallen: Vec<usize>,
 }
 
 impl<T: Real> Passed<T> {
     fn zeros(steps: usize, rows: usize, features: usize) -> Self {
         let numbers = Sequence::zeros(steps, rows, features);
-        Self { numbers, exponents: vec![0; steps * rows], open: vec![0; steps] }
+        // At a step that is not seen, all rows that were ever open have fallen.
+        Self { numbers, exponents: vec![0; steps * rows], open: vec![0; steps], fallen: vec![rows; steps] }
     }
 
-    /// Adds `dx`, the rows of one cell's step.
-    fn add(&mut self, t: usize, dx: View<'_, T>, exponents: &[i32], batch: usize) {
-        self.open[t] = self.open[t].max(dx.rows() / batch);
+    /// Adds `dx`, the rows of one cell's step from row `first` on.
+    fn add(&mut self, t: usize, first: usize, dx: View<'_, T>, exponents: &[i32], batch: usize) {
+        self.open[t] = self.open[t].max(first + dx.rows() / batch);
+        self.fallen[t] = first;
         for (r, &exponent) in exponents.iter().enumerate() {
-            let place = t * self.numbers.batch() + r;
-            let row = self.numbers.at_mut(t, r);
+            let to = first * batch + r;
+            let place = t * self.numbers.batch() + to;
+            let row = self.numbers.at_mut(t, to);
             add_row(row, &mut [], &mut self.exponents[place], dx.row(r), exponent);
         }
     }
@@ -50,19 +57,35 @@ enum Source<'a, T> {
     Losses(&'a Seeds<T>),
     /// The layer above.
     Above(&'a Passed<T>),
+    /// There are none.
+    Nowhere,
+}
+
+/// Where gradients begin.
+#[derive(Clone, Copy)]
+pub(crate) enum Beginning<'a, T> {
+    /// At the losses.
+    Losses(&'a Seeds<T>),
+    /// Where rows have fallen, of each cell the last step first; they all enter the first row.
+    Fallen(&'a [Vec<Fallen<T>>]),
 }
 
 /// What a row is, beside plain numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Carry {
     /// Rows (k, b) of plain numbers.
     Plain,
+    /// The same, rounded to a format at every step.
+    Rounded(Format),
     /// The same, and da of every step is kept, see [`Reverse::da`].
     Keep,
     /// Rows (k, b) with exponents, which neither under- nor overflow.
     InRange,
-    /// The same apart by the gate whose pre-activation they last passed in this cell: rows (k, p, b), where p = 0 has
-    /// passed none and p = 1 + g has last passed gate g. Their sum over p is the row (k, b).
+    /// The same, and rows fall as soon as they are at most this times the largest they have been, see [`Falling`]. For
+    /// forward cells only.
+    Falling(f64),
+    /// Rows in range, apart by the gate whose pre-activation they last passed in this cell: rows (k, p, b), where p = 0
+    /// has passed none and p = 1 + g has last passed gate g. Their sum over p is the row (k, b).
     ByGate,
 }
 
@@ -76,6 +99,8 @@ impl Carry {
 /// What the reverse scan shows of a cell at one step.
 pub(crate) struct Step<'a, T> {
     pub(crate) t: usize,
+    /// How many losses have fallen: the first row that is shown is that of the next one.
+    pub(crate) first: usize,
     /// P, see [`Carry`].
     pub(crate) classes: usize,
     /// dL_k/dh_t by class, (open·P·B, H), if they are carried apart; otherwise empty.
@@ -102,11 +127,14 @@ pub(crate) struct Reverse<T> {
     /// The same as the recurrent side sees it; empty unless the cell splits.
     pub(crate) da_hh: AVec<T>,
     dkept: AVec<T>,
+    /// With [`Carry::Falling`], what has fallen.
+    pub(crate) falling: Falling<T>,
 }
 
 impl<T: Real> Default for Reverse<T> {
     fn default() -> Self {
-        Self { rows: Rows::default(), da: zeros(0), da_hh: zeros(0), dkept: zeros(0) }
+        let falling = Falling::default();
+        Self { rows: Rows::default(), da: zeros(0), da_hh: zeros(0), dkept: zeros(0), falling }
     }
 }
 
@@ -117,6 +145,8 @@ struct ReverseCell<'a, T: Real> {
     trace: &'a LayerTrace<T>,
     bounds: &'a Bounds,
     source: Source<'a, T>,
+    /// What has fallen elsewhere and enters here, the last step first.
+    fallen: &'a [Fallen<T>],
     /// The columns of the seeds that are this cell's output begin here.
     column: usize,
     /// W_hh; what multiplies the kept apart.
@@ -131,7 +161,14 @@ impl<T: Real> ReverseCell<'_, T> {
     fn add_seeds(&self, rows: &mut Rows<T>, plan: &Plan, t: usize, open: usize, classes: usize) -> usize {
         let (batch, hidden) = (rows.batch(), self.params.hidden());
         let columns = self.column..self.column + hidden;
+        let mut open = open;
+        let later = self.fallen.partition_point(|fallen| fallen.t > t);
+        for fallen in self.fallen[later..].iter().take_while(|fallen| fallen.t == t) {
+            fallen.enter(rows);
+            open = open.max(1);
+        }
         match self.source {
+            Source::Nowhere => open,
             Source::Losses(seeds) => {
                 let Some(row) = plan.row(t) else { return open };
                 let first = row * classes * batch;
@@ -152,7 +189,7 @@ impl<T: Real> ReverseCell<'_, T> {
                 if forward { open.max(row + 1) } else { plan.groups().len() }
             }
             Source::Above(passed) => {
-                for r in 0..passed.open[t] * batch {
+                for r in passed.fallen[t].min(passed.open[t]) * batch..passed.open[t] * batch {
                     let exponent = passed.exponents[t * passed.numbers.batch() + r];
                     let seed = &passed.numbers.at(t, r)[columns.clone()];
                     rows.add_seed(r / batch * classes * batch + r % batch, seed, exponent);
@@ -208,70 +245,93 @@ fn reverse_scan<T: Real>(
     let classes = carry.classes(cell);
     let (hidden, width, steps) = (params.hidden(), params.w_ih.rows(), plan.steps());
     let memory = if cell.has_memory() { hidden } else { 0 };
-    let Reverse { rows, da: all_da, da_hh: all_da_hh, dkept } = reverse;
+    let Reverse { rows, da: all_da, da_hh: all_da_hh, dkept, falling } = reverse;
     rows.clear(plan.groups().len() * classes, batch, hidden, memory);
+    falling.clear(plan.groups().len());
     let slot = plan.groups().len() * classes * batch * width;
     let slots = if carry == Carry::Keep { steps } else { 1 };
     all_da.resize(slots * slot, T::zero());
     all_da_hh.resize(if cell.splits() { slots * slot } else { 0 }, T::zero());
     dkept.resize(if cell.reads_kept() { rows.dh.len() } else { 0 }, T::zero());
-    let mut open = 0;
+    // Rows (k) that have been opened, and those of them that have fallen.
+    let (mut open, mut first) = (0, 0);
     for i in 0..steps {
         let t = if of.trace.direction() == Direction::Forward { steps - 1 - i } else { i };
         open = of.add_seeds(rows, plan, t, open, classes);
-        let open = open * classes;
+        if matches!(carry, Carry::InRange | Carry::ByGate | Carry::Falling(_)) {
+            rows.keep_in_range(first * classes..open * classes);
+        }
+        if let Carry::Falling(tolerance) = carry {
+            let limit = if let Source::Above(above) = of.source { above.fallen[t] } else { open };
+            first = falling.step(rows, first..open, limit, tolerance, t);
+            if first == plan.groups().len() {
+                break;
+            }
+        }
+        let live = first * classes..open * classes;
+        let numbers = |width: usize| live.start * batch * width..live.end * batch * width;
         let start = if carry == Carry::Keep { t * slot } else { 0 };
-        let end = start + open * batch * width;
+        let end = start + numbers(width).len();
         if carry == Carry::Keep {
             all_da[end..start + slot].fill(T::zero());
             if cell.splits() {
                 all_da_hh[end..start + slot].fill(T::zero());
             }
         }
-        if open == 0 {
+        if live.is_empty() {
             continue;
         }
-        if matches!(carry, Carry::InRange | Carry::ByGate) {
-            rows.keep_in_range(open);
+        if let Carry::Rounded(format) = carry {
+            format.round(&mut rows.dh[numbers(hidden)]);
+            format.round(&mut rows.dc[numbers(memory)]);
         }
-        let arrived =
-            if carry == Carry::ByGate { rows.dh[..open * batch * hidden].to_vec() } else { Vec::new() };
-        let rows_of = |b: usize| (0..open).map(move |k| k * batch + b);
+        let arrived = if carry == Carry::ByGate { rows.dh[numbers(hidden)].to_vec() } else { Vec::new() };
+        let rows_of = |b: usize| live.clone().map(move |k| k * batch + b);
         let padding: Vec<usize> = of.bounds.padding_at(t).flat_map(rows_of).collect();
         let before = rows.copy_of(&padding);
         let da = &mut all_da[start..end];
         let da_hh = if cell.splits() { &mut all_da_hh[start..end] } else { &mut [] };
         let cache = of.trace.cache(t);
-        let backward = Backward {
-            dh: &mut rows.dh[..open * batch * hidden],
-            dc: &mut rows.dc[..open * batch * memory],
-            da,
-            da_hh,
-        };
+        let backward =
+            Backward { dh: &mut rows.dh[numbers(hidden)], dc: &mut rows.dc[numbers(memory)], da, da_hh };
         cell.step_vjp(&cache, backward);
+        if let Carry::Rounded(format) = carry {
+            format.round(da);
+            format.round(da_hh);
+        }
         if carry == Carry::ByGate {
             // Only here is it looked at; the product starts from nothing otherwise.
             if !cell.passes_by() {
-                rows.dh[..open * batch * hidden].fill(T::zero());
+                rows.dh[numbers(hidden)].fill(T::zero());
             }
             rows.restore(&padding, &before);
         }
-        for &r in &padding {
+        for r in padding.iter().map(|r| r - live.start * batch) {
             da[r * width..(r + 1) * width].fill(T::zero());
             if cell.splits() {
                 da_hh[r * width..(r + 1) * width].fill(T::zero());
             }
         }
-        let dkept = &mut dkept[..if cell.reads_kept() { open * batch * hidden } else { 0 }];
+        let dkept = &mut dkept[..if cell.reads_kept() { numbers(hidden).len() } else { 0 }];
         through_kept(cell, of.weights, &cache, da, dkept);
-        let view = |da| View::new(open * batch, width, da);
+        let view = |da| View::new(numbers(1).len(), width, da);
         let (da, da_hh) = (view(da), if cell.splits() { view(da_hh) } else { view(da) });
-        let (passing, exponents) = (&rows.dh[..open * batch * hidden], &rows.exponents[..open * batch]);
-        visit(Step { t, classes, arrived: &arrived, passing, through_kept: dkept, da, da_hh, exponents });
+        let (passing, exponents) = (&rows.dh[numbers(hidden)], &rows.exponents[numbers(1)]);
+        visit(Step {
+            t,
+            first,
+            classes,
+            arrived: &arrived,
+            passing,
+            through_kept: dkept,
+            da,
+            da_hh,
+            exponents,
+        });
         if carry == Carry::ByGate {
             hop_by_gate(rows, da_hh, dkept, classes, params);
         } else {
-            through_recurrent(cell, of.weights, da_hh, dkept, &mut rows.dh[..open * batch * hidden]);
+            through_recurrent(cell, of.weights, da_hh, dkept, &mut rows.dh[numbers(hidden)]);
         }
         // Padding lets everything through.
         rows.restore(&padding, &before);
@@ -292,12 +352,29 @@ pub(crate) fn reverse_layers<T: Real>(
     plan: &Plan,
     carry: Carry,
     reverse: &mut Vec<Reverse<T>>,
+    visit: impl FnMut(usize, &Step<'_, T>),
+) {
+    reverse_layers_from(network, trace, Beginning::Losses(seeds), plan, carry, reverse, visit);
+}
+
+/// The same from somewhere else.
+pub(crate) fn reverse_layers_from<T: Real>(
+    network: &Network<T>,
+    trace: &Trace<T>,
+    beginning: Beginning<'_, T>,
+    plan: &Plan,
+    carry: Carry,
+    reverse: &mut Vec<Reverse<T>>,
     mut visit: impl FnMut(usize, &Step<'_, T>),
 ) {
     let (steps, batch) = trace.inputs().shape();
     let (directions, layouts) = (network.directions(), network.layouts());
     let features = directions * network.hidden();
     reverse.resize_with(network.weights().layers.len(), Reverse::default);
+    let top = match beginning {
+        Beginning::Losses(seeds) => Source::Losses(seeds),
+        Beginning::Fallen(_) => Source::Nowhere,
+    };
     let mut above: Option<Passed<T>> = None;
     for layer in (0..network.depth()).rev() {
         let mut below = (layer > 0).then(|| Passed::zeros(steps, plan.groups().len() * batch, features));
@@ -311,7 +388,8 @@ pub(crate) fn reverse_layers<T: Real>(
                 params,
                 trace: &trace.layers()[index],
                 bounds: trace.bounds(),
-                source: above.as_ref().map_or(Source::Losses(seeds), Source::Above),
+                source: above.as_ref().map_or(top, Source::Above),
+                fallen: if let Beginning::Fallen(fallen) = beginning { &fallen[index] } else { &[] },
                 column: d * network.hidden(),
                 weights: layouts.recurrent_back(index, params, network.cell()),
                 readout: readout.map(|readout| layouts.readout_back(readout, directions, d)),
@@ -334,7 +412,7 @@ pub(crate) fn reverse_layers<T: Real>(
                             kernel::multiply_by(dx, mask.data());
                         }
                     }
-                    below.add(step.t, View::new(da.rows(), features, dx), exponents, batch);
+                    below.add(step.t, step.first, View::new(da.rows(), features, dx), exponents, batch);
                 }
                 visit(index, &step);
             });

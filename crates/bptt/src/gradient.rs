@@ -23,6 +23,17 @@ pub struct Gradient<T> {
     pub initial: State<T>,
 }
 
+impl<T: Real> Gradient<T> {
+    /// Refuses a gradient whose weights' part is not finite.
+    pub(crate) fn check_finite(&self) -> Result<(), Error> {
+        let tensors = self.weights.tensors();
+        match tensors.into_iter().find(|(_, tensor)| tensor.data().iter().any(|g| !g.is_finite())) {
+            Some((parameter, _)) => Err(Error::Exploded { parameter }),
+            None => Ok(()),
+        }
+    }
+}
+
 impl<T: Real> Network<T> {
     /// The ordinary gradient of the reduced loss: backpropagation through time with one row.
     ///
@@ -162,7 +173,7 @@ impl<T: Real> Network<T> {
             let da = View::new(steps * batch, width, da);
             let da_hh = self.cell().splits().then(|| View::new(steps * batch, width, da_hh));
             let by_symbol = backward.by_symbol.get(index * groups + row);
-            add_cell_gradient(&mut gradient.weights, trace, index, (da, da_hh), by_symbol);
+            add_cell_gradient(&mut gradient.weights, trace, index, 0..steps, (da, da_hh), by_symbol);
             if let (Some(dx), 0) = (&mut gradient.inputs, self.weights().place(index).layer) {
                 let w_ih = self.layouts().inputs_back(index, params);
                 T::multiply(dx.data_mut(), params.inputs(), Start::Out, da, w_ih);
@@ -232,25 +243,25 @@ impl<T> Default for Backward<T> {
     }
 }
 
-/// Adds Σ da xᵀ, Σ da_hh h_prevᵀ, Σ da and Σ da_hh over all steps, (T·B, G·H) each, to the gradient of cell `index`. What
+/// Adds Σ da xᵀ, Σ da_hh h_prevᵀ, Σ da and Σ da_hh over `steps`, (len · B, G·H) each, to the gradient of cell `index`. What
 /// one-hot inputs give may be known already.
 pub(crate) fn add_cell_gradient<T: Real>(
     gradient: &mut Weights<T>,
     trace: &Trace<T>,
     index: usize,
+    steps: Range<usize>,
     (da, da_hh): (View<'_, T>, Option<View<'_, T>>),
     by_symbol: Option<&BySymbol<T>>,
 ) {
-    let (steps, _) = trace.inputs().shape();
     let layer = gradient.place(index).layer;
     let gradient = &mut gradient.layers[index];
     match by_symbol {
         Some(sums) => sums.add_to(&mut gradient.w_ih),
-        None => trace.inputs_of(layer).all().add_outer(&mut gradient.w_ih, da),
+        None => trace.inputs_of(layer).steps(steps.clone()).add_outer(&mut gradient.w_ih, da),
     }
     let splits = da_hh.is_some();
     let da_hh = da_hh.unwrap_or(da);
-    add_recurrent(&mut gradient.w_hh, da_hh, trace.layers()[index].recurrent_inputs(0..steps));
+    add_recurrent(&mut gradient.w_hh, da_hh, trace.layers()[index].recurrent_inputs(steps));
     let hidden = gradient.w_hh.cols();
     let (b_ih, b_hh) = (gradient.b_ih.data_mut(), gradient.b_hh.data_mut());
     // Both biases have one gradient, but for the last gate of a cell that splits it.

@@ -1,5 +1,7 @@
 //! What a network reads: real features, or symbols standing for their one-hot vectors.
 
+use std::ops::Range;
+
 use crate::sequence::{Matrix, Sequence, SequenceView, View};
 use crate::{Error, Real, kernel};
 
@@ -157,9 +159,17 @@ impl<'a, T: Real> Reading<'a, T> {
 
     /// All steps at once, (T·B, I).
     pub(crate) fn all(&self) -> StepInput<'a, T> {
+        self.steps(0..self.shape().0)
+    }
+
+    /// Some steps at once, (len · B, I).
+    pub(crate) fn steps(&self, steps: Range<usize>) -> StepInput<'a, T> {
         match self {
-            Self::Dense(x) => StepInput::Dense(x.rows(0..x.steps())),
-            Self::Symbols(symbols) => StepInput::Symbols(symbols.ids()),
+            Self::Dense(x) => StepInput::Dense(x.rows(steps)),
+            Self::Symbols(symbols) => {
+                let (_, batch) = symbols.shape();
+                StepInput::Symbols(&symbols.ids()[steps.start * batch..steps.end * batch])
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::bounds::Reach;
-use crate::bptt::{Carry, Reverse, reverse_layers};
+use crate::bptt::{Beginning, Carry, Reverse, reverse_layers_from};
 use crate::gradient::{Gradient, add_cell_gradient, add_readout_gradient};
 use crate::kernel::Start;
 use crate::ledger::{Balance, Entry, Ledger, Parameter, PerLoss, SequenceSizes};
@@ -13,6 +13,7 @@ use crate::measure::{Against, StepProducts, gram_norm, measured, norm};
 use crate::meter::{LossRow, Meter, StepSums, measure_initial};
 use crate::network::{Network, Place, State, Weights};
 use crate::records::{Form, Records};
+use crate::remainder::Fallen;
 use crate::rows::{Plan, Rows};
 use crate::scan::Trace;
 use crate::sequence::{Matrix, Sequence, View};
@@ -24,7 +25,13 @@ const ROWS_OF_A_BLOCK: usize = 64;
 const ROWS_AT_LEAST: usize = 16;
 /// Tasks that blocks of losses are dealt out to. Each adds up what it sees in (T, B, G·H) arrays of its own, so it bounds
 /// the memory, and the number of threads that can help.
-const TASKS: usize = 8;
+pub(crate) const TASKS: usize = 8;
+
+/// How many of `losses` losses make a block.
+pub(crate) fn losses_of_a_block(losses: usize, batch: usize) -> usize {
+    let rows = (losses * batch / TASKS).clamp(ROWS_AT_LEAST, ROWS_OF_A_BLOCK);
+    (rows / batch).max(1)
+}
 
 /// What to measure besides the norms and shares of the batch sum.
 #[derive(Clone, Copy, Debug)]
@@ -38,11 +45,20 @@ pub struct ItemizeOptions<'a, T> {
     /// The update U that shares are measured against; `None`: the total gradient. h0's and the inputs' shares are
     /// always measured against their total gradient, since no update is applied to them.
     pub update: Option<&'a Weights<T>>,
+    /// Stop telling losses apart once they are small: from the step on where the largest number of a loss's dh (and dc) is
+    /// at most this times the largest that it has been in the same cell, and that of every later loss of its block as well,
+    /// its components are added to the remainder, of which the ledger has one row: [`EntryState::Remainder`]. The balance
+    /// stays exact, and the time grows with how far losses reach, no longer with T². What is told apart is as without a
+    /// tolerance; but below another layer, what a loss sends down after it has fallen there is in the remainder too. From 0
+    /// to below 1; `None` tells everything apart. For networks that read forward only.
+    ///
+    /// [`EntryState::Remainder`]: crate::EntryState::Remainder
+    pub tolerance: Option<f64>,
 }
 
 impl<T> Default for ItemizeOptions<'_, T> {
     fn default() -> Self {
-        Self { sequences: true, gates: false, inputs: true, update: None }
+        Self { sequences: true, gates: false, inputs: true, update: None, tolerance: None }
     }
 }
 
@@ -52,12 +68,14 @@ impl<T: Real> Network<T> {
     ///
     /// One reverse scan with a row for each loss, in blocks that run on the threads of the caller's rayon pool; the
     /// result does not depend on their number. Working memory is O(T·B·(G·H + I)); the ledger has T²/2 numbers for
-    /// each norm and each share (W_ih, W_hh, b, x), and no matrix is formed for any (k, t).
+    /// each norm and each share (W_ih, W_hh, b, x), and no matrix is formed for any (k, t). With a
+    /// [tolerance](ItemizeOptions::tolerance) time and numbers are those of the components that are told apart, and of one
+    /// row more for the rest.
     ///
     /// # Errors
     /// [`Error::Balance`] if the components do not add up to the ordinary gradient, [`Error::NotFinite`] if a hidden
     /// state or a seed is not finite, [`Error::Exploded`] if the gradient is not, [`Error::Shape`] if `losses` or the
-    /// update do not belong here.
+    /// update do not belong here, [`Error::Option`] if the tolerance is not one or the network reads in both directions.
     pub fn itemize(
         &self,
         trace: &Trace<T>,
@@ -67,13 +85,10 @@ impl<T: Real> Network<T> {
         trace.check_finite()?;
         losses.check_finite()?;
         let gradient = self.gradient(trace, losses, options.inputs)?;
-        for (name, tensor) in gradient.weights.tensors() {
-            if tensor.data().iter().any(|g| !g.is_finite()) {
-                return Err(Error::Exploded { parameter: name });
-            }
-        }
+        gradient.check_finite()?;
         let update = options.update.unwrap_or(&gradient.weights);
         self.check_update(update)?;
+        self.check_tolerance(options.tolerance)?;
         let cells = self.weights().layers.len();
         let against: Vec<_> = (0..cells)
             .map(|index| Against::new(trace, &gradient, update, index, self.cell().splits()))
@@ -83,8 +98,7 @@ impl<T: Real> Network<T> {
         let present = losses.heard(trace);
         let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
         let reach: Arc<[Reach]> = (0..steps).map(|k| losses.reach(trace, k)).collect();
-        let rows_of_a_block = (ks.len() * batch / TASKS).clamp(ROWS_AT_LEAST, ROWS_OF_A_BLOCK);
-        let blocks: Vec<&[usize]> = ks.chunks((rows_of_a_block / batch).max(1)).collect();
+        let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
         let work = Work { network: self, trace, losses, reach: &reach, against: &against, options };
         // Late losses have more steps to go back, so the blocks are dealt out in turn, and the longest task begins first.
         let mut done: Vec<Option<_>> = (0..TASKS.min(blocks.len())).map(|_| None).collect();
@@ -97,7 +111,9 @@ impl<T: Real> Network<T> {
         let mut rows: Vec<Vec<Option<LossRow>>> =
             (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
         let mut sums: Option<Sums<T>> = None;
-        for (measured, of_task) in done.into_iter().flatten() {
+        let mut fallen: Vec<Vec<Fallen<T>>> = (0..cells).map(|_| Vec::new()).collect();
+        for (Measured { rows: measured, fallen: of_cells }, of_task) in done.into_iter().flatten() {
+            fallen.iter_mut().zip(of_cells).for_each(|(fallen, of_cell)| fallen.extend(of_cell));
             match &mut sums {
                 None => sums = Some(of_task),
                 Some(sums) => sums.add(&of_task),
@@ -106,27 +122,36 @@ impl<T: Real> Network<T> {
                 rows[index][k] = Some(row);
             }
         }
-        let sums = sums.unwrap_or_else(|| Sums::zeros(self, trace, options.inputs));
+        let mut sums = sums.unwrap_or_else(|| Sums::zeros(self, trace, options.inputs));
+        let remainder = options.tolerance.map(|_| work.measure_remainder(fallen, &mut sums));
+        let mut remainder = remainder.into_iter().flatten();
 
         let mut itemized = self.zero_gradient(trace, false);
         for (index, da) in sums.da.iter().enumerate() {
             let all = 0..steps;
             let da = (da.da.rows(all.clone()), da.da_hh.as_ref().map(|da_hh| da_hh.rows(all)));
-            add_cell_gradient(&mut itemized.weights, trace, index, da, None);
+            add_cell_gradient(&mut itemized.weights, trace, index, 0..steps, da, None);
         }
         itemized.inputs = options.inputs.then_some(sums.dx);
         itemized.initial = sums.initial;
         let (mut entries, mut per_loss) = (Vec::new(), Vec::new());
         for (index, (rows, against)) in rows.into_iter().zip(&against).enumerate() {
-            per_loss.extend(initial_states(&rows, against, self.weights().place(index)));
+            let remainder = remainder.next();
+            let place = self.weights().place(index);
+            per_loss.extend(initial_states(&rows, remainder.as_ref(), against, place));
             let sequences = options.sequences.then(|| Arc::new(sequence_sizes(trace, index, self.depth())));
             let row = |row: Option<LossRow>| row.map_or((0..0, Vec::new()), |row| (row.span, row.records));
-            let records = Records::new(work.form(index), rows.into_iter().map(row).collect());
+            let records = Records::new(
+                work.form(index),
+                rows.into_iter().map(row).collect(),
+                remainder.map(|row| row.records),
+            );
             entries.extend(self.entries(records, &reach, &gradient, against, index, sequences.as_ref()));
         }
         per_loss.extend(readout_diagonal(&mut itemized.weights, trace, losses, update));
 
-        Ok(Ledger { steps, present, reach, entries, per_loss, balance: balance(&itemized, &gradient)? })
+        let (tolerance, balance) = (options.tolerance, balance(&itemized, &gradient)?);
+        Ok(Ledger { steps, present, reach, tolerance, entries, per_loss, balance })
     }
 
     /// The ledger's entries of cell `index`.
@@ -164,6 +189,22 @@ impl<T: Real> Network<T> {
         measured(self.cell().splits(), place, inputs).iter().enumerate().map(entry).collect()
     }
 
+    fn check_tolerance(&self, tolerance: Option<f64>) -> Result<(), Error> {
+        let refuse = |given: String, expected: &str| {
+            Err(Error::Option { option: "tolerance".into(), given, expected: expected.into() })
+        };
+        match tolerance {
+            Some(tolerance) if !(0.0..1.0).contains(&tolerance) => {
+                refuse(tolerance.to_string(), "a fraction from 0 to below 1")
+            }
+            Some(tolerance) if self.directions() == 2 => refuse(
+                format!("{tolerance} with a network that reads in both directions"),
+                "none: here it is for networks that read forward only",
+            ),
+            _ => Ok(()),
+        }
+    }
+
     fn check_update(&self, update: &Weights<T>) -> Result<(), Error> {
         let shapes = |w: &Weights<T>| -> Vec<_> {
             w.tensors().into_iter().map(|(name, m)| (name, m.rows(), m.cols())).collect()
@@ -180,6 +221,14 @@ impl<T: Real> Network<T> {
             given: show(differs.map(|d| d.1).or_else(|| given.get(expected.len()))),
         })
     }
+}
+
+/// What blocks of losses have left.
+struct Measured<T> {
+    /// Rows with the number of their cell and their loss.
+    rows: Vec<(usize, usize, LossRow)>,
+    /// What has fallen in each cell.
+    fallen: Vec<Vec<Fallen<T>>>,
 }
 
 /// What there is to measure.
@@ -208,46 +257,71 @@ impl<T: Real> Work<'_, T> {
         Form { slots: parameters.len(), gated, gates: self.gates(), batch }
     }
 
-    /// Measures blocks of losses (ascending) at every step: rows with the number of their cell and their loss.
-    fn measure<'a>(
-        &self,
-        blocks: impl Iterator<Item = &'a &'a [usize]>,
-    ) -> (Vec<(usize, usize, LossRow)>, Sums<T>) {
-        let Self { network, trace, options, .. } = *self;
-        let (_, batch) = trace.inputs().shape();
-        let apart = self.gates() > 0 || network.cell().reads_kept();
-        let columns = if apart { network.cell().gates().len() } else { 1 };
-        let cells = 0..self.against.len();
-        let mut meters: Vec<_> = cells.map(|index| Meter::new(self.form(index), batch, columns)).collect();
+    /// Measures blocks of losses (ascending) at every step.
+    fn measure<'a>(&self, blocks: impl Iterator<Item = &'a &'a [usize]>) -> (Measured<T>, Sums<T>) {
+        let Self { network, trace, losses, reach, options, .. } = *self;
+        let (steps, _) = trace.inputs().shape();
+        let mut bench = Bench::new(self);
         let mut sums = Sums::zeros(network, trace, options.inputs);
-        let (mut reverse, mut dx, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        let cells = self.against.len();
+        let mut done = Measured { rows: Vec::new(), fallen: (0..cells).map(|_| Vec::new()).collect() };
+        let carry = options.tolerance.map_or(Carry::InRange, Carry::Falling);
         for ks in blocks {
-            self.measure_block(ks, &mut meters, &mut sums, &mut reverse, &mut dx, &mut done);
+            let plan = Plan::apart(steps, ks);
+            let row =
+                |index: usize, k: usize| LossRow::new(network.span(index, k, reach[k].end), self.form(index));
+            let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
+            let mut rows: Vec<Vec<LossRow>> = (0..cells).map(rows_of).collect();
+            self.measure_rows(
+                Beginning::Losses(&losses.seeds),
+                &plan,
+                carry,
+                &mut rows,
+                &mut sums,
+                &mut bench,
+            );
+            for (index, (reverse, mut rows)) in bench.reverse.iter_mut().zip(rows).enumerate() {
+                for fallen in &reverse.falling.fallen {
+                    rows[fallen.row].fall(fallen.t);
+                }
+                done.fallen[index].append(&mut reverse.falling.fallen);
+                done.rows.extend(plan.groups().iter().zip(rows).map(|(&k, row)| (index, k, row)));
+            }
         }
         (done, sums)
     }
 
-    #[allow(clippy::too_many_arguments)] // memory that serves block after block
-    fn measure_block(
+    /// Measures what has fallen in each cell, as one row that goes on to the first step.
+    fn measure_remainder(&self, mut fallen: Vec<Vec<Fallen<T>>>, sums: &mut Sums<T>) -> Vec<LossRow> {
+        let (steps, _) = self.trace.inputs().shape();
+        for of_cell in &mut fallen {
+            of_cell.sort_by_key(|fallen| std::cmp::Reverse(fallen.t));
+        }
+        let plan = Plan::new((0..steps).map(|_| Some(0)));
+        let row = |index| vec![LossRow::new(0..steps, self.form(index))];
+        let mut rows: Vec<Vec<LossRow>> = (0..self.against.len()).map(row).collect();
+        let beginning = Beginning::Fallen(&fallen);
+        self.measure_rows(beginning, &plan, Carry::InRange, &mut rows, sums, &mut Bench::new(self));
+        rows.into_iter().flatten().collect()
+    }
+
+    /// Measures every row of each cell on its way back.
+    fn measure_rows(
         &self,
-        ks: &[usize],
-        meters: &mut [Meter<T>],
+        beginning: Beginning<'_, T>,
+        plan: &Plan,
+        carry: Carry,
+        rows: &mut [Vec<LossRow>],
         sums: &mut Sums<T>,
-        reverse: &mut Vec<Reverse<T>>,
-        dx: &mut Vec<T>,
-        done: &mut Vec<(usize, usize, LossRow)>,
+        bench: &mut Bench<T>,
     ) {
-        let Self { network, trace, losses, reach, against, options } = *self;
-        let (steps, batch) = trace.inputs().shape();
+        let Self { network, trace, against, options, .. } = *self;
+        let (_, batch) = trace.inputs().shape();
         let (features, weights) = (network.inputs(), network.weights());
-        let plan = Plan::apart(steps, ks);
-        let row =
-            |index: usize, k: usize| LossRow::new(network.span(index, k, reach[k].end), self.form(index));
-        let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
-        let mut rows: Vec<Vec<LossRow>> = (0..against.len()).map(rows_of).collect();
+        let Bench { meters, reverse, dx } = bench;
         let mut products = StepProducts::default();
         dx.resize(if options.inputs { plan.groups().len() * batch * features } else { 0 }, T::zero());
-        reverse_layers(network, trace, &losses.seeds, &plan, Carry::InRange, reverse, |index, step| {
+        reverse_layers_from(network, trace, beginning, plan, carry, reverse, |index, step| {
             let layer = weights.place(index).layer;
             let dx = (layer == 0 && options.inputs).then(|| {
                 let dx = &mut dx[..step.da.rows() * features];
@@ -257,13 +331,32 @@ impl<T: Real> Work<'_, T> {
             });
             products.find(trace, layer, index, step.t);
             let mut sums = sums.at(index, step.t, dx.is_some());
-            meters[index].measure(step, dx, &products, &against[index], &mut sums, &mut rows[index]);
+            let rows = &mut rows[index][step.first..];
+            meters[index].measure(step, dx, &products, &against[index], &mut sums, rows);
         });
-        for (index, (Reverse { rows: end, .. }, mut rows)) in reverse.iter().zip(rows).enumerate() {
-            measure_initial(end, &against[index], &mut rows);
+        for (index, (Reverse { rows: end, .. }, rows)) in reverse.iter().zip(rows).enumerate() {
+            measure_initial(end, &against[index], rows);
             sums.add_initial(index, end);
-            done.extend(plan.groups().iter().zip(rows).map(|(&k, row)| (index, k, row)));
         }
+    }
+}
+
+/// What measuring works with; its memory serves block after block.
+struct Bench<T> {
+    /// One for each cell.
+    meters: Vec<Meter<T>>,
+    reverse: Vec<Reverse<T>>,
+    dx: Vec<T>,
+}
+
+impl<T: Real> Bench<T> {
+    fn new(work: &Work<'_, T>) -> Self {
+        let (_, batch) = work.trace.inputs().shape();
+        let cell = work.network.cell();
+        let apart = work.gates() > 0 || cell.reads_kept();
+        let columns = if apart { cell.gates().len() } else { 1 };
+        let meter = |index| Meter::new(work.form(index), batch, columns);
+        Self { meters: (0..work.against.len()).map(meter).collect(), reverse: Vec::new(), dx: Vec::new() }
     }
 }
 
@@ -339,7 +432,10 @@ impl<T: Real> Sums<T> {
 }
 
 /// ‖sum − gradient‖ / ‖gradient‖ for every parameter.
-fn balance<T: Real>(itemized: &Gradient<T>, gradient: &Gradient<T>) -> Result<Vec<Balance>, Error> {
+pub(crate) fn balance<T: Real>(
+    itemized: &Gradient<T>,
+    gradient: &Gradient<T>,
+) -> Result<Vec<Balance>, Error> {
     let named = |g: &Gradient<T>| -> Vec<(String, Vec<T>)> {
         let weights = g.weights.tensors().into_iter().map(|(name, m)| (name, m.data().to_vec()));
         let inputs = g.inputs.iter().map(|x| ("input".to_string(), x.data().to_vec()));
@@ -368,12 +464,18 @@ fn balance<T: Real>(itemized: &Gradient<T>, gradient: &Gradient<T>) -> Result<Ve
     Ok(balance)
 }
 
-fn initial_states<T: Real>(rows: &[Option<LossRow>], against: &Against<T>, place: Place) -> Vec<PerLoss> {
+fn initial_states<T: Real>(
+    rows: &[Option<LossRow>],
+    remainder: Option<&LossRow>,
+    against: &Against<T>,
+    place: Place,
+) -> Vec<PerLoss> {
     let state = |(i, (parameter, total_inner)): (usize, (Parameter, f64))| {
         let mut of = PerLoss::masked(Some(place), parameter, rows.len());
         of.total_inner = total_inner;
+        of.remainder = remainder.map(|row| (row.initial[i].norm, row.initial[i].inner));
         for (k, row) in rows.iter().enumerate() {
-            if let Some(m) = row.as_ref().map(|row| &row.initial[i]) {
+            if let Some(m) = row.as_ref().and_then(|row| row.initial.get(i)) {
                 of.set(k, m.norm, m.log10_norm, m.inner);
             }
         }

@@ -64,6 +64,8 @@ pub enum State {
     /// Exactly zero because the state was forgotten or detached at this step, between t and k: in every sequence of the
     /// batch, and here in the one where the loss reaches farthest.
     Cut(usize),
+    /// Too small to be told apart, see [`crate::ItemizeOptions::tolerance`]: part of the remainder at this step.
+    Remainder,
     /// Step k has no loss.
     Masked,
     /// No path leads from step t through this cell to loss k: t > k in a network that reads forward only, or t lies
@@ -102,10 +104,25 @@ impl Entry {
         self.records.steps()
     }
 
-    /// ‖component (k, t)‖ of the batch sum (Frobenius norm). `None` where t > k or loss k is masked; 0 where it is
-    /// below f64's range, see [`Entry::log10_norm`].
+    /// ‖component (k, t)‖ of the batch sum (Frobenius norm). `None` where t > k, loss k is masked or the component is part
+    /// of the remainder; 0 where it is below f64's range, see [`Entry::log10_norm`].
     pub fn norm(&self, k: usize, t: usize) -> Option<f64> {
-        self.in_full(k, t, Form::norm(self.slot))
+        Some(in_full(self.records.get(k, t)?, Form::norm(self.slot)))
+    }
+
+    /// ‖Σ of the components at step t that are in the remainder‖. `None` without a tolerance.
+    pub fn remainder_norm(&self, t: usize) -> Option<f64> {
+        Some(in_full(self.records.remainder(t)?, Form::norm(self.slot)))
+    }
+
+    /// log₁₀ of [`Entry::remainder_norm`], however small; −∞ where it is exactly zero or nothing is in it.
+    pub fn remainder_log10_norm(&self, t: usize) -> Option<f64> {
+        Some(log10(self.records.remainder(t)?, Form::norm(self.slot)))
+    }
+
+    /// ⟨remainder at step t, U⟩ / ⟨Σ components, U⟩: with these, all shares add up to 1. `None` without a tolerance.
+    pub fn remainder_share(&self, t: usize) -> Option<f64> {
+        Some(self.records.remainder(t)?[Form::inner(self.slot)] / self.total_inner)
     }
 
     fn form(&self) -> Form {
@@ -114,12 +131,7 @@ impl Entry {
 
     /// log₁₀ of the norm, however small; −∞ where it is exactly zero.
     pub fn log10_norm(&self, k: usize, t: usize) -> Option<f64> {
-        self.log10(k, t, Form::norm(self.slot))
-    }
-
-    fn log10(&self, k: usize, t: usize, place: usize) -> Option<f64> {
-        let record = self.records.get(k, t)?;
-        Some(record[place].log10() + record[Form::EXPONENT] * std::f64::consts::LOG10_2)
+        Some(log10(self.records.get(k, t)?, Form::norm(self.slot)))
     }
 
     /// The names of the gates whose rows have norms of their own; none if they were not asked for, the cell has one gate
@@ -130,21 +142,14 @@ impl Entry {
 
     /// ‖rows of gate `gate` of component (k, t)‖; their squares add up to the square of [`Entry::norm`].
     pub fn gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
-        (gate < self.gates().len()).then(|| self.in_full(k, t, self.form().gate(self.slot, gate)))?
+        let record = self.records.get(k, t).filter(|_| gate < self.gates().len())?;
+        Some(in_full(record, self.form().gate(self.slot, gate)))
     }
 
     /// log₁₀ of [`Entry::gate_norm`], however small; −∞ where it is exactly zero.
     pub fn log10_gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
-        (gate < self.gates().len()).then(|| self.log10(k, t, self.form().gate(self.slot, gate)))?
-    }
-
-    /// A number of the record of (k, t), with its power of two.
-    #[allow(clippy::cast_possible_truncation)] // an integer within ±10⁵ or so
-    fn in_full(&self, k: usize, t: usize, place: usize) -> Option<f64> {
-        let record = self.records.get(k, t)?;
-        let exponent = record[Form::EXPONENT] as i32;
-        // Twice half the exponent: a mantissa below 1 may still lift a power that is out of range by itself.
-        Some(record[place] * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2))
+        let record = self.records.get(k, t).filter(|_| gate < self.gates().len())?;
+        Some(log10(record, self.form().gate(self.slot, gate)))
     }
 
     /// ⟨component, U⟩ / ⟨Σ components, U⟩ with U the update; all shares add up to 1. NaN where ⟨Σ components, U⟩ is 0.
@@ -187,6 +192,10 @@ impl Entry {
     pub fn state(&self, k: usize, t: usize) -> State {
         match self.records.get(k, t).map(|record| record[Form::norm(self.slot)]) {
             None if self.records.is_masked(k) => State::Masked,
+            None if self.records.has_fallen(k, t) && t < self.reach[k].uncut.start => {
+                State::Cut(self.reach[k].uncut.start)
+            }
+            None if self.records.has_fallen(k, t) => State::Remainder,
             None => State::Unreached,
             Some(0.0) if t < self.reach[k].uncut.start => State::Cut(self.reach[k].uncut.start),
             Some(0.0) if t >= self.reach[k].uncut.end => State::Cut(self.reach[k].uncut.end),
@@ -201,12 +210,27 @@ impl Entry {
         self.total
     }
 
-    /// ‖Σ components‖ / Σ ‖components‖: 1 where all pull the same way, near 0 where they cancel. NaN if all are zero.
+    /// ‖Σ components‖ / Σ ‖components‖: 1 where all pull the same way, near 0 where they cancel. NaN if all are zero. Of
+    /// what is in the remainder, only each step's sum is known and counts.
     pub fn cancellation(&self) -> f64 {
         let sum: f64 =
             (0..self.steps()).flat_map(|k| (0..self.steps()).filter_map(move |t| self.norm(k, t))).sum();
-        self.total / sum
+        let remainder: f64 = (0..self.steps()).filter_map(|t| self.remainder_norm(t)).sum();
+        self.total / (sum + remainder)
     }
+}
+
+/// A number of a record, with its power of two.
+#[allow(clippy::cast_possible_truncation)] // an integer within ±10⁵ or so
+fn in_full(record: &[f64], place: usize) -> f64 {
+    let exponent = record[Form::EXPONENT] as i32;
+    // Twice half the exponent: a mantissa below 1 may still lift a power that is out of range by itself.
+    record[place] * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2)
+}
+
+/// log₁₀ of a number of a record, with its power of two.
+fn log10(record: &[f64], place: usize) -> f64 {
+    record[place].log10() + record[Form::EXPONENT] * std::f64::consts::LOG10_2
 }
 
 /// The contributions that have one number for each loss: h0's, and the readout's on the diagonal t = k.
@@ -216,7 +240,7 @@ pub struct PerLoss {
     pub place: Option<Place>,
     /// Which parameter.
     pub parameter: Parameter,
-    /// log₁₀ of the norm for each loss; `None` where masked, −∞ where exactly zero.
+    /// log₁₀ of the norm for each loss; `None` where masked or part of the remainder, −∞ where exactly zero.
     pub log10_norm: Vec<Option<f64>>,
     /// The norm for each loss.
     pub norm: Vec<Option<f64>>,
@@ -224,6 +248,9 @@ pub struct PerLoss {
     pub inner: Vec<Option<f64>>,
     /// ⟨Σ components, U⟩.
     pub total_inner: f64,
+    /// The norm of the sum of those losses that fell below the tolerance on their way, and its inner product; `None`
+    /// without a tolerance, and of the readout, which nothing is on its way to.
+    pub remainder: Option<(f64, f64)>,
 }
 
 impl PerLoss {
@@ -236,6 +263,7 @@ impl PerLoss {
             log10_norm: vec![None; losses],
             inner: vec![None; losses],
             total_inner: 0.0,
+            remainder: None,
         }
     }
 
@@ -249,6 +277,11 @@ impl PerLoss {
     /// ⟨component, U⟩ / ⟨Σ components, U⟩ of loss k, see [`Entry::share`].
     pub fn share(&self, k: usize) -> Option<f64> {
         Some(self.inner[k]? / self.total_inner)
+    }
+
+    /// The share of the remainder; with it, all shares add up to 1.
+    pub fn remainder_share(&self) -> Option<f64> {
+        Some(self.remainder?.1 / self.total_inner)
     }
 }
 
@@ -276,6 +309,7 @@ pub struct Ledger {
     pub(crate) steps: usize,
     pub(crate) present: Vec<bool>,
     pub(crate) reach: Arc<[Reach]>,
+    pub(crate) tolerance: Option<f64>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) per_loss: Vec<PerLoss>,
     pub(crate) balance: Vec<Balance>,
@@ -296,6 +330,11 @@ impl Ledger {
     /// lies outside of them is [`State::Cut`].
     pub fn uncut(&self, k: usize) -> Range<usize> {
         self.reach[k].uncut.clone()
+    }
+
+    /// The tolerance below which components were not told apart, see [`crate::ItemizeOptions::tolerance`].
+    pub fn tolerance(&self) -> Option<f64> {
+        self.tolerance
     }
 
     /// The contributions over (k, t), by layer and parameter.

@@ -233,6 +233,15 @@ impl<T: Real> Network<T> {
 const ROWS_AT_A_TIME: usize = 128;
 
 impl<T: Real> Objective<T> {
+    /// The same objective in another precision.
+    pub fn cast<U: Real>(&self) -> Objective<U> {
+        let targets = match &self.targets {
+            Targets::CrossEntropy(symbols) => Targets::CrossEntropy(symbols.clone()),
+            Targets::SquaredError(values) => Targets::SquaredError(values.cast()),
+        };
+        Objective { targets, mask: self.mask.clone(), reduction: self.reduction }
+    }
+
     fn check(&self, steps: usize, batch: usize, outputs: usize) -> Result<(), Error> {
         let mismatch = |what: &str, expected: String, given: String| {
             if expected == given { Ok(()) } else { Err(Error::Shape { what: what.into(), expected, given }) }

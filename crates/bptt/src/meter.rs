@@ -29,6 +29,15 @@ impl LossRow {
         let records = vec![0.0; span.len() * form.width()];
         Self { span, records, initial: Vec::new() }
     }
+
+    /// From step `t` back the loss is part of the remainder.
+    pub(crate) fn fall(&mut self, t: usize) {
+        let width = self.records.len() / self.span.len();
+        self.records.drain(..(t + 1 - self.span.start) * width);
+        self.records.shrink_to_fit();
+        self.span.start = t + 1;
+        self.initial.clear();
+    }
 }
 
 /// A gradient with respect to an initial state.
@@ -136,7 +145,7 @@ impl<T: Real> Meter<T> {
         }
     }
 
-    /// Measures all open rows at one step. `rows` are the losses in the order of their rows; `dx` are their gradients with
+    /// Measures all rows that a step shows. `rows` are the losses in the order of these rows; `dx` are their gradients with
     /// respect to the inputs, if those are measured.
     pub(crate) fn measure(
         &mut self,

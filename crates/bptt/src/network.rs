@@ -3,7 +3,7 @@
 use crate::cell::{Cell, CellParams, cell_by_name};
 use crate::layout::Layouts;
 use crate::sequence::{Matrix, View};
-use crate::{Error, Real};
+use crate::{Error, Real, kernel};
 
 /// The map from the top hidden state to the output, y = W_hy h + b_y.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,6 +92,17 @@ impl<T: Real> Weights<T> {
             tensor.data_mut().fill(T::zero());
         }
         zeros
+    }
+
+    /// Adds `other`, whose shapes are the same, number by number.
+    ///
+    /// # Panics
+    /// If a shape differs.
+    pub fn add(&mut self, other: &Self) {
+        assert!(self.has_shape_of(other), "weights to add must have the same shapes");
+        for (sum, (_, other)) in self.tensors_mut().into_iter().zip(other.tensors()) {
+            kernel::add_scaled(sum.data_mut(), T::one(), other.data());
+        }
     }
 
     /// The same numbers in another precision.

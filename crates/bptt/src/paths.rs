@@ -39,9 +39,9 @@ struct Parts<T> {
 
 /// (B, H) numbers, each standing for itself times 2^exponent.
 #[derive(Clone, Debug)]
-struct Part<T> {
-    numbers: Matrix<T>,
-    exponent: i32,
+pub(crate) struct Part<T> {
+    pub(crate) numbers: Matrix<T>,
+    pub(crate) exponent: i32,
 }
 
 impl<T: Real> PathSplit<T> {
@@ -88,7 +88,7 @@ impl<T: Real> PathSplit<T> {
 
 impl<T: Real> Part<T> {
     /// From rows with an exponent each.
-    fn new((rows, exponents): &Scaled<T>, hidden: usize) -> Self {
+    pub(crate) fn new((rows, exponents): &Scaled<T>, hidden: usize) -> Self {
         let with_exponents = || rows.chunks_exact(hidden).zip(exponents);
         let nonzero = with_exponents().filter(|(row, _)| kernel::largest(row) > T::zero());
         let exponent = nonzero.map(|(_, &e)| e).max().unwrap_or(0);

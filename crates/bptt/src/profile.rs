@@ -9,7 +9,8 @@ pub struct LagQuantiles {
     pub lag: usize,
     /// How many contributions (of a [`crate::MemoryProfile`]: perturbations) there are at that lag.
     pub losses: usize,
-    /// log₁₀ of the norm at the quantiles 0.1, 0.25, 0.5, 0.75, 0.9; −∞ where exactly zero.
+    /// log₁₀ of the norm at the quantiles 0.1, 0.25, 0.5, 0.75, 0.9; −∞ where exactly zero, or where so many components are
+    /// in the remainder that the quantile is one of them.
     pub log10: [f64; 5],
 }
 
@@ -70,7 +71,8 @@ impl Entry {
     /// are zero or norms of single sequences were not asked for ([`crate::ItemizeOptions::sequences`]).
     pub fn horizon_of_sequence(&self, b: usize, q: f64) -> Option<usize> {
         let steps = self.steps();
-        let norm = |k: usize, t: usize| self.sequence_norm(k, t, b);
+        let fallen = |k: usize, t: usize| self.records.has_fallen(k, t).then_some(0.0);
+        let norm = |k: usize, t: usize| self.sequence_norm(k, t, b).or_else(|| fallen(k, t));
         // A loss that this sequence does not have is zero everywhere.
         let has = |k: &usize| (0..steps).any(|t| norm(*k, t).is_some_and(|norm| norm > 0.0));
         let losses: Vec<usize> = (0..steps).filter(has).collect();
@@ -82,9 +84,12 @@ impl Entry {
         horizon(profile.into_iter(), q)
     }
 
-    /// log₁₀ of the norms of loss k at a lag: one, or in the lower layers of a bidirectional stack up to two.
+    /// log₁₀ of the norms of loss k at a lag: one, or in the lower layers of a bidirectional stack up to two. What is in the
+    /// remainder has decayed below whatever is told apart: it counts as nothing, so medians are exact where more than half
+    /// the losses are told apart.
     fn at_lag(&self, k: usize, lag: usize) -> impl Iterator<Item = f64> + Clone {
-        self.at(k, lag).filter_map(move |t| self.log10_norm(k, t))
+        let fallen = move |t| self.records.has_fallen(k, t).then_some(f64::NEG_INFINITY);
+        self.at(k, lag).filter_map(move |t| self.log10_norm(k, t).or_else(|| fallen(t)))
     }
 
     /// The steps at a lag from loss k. Those that are cut off from the loss are left out: what is cut has not decayed.

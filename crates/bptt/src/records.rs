@@ -49,12 +49,14 @@ pub(crate) struct Records {
     form: Form,
     /// The steps of each loss, and a record for each of them; nothing where masked.
     rows: Vec<(Range<usize>, Vec<f64>)>,
+    /// A record for every step of what is not told apart, if losses may fall; then their steps begin where they fell.
+    remainder: Option<Vec<f64>>,
 }
 
 impl Records {
-    /// From the rows of all losses in order.
-    pub(crate) fn new(form: Form, rows: Vec<(Range<usize>, Vec<f64>)>) -> Self {
-        Self { form, rows }
+    /// From the rows of all losses in order, and the remainder's.
+    pub(crate) fn new(form: Form, rows: Vec<(Range<usize>, Vec<f64>)>, remainder: Option<Vec<f64>>) -> Self {
+        Self { form, rows, remainder }
     }
 
     pub(crate) fn form(&self) -> Form {
@@ -69,6 +71,17 @@ impl Records {
     /// Whether loss k has none.
     pub(crate) fn is_masked(&self, k: usize) -> bool {
         self.rows.get(k).is_some_and(|(span, _)| span.is_empty())
+    }
+
+    /// Whether (k, t) is part of the remainder.
+    pub(crate) fn has_fallen(&self, k: usize, t: usize) -> bool {
+        let start = self.rows.get(k).map_or(0, |(span, _)| span.start);
+        self.remainder.is_some() && !self.is_masked(k) && t < start
+    }
+
+    /// The record of the remainder at step t, if there is one.
+    pub(crate) fn remainder(&self, t: usize) -> Option<&[f64]> {
+        self.remainder.as_ref()?.chunks_exact(self.form.width()).nth(t)
     }
 
     /// The record of (k, t), if there is one.

@@ -1,5 +1,7 @@
 //! The rows that the reverse scan carries: which loss enters which, and numbers that neither under- nor overflow.
 
+use std::ops::Range;
+
 use crate::Real;
 use aligned_vec::AVec;
 
@@ -148,16 +150,18 @@ impl<T: Real> Rows<T> {
 
     /// Moves powers of two between the numbers and the exponents so that a row neither underflows nor overflows, however
     /// far it travels. Multiplying by a power of two is exact, so nothing else changes.
-    pub(crate) fn keep_in_range(&mut self, open: usize) {
+    pub(crate) fn keep_in_range(&mut self, open: Range<usize>) {
         let (low, high) = (kernel::power_of_two(-RANGE), kernel::power_of_two(RANGE));
         let rows = self.exponents.len();
+        let open = open.start * self.batch..open.end * self.batch;
         let Self { dh, dc, sizes, .. } = self;
         sizes.clear();
-        sizes.resize(open * self.batch, T::zero());
+        sizes.resize(open.end, T::zero());
         for numbers in [&*dh, dc] {
-            row_sizes(numbers, numbers.len() / rows.max(1), sizes);
+            let width = numbers.len() / rows.max(1);
+            row_sizes(&numbers[open.start * width..], width, &mut sizes[open.start..]);
         }
-        for r in 0..open * self.batch {
+        for r in open {
             let size = self.sizes[r];
             if size == T::zero() || (size >= low && size <= high) || !size.is_finite() {
                 continue;
@@ -170,7 +174,15 @@ impl<T: Real> Rows<T> {
                 *number *= factor;
             }
             *row_exponent += exponent;
+            self.sizes[r] = size * factor;
         }
+    }
+
+    /// log₂ of the largest number in any sequence's row of `k`, as [`Rows::keep_in_range`] has just left it.
+    pub(crate) fn log2_size(&self, k: usize) -> f64 {
+        let rows = k * self.batch..(k + 1) * self.batch;
+        let size = |r: usize| self.sizes[r].f64().log2() + f64::from(self.exponents[r]);
+        rows.map(size).fold(f64::NEG_INFINITY, f64::max)
     }
 }
 
@@ -258,7 +270,7 @@ mod tests {
         let dh = AVec::from_slice(64, &[3.0e-30f32, -1.5e-31, 5.0e20, 7.0]);
         let mut rows = Rows { dh, exponents: vec![0, 0], batch: 1, ..Rows::default() };
         let before: Vec<f64> = rows.dh.iter().map(|&v| f64::from(v)).collect();
-        rows.keep_in_range(2);
+        rows.keep_in_range(0..2);
         assert!(rows.dh[0] >= 1.0 && rows.dh[0] < 2.0);
         for (i, (&v, before)) in rows.dh.iter().zip(before).enumerate() {
             assert_eq!(f64::from(v) * 2f64.powi(rows.exponents[i / 2]), before);

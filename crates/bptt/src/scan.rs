@@ -8,6 +8,7 @@ use crate::inputs::{Inputs, Reading};
 use crate::kernel::Start;
 use crate::layout::Contribution;
 use crate::network::{Direction, Network, State};
+use crate::precision::Format;
 use crate::sequence::{Matrix, Sequence, SequenceView, View};
 use crate::{Error, Real, kernel};
 
@@ -26,6 +27,8 @@ pub struct LayerTrace<T> {
     kept: Sequence<T>,
     /// Whether the last gate's rows of W_hh multiply that.
     reads_kept: bool,
+    /// What all of these are rounded to, if anything.
+    format: Option<Format>,
 }
 
 impl<T: Real> LayerTrace<T> {
@@ -251,6 +254,21 @@ impl<T: Real> Network<T> {
         Ok(trace)
     }
 
+    /// The same, with what every step leaves rounded to a format.
+    pub(crate) fn scan_rounded(
+        &self,
+        inputs: Inputs<T>,
+        initial: &State<T>,
+        options: ScanOptions<T>,
+        format: Format,
+    ) -> Result<Trace<T>, Error> {
+        let cell = || LayerTrace { format: Some(format), ..LayerTrace::default() };
+        let cells = self.weights().layers.iter().map(|_| cell()).collect();
+        let mut trace = Trace { cells, ..Trace::default() };
+        self.scan_into(&mut trace, inputs, initial, options)?;
+        Ok(trace)
+    }
+
     /// The same in the memory of an older trace, whatever that was of. After an error it is of no use.
     pub(crate) fn scan_into(
         &self,
@@ -360,6 +378,11 @@ impl<T: Real> Network<T> {
             let (gates, h_after) =
                 if alone { (&mut *h, &mut [][..]) } else { (trace.gates.step_mut(t), &mut *h) };
             cell.step(recurrent, Forward { input, h_prev, c_prev, gates, kept, h: h_after, c });
+            if let Some(format) = trace.format {
+                for numbers in [&mut *h, c, trace.gates.step_mut(t), trace.kept.step_mut(t)] {
+                    format.round(numbers);
+                }
+            }
             for b in bounds.padding_at(t) {
                 h[b * hidden..(b + 1) * hidden].copy_from_slice(h_prev.row(b));
                 c[b * memory..(b + 1) * memory].copy_from_slice(c_prev.row(b));

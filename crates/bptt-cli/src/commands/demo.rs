@@ -4,7 +4,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use bptt::{Network, ScanOptions, Symbols};
+use bptt::{ItemizeOptions, Network, ScanOptions, Symbols};
 use bptt_train::{
     Config, Corpus, Ending, Error, Event, Flow, Lesson, Level, Schedule, Vocabulary, files, pantry,
     run as runs,
@@ -122,7 +122,7 @@ impl Reading {
             symbols(&self.ids[..steps])?,
             symbols(&self.ids[1..])?,
             ScanOptions::default(),
-            false,
+            &ItemizeOptions { sequences: false, ..ItemizeOptions::default() },
         )
     }
 }

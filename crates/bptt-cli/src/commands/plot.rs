@@ -10,7 +10,7 @@ use bptt_train::{Level, files, pantry};
 use bptt_view::figure::{self, Figure, Panel, Profile};
 use bptt_view::json::HORIZON;
 
-use super::trace::{Text, Traced, cell_name, shown_entry};
+use super::trace::{Text, Traced, cell_name, itemize_options, shown_entry};
 use super::trace_model::Given;
 use super::{cannot_make, ending, print, table_bytes};
 use crate::Failure;
@@ -91,7 +91,8 @@ impl Subject {
     fn open(args: &PlotArgs) -> Result<Self, Failure> {
         match (&args.reading.model.model, args.run.as_slice()) {
             (Some(file), _) => {
-                let Given { module, network, traced, symbols, .. } = Given::open(file, &args.reading, false)?;
+                let Given { module, network, traced, symbols, .. } =
+                    Given::open(file, &args.reading, &itemize_options(false, None))?;
                 let name = module.outline.title().to_owned();
                 Ok(Self { name, network, traced, read: symbols, predicted: None, unit: LOSS, true_lag: None })
             }
@@ -102,7 +103,7 @@ impl Subject {
 
     fn of_run(folder: &Path, args: &PlotArgs) -> Result<Self, Failure> {
         let text = Text::open(folder, &args.reading)?;
-        let (network, traced) = text.take_apart(false)?;
+        let (network, traced) = text.take_apart(&itemize_options(false, None))?;
         let true_lag = args.reading.text.as_ref().and_then(|_| known_lag(&text));
         let (read, predicted) =
             if text.alone() { (Some(text.symbols), Some(text.predicted)) } else { (None, None) };

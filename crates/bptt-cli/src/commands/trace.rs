@@ -30,7 +30,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
         args.run.as_deref().ok_or_else(|| Failure::Usage("give a run's folder or --model".into()))?;
     let read = Text::open(folder, &args.reading)?;
     let k = chosen_loss(args, &read)?;
-    let (network, traced) = read.take_apart(args.gates)?;
+    let (network, traced) = read.take_apart(&itemize_options(args.gates, args.tolerance))?;
 
     let batch = read.targets.shape().1;
     let others = if batch == 1 { String::new() } else { format!(" (first of {batch} sequences)") };
@@ -69,10 +69,10 @@ impl Text {
     }
 
     /// The network in double precision, and its ledger.
-    pub fn take_apart(&self, gates: bool) -> Result<(Network<f64>, Traced), Failure> {
+    pub fn take_apart(&self, options: &ItemizeOptions<'_, f64>) -> Result<(Network<f64>, Traced), Failure> {
         let network = self.run.network.cast::<f64>()?;
         let (inputs, targets) = (self.inputs.clone(), self.targets.clone());
-        let traced = Traced::text(&network, inputs, targets, self.options.clone(), gates)?;
+        let traced = Traced::text(&network, inputs, targets, self.options.clone(), options)?;
         Ok((network, traced))
     }
 
@@ -93,6 +93,11 @@ pub(super) struct Read<'a> {
 pub(super) fn scan_options(args: &ReadingArgs, steps: usize) -> ScanOptions<f64> {
     let detach = ScanOptions::<f64>::detach_every(args.detach_every, steps);
     ScanOptions { detach, burn_in: args.burn_in, ..ScanOptions::default() }
+}
+
+/// What the command line wants to be measured.
+pub(super) fn itemize_options(gates: bool, tolerance: Option<f64>) -> ItemizeOptions<'static, f64> {
+    ItemizeOptions { sequences: false, gates, tolerance, ..ItemizeOptions::default() }
 }
 
 /// Writes the ledger to a file, to stdout as JSON, or shows what contributed to loss `k`, as the arguments say.
@@ -188,15 +193,14 @@ pub(crate) struct Traced {
 }
 
 impl Traced {
-    /// Itemizes; `gates` asks for the norms of each gate's rows.
+    /// Itemizes.
     pub fn new(
         network: &Network<f64>,
         trace: Trace<f64>,
         losses: Losses<f64>,
-        gates: bool,
+        options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {
-        let options = ItemizeOptions { sequences: false, gates, ..ItemizeOptions::default() };
-        let ledger = network.itemize(&trace, &losses, &options)?;
+        let ledger = network.itemize(&trace, &losses, options)?;
         Ok(Self { trace, losses, ledger })
     }
 
@@ -205,14 +209,14 @@ impl Traced {
         network: &Network<f64>,
         inputs: Symbols,
         targets: Symbols,
-        options: ScanOptions<f64>,
-        gates: bool,
+        reading: ScanOptions<f64>,
+        options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {
         let (_, batch) = inputs.shape();
-        let trace = network.scan_with(Inputs::Symbols(inputs), &network.zero_state(batch), options)?;
+        let trace = network.scan_with(Inputs::Symbols(inputs), &network.zero_state(batch), reading)?;
         let targets = Targets::CrossEntropy(targets);
         let losses = network.losses(&trace, &Objective { targets, mask: None, reduction: Reduction::Sum })?;
-        Self::new(network, trace, losses, gates)
+        Self::new(network, trace, losses, options)
     }
 }
 

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use bptt::{
-    Inputs, Losses, Network, Objective, Reduction, ScanOptions, Sequence, State, Symbols, Targets, Trace,
+    Inputs, ItemizeOptions, Losses, Network, Objective, Reduction, ScanOptions, Sequence, State, Symbols,
+    Targets, Trace,
 };
 use bptt_train::interchange::{Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
 use bptt_train::run::model_file;
 
-use super::trace::{Read, Traced, loss_at, output, scan_options};
+use super::trace::{Read, Traced, itemize_options, loss_at, output, scan_options};
 use crate::Failure;
 use crate::args::{Loss, ModelArgs, ReadingArgs, Reduce, TraceArgs};
 
@@ -16,7 +17,7 @@ use crate::args::{Loss, ModelArgs, ReadingArgs, Reduce, TraceArgs};
 const IGNORED: i64 = -100;
 
 pub(super) fn run(args: &TraceArgs, file: &Path) -> Result<(), Failure> {
-    let given = Given::open(file, &args.reading, args.gates)?;
+    let given = Given::open(file, &args.reading, &itemize_options(args.gates, args.tolerance))?;
     let Given { module, network, traced, symbols, batch } = &given;
     let steps = traced.ledger.steps();
     let last = (0..steps).rev().find(|&k| traced.ledger.has_loss(k));
@@ -38,7 +39,11 @@ pub(super) struct Given {
 }
 
 impl Given {
-    pub fn open(file: &Path, reading: &ReadingArgs, gates: bool) -> Result<Self, Failure> {
+    pub fn open(
+        file: &Path,
+        reading: &ReadingArgs,
+        options: &ItemizeOptions<'_, f64>,
+    ) -> Result<Self, Failure> {
         let given = &reading.model;
         let Some(x) = &given.input else {
             return Err(Failure::Usage("--model: give --input x.npy, too".into()));
@@ -67,13 +72,13 @@ impl Given {
         let (steps, batch) = arranged.extent;
         let resets = arranged.flags(given.resets.as_deref())?;
         let lengths = arranged.lengths.clone();
-        let options = ScanOptions { lengths, resets, ..scan_options(reading, steps) };
+        let bounds = ScanOptions { lengths, resets, ..scan_options(reading, steps) };
         let initial = initial(given, &network, batch)?;
         let aim = arranged.aim(&network, reading.burn_in)?;
 
-        let trace = network.scan_with(inputs, &initial, options)?;
+        let trace = network.scan_with(inputs, &initial, bounds)?;
         let losses = aim.losses(&network, &trace)?;
-        let traced = Traced::new(&network, trace, losses, gates)?;
+        let traced = Traced::new(&network, trace, losses, options)?;
         let symbols = symbols.filter(|_| batch == 1);
         Ok(Self { module, network, traced, symbols, batch })
     }

@@ -164,6 +164,7 @@ impl Scale {
 fn states(scene: &mut Scene, images: &mut Vec<Image>, panels: &[Panel<'_>], (x, mut y): (f64, f64)) {
     let all = [
         (EntryState::Underflow, "underflow"),
+        (EntryState::Remainder, "in the remainder"),
         (EntryState::Zero, "exactly zero"),
         (EntryState::Cut(0), "cut off"),
         (EntryState::Masked, "no loss (masked)"),

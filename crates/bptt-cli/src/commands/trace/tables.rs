@@ -14,6 +14,7 @@ pub(super) fn contributions(entry: &Entry, k: usize, symbols: Option<&[String]>)
         let norm = match entry.state(k, t) {
             EntryState::Underflow => format!("1e{log10:.1}"),
             EntryState::Cut(step) => format!("cut at {step}"),
+            EntryState::Remainder => "remainder".into(),
             _ => number(entry.norm(k, t).unwrap_or(0.0)),
         };
         let share = entry.share(k, t).filter(|share| share.is_finite());
@@ -87,10 +88,17 @@ pub(super) fn conclusion(ledger: &Ledger, entry: &Entry, k: usize) -> String {
         Some(decay) => format!("{decay:.3} per step (a factor {:.3})", decay.exp()),
         None => "none (too few lags)".into(),
     };
+    let remainder = ledger.tolerance().map_or(String::new(), |tolerance| {
+        let share: f64 = (0..entry.steps()).filter_map(|t| entry.remainder_share(t)).sum();
+        format!(
+            "remainder  what has fallen below {tolerance:e} of its largest is one row, {} % of the gradient\n",
+            number(100.0 * share)
+        )
+    });
     format!(
         "\nhorizon  99 % of this loss within {}, of all losses' median within {}\ndecay    {decay}\nbalance  all \
          components add up to the ordinary gradient: relative error {:.1e} at most\n         (shares are of the \
-         gradient of all losses; a share may be negative)\n",
+         gradient of all losses; a share may be negative)\n{remainder}",
         lag(entry.horizon_of_loss(k, json::HORIZON)),
         lag(entry.horizon(json::HORIZON)),
         ledger.worst_balance(),

@@ -1,0 +1,292 @@
+//! What of an update came from how far away: the share of each lag in what the optimizer really does to the weights,
+//! after clipping and its own scaling.
+//!
+//! An optimizer's update is u = s ∘ g + m + d: the clipped gradient g scaled entry by entry (by s, which depends on all of
+//! g), what it carries over from earlier gradients, and the decay of the weights. Clipping scales the gradient entry by
+//! entry too. So u is linear in the parts of the gradient once s is known, and they add up to it:
+//!
+//! ```text
+//! u = Σ_j s ∘ (clipped / gradient) ∘ part_j + m + d           share of x in u = ⟨x, u⟩ / ⟨u, u⟩
+//! ```
+
+use std::ops::Range;
+
+use bptt::{LagParts, Matrix, Real, Weights};
+
+use crate::clip::Clipping;
+use crate::optim::{Optimizer, OptimizerKind};
+
+/// The next update of an optimizer, in parts that add up to it.
+#[derive(Clone, Debug)]
+pub struct UpdateParts {
+    /// The lags of each part of the gradient.
+    pub lags: Vec<Range<usize>>,
+    /// What each part moves the weights by.
+    pub by_lag: Vec<Weights<f64>>,
+    /// What momentum carries over from the gradients of earlier updates; zeros without momentum.
+    pub carried: Weights<f64>,
+    /// The decay of the weights; zeros without it.
+    pub decay: Weights<f64>,
+    /// The shares of the parts in the gradient, before clipping.
+    gradient_shares: Vec<f64>,
+}
+
+/// The shares of an update's parts. They are signed and add up to 1; NaN if the update is zero.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpdateShares {
+    /// Of the lags, nearest first.
+    pub by_lag: Vec<LagShare>,
+    /// Of what momentum carries over from earlier updates.
+    pub carried: f64,
+    /// Of weight decay.
+    pub decay: f64,
+}
+
+/// How much some lags count.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LagShare {
+    /// The lags.
+    pub lags: Range<usize>,
+    /// In the gradient, before clipping.
+    pub gradient: f64,
+    /// In the update.
+    pub update: f64,
+}
+
+impl UpdateParts {
+    /// The update that `optimizer` would make next to `weights` with the gradient that `parts` add up to, clipped by
+    /// `clipping`. Everything is computed in f64, whatever the optimizer's numbers are; the optimizer stays as it is.
+    ///
+    /// # Panics
+    /// If parts, weights and optimizer are not of one network.
+    pub fn new<P: Real, T: Real>(
+        parts: &LagParts<P>,
+        clipping: Clipping,
+        optimizer: &Optimizer<T>,
+        learning_rate: f64,
+        weights: &Weights<T>,
+    ) -> Self {
+        let sizes = |weights: &Weights<T>| -> Vec<usize> {
+            weights.tensors().iter().map(|(_, tensor)| tensor.data().len()).collect()
+        };
+        assert_eq!(sizes(weights), optimizer.sizes, "the optimizer must have been made for these weights");
+        let mut by_lag: Vec<Weights<f64>> = parts.parts().iter().map(Weights::cast).collect();
+        let mut gradient = by_lag[0].clone();
+        for part in &by_lag[1..] {
+            gradient.add(part);
+        }
+        let mut clipped = gradient.clone();
+        let by_norm = clipping.norm / clipping.apply(&mut slices(&mut clipped)).before;
+        // What an entry that is zero, its parts cancelling, was scaled with: what all were, by their norm.
+        let scale = if clipping.norm > 0.0 && by_norm < 1.0 { by_norm } else { 1.0 };
+
+        let (mut carried, mut decay) = (gradient.zeros_like(), gradient.zeros_like());
+        let mut lag_tensors: Vec<_> = by_lag.iter_mut().map(Weights::tensors_mut).collect();
+        let (mut carried_tensors, mut decay_tensors) = (carried.tensors_mut(), decay.tensors_mut());
+        let (gradients, clipped, weights) = (gradient.tensors(), clipped.tensors(), weights.tensors());
+        for i in 0..gradients.len() {
+            let (raw, clipped) = (gradients[i].1.data(), clipped[i].1.data());
+            for (n, (&raw, &clipped)) in raw.iter().zip(clipped).enumerate() {
+                let terms = optimizer.next_terms(learning_rate, (i, n), weights[i].1.data()[n], clipped);
+                let factor = terms.scale * if raw == 0.0 { scale } else { clipped / raw };
+                for part in &mut lag_tensors {
+                    part[i].data_mut()[n] *= factor;
+                }
+                carried_tensors[i].data_mut()[n] = terms.carried;
+                decay_tensors[i].data_mut()[n] = terms.decay;
+            }
+        }
+        let lags = (0..parts.len()).map(|j| parts.lags(j)).collect();
+        Self { lags, by_lag, carried, decay, gradient_shares: parts.shares() }
+    }
+
+    /// The update itself, the sum of all parts: what is added to the weights.
+    pub fn update(&self) -> Weights<f64> {
+        let mut update = self.carried.clone();
+        update.add(&self.decay);
+        for part in &self.by_lag {
+            update.add(part);
+        }
+        update
+    }
+
+    /// The share of each part in the update, over all parameters.
+    pub fn shares(&self) -> UpdateShares {
+        let update = self.update();
+        let inner = |part: &Weights<f64>| -> f64 {
+            let products = |(a, b): (&Matrix<f64>, &Matrix<f64>)| -> f64 {
+                a.data().iter().zip(b.data()).map(|(a, b)| a * b).sum()
+            };
+            let tensors = part.tensors().into_iter().zip(update.tensors());
+            tensors.map(|((_, a), (_, b))| products((a, b))).sum()
+        };
+        let whole = inner(&update);
+        let of_lag = |(j, part): (usize, &Weights<f64>)| LagShare {
+            lags: self.lags[j].clone(),
+            gradient: self.gradient_shares[j],
+            update: inner(part) / whole,
+        };
+        UpdateShares {
+            by_lag: self.by_lag.iter().enumerate().map(of_lag).collect(),
+            carried: inner(&self.carried) / whole,
+            decay: inner(&self.decay) / whole,
+        }
+    }
+}
+
+fn slices<T: Real>(weights: &mut Weights<T>) -> Vec<&mut [T]> {
+    weights.tensors_mut().into_iter().map(Matrix::data_mut).collect()
+}
+
+/// One entry of an update: `scale` · gradient + `carried` + `decay`.
+struct Terms {
+    scale: f64,
+    carried: f64,
+    decay: f64,
+}
+
+impl<T: Real> Optimizer<T> {
+    /// What the next step would do to entry `n` of tensor `tensor`, a `weight` with this gradient. The formulas are those of
+    /// [`OptimizerKind`].
+    fn next_terms(&self, lr: f64, (tensor, n): (usize, usize), weight: T, gradient: f64) -> Terms {
+        let buffers = self.state.len() / self.sizes.len();
+        let state = |i: usize| self.state[tensor * buffers + i][n].f64();
+        let steps = (self.steps + 1) as f64;
+        let adam = |beta1: f64, beta2: f64, eps: f64| {
+            let square = beta2 * state(1) + (1.0 - beta2) * gradient * gradient;
+            let root = square.sqrt() / (1.0 - beta2.powf(steps)).sqrt() + eps;
+            let rate = -lr / (1.0 - beta1.powf(steps)) / root;
+            Terms { scale: rate * (1.0 - beta1), carried: rate * beta1 * state(0), decay: 0.0 }
+        };
+        let scaled = |scale: f64| Terms { scale, carried: 0.0, decay: 0.0 };
+        match self.kind {
+            OptimizerKind::Sgd { momentum: 0.0 } => scaled(-lr),
+            OptimizerKind::Sgd { momentum } => {
+                Terms { scale: -lr, carried: -lr * momentum * state(0), decay: 0.0 }
+            }
+            OptimizerKind::Adagrad { eps } => scaled(-lr / ((state(0) + gradient * gradient).sqrt() + eps)),
+            OptimizerKind::RmsProp { alpha, eps } => {
+                let square = alpha * state(0) + (1.0 - alpha) * gradient * gradient;
+                scaled(-lr / (square.sqrt() + eps))
+            }
+            OptimizerKind::Adam { beta1, beta2, eps } => adam(beta1, beta2, eps),
+            OptimizerKind::AdamW { beta1, beta2, eps, weight_decay } => {
+                Terms { decay: -lr * weight_decay * weight.f64(), ..adam(beta1, beta2, eps) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bptt::{Inputs, Network, Objective, Reduction, Symbols, Targets};
+
+    use super::*;
+    use crate::Config;
+
+    /// A network of the trainer's, in f64, and the parts of its gradient on some symbols.
+    fn problem(seed: u64) -> (Network<f64>, LagParts<f64>) {
+        let config = Config { cell: "lstm".into(), hidden: 6, seed, ..Config::default() };
+        let network = config.network(5).unwrap().cast::<f64>().unwrap();
+        let ids = |from: u32| (0..24).map(|i| (i * i + from) % 5).collect();
+        let inputs = Inputs::Symbols(Symbols::new(12, 2, ids(1)).unwrap());
+        let trace = network.scan(inputs, &network.zero_state(2)).unwrap();
+        let targets = Targets::CrossEntropy(Symbols::new(12, 2, ids(3)).unwrap());
+        let objective = Objective { targets, mask: None, reduction: Reduction::MeanTokens };
+        let losses = network.losses(&trace, &objective).unwrap();
+        let parts = network.lag_parts(&trace, &losses, &[0, 1, 2, 4, 8]).unwrap();
+        (network, parts)
+    }
+
+    fn sum(parts: &LagParts<f64>) -> Weights<f64> {
+        let mut sum = parts.parts()[0].clone();
+        parts.parts()[1..].iter().for_each(|part| sum.add(part));
+        sum
+    }
+
+    /// For every optimizer and clipping, after some steps: the parts add up to what a step does to the weights, and their
+    /// shares to 1.
+    #[test]
+    fn the_parts_are_the_update_that_the_optimizer_makes() {
+        let kinds = ["sgd", "sgd:momentum=0.9", "adagrad", "rmsprop", "adam", "adamw:weight_decay=0.1"];
+        let clippings = [(0.0, 0.0), (0.05, 0.0), (0.0, 0.002), (0.1, 0.003), (1e9, 0.0)];
+        for (kind, (norm, value)) in kinds.iter().flat_map(|kind| clippings.map(|clipping| (kind, clipping)))
+        {
+            let clipping = Clipping { norm, value };
+            let (mut network, _) = problem(1);
+            let sizes: Vec<usize> = network.tensors_mut().iter().map(|tensor| tensor.data().len()).collect();
+            let mut optimizer = Optimizer::new(kind.parse().unwrap(), &sizes);
+            for step in 0..3 {
+                let (_, parts) = problem(step);
+                let split = UpdateParts::new(&parts, clipping, &optimizer, 0.01, network.weights());
+                let before = network.weights().clone();
+                let mut gradient = sum(&parts);
+                clipping.apply(&mut slices(&mut gradient));
+                let gradients = gradient.tensors();
+                let gradients: Vec<&[f64]> = gradients.iter().map(|(_, m)| m.data()).collect();
+                let mut tensors: Vec<_> = network.tensors_mut().into_iter().map(Matrix::data_mut).collect();
+                optimizer.step(0.01, &mut tensors, &gradients);
+
+                let update = split.update();
+                let size = |numbers: &[f64]| numbers.iter().map(|v| v * v).sum::<f64>().sqrt();
+                for (((name, u), (_, before)), (_, after)) in
+                    update.tensors().into_iter().zip(before.tensors()).zip(network.weights().tensors())
+                {
+                    let difference = |((u, before), after): ((&f64, &f64), &f64)| after - before - u;
+                    let moved = u.data().iter().zip(before.data()).zip(after.data());
+                    let error = size(&moved.map(difference).collect::<Vec<_>>());
+                    // A weight keeps its digits, not the update's.
+                    let rounding = 1e-16 * size(before.data());
+                    assert!(
+                        error <= 1e-12 * size(u.data()) + rounding,
+                        "{kind} {clipping:?} {name}: {error}"
+                    );
+                }
+                let shares = split.shares();
+                let by_lag: f64 = shares.by_lag.iter().map(|share| share.update).sum();
+                let total = by_lag + shares.carried + shares.decay;
+                assert!((total - 1.0).abs() < 1e-12, "{kind} {clipping:?}: {total}");
+                assert_eq!(
+                    shares.carried == 0.0,
+                    step == 0 || !kind.contains("adam") && !kind.contains("mom")
+                );
+                assert_eq!(shares.decay != 0.0, kind.contains("adamw"));
+                let of_gradient: f64 = shares.by_lag.iter().map(|share| share.gradient).sum();
+                assert!((of_gradient - 1.0).abs() < 1e-12);
+                if *kind == "sgd" && value == 0.0 {
+                    // Scaled as a whole, the gradient keeps its shares.
+                    for share in &shares.by_lag {
+                        assert!((share.gradient - share.update).abs() < 1e-12);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adam's first step is −lr · sign(g), whatever the size of g.
+    #[test]
+    fn adams_first_step_shares_by_sign() {
+        let (network, parts) = problem(7);
+        let sizes: Vec<usize> =
+            network.weights().tensors().iter().map(|(_, tensor)| tensor.data().len()).collect();
+        let optimizer = Optimizer::<f64>::new("adam:eps=1e-30".parse().unwrap(), &sizes);
+        let split =
+            UpdateParts::new(&parts, Clipping { norm: 0.0, value: 0.0 }, &optimizer, 0.01, network.weights());
+        // u_i = −lr · sign(g_i), so a part's share is the mean of part_i / g_i over the entries with a gradient.
+        let gradient = sum(&parts);
+        let numbers = |w: &Weights<f64>| -> Vec<f64> {
+            w.tensors().iter().flat_map(|(_, m)| m.data().to_vec()).collect()
+        };
+        let whole = numbers(&gradient);
+        for (j, share) in split.shares().by_lag.iter().enumerate() {
+            let ratios: Vec<f64> = numbers(&parts.parts()[j])
+                .iter()
+                .zip(&whole)
+                .filter(|(_, g)| **g != 0.0)
+                .map(|(part, g)| part / g)
+                .collect();
+            let expected = ratios.iter().sum::<f64>() / ratios.len() as f64;
+            assert!((share.update - expected).abs() < 1e-9, "{j}: {} {expected}", share.update);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! What formats lose, where it is known in closed form, and in networks of every cell.
+
+mod common;
+
+use bptt::{
+    CellParams, Format, Inputs, Matrix, Network, Objective, PrecisionAudit, Readout, Reduction, ScanOptions,
+    Sequence, Targets, Weights, cell_by_name,
+};
+use common::Shape;
+
+/// h_t = w · h_{t-1} over zeros, y = h, and targets such that each loss has a seed of 1: da_{k,t} = w^(k − t).
+fn linear_unit(w: f64, steps: usize) -> PrecisionAudit {
+    let mut layer = CellParams::zeros(1, 1, 1);
+    layer.w_hh.data_mut()[0] = w;
+    let readout = Readout { w_hy: Matrix::new(1, 1, vec![1.0]).unwrap(), b_y: Matrix::zeros(1, 1) };
+    let weights = Weights { layers: vec![layer], bidirectional: false, readout: Some(readout) };
+    let network = Network::new(cell_by_name("rnn_identity").unwrap(), weights).unwrap();
+    let inputs = Inputs::Dense(Sequence::zeros(steps, 1, 1));
+    let targets = Targets::SquaredError(Sequence::new(steps, 1, 1, &vec![-0.5; steps]).unwrap());
+    let objective = Objective { targets, mask: None, reduction: Reduction::Sum };
+    let initial = network.zero_state(1);
+    network.precision_audit(&inputs, &initial, &ScanOptions::default(), &objective).unwrap().remove(0)
+}
+
+#[test]
+fn a_power_of_two_is_lost_where_the_format_ends() {
+    let audit = linear_unit(0.5, 170);
+    assert_eq!(audit.lags.len(), 170);
+    for at in &audit.lags {
+        assert_eq!(at.losses, 170 - at.lag);
+        assert!((at.log10_exact + at.lag as f64 * std::f64::consts::LOG10_2).abs() < 1e-12);
+        let [f32, flushed, bf16] = at.formats;
+        // 2^-126 is the smallest normal number of all three; denormal ones reach to 2^-149 in f32 and to 2^-133 in bf16.
+        for (of, last, denormal) in [(f32, 149, true), (flushed, 126, false), (bf16, 133, true)] {
+            assert_eq!(of.difference, if at.lag <= last { 0.0 } else { 1.0 }, "lag {}", at.lag);
+            assert_eq!(of.zeros, if at.lag <= last { 0 } else { at.losses });
+            let is_denormal = denormal && at.lag > 126 && at.lag <= last;
+            assert_eq!((of.denormals, of.numbers), (if is_denormal { at.losses } else { 0 }, at.losses));
+            let log10 = if at.lag <= last { at.log10_exact } else { f64::NEG_INFINITY };
+            assert!(of.log10 == log10 || (of.log10 - log10).abs() < 1e-12);
+        }
+    }
+    let lost = Format::ALL.map(|format| audit.lost_from(format, 0.5));
+    assert_eq!(lost, [Some(150), Some(127), Some(134)]);
+    assert_eq!(audit.small_from(), Some(127));
+}
+
+#[test]
+fn far_below_f64_the_exact_size_is_still_known() {
+    let audit = linear_unit(0.1, 400);
+    assert!((audit.lags[390].log10_exact + 390.0).abs() < 1e-9);
+    assert_eq!((audit.lags[390].formats[0].difference, audit.small_from()), (1.0, Some(38)));
+}
+
+#[test]
+fn bf16_rounds_what_f32_keeps() {
+    let audit = linear_unit(0.9, 30);
+    let near = audit.lags[1].formats;
+    // 0.9 is 0.8984375 in bf16.
+    assert!((near[2].difference - (0.9 - 0.898_437_5) / 0.9).abs() < 1e-12);
+    assert!(near[0].difference < 1e-7);
+    assert_eq!((audit.lost_from(Format::F32, 0.01), audit.small_from()), (None, None));
+    assert!(audit.lost_from(Format::Bf16, 0.01).is_some_and(|lag| (3..30).contains(&lag)));
+}
+
+#[test]
+fn every_cell_is_audited() {
+    for (cell, layers, bidirectional) in
+        [("rnn", 1, false), ("lstm", 2, false), ("gru", 2, true), ("gru_reset_before", 1, false)]
+    {
+        let problem = Shape {
+            seed: 8,
+            cell,
+            steps: 12,
+            batch: 2,
+            inputs: 3,
+            hidden: 5,
+            outputs: 3,
+            layers,
+            bidirectional,
+            options: [false, false, layers > 1],
+            one_hot: cell == "lstm",
+            squared: true,
+            mask: 0,
+            reduction: Reduction::MeanTokens,
+        }
+        .problem();
+        let audits = problem
+            .network
+            .precision_audit(&problem.inputs, &problem.initial, &problem.options, &problem.objective)
+            .unwrap();
+        assert_eq!(audits.len(), problem.network.weights().layers.len());
+        for (index, audit) in audits.iter().enumerate() {
+            assert_eq!(audit.place, problem.network.weights().place(index));
+            assert_eq!(audit.lags.len(), 12);
+            for at in &audit.lags {
+                let [f32, flushed, bf16] = at.formats;
+                assert!(f32.difference < 1e-3 && f32.difference == flushed.difference, "{cell} {at:?}");
+                assert!(bf16.difference > 4.0 * f32.difference && bf16.difference < 1.0, "{cell} {at:?}");
+                assert!((f32.log10 - at.log10_exact).abs() < 1e-3);
+                assert!((bf16.log10 - at.log10_exact).abs() < 0.3, "{cell} {at:?}");
+                assert_eq!((f32.denormals, f32.zeros), (0, 0));
+            }
+        }
+    }
+}
