@@ -51,9 +51,8 @@ impl Format {
         let smallest = T::of(f64::from(f32::MIN_POSITIVE));
         for number in numbers {
             match self {
-                Self::F32 => {}
                 Self::F32Flushed if number.abs() < smallest => *number = T::zero(),
-                Self::F32Flushed => {}
+                Self::F32 | Self::F32Flushed => {}
                 Self::Bf16 => *number = T::of(bf16::from_f64(number.f64()).to_f64()),
             }
         }
