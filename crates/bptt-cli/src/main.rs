@@ -79,6 +79,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Train(args) => commands::train::run(args, cli.quiet),
         Command::Sample(args) => commands::sample::run(args),
         Command::Trace(args) => commands::trace::run(args),
+        Command::Report(args) => commands::report::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Demo(args) => commands::demo::run(args, cli.quiet),

@@ -4,6 +4,7 @@ pub(crate) mod article;
 pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod inspect;
+pub(crate) mod report;
 pub(crate) mod sample;
 pub(crate) mod trace;
 mod trace_model;
