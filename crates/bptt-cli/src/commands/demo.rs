@@ -4,7 +4,7 @@ mod report;
 
 use std::path::{Path, PathBuf};
 
-use bptt::{ItemizeOptions, Network, ScanOptions, Symbols};
+use bptt::{Network, ScanOptions, Symbols};
 use bptt_train::{
     Config, Corpus, Ending, Error, Event, Flow, Lesson, Level, Schedule, Vocabulary, files, pantry,
     run as runs,
@@ -12,7 +12,8 @@ use bptt_train::{
 use bptt_view::json;
 use serde_json::Value;
 
-use super::trace::Traced;
+use super::report as html;
+use super::trace::{Traced, itemize_options};
 use super::train::{Learned, learn};
 use super::{print, print_json};
 use crate::Failure;
@@ -73,7 +74,17 @@ pub(crate) fn run(args: &DemoArgs, quiet: bool) -> Result<(), Failure> {
     }
     let pupils = pupils.try_into().unwrap_or_else(|_| unreachable!("one for each of two cells"));
     let report = Report { config: config(CELLS[0].0), vocabulary, lesson, reach, pupils };
-    if args.json { print_json(&report.json()) } else { print(&report.text(&args.out)?) }
+    let written = html::finish(args.report, args.out.join(html::FILE), || report.to_look_into(args));
+    if args.json {
+        let mut json = report.json();
+        json["report"] = serde_json::json!(written.as_deref().map(Path::to_string_lossy));
+        return print_json(&json);
+    }
+    print(&report.text(&args.out)?)?;
+    match written {
+        Some(path) => print(&format!("the report, to open in a browser: {}\n", path.display())),
+        None => Ok(()),
+    }
 }
 
 /// The article's sentence after some held-out ones.
@@ -113,16 +124,22 @@ impl Reading {
         &self.words[self.k + 1]
     }
 
-    /// The ledger of `network` on it.
-    fn take_apart(&self, network: &Network<f32>) -> Result<Traced, Failure> {
+    /// What is read, and what follows each.
+    fn symbols(&self) -> Result<(Symbols, Symbols), Failure> {
         let steps = self.ids.len() - 1;
         let symbols = |ids: &[u32]| Symbols::new(steps, 1, ids.to_vec());
+        Ok((symbols(&self.ids[..steps])?, symbols(&self.ids[1..])?))
+    }
+
+    /// The ledger of `network` on it.
+    fn take_apart(&self, network: &Network<f32>) -> Result<Traced, Failure> {
+        let (inputs, targets) = self.symbols()?;
         Traced::text(
             &network.cast::<f64>()?,
-            symbols(&self.ids[..steps])?,
-            symbols(&self.ids[1..])?,
+            inputs,
+            targets,
             ScanOptions::default(),
-            &ItemizeOptions { sequences: false, ..ItemizeOptions::default() },
+            &itemize_options(false, None),
         )
     }
 }
@@ -197,7 +214,7 @@ fn clear(out: &Path) -> Result<(), Failure> {
         runs::remove(folder)?;
         files::remove(&folder.join(LEDGER))?;
     }
-    Ok(())
+    Ok(files::remove(&out.join(html::FILE))?)
 }
 
 /// Whether the run in `folder` is a demo's: it has a ledger and the demo's settings, for whatever cell, seed and number of
