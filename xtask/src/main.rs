@@ -1,6 +1,7 @@
 //! The project's chores: `cargo xtask ci` is what has to pass before a commit, and each of its parts can be run alone.
 
 mod bench;
+mod browser;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
         }
         ["ci"] => run(TASKS.iter()),
         ["bench", ..] => bench::run(root(), Path::new(&cargo()), &args[1..]),
+        ["browser"] => browser::run(root(), Path::new(&cargo())),
         [name] if TASKS.iter().any(|task| task.name == name) => {
             run(TASKS.iter().filter(|task| task.name == name))
         }
@@ -103,5 +105,7 @@ fn usage() -> String {
     let parts = TASKS.iter().map(|task| format!("  {:<5} {}\n", task.name, task.about));
     let head = "cargo xtask TASK\n\n  ci    all of the following, up to the first that fails\n".to_owned();
     let bench = "\n  bench [compare | costs | scale] [OPTIONS]    measures against every peer; fetches and builds them first\n";
-    std::iter::once(head).chain(parts).chain([bench.to_owned()]).collect()
+    let browser =
+        "  browser    opens the pages in a browser and tries them; needs Node 20 or newer and Chromium\n";
+    std::iter::once(head).chain(parts).chain([bench, browser].map(str::to_owned)).collect()
 }

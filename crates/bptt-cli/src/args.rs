@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Trace(Box<TraceArgs>),
     /// Draw a figure for paper or screen: heatmaps, lag profiles, training curves, comparisons
     Plot(Box<PlotArgs>),
+    /// A run as one HTML file to look into, offline: verdict, pictures, numbers
+    Report(ReportArgs),
     /// What is in a model file: modules, sizes, and how strong each recurrent block is
     Inspect(InspectArgs),
     /// Write a model with PyTorch's names
@@ -49,11 +51,58 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  bptt article\n  bptt article --json > article.json")]
+#[command(
+    after_help = "Examples:\n  bptt article\n  bptt article --open\n  bptt article --json > article.json"
+)]
 pub(crate) struct ArticleArgs {
-    /// All numbers as JSON (schema bptt.ledger/1 with "components")
-    #[arg(long)]
+    /// All numbers as JSON (schema bptt.ledger/1 with "components"), and no report
+    #[arg(long, conflicts_with_all = ["out", "open", "no_report"])]
     pub json: bool,
+    /// The folder for the report
+    #[arg(long, default_value = "runs/article", value_name = "DIR")]
+    pub out: PathBuf,
+    #[command(flatten)]
+    pub report: ReportOptions,
+}
+
+/// The report that a command ends with.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ReportOptions {
+    /// Open the report in the browser
+    #[arg(long)]
+    pub open: bool,
+    /// Write no report
+    #[arg(long, conflicts_with = "open")]
+    pub no_report: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bptt report runs/book                         # the start of the held-out text
+  bptt report runs/demo --text \"Because no food was available in the market, John had to skip dinner.\" --of dinner
+  bptt report runs/book --steps 512 -o book.html --open")]
+pub(crate) struct ReportArgs {
+    /// Runs' folders, or a folder with runs in it such as a demo's; several are shown side by side
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// The text to take apart, read as if after a line break [default: the held-out text's beginning]
+    #[arg(long, value_name = "TEXT")]
+    pub text: Option<String>,
+    /// Steps of the held-out text [default: the run's window]
+    #[arg(long, value_name = "N", conflicts_with = "text")]
+    pub steps: Option<usize>,
+    /// Begin with the loss of predicting this symbol (its last occurrence) [default: the last loss]
+    #[arg(long, value_name = "SYMBOL")]
+    pub of: Option<String>,
+    /// Begin with the loss at this step, counted from 0
+    #[arg(long, value_name = "K", conflicts_with = "of")]
+    pub at: Option<usize>,
+    /// The file to write [default: report.html in the first folder]
+    #[arg(long, short, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+    /// Open it in the browser
+    #[arg(long)]
+    pub open: bool,
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +123,9 @@ pub(crate) struct DemoArgs {
     /// What was found as JSON (schema bptt.demo/2)
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub report: ReportOptions,
 }
 
 /// The generated texts.
@@ -115,6 +167,9 @@ pub(crate) struct TrainArgs {
     /// What was reached as JSON
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub report: ReportOptions,
 
     #[command(flatten)]
     pub settings: Settings,

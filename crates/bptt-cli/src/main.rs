@@ -81,6 +81,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Sample(args) => commands::sample::run(args),
         Command::Trace(args) => commands::trace::run(args),
         Command::Plot(args) => commands::plot::run(args),
+        Command::Report(args) => commands::report::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Demo(args) => commands::demo::run(args, cli.quiet),

@@ -43,9 +43,10 @@ impl Fixture {
 
 #[test]
 fn the_article_is_printed_as_it_stands() {
+    let folder = tempfile::tempdir().unwrap();
     // How near to nothing the balance comes is rounding.
     insta::with_settings!({filters => vec![(r"error \d\.\de-1\d", "error [rounding]")]}, {
-        insta::assert_snapshot!(stdout(&bptt(Path::new("."), &["article"])));
+        insta::assert_snapshot!(stdout(&bptt(folder.path(), &["article"])));
     });
 }
 
@@ -78,7 +79,7 @@ fn the_articles_json_has_the_documented_schema() {
 
 #[test]
 fn help_has_examples_on_every_command() {
-    for command in ["demo", "article", "train", "sample", "trace", "plot", "inspect", "export"] {
+    for command in ["demo", "article", "train", "sample", "trace", "plot", "report", "inspect", "export"] {
         let help = stdout(&bptt(Path::new("."), &[command, "--help"]));
         assert!(help.contains("Example") && help.contains(&format!("bptt {command}")), "{command}");
     }
@@ -313,8 +314,8 @@ fn a_demo_replaces_demos_alone() {
     let model = |run: &str| fs::read(fixture.path(run).join("model.safetensors")).unwrap();
     let first = model("demo/lstm");
     // Demos used to be a run in the folder itself.
-    for file in fs::read_dir(fixture.path("demo/rnn")).unwrap().map(Result::unwrap) {
-        fs::copy(file.path(), fixture.path("demo").join(file.file_name())).unwrap();
+    for file in ["config.toml", "vocabulary.json", "model.safetensors", "metrics.jsonl", "ledger.json"] {
+        fs::copy(fixture.path("demo/rnn").join(file), fixture.path("demo").join(file)).unwrap();
     }
     fs::write(fixture.path("demo/notes.txt"), "mine").unwrap();
     stdout(&demo(&fixture, "demo", &["--seed", "2"]));
@@ -322,7 +323,7 @@ fn a_demo_replaces_demos_alone() {
     let mut left: Vec<_> =
         fs::read_dir(fixture.path("demo")).unwrap().map(|file| file.unwrap().file_name()).collect();
     left.sort();
-    assert_eq!(left, ["lstm", "notes.txt", "rnn"]);
+    assert_eq!(left, ["lstm", "notes.txt", "report.html", "rnn"]);
 
     for run in ["mine", "deeper/lstm"] {
         stdout(&fixture.train(run, &[]));
@@ -334,6 +335,59 @@ fn a_demo_replaces_demos_alone() {
         assert!(model(run) == before);
     }
     assert!(!fixture.path("deeper/rnn").exists(), "refused before anything is written");
+}
+
+/// What the report at `path` shows.
+fn report(path: &Path) -> Value {
+    let page = fs::read_to_string(path).unwrap();
+    let (_, rest) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
+    serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap()
+}
+
+#[test]
+fn training_ends_with_a_report_that_shows_the_training_from_its_beginning() {
+    let fixture = Fixture::new();
+    let text = stdout(&fixture.train("run", &["--cell", "lstm"]));
+    assert!(text.ends_with("the report, to open in a browser: run/report.html\n"), "{text}");
+    let shown = report(&fixture.path("run/report.html"));
+    let subject = &shown["subjects"][0];
+    let steps = subject["stages"].as_array().unwrap().iter().map(|stage| stage["step"].as_u64().unwrap());
+    assert_eq!(steps.collect::<Vec<_>>(), [0, 1, 3, 7, 15, 30]);
+    assert_eq!(subject["training"]["steps"].as_array().unwrap().len(), 30);
+    let again = "bptt train --text text.txt --cell lstm --hidden 12 --steps 30 --batch 20 --window 16 --trace-every 10 \
+                 --out run";
+    assert_eq!(shown["reproduce"], serde_json::json!([again]));
+
+    let ledger: Value =
+        serde_json::from_str(&stdout(&fixture.bptt(&["trace", "run", "--gates", "--json"]))).unwrap();
+    let entry = &subject["stages"][5]["entries"][1];
+    assert_eq!(entry["total_norm"], ledger["entries"][1]["total_norm"]);
+    assert_eq!(entry["log10_profile"], ledger["entries"][1]["log10_profile"]);
+
+    let quiet = stdout(&fixture.train("quiet", &["--no-report", "--trace-every", "0", "--json"]));
+    assert!(serde_json::from_str::<Value>(&quiet).unwrap()["report"].is_null());
+    assert!(!fixture.path("quiet/report.html").exists() && !fixture.path("quiet/snapshots").exists());
+}
+
+#[test]
+fn a_report_is_made_of_one_run_or_of_all_in_a_folder() {
+    let fixture = Fixture::new();
+    for run in ["runs/a", "runs/b"] {
+        stdout(&fixture.train(run, &["--no-report"]));
+    }
+    let text = stdout(&fixture.bptt(&["report", "runs", "--text", "the fox", "--of", "f"]));
+    assert_eq!(text, "wrote runs/report.html\n");
+    let shown = report(&fixture.path("runs/report.html"));
+    let names: Vec<&Value> = shown["subjects"].as_array().unwrap().iter().map(|of| &of["name"]).collect();
+    assert_eq!(names, ["a", "b"]);
+    assert_eq!((&shown["subjects"][0]["k"], &shown["subjects"][0]["targets"][4]), (&4.into(), &"f".into()));
+    assert_eq!(shown["reproduce"][2], "bptt report runs --text 'the fox' --of f");
+
+    let (code, message) = refusal(&fixture.bptt(&["report", "nowhere"]));
+    assert_eq!((code, message.as_str()), (2, "nowhere is no run and has none in it; bptt train makes one"));
+    assert_eq!(refusal(&fixture.bptt(&["report", "runs/a", "--at", "99"])).0, 2);
+    let (code, message) = refusal(&fixture.bptt(&["report", "runs/a", "--steps", "100000"]));
+    assert!(code != 0 && !message.is_empty(), "{message}");
 }
 
 #[test]

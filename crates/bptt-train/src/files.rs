@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::Error;
 
@@ -49,6 +49,18 @@ pub fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.map_err(error("remove", path)),
+    }
+}
+
+/// What is in a folder; nothing if there is no such folder.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let listed = fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    match listed {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(error("read", folder)),
     }
 }
 

@@ -1,4 +1,5 @@
-//! A run on disk: a folder with `config.toml`, `vocabulary.json`, `model.safetensors` and `metrics.jsonl`.
+//! A run on disk: a folder with `config.toml`, `vocabulary.json`, `model.safetensors`, `metrics.jsonl` and, in `snapshots`,
+//! the network as it was at some updates.
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ const VOCABULARY: &str = "vocabulary.json";
 const MODEL: &str = "model.safetensors";
 /// The name of the file with what was measured in training, a JSON object a line.
 pub const METRICS: &str = "metrics.jsonl";
+const SNAPSHOTS: &str = "snapshots";
 
 /// A trained network with everything needed to use it again.
 #[derive(Debug)]
@@ -50,6 +52,35 @@ impl Run {
     pub fn save_model(folder: &Path, network: &Network<f32>) -> Result<(), Error> {
         model::save(network, &folder.join(MODEL))
     }
+
+    /// Writes the network as it is after `step` updates, besides the one at the end.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save_snapshot(folder: &Path, step: u64, network: &Network<f32>) -> Result<(), Error> {
+        let folder = folder.join(SNAPSHOTS);
+        files::create_folder(&folder)?;
+        model::save(network, &folder.join(format!("{step:08}.safetensors")))
+    }
+}
+
+/// The snapshots of the run in `folder`, each with the updates made before it, earliest first.
+///
+/// # Errors
+/// If a snapshot cannot be read.
+pub fn snapshots(folder: &Path) -> Result<Vec<(u64, Network<f32>)>, Error> {
+    let files = snapshot_files(folder)?;
+    files.iter().map(|(step, path)| Ok((*step, model::load(path)?))).collect()
+}
+
+/// The files of the snapshots, earliest first.
+fn snapshot_files(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
+    let mut found: Vec<(u64, PathBuf)> = files::list(&folder.join(SNAPSHOTS))?
+        .into_iter()
+        .filter_map(|path| Some((path.file_stem()?.to_str()?.parse().ok()?, path)))
+        .collect();
+    found.sort();
+    Ok(found)
 }
 
 /// Whether there is a run in `folder`.
@@ -62,6 +93,9 @@ pub fn exists(folder: &Path) -> bool {
 /// # Errors
 /// If a file cannot be removed.
 pub fn remove(folder: &Path) -> Result<(), Error> {
+    for (_, snapshot) in snapshot_files(folder)? {
+        files::remove(&snapshot)?;
+    }
     [MODEL, METRICS, VOCABULARY, CONFIG].iter().try_for_each(|file| files::remove(&folder.join(file)))
 }
 
@@ -84,6 +118,9 @@ pub fn begin(
         return Err(Error::RunExists { folder: folder.into() });
     }
     files::create_folder(folder)?;
+    for (_, snapshot) in snapshot_files(folder)? {
+        files::remove(&snapshot)?;
+    }
     let config = toml::to_string(config).map_err(|_| Error::Option {
         option: "text".into(),
         given: config.text.as_ref().map_or(String::new(), |path| path.to_string_lossy().into_owned()),

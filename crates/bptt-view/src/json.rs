@@ -67,7 +67,7 @@ fn entry(entry: &Entry) -> Value {
 }
 
 /// One letter for each state, so that a row is a short string.
-fn state_letter(state: EntryState) -> char {
+pub(crate) fn state_letter(state: EntryState) -> char {
     match state {
         EntryState::Value => 'v',
         EntryState::Zero => '0',
@@ -78,7 +78,7 @@ fn state_letter(state: EntryState) -> char {
     }
 }
 
-fn per_loss(measured: &PerLoss) -> Value {
+pub(crate) fn per_loss(measured: &PerLoss) -> Value {
     let losses = 0..measured.norm.len();
     json!({
         "layer": measured.place.map(|place| place.layer),

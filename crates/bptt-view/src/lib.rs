@@ -1,4 +1,4 @@
-//! Ledgers for people and scripts: figures, tables, JSON, NumPy arrays, and TensorBoard's events.
+//! Ledgers for people and scripts: figures, tables, reports to look into, JSON, NumPy arrays, and TensorBoard's events.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -7,5 +7,6 @@ pub mod entries;
 pub mod figure;
 pub mod json;
 pub mod npz;
+pub mod report;
 pub mod table;
 pub mod tensorboard;

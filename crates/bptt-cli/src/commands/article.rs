@@ -2,14 +2,16 @@
 
 use bptt::{
     CellParams, Component, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter, Select,
-    Sequence, State, Weights, cell_by_name,
+    Sequence, State, Trace, Weights, cell_by_name,
 };
 use bptt_train::init;
 use bptt_view::json;
+use bptt_view::report::{Report, Stage, Subject};
 use bptt_view::table::{Align, number, table};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::report::{self, blocks, facts};
 use super::{print, print_json};
 use crate::Failure;
 use crate::args::ArticleArgs;
@@ -73,7 +75,47 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
     }
     print(&matrices(&components, &ledger))?;
     print(&exercise(&ledger))?;
-    print(&explanation(&ledger, sigma_max, trace.layers()[0].h()))
+    print(&explanation(&ledger, sigma_max, trace.layers()[0].h()))?;
+    let written =
+        report::finish(args.report, args.out.join(report::FILE), || to_look_into(&network, &trace, ledger));
+    match written {
+        Some(path) => print(&format!("\nthe report, to open in a browser: {}\n", path.display())),
+        None => Ok(()),
+    }
+}
+
+/// The example as a report.
+fn to_look_into(network: &Network<f64>, trace: &Trace<f64>, ledger: Ledger) -> Result<Report, Failure> {
+    let facts = [
+        (
+            "Network",
+            "the article's example: a vanilla RNN, tanh, with 4 units, three inputs of 3 numbers each",
+        ),
+        (
+            "Training",
+            "none: weights, inputs and the losses' gradients are random numbers that the article prints the results of",
+        ),
+    ];
+    let subject = Subject {
+        name: "the article's example".into(),
+        cell: network.cell().name().into(),
+        facts: facts.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        symbols: (1..=ledger.steps()).map(|step| format!("x{step}")).collect(),
+        targets: None,
+        loss_bits: None,
+        k: LOSS,
+        blocks: blocks(network)?,
+        saturation: network.saturation(trace),
+        metrics: Vec::new(),
+        stages: vec![Stage { step: None, ledger }],
+    };
+    let title = "Backpropagation and the vanishing gradient: the article's example, taken apart".into();
+    Ok(Report {
+        title,
+        program: facts::program(),
+        reproduce: vec!["bptt article".into()],
+        subjects: vec![subject],
+    })
 }
 
 /// The article's (rows, cols) as ours, (cols, rows).

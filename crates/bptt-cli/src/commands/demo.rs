@@ -12,6 +12,7 @@ use bptt_train::{
 use bptt_view::json;
 use serde_json::Value;
 
+use super::report as html;
 use super::trace::Traced;
 use super::train::{Learned, learn};
 use super::{print, print_json};
@@ -73,7 +74,17 @@ pub(crate) fn run(args: &DemoArgs, quiet: bool) -> Result<(), Failure> {
     }
     let pupils = pupils.try_into().unwrap_or_else(|_| unreachable!("one for each of two cells"));
     let report = Report { config: config(CELLS[0].0), vocabulary, lesson, reach, pupils };
-    if args.json { print_json(&report.json()) } else { print(&report.text(&args.out)?) }
+    let written = html::finish(args.report, args.out.join(html::FILE), || report.to_look_into(args));
+    if args.json {
+        let mut json = report.json();
+        json["report"] = serde_json::json!(written.as_deref().map(Path::to_string_lossy));
+        return print_json(&json);
+    }
+    print(&report.text(&args.out)?)?;
+    match written {
+        Some(path) => print(&format!("the report, to open in a browser: {}\n", path.display())),
+        None => Ok(()),
+    }
 }
 
 /// The article's sentence after some held-out ones.
@@ -113,17 +124,17 @@ impl Reading {
         &self.words[self.k + 1]
     }
 
-    /// The ledger of `network` on it.
-    fn take_apart(&self, network: &Network<f32>) -> Result<Traced, Failure> {
+    /// What is read, and what follows each.
+    fn symbols(&self) -> Result<(Symbols, Symbols), Failure> {
         let steps = self.ids.len() - 1;
         let symbols = |ids: &[u32]| Symbols::new(steps, 1, ids.to_vec());
-        Traced::text(
-            &network.cast::<f64>()?,
-            symbols(&self.ids[..steps])?,
-            symbols(&self.ids[1..])?,
-            ScanOptions::default(),
-            false,
-        )
+        Ok((symbols(&self.ids[..steps])?, symbols(&self.ids[1..])?))
+    }
+
+    /// The ledger of `network` on it.
+    fn take_apart(&self, network: &Network<f32>) -> Result<Traced, Failure> {
+        let (inputs, targets) = self.symbols()?;
+        Traced::text(&network.cast::<f64>()?, inputs, targets, ScanOptions::default(), false)
     }
 }
 
@@ -197,7 +208,7 @@ fn clear(out: &Path) -> Result<(), Failure> {
         runs::remove(folder)?;
         files::remove(&folder.join(LEDGER))?;
     }
-    Ok(())
+    Ok(files::remove(&out.join(html::FILE))?)
 }
 
 /// Whether the run in `folder` is a demo's: it has a ledger and the demo's settings, for whatever cell, seed and number of

@@ -5,6 +5,7 @@ pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod plot;
+pub(crate) mod report;
 pub(crate) mod sample;
 pub(crate) mod trace;
 mod trace_model;

@@ -8,7 +8,7 @@ use bptt::{
     Direction, Entry, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective, Parameter, Place,
     Reduction, ScanOptions, Symbols, Targets, Trace,
 };
-use bptt_train::{Level, Run, Streams, files, run as runs};
+use bptt_train::{Level, Run, Streams, Vocabulary, files, run as runs};
 use bptt_view::entries::entries;
 use bptt_view::{json, npz};
 use serde_json::Value;
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
     let folder =
         args.run.as_deref().ok_or_else(|| Failure::Usage("give a run's folder or --model".into()))?;
     let read = Text::open(folder, &args.reading)?;
-    let k = chosen_loss(args, &read)?;
+    let k = chosen_loss(args.at, args.of.as_deref(), &read.run.vocabulary, &read.targets)?;
     let (network, traced) = read.take_apart(args.gates)?;
 
     let batch = read.targets.shape().1;
@@ -217,7 +217,7 @@ impl Traced {
 }
 
 /// The symbols of a text after a line break (if the network knows one), and what follows each.
-fn sentence(run: &Run, text: &str) -> Result<(Symbols, Symbols), Failure> {
+pub(super) fn sentence(run: &Run, text: &str) -> Result<(Symbols, Symbols), Failure> {
     let mut ids: Vec<u32> = run.vocabulary.id("\n").into_iter().collect();
     ids.extend(run.vocabulary.encode(text)?);
     if ids.len() < 2 {
@@ -229,7 +229,7 @@ fn sentence(run: &Run, text: &str) -> Result<(Symbols, Symbols), Failure> {
 }
 
 /// The beginning of the run's held-out text, `batch` contiguous streams side by side.
-fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<(Symbols, Symbols), Failure> {
+pub(super) fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<(Symbols, Symbols), Failure> {
     let text = runs::load_text(&run.config)?;
     let ids = run.vocabulary.encode(&text)?;
     let corpus = bptt_train::Corpus::split(ids, run.config.held_out)?;
@@ -242,16 +242,20 @@ fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<(Symbols, S
     Ok((Symbols::new(steps, batch, window.inputs)?, Symbols::new(steps, batch, window.targets)?))
 }
 
-/// The loss to show.
-fn chosen_loss(args: &TraceArgs, read: &Text) -> Result<usize, Failure> {
-    let steps = read.symbols.len();
-    if let Some(k) = loss_at(args, steps)? {
+/// The loss at step `at` or of predicting `of`, the last one unless told.
+pub(super) fn chosen_loss(
+    at: Option<usize>,
+    of: Option<&str>,
+    vocabulary: &Vocabulary,
+    targets: &Symbols,
+) -> Result<usize, Failure> {
+    let (steps, _) = targets.shape();
+    if let Some(k) = loss_at(at, steps)? {
         return Ok(k);
     }
-    let Some(symbol) = &args.of else { return Ok(steps - 1) };
-    let vocabulary = &read.run.vocabulary;
+    let Some(symbol) = of else { return Ok(steps - 1) };
     let id = vocabulary.id(symbol);
-    let found = (0..steps).rev().find(|&t| Some(read.targets.step(t)[0]) == id);
+    let found = (0..steps).rev().find(|&t| Some(targets.step(t)[0]) == id);
     found.ok_or_else(|| {
         let kind = if vocabulary.level() == Level::Word { "word" } else { "character" };
         Failure::Usage(format!("--of: the {kind} {symbol:?} is not predicted anywhere in this text"))
@@ -259,8 +263,8 @@ fn chosen_loss(args: &TraceArgs, read: &Text) -> Result<usize, Failure> {
 }
 
 /// The loss asked for by its step.
-pub(super) fn loss_at(args: &TraceArgs, steps: usize) -> Result<Option<usize>, Failure> {
-    match args.at {
+pub(super) fn loss_at(at: Option<usize>, steps: usize) -> Result<Option<usize>, Failure> {
+    match at {
         Some(k) if k >= steps => {
             Err(Failure::Usage(format!("--at: there is no loss {k}; expected 0 to {}", steps - 1)))
         }

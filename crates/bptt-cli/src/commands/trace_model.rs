@@ -20,7 +20,7 @@ pub(super) fn run(args: &TraceArgs, file: &Path) -> Result<(), Failure> {
     let Given { module, network, traced, symbols, batch } = &given;
     let steps = traced.ledger.steps();
     let last = (0..steps).rev().find(|&k| traced.ledger.has_loss(k));
-    let k = loss_at(args, steps)?.or(last).ok_or_else(|| {
+    let k = loss_at(args.at, steps)?.or(last).ok_or_else(|| {
         Failure::Usage("there is no loss at any step: everything is masked, padding or burn-in".into())
     })?;
     let read = symbols.as_ref().map(|symbols| Read { symbols, alone: true });

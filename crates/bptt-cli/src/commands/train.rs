@@ -2,10 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use bptt_train::{Baselines, Config, Corpus, Ending, Observer, Outcome, Run, Vocabulary, run as runs, train};
+use bptt::Symbols;
+use bptt_train::{
+    Baselines, Config, Corpus, Ending, Event, Flow, Observer, Outcome, Run, Streams, Vocabulary, run as runs,
+    train,
+};
+use bptt_view::report::{Report, Subject};
 use bptt_view::table::{Align, table};
 use serde_json::json;
 
+use super::report::{self, Reading, facts};
 use super::{print, print_json};
 use crate::Failure;
 use crate::args::TrainArgs;
@@ -46,7 +52,13 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         let log = board.finish()?;
         eprintln!("wrote {}", log.display());
     }
-    report(&learned, &vocabulary, &folder, args.json)?;
+    let written = report::finish(args.report, folder.join(report::FILE), || {
+        let subject = first_steps(&config, &vocabulary, &corpus, &folder, &learned)?;
+        let reproduce = vec![facts::train_command(&config, &folder)];
+        let title = format!("Which past step taught the network in {} what", folder.display());
+        Ok(Report { title, program: facts::program(), reproduce, subjects: vec![subject] })
+    });
+    tell(&learned, &vocabulary, &folder, written.as_deref(), args.json)?;
     match learned.outcome.ending {
         Ending::NotFinite { step, what } => Err(Failure::Other(format!(
             "training stopped at update {step}: {what}; the network of {} updates, the last whose loss and gradient \
@@ -56,6 +68,31 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         ))),
         Ending::Finished | Ending::Stopped => Ok(()),
     }
+}
+
+/// Steps that the report after training takes apart at most: more would take longer than one likes to wait.
+const REPORTED: usize = 128;
+
+/// The run on the beginning of its held-out text, or of all text if none is held out.
+fn first_steps(
+    config: &Config,
+    vocabulary: &Vocabulary,
+    corpus: &Corpus,
+    folder: &Path,
+    learned: &Learned,
+) -> Result<Subject, Failure> {
+    let ids = if corpus.held_out.len() > 1 { &corpus.held_out } else { &corpus.train };
+    let steps = config.window.min(REPORTED).min(ids.len() - 1);
+    let window = Streams::new(ids.clone(), 1, steps)?.next_window();
+    let symbols = |ids| Symbols::new(steps, 1, ids);
+    let (inputs, targets) = (symbols(window.inputs)?, symbols(window.targets)?);
+    let name =
+        folder.file_name().map_or_else(|| "network".into(), |name| name.to_string_lossy().into_owned());
+    Reading { config, vocabulary, inputs, targets, k: steps - 1 }.subject(
+        name,
+        folder,
+        &learned.outcome.network,
+    )
 }
 
 /// The first of runs/train, runs/train-2, … that does not exist.
@@ -85,20 +122,44 @@ pub(crate) fn learn(
 ) -> Result<Learned, Failure> {
     // What cannot be trained is refused before anything is written.
     config.check()?;
-    bptt_train::Streams::new(corpus.train.clone(), config.batch, config.window)?;
+    Streams::new(corpus.train.clone(), config.batch, config.window)?;
     let metrics = runs::begin(folder, config, vocabulary, replace)?;
     let mut watch = Watch::new(name, &metrics, config.steps, quiet)?;
     let held_out = &corpus.held_out[..corpus.held_out.len().min(bptt_train::trainer::EVALUATED)];
     let baselines = Baselines::measure(&corpus.train, held_out, vocabulary.len()).ok();
-    let outcome = train(config, corpus, vocabulary.len(), &mut |event: &bptt_train::Event<'_>| {
-        let flow = watch.event(event);
+    let kept = snapshot_times(config);
+    let mut failed = None;
+    let outcome = train(config, corpus, vocabulary.len(), &mut |event: &Event<'_>| {
+        let mut flow = watch.event(event);
+        if let Event::Step { step, network, .. } = event
+            && kept.contains(step)
+            && let Err(error) = Run::save_snapshot(folder, *step, network)
+        {
+            failed = Some(error);
+            flow = Flow::Stop;
+        }
         also.as_mut().map_or(flow, |also| flow.and(also.event(event)))
     })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
     let seconds = watch.seconds();
     Run::save_model(folder, &outcome.network)?;
     watch.write(&end(&outcome, baselines, seconds));
     watch.finish()?;
     Ok(Learned { outcome, baselines, seconds })
+}
+
+/// Halvings of the updates at which a snapshot is kept: most changes early.
+const HALVINGS: u32 = 6;
+
+/// The updates after which the network is kept for looking back, besides the last: half of all, a quarter, and so on. None
+/// where gradients are not to be traced over the training.
+fn snapshot_times(config: &Config) -> Vec<u64> {
+    if config.trace_every == 0 {
+        return Vec::new();
+    }
+    (1..=HALVINGS).map(|halving| config.steps >> halving).filter(|&step| step > 0).collect()
 }
 
 /// The last line of the metrics.
@@ -117,18 +178,29 @@ fn end(outcome: &Outcome, baselines: Option<Baselines>, seconds: f64) -> serde_j
     })
 }
 
-fn report(learned: &Learned, vocabulary: &Vocabulary, folder: &Path, as_json: bool) -> Result<(), Failure> {
+fn tell(
+    learned: &Learned,
+    vocabulary: &Vocabulary,
+    folder: &Path,
+    report: Option<&Path>,
+    as_json: bool,
+) -> Result<(), Failure> {
     let Learned { outcome, baselines, seconds } = learned;
     if as_json {
         let mut value = end(outcome, *baselines, *seconds);
         value["run"] = json!(folder.to_string_lossy());
+        value["report"] = json!(report.map(Path::to_string_lossy));
         return print_json(&value);
     }
     let symbols = vocabulary.len();
     print(&format!("{} updates in {seconds:.1} s, {symbols} symbols\n\n", outcome.steps))?;
     print(&losses(&[("network", learned)]))?;
     let run = folder.display();
-    print(&format!("\nwrote {run}\n  bptt sample {run}\n  bptt trace {run}\n"))
+    print(&format!("\nwrote {run}\n  bptt sample {run}\n  bptt trace {run}\n"))?;
+    match report {
+        Some(report) => print(&format!("the report, to open in a browser: {}\n", report.display())),
+        None => Ok(()),
+    }
 }
 
 /// The held-out losses of networks of one text, by their names, beside what counting reaches.

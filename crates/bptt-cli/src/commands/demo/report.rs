@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use bptt::{Entry, Parameter};
 use bptt_train::{Config, Lesson, Rng, Sampling, Vocabulary, sample};
 use bptt_view::json::HORIZON;
+use bptt_view::report as html;
 use bptt_view::table::{Align, bar, level, number, table};
 use serde_json::{Value, json};
 
+use super::super::report::{Reading as Shown, facts};
 use super::super::train::{self, Learned};
 use super::{Reading, Traced};
 use crate::Failure;
+use crate::args::DemoArgs;
 use crate::progress::bits;
 
 /// What it costs, in bits, to know everything but the deciding word: it is one of sixteen.
@@ -320,6 +323,29 @@ impl Report {
             table(&header, &rows),
             answer(self.reach.effect(), &now, &before),
         )
+    }
+
+    /// The two runs on the longer reading, as a report to look into.
+    pub(super) fn to_look_into(&self, args: &DemoArgs) -> Result<html::Report, Failure> {
+        let mut subjects = Vec::new();
+        for pupil in &self.pupils {
+            let (inputs, targets) = self.reach.symbols()?;
+            let config = Config { steps: args.steps, seed: args.seed, ..super::settings(&pupil.cell) };
+            let reading =
+                Shown { config: &config, vocabulary: &self.vocabulary, inputs, targets, k: self.reach.k };
+            subjects.push(reading.subject(
+                pupil.name.into(),
+                &pupil.folder,
+                &pupil.learned.outcome.network,
+            )?);
+        }
+        let out = facts::quoted(&args.out.to_string_lossy());
+        Ok(html::Report {
+            title: format!("What taught them “{}”: a tanh RNN and an LSTM", self.reach.effect()),
+            program: facts::program(),
+            reproduce: vec![format!("bptt demo --seed {} --steps {} --out {out}", args.seed, args.steps)],
+            subjects,
+        })
     }
 
     pub(super) fn json(&self) -> Value {

@@ -1,0 +1,222 @@
+//! `bptt report`: a run as one HTML file, and the reports that other commands end with.
+
+pub(super) mod facts;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bptt::{Matrix, Network, ScanOptions, Symbols, Weights};
+use bptt_train::{Config, Run, Vocabulary, files, init, run as runs};
+use bptt_view::report::{self, Block, Report, Stage, Subject};
+use serde_json::Value;
+
+use super::print;
+use super::trace::{Traced, chosen_loss, held_out, sentence};
+use crate::Failure;
+use crate::args::{ReportArgs, ReportOptions};
+use crate::progress::bits;
+
+/// The report's name in a run's folder.
+pub(super) const FILE: &str = "report.html";
+
+/// Singular values of larger blocks would take longer than the rest of the report.
+const MOST_UNITS: usize = 256;
+
+pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
+    let folders: Vec<PathBuf> =
+        args.runs.iter().map(|folder| runs_in(folder)).collect::<Result<Vec<_>, _>>()?.concat();
+    let subjects = folders.iter().map(|folder| of_run(args, folder)).collect::<Result<Vec<_>, Failure>>()?;
+    let path = args.out.clone().unwrap_or_else(|| args.runs[0].join(FILE));
+    let title = format!("Which past step taught {} what", subjects_in_words(&subjects));
+    let report = Report { title, program: facts::program(), reproduce: reproduce(args, &folders)?, subjects };
+    write(&path, &report)?;
+    print(&format!("wrote {}\n", path.display()))?;
+    if args.open {
+        open(&path);
+    }
+    Ok(())
+}
+
+/// The folder itself if it is a run, otherwise those in it that are.
+fn runs_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
+    if runs::exists(folder) {
+        return Ok(vec![folder.into()]);
+    }
+    let mut inside: Vec<PathBuf> =
+        files::list(folder)?.into_iter().filter(|path| runs::exists(path)).collect();
+    inside.sort();
+    if inside.is_empty() {
+        let folder = folder.display();
+        return Err(Failure::Usage(format!("{folder} is no run and has none in it; bptt train makes one")));
+    }
+    Ok(inside)
+}
+
+fn of_run(args: &ReportArgs, folder: &Path) -> Result<Subject, Failure> {
+    let run = Run::open(folder)?;
+    let (inputs, targets) = match &args.text {
+        Some(text) => sentence(&run, text)?,
+        None => held_out(&run, args.steps, 1)?,
+    };
+    let k = chosen_loss(args.at, args.of.as_deref(), &run.vocabulary, &targets)?;
+    let name =
+        folder.file_name().map_or_else(|| "network".into(), |name| name.to_string_lossy().into_owned());
+    let Run { config, vocabulary, network } = &run;
+    Reading { config, vocabulary, inputs, targets, k }.subject(name, folder, network)
+}
+
+/// What is read and taken apart, by a network of these settings.
+pub(super) struct Reading<'a> {
+    pub config: &'a Config,
+    pub vocabulary: &'a Vocabulary,
+    pub inputs: Symbols,
+    pub targets: Symbols,
+    /// The loss that is shown first.
+    pub k: usize,
+}
+
+impl Reading<'_> {
+    /// Everything the report shows of the run in `folder`, whose network at the end is `network`.
+    pub(super) fn subject(
+        self,
+        name: String,
+        folder: &Path,
+        network: &Network<f32>,
+    ) -> Result<Subject, Failure> {
+        let metrics = metrics(folder)?;
+        let updates =
+            metrics.iter().find(|line| line["event"] == "end").and_then(|end| end["steps"].as_u64());
+        let updates = updates.unwrap_or(self.config.steps);
+        let untrained = (0, self.config.network(self.vocabulary.len())?);
+        let earlier =
+            std::iter::once(untrained).chain(runs::snapshots(folder)?).filter(|(step, _)| *step < updates);
+        let mut stages = Vec::new();
+        for (step, network) in earlier {
+            let ledger = self.take_apart(&network.cast()?, false)?.ledger;
+            stages.push(Stage { step: Some(step), ledger });
+        }
+        let network = network.cast::<f64>()?;
+        let traced = self.take_apart(&network, true)?;
+        let show = |ids: &Symbols| -> Vec<String> {
+            (0..ids.shape().0).map(|t| self.vocabulary.show(ids.step(t)[0]).into_owned()).collect()
+        };
+        let (blocks, saturation) = (blocks(&network)?, network.saturation(&traced.trace));
+        stages.push(Stage { step: Some(updates), ledger: traced.ledger });
+        Ok(Subject {
+            name,
+            cell: network.cell().name().into(),
+            facts: facts::of_run(self.config, self.vocabulary, network.weights(), &metrics),
+            symbols: show(&self.inputs),
+            targets: Some(show(&self.targets)),
+            loss_bits: Some(traced.losses.values.iter().map(|&nats| bits(nats)).collect()),
+            k: self.k,
+            blocks,
+            saturation,
+            metrics,
+            stages,
+        })
+    }
+
+    fn take_apart(&self, network: &Network<f64>, gates: bool) -> Result<Traced, Failure> {
+        Traced::text(network, self.inputs.clone(), self.targets.clone(), ScanOptions::default(), gates)
+    }
+}
+
+/// The events of a run's metrics; none if it has no such file.
+fn metrics(folder: &Path) -> Result<Vec<Value>, Failure> {
+    let path = folder.join(runs::METRICS);
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let text = files::read(&path)?;
+    let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    let event = |line: &[u8]| {
+        serde_json::from_slice(line)
+            .map_err(|error| Failure::Other(format!("{} is damaged: {error}", path.display())))
+    };
+    lines.map(event).collect()
+}
+
+/// How strong each gate's block of each W_hh is; none of blocks so large that it would take long.
+pub(super) fn blocks(network: &Network<f64>) -> Result<Vec<Block>, Failure> {
+    let (hidden, gates) = (network.hidden(), network.cell().gates());
+    if hidden > MOST_UNITS {
+        return Ok(Vec::new());
+    }
+    let Weights { layers, .. } = network.weights();
+    let places = (0..layers.len()).flat_map(|index| (0..gates.len()).map(move |gate| (index, gate)));
+    let block = |(index, gate): (usize, usize)| -> Result<Block, Failure> {
+        let size = hidden * hidden;
+        let block = layers[index].w_hh.data()[gate * size..(gate + 1) * size].to_vec();
+        let sigma_max = init::sigma_max(&Matrix::new(hidden, hidden, block)?);
+        Ok(Block { place: network.weights().place(index), gate: gates[gate], sigma_max })
+    };
+    places.map(block).collect()
+}
+
+/// Writes the report whole or not at all, and its folder if there is none.
+pub(super) fn write(path: &Path, report: &Report) -> Result<(), Failure> {
+    let html = report::html(report).map_err(|error| Failure::Other(error.to_string()))?;
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        files::create_folder(folder)?;
+    }
+    Ok(files::write(path, html.as_bytes())?)
+}
+
+/// Writes the report a command ends with, and opens it, if the options say so; where it is, if there is one. Without a report
+/// the command's own work is still done, so what prevented it is told and no more.
+pub(super) fn finish(
+    options: ReportOptions,
+    path: PathBuf,
+    report: impl FnOnce() -> Result<Report, Failure>,
+) -> Option<PathBuf> {
+    if options.no_report {
+        return None;
+    }
+    if let Err(problem) = report().and_then(|report| write(&path, &report)) {
+        eprintln!("there is no report: {problem}");
+        return None;
+    }
+    if options.open {
+        open(&path);
+    }
+    Some(path)
+}
+
+/// Opens a file in the browser; a machine without one can still copy it.
+fn open(path: &Path) {
+    let whole = fs::canonicalize(path).unwrap_or_else(|_| path.into());
+    if let Err(error) = open::that_detached(&whole) {
+        eprintln!("cannot open {}: {error}; open it in a browser", path.display());
+    }
+}
+
+fn subjects_in_words(subjects: &[Subject]) -> String {
+    match subjects {
+        [one] => format!("the network of {}", one.name),
+        several => several.iter().map(|of| of.name.as_str()).collect::<Vec<_>>().join(" and "),
+    }
+}
+
+/// The commands that make the runs and this report.
+fn reproduce(args: &ReportArgs, folders: &[PathBuf]) -> Result<Vec<String>, Failure> {
+    let mut lines = Vec::new();
+    for folder in folders {
+        lines.push(facts::train_command(&runs::read_config(&folder.join(runs::CONFIG))?, folder));
+    }
+    let mut report = "bptt report".to_owned();
+    for run in &args.runs {
+        report += &format!(" {}", facts::quoted(&run.to_string_lossy()));
+    }
+    let numbers = [("steps", args.steps), ("at", args.at)];
+    for (option, value) in numbers.iter().filter_map(|(option, value)| Some((option, (*value)?))) {
+        report += &format!(" --{option} {value}");
+    }
+    for (option, value) in [("text", &args.text), ("of", &args.of)] {
+        if let Some(value) = value {
+            report += &format!(" --{option} {}", facts::quoted(value));
+        }
+    }
+    lines.push(report);
+    Ok(lines)
+}

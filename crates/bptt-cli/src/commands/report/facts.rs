@@ -1,0 +1,140 @@
+//! What was trained, in words, and the command that trains it again.
+
+use std::path::Path;
+
+use bptt::Weights;
+use bptt_train::{Config, Level, Vocabulary};
+use serde_json::Value;
+
+/// The program with its version.
+pub(in super::super) fn program() -> String {
+    format!("bptt {} on {}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)
+}
+
+fn cell(name: &str) -> &str {
+    match name {
+        "rnn" => "vanilla RNN, tanh",
+        "rnn_relu" => "vanilla RNN, relu",
+        "rnn_identity" => "vanilla RNN, linear",
+        "lstm" => "LSTM",
+        "gru" => "GRU",
+        "gru_reset_before" => "GRU, reset before the product",
+        other => other,
+    }
+}
+
+/// A run's settings and what it reached: names and values.
+pub(super) fn of_run(
+    config: &Config,
+    vocabulary: &Vocabulary,
+    weights: &Weights<f64>,
+    metrics: &[Value],
+) -> Vec<(String, String)> {
+    let kind = if config.level == Level::Word { "words" } else { "characters" };
+    let text = match &config.text {
+        Some(path) => path.display().to_string(),
+        None => format!(
+            "{} generated sentences, in each of which one early word decides the last",
+            config.sentences
+        ),
+    };
+    let layers = match (config.layers, config.bidirectional) {
+        (1, false) => String::new(),
+        (1, true) => ", both directions".into(),
+        (layers, false) => format!(", {layers} layers"),
+        (layers, true) => format!(", {layers} layers, both directions"),
+    };
+    let clipping = match (config.clip_norm, config.clip_value) {
+        (0.0, 0.0) => "none".into(),
+        (norm, 0.0) => format!("norm {norm}"),
+        (0.0, value) => format!("entries {value}"),
+        (norm, value) => format!("norm {norm}, then entries {value}"),
+    };
+    let parameters: usize = weights.tensors().iter().map(|(_, matrix)| matrix.data().len()).sum();
+    let mut facts = vec![
+        ("Text", text),
+        ("Symbols", format!("{} {kind}", vocabulary.len())),
+        ("Cell", format!("{}, {} units{layers}", cell(&config.cell), config.hidden)),
+        ("Parameters", parameters.to_string()),
+        ("Training", format!("{} updates of {} × {} symbols", config.steps, config.batch, config.window)),
+        ("Optimizer", in_words(&config.optimizer.to_string())),
+        ("Learning rate", format!("{}, {}", config.learning_rate, in_words(&config.schedule.to_string()))),
+        ("Clipping", clipping),
+        ("Seed", config.seed.to_string()),
+    ];
+    if let Some(end) = metrics.iter().find(|line| line["event"] == "end") {
+        facts.extend(reached(end));
+    }
+    facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A choice with its numbers, spread out.
+fn in_words(choice: &str) -> String {
+    choice.replace([':', ','], ", ").replace('=', " ")
+}
+
+/// What the last line of the metrics says.
+fn reached(end: &Value) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    if let (Some(ending), Some(seconds)) = (end["ending"].as_str(), end["seconds"].as_f64()) {
+        facts.push(("Ended", format!("{ending}, {} updates in {seconds:.1} s", end["steps"])));
+    }
+    if let Some(bits) = end["held_out_bits"].as_f64() {
+        let baseline = end["bigram_bits"].as_f64();
+        let beside = baseline.map(|bigram| format!(" (counting pairs: {bigram:.3})")).unwrap_or_default();
+        facts.push(("Held-out text", format!("{bits:.3} bits a symbol{beside}")));
+    }
+    facts
+}
+
+/// The command that trains such a run into `folder`: options for what differs from the defaults.
+pub(in super::super) fn train_command(config: &Config, folder: &Path) -> String {
+    let of = |config: &Config| serde_json::to_value(config).unwrap_or_default();
+    let (given, default) = (of(config), of(&Config::default()));
+    let mut line = "bptt train".to_owned();
+    if config.text.is_none() {
+        line += " --generate pantry";
+    }
+    for (key, value) in
+        given.as_object().into_iter().flatten().filter(|(key, value)| default[*key] != **value)
+    {
+        line += &format!(" --{}", key.replace('_', "-"));
+        match value {
+            Value::Bool(_) => {}
+            Value::String(text) => line += &format!(" {}", quoted(text)),
+            other => line += &format!(" {other}"),
+        }
+    }
+    line + &format!(" --out {}", quoted(&folder.to_string_lossy()))
+}
+
+/// A word of a shell's command.
+pub(in super::super) fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_has_an_option_for_what_differs() {
+        let config =
+            Config { cell: "lstm".into(), unk: true, forget_bias: Some(1.0), seed: 7, ..Config::default() };
+        assert_eq!(
+            train_command(&config, Path::new("runs/a b")),
+            "bptt train --generate pantry --unk --cell lstm --forget-bias 1.0 --seed 7 --out 'runs/a b'"
+        );
+    }
+
+    #[test]
+    fn a_quote_stays_a_quote() {
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("runs/a"), "runs/a");
+    }
+}

@@ -1,0 +1,254 @@
+//! A run's gradient flow as one HTML file that opens offline: what was trained, what its ledgers say in words, pictures to
+//! look into, tables, and how to make it again.
+//!
+//! The page is written by hand in `report/page/`; [`html`] puts its parts, plotly and the ledgers' numbers into one file.
+//! The page's scripts see a text of the user as data only: it comes as JSON and goes into the page as text, never as HTML.
+
+mod numbers;
+mod page;
+mod verdict;
+
+use bptt::{Entry, GateSaturation, Ledger, Place};
+use serde_json::{Map, Value, json};
+
+use crate::json;
+use numbers::Numbers;
+
+pub use verdict::verdict;
+
+/// The name and version of what the page's scripts read.
+pub const SCHEMA: &str = "bptt.report/1";
+
+/// Everything a report shows.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The page's title.
+    pub title: String,
+    /// What made it, with its version.
+    pub program: String,
+    /// Commands that make the run and the report again.
+    pub reproduce: Vec<String>,
+    /// One network or several to compare, of one text each.
+    pub subjects: Vec<Subject>,
+}
+
+/// A network and its ledgers of one sequence.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// What it is called among the others.
+    pub name: String,
+    /// The cell by its name, see [`bptt::cells`].
+    pub cell: String,
+    /// What was trained: a name and a value in words each.
+    pub facts: Vec<(String, String)>,
+    /// What was read at each step, (T).
+    pub symbols: Vec<String>,
+    /// What each loss predicts, (T), if it predicts symbols.
+    pub targets: Option<Vec<String>>,
+    /// The losses in bits, (T), if there are values.
+    pub loss_bits: Option<Vec<f64>>,
+    /// The loss that is shown first.
+    pub k: usize,
+    /// How strong each gate's block of each W_hh is at the end.
+    pub blocks: Vec<Block>,
+    /// How saturated the gates are at the end.
+    pub saturation: Vec<GateSaturation>,
+    /// The run's metrics, one event each, as its `metrics.jsonl` has them.
+    pub metrics: Vec<Value>,
+    /// Ledgers of the same sequence over the training, earliest first; at least one.
+    pub stages: Vec<Stage>,
+}
+
+/// A ledger at a time of training.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    /// After how many updates; `None` if the network was not trained.
+    pub step: Option<u64>,
+    /// The ledger.
+    pub ledger: Ledger,
+}
+
+/// A gate's (H, H) block of a W_hh.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// Which cell.
+    pub place: Place,
+    /// Which gate.
+    pub gate: &'static str,
+    /// Its largest singular value.
+    pub sigma_max: f64,
+}
+
+impl Subject {
+    /// The ledger at the end of training.
+    pub fn ledger(&self) -> &Ledger {
+        &self.stages.last().expect("a subject has a ledger").ledger
+    }
+}
+
+/// A report whose numbers do not fit into a file that opens fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+impl std::fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the report would be larger than 8 MB; take fewer steps apart")
+    }
+}
+
+impl std::error::Error for TooLarge {}
+
+/// Characters that the numbers may take: 8 MB less plotly and the page.
+const ROOM: usize = 5_500_000;
+
+/// Floats of all ledgers together up to which earlier stages are kept.
+const STAGED: usize = 700_000;
+
+/// How much of the numbers is kept: bits of mantissa, and whether the gates' own norms are. The first that fits is taken.
+const DETAIL: [(u32, bool); 4] = [(23, true), (14, true), (14, false), (10, false)];
+
+/// The report as one self-contained HTML file.
+///
+/// # Errors
+/// If the numbers do not fit into 8 MB.
+pub fn html(report: &Report) -> Result<String, TooLarge> {
+    let (data, numbers) = pack(report)?;
+    Ok(page::html(&report.title, &data, &numbers))
+}
+
+/// What the page's scripts read: the JSON, and the numbers it points into, packed for a `script` element.
+fn pack(report: &Report) -> Result<(Value, String), TooLarge> {
+    for (bits, gates) in DETAIL {
+        let mut numbers = Numbers::new(bits);
+        let subjects: Vec<Value> = report
+            .subjects
+            .iter()
+            .map(|of| subject(of, gates, STAGED / report.subjects.len(), &mut numbers))
+            .collect();
+        let text = numbers.pack();
+        if text.len() <= ROOM {
+            let data = json!({
+                "schema": SCHEMA,
+                "title": report.title,
+                "program": report.program,
+                "reproduce": report.reproduce,
+                "mantissa_bits": bits,
+                "subjects": subjects,
+            });
+            return Ok((data, text));
+        }
+    }
+    Err(TooLarge)
+}
+
+fn subject(of: &Subject, gates: bool, room: usize, numbers: &mut Numbers) -> Value {
+    let last = of.stages.len() - 1;
+    let stages: Vec<Value> = thinned(of, room)
+        .into_iter()
+        // Earlier stages do without the gates.
+        .map(|i| stage(&of.stages[i], gates && i == last, numbers))
+        .collect();
+    let block = |block: &Block| {
+        json!({
+            "layer": block.place.layer, "direction": block.place.direction.as_str(),
+            "gate": block.gate, "sigma_max": block.sigma_max,
+        })
+    };
+    json!({
+        "name": of.name,
+        "cell": of.cell,
+        "facts": of.facts,
+        "verdict": verdict(of),
+        "symbols": of.symbols,
+        "targets": of.targets,
+        "loss_bits": of.loss_bits,
+        "k": of.k,
+        "blocks": of.blocks.iter().map(block).collect::<Vec<_>>(),
+        "saturation": json::saturation(&of.saturation),
+        "training": training(&of.metrics),
+        "stages": stages,
+    })
+}
+
+/// Which stages are shown so that their numbers stay within `room` floats: the last one always, then the first, then evenly
+/// in between.
+fn thinned(of: &Subject, room: usize) -> Vec<usize> {
+    let ledger = of.ledger();
+    let each = 2 * ledger.entries().len() * numbers::pairs(ledger).count();
+    let (all, fit) = (of.stages.len(), (room / each.max(1)).max(1));
+    if fit >= all {
+        return (0..all).collect();
+    }
+    let mut kept: Vec<usize> = match fit {
+        1 => vec![all - 1],
+        _ => (0..fit).map(|i| i * (all - 1) / (fit - 1)).collect(),
+    };
+    kept.dedup();
+    kept
+}
+
+fn stage(of: &Stage, gates: bool, numbers: &mut Numbers) -> Value {
+    let ledger = &of.ledger;
+    let steps = 0..ledger.steps();
+    let mut object = Map::new();
+    object.insert("step".into(), json!(of.step));
+    object.insert("steps".into(), json!(ledger.steps()));
+    object.insert("triangular".into(), json!(numbers::is_triangular(ledger)));
+    object.insert("losses".into(), steps.clone().filter(|&k| ledger.has_loss(k)).collect());
+    object.insert("uncut".into(), steps.map(|k| [ledger.uncut(k).start, ledger.uncut(k).end]).collect());
+    let balance = ledger.balance().iter();
+    let balance: Map<String, Value> =
+        balance.map(|b| (b.parameter.clone(), json!(b.relative_error))).collect();
+    object.insert("balance".into(), Value::Object(balance));
+    object.insert(
+        "entries".into(),
+        ledger.entries().iter().map(|of| entry(ledger, of, gates, numbers)).collect(),
+    );
+    object.insert("per_loss".into(), ledger.per_loss().iter().map(json::per_loss).collect());
+    Value::Object(object)
+}
+
+/// An entry without its (k, t) numbers, which go into `numbers` from byte `at` on: states, norms, shares, gates' norms.
+fn entry(ledger: &Ledger, entry: &Entry, gates: bool, numbers: &mut Numbers) -> Value {
+    let at = numbers.len();
+    numbers.entry(ledger, entry, gates);
+    let profile = entry.profile();
+    json!({
+        "layer": entry.place.layer,
+        "direction": entry.place.direction.as_str(),
+        "parameter": entry.parameter.as_str(),
+        "gates": if gates { entry.gates() } else { &[] },
+        "at": at,
+        "total_norm": entry.total_norm(),
+        "cancellation": Some(entry.cancellation()).filter(|c| c.is_finite()),
+        "horizon": entry.horizon(json::HORIZON),
+        "decay_per_step": entry.decay(),
+        "losses_at": profile.iter().map(|p| p.losses).collect::<Vec<_>>(),
+        "lags": profile.iter().map(|p| p.lag).collect::<Vec<_>>(),
+        "log10_profile": profile.iter().map(|p| p.log10).collect::<Vec<_>>(),
+    })
+}
+
+/// Points that a curve has at most: more cannot be told apart on a screen.
+const POINTS: usize = 600;
+
+/// Curves over the updates, from a run's metrics: \[update, number, …\] each.
+fn training(metrics: &[Value]) -> Value {
+    let curve = |event: &str, keys: &[&str]| -> Value {
+        let points: Vec<&Value> = metrics.iter().filter(|line| line["event"] == event).collect();
+        let every = points.len().div_ceil(POINTS).max(1);
+        let point = |line: &&Value| -> Value { keys.iter().map(|key| line[*key].clone()).collect() };
+        points
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| (i + 1) % every == 0 || i + 1 == points.len())
+            .map(|(_, line)| point(line))
+            .collect()
+    };
+    json!({
+        "steps": curve("step", &["step", "loss_bits", "gradient_norm", "gradient_norm_clipped"]),
+        "traces": curve("trace", &["step", "horizon", "decay_per_step"]),
+        "evaluations": curve("evaluation", &["step", "held_out_bits"]),
+        "end": metrics.iter().find(|line| line["event"] == "end"),
+    })
+}

@@ -1,0 +1,125 @@
+//! The page's files, and how they become one.
+
+use plotly::Plot;
+use serde_json::Value;
+
+use super::numbers::compressed;
+
+const PAGE: &str = include_str!("page/page.html");
+const STYLE: &str = include_str!("page/page.css");
+
+/// The ES modules of the page, each after those that it imports.
+const MODULES: [(&str, &str); 14] = [
+    ("format.js", include_str!("page/format.js")),
+    ("dom.js", include_str!("page/dom.js")),
+    ("ledger.js", include_str!("page/ledger.js")),
+    ("state.js", include_str!("page/state.js")),
+    ("theme.js", include_str!("page/theme.js")),
+    ("chart.js", include_str!("page/chart.js")),
+    ("heatmap.js", include_str!("page/heatmap.js")),
+    ("flow.js", include_str!("page/flow.js")),
+    ("words.js", include_str!("page/words.js")),
+    ("training.js", include_str!("page/training.js")),
+    ("tables.js", include_str!("page/tables.js")),
+    ("article.js", include_str!("page/article.js")),
+    ("controls.js", include_str!("page/controls.js")),
+    ("report.js", include_str!("page/report.js")),
+];
+
+/// plotly.js, which the crate plotly brings.
+fn plotly_js() -> String {
+    // The first of the two scripts; the second sets formulas, which no chart here has.
+    let scripts = Plot::offline_js_sources();
+    let (_, script) = scripts.split_once('>').expect("it begins with a script element");
+    let (script, _) = script.split_once("</script>").expect("the script ends");
+    script.to_owned()
+}
+
+/// The whole file.
+pub(super) fn html(title: &str, data: &Value, numbers: &str) -> String {
+    let scripts: String = MODULES.iter().map(|(_, source)| inlined(source)).collect();
+    let (title, data, plotly) = (escaped(title), in_script(data), compressed(plotly_js().as_bytes()));
+    let part = |name: &str| match name {
+        "style" => STYLE,
+        "scripts" => &scripts,
+        "plotly" => &plotly,
+        "numbers" => numbers,
+        "title" => &title,
+        "data" => &data,
+        _ => unreachable!("the page has no part {name}"),
+    };
+    let mut pieces = PAGE.split("{{");
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for (name, rest) in pieces.filter_map(|piece| piece.split_once("}}")) {
+        text.push_str(part(name));
+        text.push_str(rest);
+    }
+    text
+}
+
+/// A module as a part of one script: without what it imports, which stands above it, and with its exports as plain names.
+fn inlined(source: &str) -> String {
+    let mut imports = false;
+    let mut text = String::with_capacity(source.len());
+    for line in source.lines() {
+        imports |= line.starts_with("import ");
+        if !imports {
+            text.push_str(line.strip_prefix("export ").unwrap_or(line));
+            text.push('\n');
+        }
+        imports &= !line.ends_with(';');
+    }
+    text
+}
+
+/// JSON that no HTML parser finds the end of a script in.
+fn in_script(value: &Value) -> String {
+    value.to_string().replace('<', "\\u003c")
+}
+
+/// Text for an HTML element.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_inlined_module_has_no_imports_and_exports() {
+        let module = "import { a } from \"./a.js\";\nimport {\n  b,\n} from \"./b.js\";\nexport function c() {}\nconst d = 1;\n";
+        assert_eq!(inlined(module), "function c() {}\nconst d = 1;\n");
+        for (name, source) in MODULES {
+            let rest = inlined(source);
+            assert!(!rest.lines().any(|l| l.starts_with("import ") || l.starts_with("export ")), "{name}");
+            // A name has to be the same in all modules.
+            assert!(!source.lines().any(|l| l.starts_with("import ") && l.contains(" as ")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_module_imports_only_what_stands_above_it() {
+        for (i, (name, source)) in MODULES.iter().enumerate() {
+            for of in source.split("from \"./").skip(1).filter_map(|rest| rest.split('"').next()) {
+                assert!(MODULES[..i].iter().any(|(above, _)| *above == of), "{name} imports {of}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_text_ends_the_script_it_stands_in() {
+        let data = json!({ "symbols": ["</script><script>alert(1)</script>", "<!--", "{{numbers}}"] });
+        let page = html("a < b", &data, "");
+        assert!(page.contains(r#""\u003c/script>\u003cscript>alert(1)\u003c/script>""#), "escaped");
+        assert!(page.contains("<title>a &lt; b</title>") && page.contains("\"{{numbers}}\""));
+        assert!(!page.contains("alert(1)</script>"));
+    }
+
+    #[test]
+    fn plotly_is_one_script() {
+        let script = plotly_js();
+        assert!(script.contains("plotly.js v") && !script.contains("</script"));
+    }
+}

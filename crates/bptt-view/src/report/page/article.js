@@ -1,0 +1,150 @@
+// The derivation in eight figures, each with the numbers of the loss and step that are chosen.
+
+import { el, formula, prose, symbol } from "./dom.js";
+import { count, number, ofLog10, percent } from "./format.js";
+import { contributions } from "./words.js";
+
+const STEPS_FORWARD = {
+  rnn: ["a_t = W_{ih} x_t + W_{hh} h_{t−1} + b,  h_t = tanh(a_t)"],
+  rnn_relu: ["a_t = W_{ih} x_t + W_{hh} h_{t−1} + b,  h_t = max(a_t, 0)"],
+  rnn_identity: ["a_t = W_{ih} x_t + W_{hh} h_{t−1} + b,  h_t = a_t"],
+  lstm: ["i, f, o = σ(…),  g = tanh(…),  … = W_{ih} x_t + W_{hh} h_{t−1} + b", "c_t = f ∘ c_{t−1} + i ∘ g,  h_t = o ∘ tanh(c_t)"],
+  gru: ["r, z = σ(W_{ih} x_t + W_{hh} h_{t−1} + b),  n = tanh(W_{in} x_t + b_{in} + r ∘ (W_{hn} h_{t−1} + b_{hn}))", "h_t = (1 − z) ∘ n + z ∘ h_{t−1}"],
+  gru_reset_before: ["r, z = σ(W_{ih} x_t + W_{hh} h_{t−1} + b),  n = tanh(W_{in} x_t + W_{hn}(r ∘ h_{t−1}) + b_n)", "h_t = (1 − z) ∘ n + z ∘ h_{t−1}"],
+};
+
+/** One of the eight. */
+function figure(n, title, formulas, words, picture = []) {
+  const sentences = [words].flat().flatMap((part) => (typeof part === "string" ? prose(part) : part));
+  return el(
+    "figure",
+    { id: `figure-${n}` },
+    el("figcaption", {}, el("h3", {}, `${n}. ${title}`)),
+    el("div", { class: "formulas" }, formulas.map((text) => el("p", {}, formula(text)))),
+    el("p", {}, sentences),
+    picture,
+  );
+}
+
+/** Rows of a label, a bar and a number; bars are relative to the largest. */
+function bars(rows) {
+  const most = Math.max(...rows.map((row) => row.size), Number.MIN_VALUE);
+  return el(
+    "ol",
+    { class: "bars" },
+    rows.map(({ label, size, words }) =>
+      el("li", {}, el("span", { class: "label" }, label), el("span", { class: "track" }, el("span", { class: "bar", style: `inline-size: ${(100 * size) / most}%` })), el("span", { class: "number" }, words)),
+    ),
+  );
+}
+
+/** log₁₀‖da_{k,t}‖ of the input side and of the recurrent side: biases have it as their gradient. */
+function preActivation({ ledger, entry }) {
+  const of = (...names) => names.map((name) => ledger.find(name, entry.layer, entry.direction)).find((e) => e);
+  return { input: of("bias", "bias_ih"), recurrent: of("bias", "bias_hh") };
+}
+
+/** What is left of ‖da_{k,·}‖ from one step to the one before, nearest first. */
+function factors(da, k) {
+  const list = [];
+  for (let t = k; t > 0; t--) {
+    const factor = da.log10(k, t - 1) - da.log10(k, t);
+    if (!Number.isFinite(factor)) break;
+    list.push({ t, factor: 10 ** factor });
+  }
+  return list;
+}
+
+/** The eight figures for what is chosen. */
+export function figures(view) {
+  const { subject, ledger, entry, k } = view;
+  const { layer, direction } = entry;
+  const T = ledger.steps;
+  const [w_ih, w_hh] = ["weight_ih", "weight_hh"].map((name) => ledger.find(name, layer, direction));
+  const { input: da, recurrent: da_hh } = preActivation(view);
+  const t = da.state(k, view.t) === "v" ? view.t : k;
+  const ratio = (a, b) => 10 ** (a.log10(k, t) - b.log10(k, t));
+  const [x, h] = [ratio(w_ih, da), ratio(w_hh, da_hh)];
+  const read = symbol(subject.symbols[t]);
+  const target = subject.targets ? [" of ", symbol(subject.targets[k])] : [];
+  const rows = contributions({ entry: w_hh, gate: null, k }).filter(({ log10 }) => log10 > -Infinity);
+  const sum = rows.reduce((total, { log10 }) => total + 10 ** log10, 0);
+  const cell = `layer ${layer}, ${direction} cell`;
+  return [
+    figure(1, "The network, unrolled", ["x_1 → h_1 → L_1,   x_2 → h_2 → L_2,   …,   h_{t−1} → h_t"],
+      `The same weights are used at every step. Here they are used ${count(T, "time")}, and there are ${count(ledger.losses.length, "loss", "losses")}. Every loss depends on every earlier step, by way of h.`,
+      unrolled(view)),
+    figure(2, "One step forward", STEPS_FORWARD[subject.cell] ?? [],
+      ["At step ", String(t), " the network read ", read, `. What came in from below had norm ${number(x)}, the state from before norm ${h > 0 ? number(h) : "0"} (${cell}).`]),
+    figure(3, "The losses", ["L = L_1 + L_2 + … + L_T"], lossesInWords(view), costliest(view)),
+    figure(4, "The gradient of one loss is a sum over steps", ["dL_k/dW = Σ_{t≤k} (∂L_k/∂W)_t"],
+      [`Loss ${k}`, ...target, `: ${count(rows.length, "step")} contribute to its gradient of W_hh. Their norms add up to ${number(sum)}; the largest:`],
+      bars(rows.slice(0, 5).map((row) => ({ label: [`${row.t} `, symbol(subject.symbols[row.t])], size: 10 ** row.log10, words: ofLog10(row.log10) })))),
+    figure(5, "On the way back, a factor for each step", ["∂h_k/∂h_t = Π_{u=t+1…k} ∂h_u/∂h_{u−1}", ...(subject.cell.startsWith("rnn") ? ["∂h_u/∂h_{u−1} = diag(φ′(a_u)) W_{hh}"] : [])], ...factorsInWords(da, k)),
+    figure(6, "One contribution is an outer product", ["(∂L_k/∂W_{ih})_t = da_{k,t} x_t^{T}", "(∂L_k/∂W_{hh})_t = da_{k,t} h_{t−1}^{T}"],
+      [`Loss ${k}, step ${t} (`, symbol(subject.symbols[t]), "): ‖da‖ · ‖x‖ = ", `${ofLog10(da.log10(k, t))} × ${number(x)} = ${ofLog10(w_ih.log10(k, t))}, and ‖da‖ · ‖h‖ = ${ofLog10(da_hh.log10(k, t))} × ${number(h)} = ${ofLog10(w_hh.log10(k, t))}. No matrix has to be formed to know its size.`]),
+    figure(7, "All of them together are the gradient", ["dL/dW = Σ_k Σ_{t≤k} (∂L_k/∂W)_t"],
+      `${T} losses, up to ${T} steps each: their sum is the gradient of norm ${number(w_hh.total_norm)}, with a relative error of ${number(Math.max(...Object.values(ledger.balance)))} at most for any parameter. Of the norms, ${percent(w_hh.cancellation)} are left in the sum; the others cancel.`),
+    figure(8, "Why far steps teach little", ["‖∂h_k/∂h_t‖ ≤ (γ · σ_{max}(W_{hh}))^{k−t}", "γ = max φ′"], vanishing(view, w_hh), strengths(view, w_hh)),
+  ];
+}
+
+/** A step and its loss. */
+function stepRow({ subject }, t) {
+  const { symbols, targets, loss_bits: bits } = subject;
+  const label = [`${t} `, symbol(symbols[t]), ...(targets ? [" → ", symbol(targets[t])] : [])];
+  return { label, size: bits ? bits[t] : 0, words: bits ? `${number(bits[t])} bits` : "" };
+}
+
+/** The last steps up to the chosen loss. */
+function unrolled(view) {
+  const from = Math.max(0, view.k - 4);
+  return bars(Array.from({ length: view.k - from + 1 }, (_, i) => stepRow(view, from + i)));
+}
+
+/** The largest losses. */
+function costliest(view) {
+  const { loss_bits: bits } = view.subject;
+  if (!bits) return [];
+  const ranked = bits.map((_, t) => t).sort((a, b) => bits[b] - bits[a]);
+  return bars(ranked.slice(0, 4).map((t) => stepRow(view, t)));
+}
+
+/** σ_max of each block of W_hh, beside what was measured. */
+function strengths({ subject }, w_hh) {
+  const blocks = subject.blocks.filter((b) => b.layer === w_hh.layer && b.direction === w_hh.direction);
+  const rows = blocks.map(({ gate, sigma_max: s }) => ({ label: ["σ", el("sub", {}, "max"), blocks.length > 1 ? ` of gate ${gate}` : ""], size: s, words: number(s) }));
+  if (w_hh.decay_per_step != null) {
+    const kept = Math.exp(w_hh.decay_per_step);
+    rows.push({ label: "measured", size: kept, words: `× ${number(kept)}` });
+  }
+  return bars(rows);
+}
+
+function lossesInWords({ subject, k }) {
+  const bits = subject.loss_bits;
+  if (!bits) return "Here the losses are known by the gradients they send into h only, not by their values.";
+  const total = bits.reduce((a, b) => a + b, 0);
+  const which = subject.targets ? [" (predicting ", symbol(subject.targets[k]), ")"] : [];
+  return [`Together ${number(total)} bits, ${number(total / bits.length)} a step. Loss ${k}`, ...which, ` is ${number(bits[k])} bits.`];
+}
+
+/** A caption and a picture of the factors of loss k. */
+function factorsInWords(da, k) {
+  const list = factors(da, k);
+  if (list.length === 0) return [`Loss ${k} reaches no earlier step, so there is no factor.`];
+  const mean = Math.exp(list.reduce((sum, { factor }) => sum + Math.log(factor), 0) / list.length);
+  const rows = list.slice(0, 6).map(({ t, factor }) => ({ label: `${t} → ${t - 1}`, size: factor, words: `× ${number(factor)}` }));
+  return [`What was left of loss ${k}'s gradient at the pre-activations, ‖da‖, at each of the first steps back. Over all ${list.length} of them, × ${number(mean)} a step in the geometric mean.`, bars(rows)];
+}
+
+function vanishing({ subject }, w_hh) {
+  const blocks = subject.blocks.filter((b) => b.layer === w_hh.layer && b.direction === w_hh.direction);
+  const kept = w_hh.decay_per_step == null ? null : Math.exp(w_hh.decay_per_step);
+  const measured = kept == null ? "" : ` Measured, × ${number(kept)} is left after each step.`;
+  const gated = blocks.length > 1;
+  const says = gated
+    ? "The bound is that of a cell without gates. Here the gradient also passes along the state, where only a gate multiplies it."
+    : "Below 1/γ, σ_max makes contributions vanish. Above it they may explode but need not: an activation that is saturated multiplies by far less than γ.";
+  return `${says}${measured} What vanishes is not the gradient of W_hh, which near steps fill, but the far contributions to each loss.`;
+}

@@ -1,0 +1,59 @@
+// Elements made of text. Nothing here takes HTML, so no text of the user can become any.
+
+import { powerOfTen } from "./format.js";
+
+/** An element with attributes and children; strings become text. `on…` attributes are listeners. */
+export function el(name, attributes = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (value === true) node.setAttribute(key, "");
+    else if (value !== false && value != null) node.setAttribute(key, value);
+  }
+  node.append(...children.flat());
+  return node;
+}
+
+/** A symbol of the user's text, kept apart from the direction of what stands around it. */
+export function symbol(text) {
+  return el("bdi", { class: "symbol" }, text);
+}
+
+/** A formula: `_x` and `_{…}` are set lower, `^{…}` higher. */
+export function formula(text) {
+  const node = el("span", { class: "formula" });
+  for (const part of text.split(/(_\{[^}]*\}|_.|\^\{[^}]*\})/u)) {
+    if (part.startsWith("_")) node.append(el("sub", {}, part.replace(/^_\{?|\}$/gu, "")));
+    else if (part.startsWith("^{")) node.append(el("sup", {}, part.slice(2, -1)));
+    else node.append(part);
+  }
+  return node;
+}
+
+/** A sentence in which names like W_hh and powers of ten are set as in formulas. */
+export function prose(text) {
+  const powers = text.replace(/(\d)e(-?\d+)/gu, (_, digit, power) => `${digit} · ${powerOfTen(Number(power))}`);
+  const parts = powers.replace(/(^|[\s(])-(?=\d)/gu, "$1−").split(/(\b[Wbxhc]_[a-z]{1,3}\b|σ_max)/u);
+  return parts.map((part, i) => (i % 2 ? formula(part.replace(/_(\w+)/u, "_{$1}")) : part));
+}
+
+/** A table with a caption. Cells are text or nodes; `numeric` says which columns are numbers. */
+export function table(caption, header, rows, numeric = []) {
+  const kind = (i) => (numeric.includes(i) ? { class: "number" } : {});
+  return el(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    el(
+      "table",
+      {},
+      el("caption", {}, caption),
+      el("thead", {}, el("tr", {}, header.map((cell, i) => el("th", { scope: "col", ...kind(i) }, cell)))),
+      el("tbody", {}, rows.map((row) => el("tr", {}, row.map((cell, i) => el("td", kind(i), cell))))),
+    ),
+  );
+}
+
+/** The element with this id. */
+export function byId(id) {
+  return document.getElementById(id);
+}

@@ -1,0 +1,64 @@
+// The numbers behind the pictures.
+
+import { table } from "./dom.js";
+import { number, ofLog10, percent } from "./format.js";
+import { profileOf } from "./flow.js";
+
+export const PARAMETERS = {
+  weight_ih: "W_ih, input weights",
+  weight_hh: "W_hh, recurrent weights",
+  bias: "b, biases",
+  bias_ih: "b_ih, biases of the input side",
+  bias_hh: "b_hh, biases of the recurrent side",
+  input: "x, the input itself",
+  initial_state: "h₀, the first state",
+  initial_memory: "c₀, the first memory",
+  head_weight: "W_hy, the readout's weights",
+  head_bias: "b_y, the readout's biases",
+};
+
+/** A row for each cell and parameter. */
+export function entryTable({ ledger }) {
+  const rows = ledger.entries.map((entry) => [
+    String(entry.layer),
+    entry.direction,
+    PARAMETERS[entry.parameter],
+    number(entry.total_norm),
+    number(entry.cancellation),
+    String(entry.horizon ?? "–"),
+    entry.decay_per_step == null ? "–" : number(entry.decay_per_step),
+    entry.decay_per_step == null ? "–" : number(Math.exp(entry.decay_per_step)),
+  ]);
+  const header = ["layer", "direction", "parameter", "‖gradient‖", "‖Σ‖ / Σ‖·‖", "horizon", "λ per step", "left after a step"];
+  return table("Every cell and parameter", header, rows, [0, 3, 4, 5, 6, 7]);
+}
+
+/** The balance: how exactly the contributions add up. */
+export function balanceTable({ ledger }) {
+  const rows = Object.entries(ledger.balance).map(([name, error]) => [name, number(error)]);
+  return table("Do the contributions add up to the gradient?", ["parameter", "relative error"], rows, [1]);
+}
+
+/** What has one number for each loss: initial states and the readout. */
+export function perLossTable({ ledger, k }) {
+  const rows = ledger.per_loss.map((of) => [PARAMETERS[of.parameter], of.layer == null ? "–" : String(of.layer), number(of.norm[k]), percent(of.share[k])]);
+  return table(`Contributions to loss ${k} that have no step`, ["to", "layer", "norm", "share"], rows, [1, 2, 3]);
+}
+
+/** Gates: how strong their recurrent weights, how saturated they are. */
+export function gateTable({ subject }) {
+  const sigma = ({ layer, direction, gate }) =>
+    subject.blocks.find((b) => b.layer === layer && b.direction === direction && b.gate === gate)?.sigma_max;
+  const rows = subject.saturation.map((of) => [
+    String(of.layer), of.direction, of.gate, number(sigma(of)), percent(of.low), percent(of.high), of.dead_units == null ? "–" : String(of.dead_units.length),
+  ]);
+  const header = ["layer", "direction", "gate", "σ_max of its block of W_hh", "saturated at the low end", "at the high end", "dead units"];
+  return table("Gates at the end of training", header, rows, [0, 3, 4, 5, 6]);
+}
+
+/** The lag profile. */
+export function profileTable(view) {
+  const { lags, losses_at: losses, log10_profile: profile } = profileOf(view);
+  const rows = lags.map((lag, i) => [String(lag), String(losses[i]), ...profile[i].map((v) => ofLog10(v ?? -Infinity))]);
+  return table("Norm by lag, over all losses", ["lag", "losses", "10 %", "25 %", "median", "75 %", "90 %"], rows, [0, 1, 2, 3, 4, 5, 6]);
+}

@@ -1,0 +1,32 @@
+// Light or dark: as the system says, until the reader says otherwise.
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+/** Whether the page is dark now. */
+export function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : dark.matches;
+}
+
+/** A color of the style sheet by its name. */
+export function color(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+}
+
+/** Lets `button` change the theme; calls `changed` after every change. */
+export function themeButton(button, changed) {
+  const label = () => {
+    button.textContent = isDark() ? "Light" : "Dark";
+    button.setAttribute("aria-label", `Change to the ${isDark() ? "light" : "dark"} theme`);
+  };
+  button.addEventListener("click", () => {
+    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+    label();
+    changed();
+  });
+  dark.addEventListener("change", () => {
+    label();
+    changed();
+  });
+  label();
+}
