@@ -32,7 +32,7 @@ fn every_kind_of_figure_is_drawn_and_has_its_numbers() {
     let folder = runs();
     let folder = folder.path();
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
-    for kind in ["heatmap", "profile", "rainbow", "spectrum", "curves"] {
+    for kind in ["heatmap", "profile", "rainbow", "spectrum", "truncation", "curves"] {
         stdout(&run(folder, &format!("plot a --kind {kind} --out {kind}.svg --title Title&<{kind}>")));
         let svg = read(&format!("{kind}.svg"));
         assert!(svg.starts_with("<svg") && svg.contains(&format!(">Title&amp;&lt;{kind}&gt;<")), "{kind}");
@@ -70,6 +70,14 @@ fn every_kind_of_figure_is_drawn_and_has_its_numbers() {
     let first: f64 =
         read("spectrum.csv").lines().nth(1).unwrap().rsplit(',').next().unwrap().parse().unwrap();
     assert!((first / sigma_max - 1.0).abs() < 1e-6, "{first} {sigma_max}");
+
+    stdout(&run(folder, "plot b --kind truncation --steps 12 --out truncation.csv"));
+    let rows: Vec<String> = read("truncation.csv").lines().skip(1).map(str::to_owned).collect();
+    // Windows 1, 2, 3, 4, 6, 8 and 12 of all parameters and two weights; the last is no truncation.
+    assert_eq!(rows.len(), 3 * 7);
+    let last: Vec<&str> = rows[6].split(',').collect();
+    assert_eq!(last[..3], ["all parameters", "12", "0e0"]);
+    assert!((last[3].parse::<f64>().unwrap() - 1.0).abs() < 1e-12, "{last:?}");
 
     let table = stdout(&run(folder, "plot a --kind curves --table"));
     let updates = table.lines().filter(|line| line.contains("loss_bits")).count();

@@ -12,6 +12,7 @@ mod profile;
 mod rainbow;
 mod raster;
 mod spectrum;
+mod truncation;
 
 use std::io::{self, Cursor};
 
@@ -26,6 +27,7 @@ pub use heatmap::{Panel, heatmap, heatmap_png};
 pub use profile::{Profile, profile};
 pub use rainbow::rainbow;
 pub use spectrum::spectrum;
+pub use truncation::{Truncated, truncation};
 
 /// How many pixels of a PNG a unit of the SVG gets; at the usual 96 units an inch, 288 an inch.
 const PIXELS: u8 = 3;

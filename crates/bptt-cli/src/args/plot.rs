@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Rainbow,
     /// Singular values of W_hh and the cell's Lyapunov exponents
     Spectrum,
+    /// What truncated backpropagation would lose, window by window
+    Truncation,
     /// Training over time: losses, gradient norms, horizon
     Curves,
     /// Several runs: losses and lag profiles

@@ -5,9 +5,9 @@ mod metrics;
 use std::path::Path;
 
 use bptt::spectrum::LyapunovOptions;
-use bptt::{Entry, Network, Parameter};
+use bptt::{Entry, Network, Parameter, log_spaced_windows};
 use bptt_train::{Level, files, pantry};
-use bptt_view::figure::{self, Figure, Panel, Profile};
+use bptt_view::figure::{self, Figure, Panel, Profile, Truncated};
 use bptt_view::json::HORIZON;
 
 use super::trace::{Text, Traced, cell_name, itemize_options, shown_entry};
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &PlotArgs) -> Result<(), Failure> {
             figure::curves(&title(args, || format!("Training of {}", curves.name)), &curves)
         }
         Kind::Compare => compare(args)?,
-        Kind::Heatmap | Kind::Profile | Kind::Rainbow | Kind::Spectrum => {
+        Kind::Heatmap | Kind::Profile | Kind::Rainbow | Kind::Spectrum | Kind::Truncation => {
             of_ledger(args, &Subject::open(args)?)?
         }
     };
@@ -165,6 +165,9 @@ fn of_ledger(args: &PlotArgs, of: &Subject) -> Result<Figure, Failure> {
     if args.kind == Kind::Spectrum {
         return spectrum(args, of, entry);
     }
+    if args.kind == Kind::Truncation {
+        return truncation(args, of, entry);
+    }
     let lags = entry.profile();
     let title = title(args, || format!("Contributions by distance: {name}, {}", of.name));
     let profile = Profile { true_lag: args.lag.or(of.true_lag), ..profile_of(entry, &lags) };
@@ -184,6 +187,27 @@ fn spectrum(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Fail
     let title =
         title(args, || format!("What steps make of gradients{}: {}", cell_name(&of.network, place), of.name));
     Ok(figure::spectrum(&title, &blocks, &lyapunov.exponents, entry.decay()))
+}
+
+/// The bias that the figure of truncation marks.
+const SMALL_BIAS: f64 = 0.01;
+
+/// The truncation curve of all parameters, and of the weights of the cell that `entry` is of.
+fn truncation(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Failure> {
+    let Traced { trace, losses, ledger } = &of.traced;
+    let windows = log_spaced_windows(ledger.steps());
+    let curve = of.network.truncation_curve(trace, losses, &windows)?;
+    let smallest = of.network.smallest_window(trace, losses, SMALL_BIAS)?;
+    let suffix = format!("_{}", entry.place.suffix());
+    let weights =
+        curve.parameters.iter().filter(|(name, _)| name.starts_with("weight") && name.ends_with(&suffix));
+    let weights = weights.map(|(name, truncated)| (name.as_str(), truncated));
+    let gradients: Vec<Truncated<'_>> = std::iter::once(("all parameters", &curve.all))
+        .chain(weights)
+        .map(|(name, truncated)| Truncated { name, bias: &truncated.bias, cosine: &truncated.cosine })
+        .collect();
+    let title = title(args, || format!("What truncated backpropagation loses: {}", of.name));
+    Ok(figure::truncation(&title, &windows, &gradients, Some((SMALL_BIAS, smallest.window))))
 }
 
 fn profile_of<'a>(entry: &Entry, lags: &'a [bptt::LagQuantiles]) -> Profile<'a> {

@@ -1,7 +1,7 @@
 //! Dashed lines for pixels. kuva enlarges a PNG's lines, but neither the dashes in them nor, from one point of a line to the
 //! next, does it remember how far a dash has come.
 
-use kuva::render::render::{PathData, Primitive, Scene};
+use kuva::render::render::{Primitive, Scene};
 
 /// The scene with every dashed line as the dashes it is made of.
 pub(super) fn cut(scene: &Scene) -> Scene {
@@ -12,14 +12,8 @@ pub(super) fn cut(scene: &Scene) -> Scene {
                 let points = [(*x1, *y1), (*x2, *y2)];
                 elements.extend(strokes(&points, lengths, stroke, *stroke_width));
             }
-            Primitive::Path(path) => {
-                let PathData { d, stroke, stroke_width, stroke_dasharray, .. } = &**path;
-                match (stroke_dasharray, corners(d)) {
-                    (Some(lengths), Some(points)) => {
-                        elements.extend(strokes(&points, lengths, stroke, *stroke_width));
-                    }
-                    _ => elements.push(element.clone()),
-                }
+            Primitive::PolyLine { points, stroke, stroke_width, stroke_dasharray: Some(lengths) } => {
+                elements.extend(strokes(points, lengths, stroke, *stroke_width));
             }
             other => elements.push(other.clone()),
         }
@@ -46,19 +40,6 @@ fn strokes(
         Primitive::PolyLine { points, stroke, stroke_width, stroke_dasharray: None }
     };
     dashes(points, &lengths).into_iter().map(line).collect()
-}
-
-/// The corners of a path of straight lines, "M x y L x y L …"; `None` of any other.
-fn corners(d: &str) -> Option<Vec<(f64, f64)>> {
-    let mut words = d.split_whitespace();
-    let mut points = Vec::new();
-    while let Some(word) = words.next() {
-        if word != if points.is_empty() { "M" } else { "L" } {
-            return None;
-        }
-        points.push((words.next()?.parse().ok()?, words.next()?.parse().ok()?));
-    }
-    Some(points)
 }
 
 /// What is left of a line through `points` if it is drawn and left out in turn for each of `lengths`.
@@ -110,11 +91,5 @@ mod tests {
             [vec![(0.0, 0.0), (2.0, 0.0)], vec![(3.0, 0.0), (3.0, 2.0)], vec![(3.0, 3.0), (3.0, 5.0)]];
         assert_eq!(dashes(&points, &[2.0, 1.0]), expected);
         assert_eq!(dashes(&points, &[]), [points.to_vec()]);
-    }
-
-    #[test]
-    fn straight_paths_are_read() {
-        assert_eq!(corners("M 1 2.5 L 3 4 "), Some(vec![(1.0, 2.5), (3.0, 4.0)]));
-        assert_eq!(corners("M 1 2 C 3 4 5 6 7 8"), None);
     }
 }
