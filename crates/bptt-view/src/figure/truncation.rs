@@ -43,7 +43,7 @@ pub fn truncation(
     }
     let axis = chart::decades((ends.0.min(ends.1), ends.1));
     if let Some((bias, window)) = smallest {
-        let name = format!("bias below {} from {window} steps on", number(bias));
+        let name = format!("bias at most {} from {window} steps on", number(bias));
         biases.line([(window as f64, axis.0), (window as f64, axis.1)], Stroke("#777777", "2 3"), &name);
     }
     let lowest = gradients.iter().flat_map(|gradient| gradient.cosine.iter().copied()).fold(0.0, f64::min);
