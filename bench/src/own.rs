@@ -1,7 +1,7 @@
 //! This project's side of every case.
 
 use bptt::{Entry, ItemizeOptions, Ledger, Losses, Network, Parameter, Weights};
-use bptt_train::Shards;
+use bptt_train::{Batch, Config, Shards, Window};
 use serde_json::{Value, json};
 
 use crate::case::{Case, Data, Kind};
@@ -11,6 +11,7 @@ pub struct Job {
     case: Case,
     network: Network<f32>,
     data: Data,
+    batch: Batch,
     shards: Shards,
     ledger: Option<Ledger>,
 }
@@ -20,8 +21,10 @@ impl Job {
     pub fn new(case: &Case) -> Self {
         let data = Data::new(case);
         let network = data.network(case);
-        let shards = Shards::new(&network, case.batch, 0.0, 1);
-        Self { case: case.clone(), network, data, shards, ledger: None }
+        let window = Window { inputs: data.ids.clone(), targets: data.targets.clone(), fresh: true };
+        let batch = Batch::of_text(window, case.batch).expect("an id for each step and sequence");
+        let shards = Shards::new(&network, &Config { batch: case.batch, ..Config::default() });
+        Self { case: case.clone(), network, data, batch, shards, ledger: None }
     }
 
     /// Does it once.
@@ -30,7 +33,7 @@ impl Job {
         self.network.tensors_mut();
         match self.case.kind {
             Kind::Train => {
-                let learned = self.shards.learn(&self.network, &self.data.ids, &self.data.targets);
+                let learned = self.shards.learn(&self.network, &self.batch);
                 std::hint::black_box(learned.expect("data that fits").expect("finite numbers"));
             }
             Kind::Itemize => self.ledger = Some(self.itemize()),
@@ -62,11 +65,11 @@ impl Job {
     pub fn check(&mut self) -> Value {
         self.ledger
             .as_ref()
-            .map_or_else(|| Self::train_check(&mut self.shards, &self.network, &self.data), itemize_check)
+            .map_or_else(|| Self::train_check(&mut self.shards, &self.network, &self.batch), itemize_check)
     }
 
-    fn train_check(shards: &mut Shards, network: &Network<f32>, data: &Data) -> Value {
-        let learned = shards.learn(network, &data.ids, &data.targets).expect("data that fits");
+    fn train_check(shards: &mut Shards, network: &Network<f32>, batch: &Batch) -> Value {
+        let learned = shards.learn(network, batch).expect("data that fits");
         let (loss, gradient) = learned.expect("finite numbers");
         let norm = |numbers: &[f32]| numbers.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
         let names = ["w_ih", "w_hh", "b_ih", "b_hh", "w_hy", "b_y"];

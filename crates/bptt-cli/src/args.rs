@@ -34,8 +34,10 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// The numerical example of the article that this began with, and the exercise it leaves to its reader
     Article(ArticleArgs),
-    /// Train a network on a text
+    /// Train a network on a text or a task
     Train(Box<TrainArgs>),
+    /// The tasks whose dependencies are known: how far back they reach, and what is reached without remembering
+    Tasks(TasksArgs),
     /// Write text with a trained network
     Sample(SampleArgs),
     /// Take the gradient of a trained network apart: which past step contributed what to which loss
@@ -128,6 +130,19 @@ pub(crate) struct DemoArgs {
     pub report: ReportOptions,
 }
 
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  bptt tasks\n  bptt tasks --length 200 --json\n  bptt train --task adding --length 50 --cell lstm"
+)]
+pub(crate) struct TasksArgs {
+    /// L, the length of the sequences [default: of each task the usual one]
+    #[arg(long, value_name = "L")]
+    pub length: Option<usize>,
+    /// As JSON (schema bptt.tasks/1)
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// The generated texts.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Generator {
@@ -139,6 +154,7 @@ pub(crate) enum Generator {
 #[command(after_help = "Examples:
   bptt train --text book.txt --hidden 256 --steps 5000 --out runs/book
   bptt train --generate pantry --level word --init orthogonal --out runs/pantry
+  bptt train --task temporal_order --length 50 --cell lstm --hidden 4
   bptt train --config run.toml --learning-rate 1e-3
 
 A config file holds the same settings as a run's config.toml; options on the command line win.
@@ -151,6 +167,10 @@ pub(crate) struct TrainArgs {
     /// Learn a generated text instead
     #[arg(long, value_name = "NAME")]
     pub generate: Option<Generator>,
+
+    /// Learn a task instead, see bptt tasks
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["text", "generate"])]
+    pub task: Option<String>,
 
     /// Settings to begin with (TOML)
     #[arg(long, value_name = "FILE")]
@@ -179,6 +199,9 @@ pub(crate) struct TrainArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct Settings {
+    /// L, the length of a task's sequences [default: the usual one]
+    #[arg(long, value_name = "L")]
+    length: Option<usize>,
     /// Sentences to generate [default: 20000]
     #[arg(long, value_name = "N")]
     sentences: Option<usize>,
@@ -194,7 +217,7 @@ pub(crate) struct Settings {
     /// The fraction of the text, at its end, that is never learned from [default: 0.1]
     #[arg(long, value_name = "FRACTION")]
     held_out: Option<f64>,
-    /// rnn (tanh), rnn_relu, rnn_identity, lstm, gru or gru_reset_before [default: rnn]
+    /// rnn (tanh), rnn_relu, rnn_identity, rnn_leaky:ALPHA, lstm, lstm_1997, gru or gru_reset_before [default: rnn]
     #[arg(long)]
     cell: Option<String>,
     /// Hidden units of each layer [default: 128]
@@ -209,9 +232,16 @@ pub(crate) struct Settings {
     /// Let outputs between layers drop out with this probability, in training only [default: 0]
     #[arg(long, value_name = "P")]
     dropout: Option<f64>,
-    /// How W_hh begins: uniform, uniform:BOUND, normal:STD, xavier, orthogonal or identity [default: uniform]
+    /// How W_hh begins: uniform, uniform:BOUND, normal:STD, sparse:nonzeros=N,std=STD, xavier, orthogonal or identity
+    /// [default: uniform]
     #[arg(long)]
     init: Option<Init>,
+    /// How everything else begins, likewise [default: uniform]
+    #[arg(long, value_name = "INIT")]
+    init_others: Option<Init>,
+    /// Let biases begin at 0, but for those of gates that are asked for
+    #[arg(long)]
+    zero_biases: bool,
     /// Scale W_hh (each gate's block) to this largest singular value
     #[arg(long, value_name = "SIGMA")]
     sigma_max: Option<f64>,
@@ -221,6 +251,12 @@ pub(crate) struct Settings {
     /// What an LSTM's forget gates begin with as bias, for example 1 [default: as everything else]
     #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
     forget_bias: Option<f64>,
+    /// What an LSTM's input gates begin with as bias [default: as everything else]
+    #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
+    input_bias: Option<f64>,
+    /// Begin an LSTM's gates with biases for lags of up to N steps (chrono initialization)
+    #[arg(long, value_name = "N")]
+    chrono: Option<usize>,
     /// Updates to make [default: 2000]
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
@@ -230,6 +266,10 @@ pub(crate) struct Settings {
     /// Steps from one update to the next: the truncation window [default: 64]
     #[arg(long, value_name = "N")]
     window: Option<usize>,
+    /// Let no gradient come back over every N-th step: truncation within a window or a task's sequence, 0 for never
+    /// [default: 0]
+    #[arg(long, value_name = "N")]
+    detach_every: Option<usize>,
     /// sgd, sgd:momentum=0.9, adagrad, rmsprop, adam or adamw, each with its constants [default: adam]
     #[arg(long)]
     optimizer: Option<OptimizerKind>,
@@ -245,6 +285,15 @@ pub(crate) struct Settings {
     /// Limit gradient entries to this size, 0 for never [default: 0]
     #[arg(long, value_name = "SIZE")]
     clip_value: Option<f64>,
+    /// Weight of the regularizer against vanishing gradients of Pascanu et al. 2013, 0 for none [default: 0]
+    #[arg(long, value_name = "LAMBDA")]
+    omega: Option<f64>,
+    /// Begin with N updates that pull Lyapunov exponents to 0 (gradient flossing, Engelken 2023) [default: 0]
+    #[arg(long, value_name = "N")]
+    floss: Option<u64>,
+    /// How many exponents these pull, the largest first [default: all]
+    #[arg(long, value_name = "K")]
+    floss_exponents: Option<usize>,
     /// Measure the held-out loss every N updates, 0 for the end only [default: 500]
     #[arg(long, value_name = "N")]
     evaluate_every: Option<u64>,
@@ -257,6 +306,19 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// A setting that was given and means nothing for a task.
+    pub fn of_text_only(&self) -> Option<&'static str> {
+        let given = [
+            ("--sentences", self.sentences.is_some()),
+            ("--level", self.level.is_some()),
+            ("--unk", self.unk),
+            ("--min-count", self.min_count.is_some()),
+            ("--held-out", self.held_out.is_some()),
+            ("--window", self.window.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
     /// `config` with what was given on the command line.
     pub fn over(&self, mut config: Config) -> Config {
         fn set<T: Clone>(place: &mut T, given: Option<&T>) {
@@ -264,6 +326,7 @@ impl Settings {
                 place.clone_from(given);
             }
         }
+        config.length = self.length.or(config.length);
         set(&mut config.sentences, self.sentences.as_ref());
         set(&mut config.level, self.level.as_ref());
         config.unk |= self.unk;
@@ -275,17 +338,25 @@ impl Settings {
         config.bidirectional |= self.bidirectional;
         set(&mut config.dropout, self.dropout.as_ref());
         set(&mut config.init, self.init.as_ref());
+        set(&mut config.init_others, self.init_others.as_ref());
+        config.zero_biases |= self.zero_biases;
         config.sigma_max = self.sigma_max.or(config.sigma_max);
         config.spectral_radius = self.spectral_radius.or(config.spectral_radius);
         config.forget_bias = self.forget_bias.or(config.forget_bias);
+        config.input_bias = self.input_bias.or(config.input_bias);
+        config.chrono = self.chrono.or(config.chrono);
         set(&mut config.steps, self.steps.as_ref());
         set(&mut config.batch, self.batch.as_ref());
         set(&mut config.window, self.window.as_ref());
+        set(&mut config.detach_every, self.detach_every.as_ref());
         set(&mut config.optimizer, self.optimizer.as_ref());
         set(&mut config.learning_rate, self.learning_rate.as_ref());
         set(&mut config.schedule, self.schedule.as_ref());
         set(&mut config.clip_norm, self.clip_norm.as_ref());
         set(&mut config.clip_value, self.clip_value.as_ref());
+        set(&mut config.omega, self.omega.as_ref());
+        set(&mut config.floss, self.floss.as_ref());
+        config.floss_exponents = self.floss_exponents.or(config.floss_exponents);
         set(&mut config.evaluate_every, self.evaluate_every.as_ref());
         set(&mut config.trace_every, self.trace_every.as_ref());
         set(&mut config.seed, self.seed.as_ref());

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use bptt_train::{Event, Flow, Observer};
+use bptt_train::{Config, Event, Flow, Observer, task_by_name};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
@@ -29,9 +29,41 @@ pub(crate) fn stop_on_ctrl_c() -> Result<(), Failure> {
     ctrlc::set_handler(handler).map_err(|error| Failure::Other(format!("cannot listen to Ctrl-C: {error}")))
 }
 
+/// What losses are shown in.
+#[derive(Clone, Copy)]
+pub(crate) enum Unit {
+    /// Bits a symbol: texts.
+    Bits,
+    /// As they are, beside what is reached without remembering: tasks.
+    Loss {
+        /// That.
+        baseline: f64,
+    },
+}
+
+impl Unit {
+    /// What the settings say is learned.
+    pub fn of(config: &Config) -> Result<Self, Failure> {
+        let Some(name) = &config.task else { return Ok(Self::Bits) };
+        let task = task_by_name(name)?;
+        let length = config.length.unwrap_or_else(|| task.usual_length());
+        Ok(Self::Loss { baseline: task.baseline_loss(length) })
+    }
+
+    /// A loss by its name in this unit, and its number.
+    pub fn named(self, name: &str, loss: f64) -> (String, f64) {
+        match self {
+            Self::Bits => (format!("{name}_bits"), bits(loss)),
+            Self::Loss { .. } if name.ends_with("loss") => (name.into(), loss),
+            Self::Loss { .. } => (format!("{name}_loss"), loss),
+        }
+    }
+}
+
 /// Draws a progress bar and writes metrics.
 pub(crate) struct Watch {
     bar: ProgressBar,
+    unit: Unit,
     metrics: BufWriter<File>,
     failed: Option<io::Error>,
     start: Instant,
@@ -41,7 +73,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// For a run of `steps` updates, called `name` if there are others.
-    pub fn new(name: &str, metrics: &Path, steps: u64, quiet: bool) -> Result<Self, Failure> {
+    pub fn new(name: &str, metrics: &Path, steps: u64, unit: Unit, quiet: bool) -> Result<Self, Failure> {
         let file = File::create(metrics)
             .map_err(|error| Failure::Other(format!("cannot write {}: {error}", metrics.display())))?;
         // indicatif itself is silent where stderr is no terminal.
@@ -54,6 +86,7 @@ impl Watch {
         }
         Ok(Self {
             bar,
+            unit,
             metrics: BufWriter::new(file),
             failed: None,
             start: Instant::now(),
@@ -92,21 +125,30 @@ impl Observer for Watch {
         let seconds = self.seconds();
         match *event {
             Event::Step { step, loss, learning_rate, gradient, symbols, .. } => {
-                self.write(&json!({
-                    "event": "step", "step": step, "loss_bits": bits(loss), "learning_rate": learning_rate,
+                let mut line = json!({
+                    "event": "step", "step": step, "learning_rate": learning_rate,
                     "gradient_norm": gradient.before, "gradient_norm_clipped": gradient.after,
                     "symbols": symbols, "seconds": seconds,
-                }));
+                });
+                let (name, shown) = self.unit.named("loss", loss);
+                line[name] = json!(shown);
+                self.write(&line);
                 // A smooth loss reads better than a jumping one.
                 self.loss = if self.loss.is_nan() { loss } else { 0.98 * self.loss + 0.02 * loss };
                 let horizon = self.horizon.map(|lag| format!("  horizon {lag}")).unwrap_or_default();
                 let rate = symbols as f64 / seconds.max(1e-9);
                 self.bar.set_position(step);
-                self.bar.set_message(format!(
-                    "{:.3} bits  {:.0}k symbols/s{horizon}",
-                    bits(self.loss),
-                    rate / 1e3
-                ));
+                let loss = match self.unit {
+                    Unit::Bits => format!("{:.3} bits  {:.0}k symbols/s", bits(self.loss), rate / 1e3),
+                    Unit::Loss { baseline } => format!("loss {:.4} of {baseline:.4}", self.loss),
+                };
+                self.bar.set_message(format!("{loss}{horizon}"));
+            }
+            Event::Flossing { step, loss, exponents } => {
+                self.write(&json!({
+                    "event": "flossing", "step": step, "loss": loss, "exponents": exponents, "seconds": seconds,
+                }));
+                self.bar.set_message(format!("flossing {step}: mean λ² {loss:.5}"));
             }
             Event::Trace { step, horizon, decay, .. } => {
                 self.write(&json!({
@@ -114,10 +156,14 @@ impl Observer for Watch {
                 }));
                 self.horizon = horizon;
             }
-            Event::Evaluation { step, loss } => {
-                self.write(&json!({
-                    "event": "evaluation", "step": step, "held_out_bits": bits(loss), "seconds": seconds,
-                }));
+            Event::Evaluation { step, loss, solved } => {
+                let mut line = json!({ "event": "evaluation", "step": step, "seconds": seconds });
+                let (name, shown) = self.unit.named("held_out", loss);
+                line[name] = json!(shown);
+                if let Some(solved) = solved {
+                    line["solved"] = json!(solved);
+                }
+                self.write(&line);
             }
         }
         if self.failed.is_some() || INTERRUPTED.load(Ordering::Relaxed) { Flow::Stop } else { Flow::Continue }

@@ -12,23 +12,24 @@ use bptt_view::json::HORIZON;
 use bptt_view::tensorboard as records;
 
 use crate::Failure;
-use crate::progress::bits;
+use crate::progress::Unit;
 
 /// Writes an event file; the first thing that cannot be written ends the run.
 pub(crate) struct TensorBoard {
     path: PathBuf,
+    unit: Unit,
     /// Made with the first event, so that a training that is refused leaves none.
     file: Option<File>,
     failed: Option<io::Error>,
 }
 
 impl TensorBoard {
-    /// An event file to be in `folder`, which is made if need be.
-    pub fn new(folder: &Path) -> Result<Self, Failure> {
+    /// An event file to be in `folder`, which is made if need be, with losses in `unit`.
+    pub fn new(folder: &Path, unit: Unit) -> Result<Self, Failure> {
         files::create_folder(folder)?;
         // TensorBoard reads every file with "tfevents" in its name, and the parts of a run in the order of their seconds.
         let name = format!("events.out.tfevents.{:.0}.bptt.{}", now().floor(), std::process::id());
-        Ok(Self { path: folder.join(name), file: None, failed: None })
+        Ok(Self { path: folder.join(name), unit, file: None, failed: None })
     }
 
     /// Ends the file. Returns where it is.
@@ -36,7 +37,7 @@ impl TensorBoard {
     /// # Errors
     /// If an event could not be written.
     pub fn finish(self) -> Result<PathBuf, Failure> {
-        let Self { path, file, failed } = self;
+        let Self { path, file, failed, .. } = self;
         let ended = failed.map_or_else(|| file.map_or(Ok(()), |file| file.sync_all()), Err);
         match ended {
             Ok(()) => Ok(path),
@@ -91,7 +92,8 @@ impl Observer for TensorBoard {
     fn event(&mut self, event: &Event<'_>) -> Flow {
         match *event {
             Event::Step { step, loss, gradient, .. } => {
-                self.scalar(step, "train/loss_bits", bits(loss));
+                let (name, shown) = self.unit.named("train/loss", loss);
+                self.scalar(step, &name, shown);
                 self.scalar(step, "grad/norm_preclip", gradient.before);
             }
             Event::Trace { step, ledger, .. } => {
@@ -99,7 +101,19 @@ impl Observer for TensorBoard {
                     self.ledger(step, ledger);
                 }
             }
-            Event::Evaluation { step, loss } => self.scalar(step, "held_out/loss_bits", bits(loss)),
+            Event::Flossing { step, loss, exponents } => {
+                self.scalar(step, "flossing/loss", loss);
+                if let Some(&largest) = exponents.first() {
+                    self.scalar(step, "flossing/largest_exponent", largest);
+                }
+            }
+            Event::Evaluation { step, loss, solved } => {
+                let (name, shown) = self.unit.named("held_out/loss", loss);
+                self.scalar(step, &name, shown);
+                if let Some(solved) = solved {
+                    self.scalar(step, "held_out/solved", solved);
+                }
+            }
         }
         if self.failed.is_some() { Flow::Stop } else { Flow::Continue }
     }

@@ -79,7 +79,9 @@ fn the_articles_json_has_the_documented_schema() {
 
 #[test]
 fn help_has_examples_on_every_command() {
-    for command in ["demo", "article", "train", "sample", "trace", "plot", "report", "inspect", "export"] {
+    for command in
+        ["demo", "article", "train", "tasks", "sample", "trace", "plot", "report", "inspect", "export"]
+    {
         let help = stdout(&bptt(Path::new("."), &[command, "--help"]));
         assert!(help.contains("Example") && help.contains(&format!("bptt {command}")), "{command}");
     }
@@ -172,6 +174,42 @@ fn a_run_is_never_written_over() {
 }
 
 #[test]
+fn a_task_can_be_learned_and_traced() {
+    let fixture = Fixture::new();
+    let tasks: Value =
+        serde_json::from_str(&stdout(&fixture.bptt(&["tasks", "--length", "30", "--json"]))).unwrap();
+    let adding = &tasks["tasks"][0];
+    assert_eq!((tasks["schema"].as_str(), adding["name"].as_str()), (Some("bptt.tasks/1"), Some("adding")));
+    assert_eq!(adding["lag"], serde_json::json!([16, 29]));
+    assert!(stdout(&fixture.bptt(&["tasks"])).contains("copy_memory"));
+
+    let train = ["train", "--task", "noisy_latch", "--length", "8", "--hidden", "4", "--steps", "200"];
+    let more = ["--learning-rate", "0.02", "--floss", "3", "--omega", "0.1", "--out", "latch", "--json"];
+    let learned = stdout(&fixture.bptt(&[&train[..], &more].concat()));
+    let learned: Value = serde_json::from_str(&learned).unwrap();
+    assert!(learned["solved"].as_f64().unwrap() > 0.99, "{learned}");
+    assert!(learned["held_out_loss"].as_f64() < learned["baseline_loss"].as_f64());
+    assert_eq!((learned["lag"].clone(), learned["length"].as_u64()), (serde_json::json!([5, 7]), Some(8)));
+    let metrics = fs::read_to_string(fixture.path("latch/metrics.jsonl")).unwrap();
+    let events = |name: &str| metrics.lines().filter(|line| line.contains(&format!("\"{name}\""))).count();
+    assert_eq!((events("flossing"), events("step"), events("end")), (3, 205, 1));
+    assert!(!fixture.path("latch/vocabulary.json").exists());
+
+    let again =
+        stdout(&fixture.bptt(&["train", "--config", "latch/config.toml", "--out", "again", "--json"]));
+    let again: Value = serde_json::from_str(&again).unwrap();
+    assert_eq!(again["held_out_loss"], learned["held_out_loss"]);
+
+    let table = stdout(&fixture.bptt(&["trace", "latch", "--batch", "2"]));
+    assert!(table.starts_with("loss 7 of noisy_latch with L = 8, 2 sequences: "), "{table}");
+    let (code, message) = refusal(&fixture.bptt(&["sample", "latch"]));
+    let expected = "run: a run of the task noisy_latch is not possible; expected a run of a text";
+    assert_eq!((code, message.as_str()), (2, expected));
+    let (_, message) = refusal(&fixture.bptt(&["trace", "latch", "--text", "a"]));
+    assert_eq!(message, "--text is of texts, and this is a run of the task noisy_latch");
+}
+
+#[test]
 fn bad_input_is_refused_before_work_starts() {
     let fixture = Fixture::new();
     fs::write(fixture.path("empty.txt"), "").unwrap();
@@ -187,7 +225,7 @@ fn bad_input_is_refused_before_work_starts() {
         assert!(!fixture.path("never").exists(), "{arguments:?} left a folder behind");
         refused
     };
-    let cases: [(&[&str], i32, &str); 9] = [
+    let cases: [(&[&str], i32, &str); 13] = [
         (&["--text", "missing.txt"], 1, "cannot read missing.txt: No such file"),
         (&["--text", "empty.txt"], 1, "empty.txt is empty"),
         (&["--text", "latin1.txt"], 1, "latin1.txt is not UTF-8: byte 0xe9 at offset 3"),
@@ -196,7 +234,23 @@ fn bad_input_is_refused_before_work_starts() {
         (&["--text", "text.txt", "--learning-rate", "NaN"], 2, "learning_rate: NaN is not possible"),
         (&["--text", "text.txt", "--cell", "perceptron"], 2, "cell: \"perceptron\" is not possible"),
         (&["--config", "broken.toml"], 1, "line 2, column 9"),
-        (&[], 2, "nothing to learn: give --text FILE or --generate pantry"),
+        (&["--task", "subtracting"], 2, "task: subtracting is not possible; expected adding, multiplication"),
+        (
+            &["--task", "adding", "--length", "5"],
+            2,
+            "length: 5 for adding is not possible; expected at least 6",
+        ),
+        (
+            &["--task", "adding", "--window", "5"],
+            2,
+            "--window is of texts, and means nothing for the task adding",
+        ),
+        (
+            &["--text", "text.txt", "--length", "5"],
+            2,
+            "length: 5 is not possible; expected a task that has it",
+        ),
+        (&[], 2, "nothing to learn: give --text FILE, --generate pantry or --task NAME"),
     ];
     for (arguments, code, expected) in cases {
         let (found, message) = train(arguments);

@@ -1,17 +1,26 @@
 //! Everything that decides a training run; what a run's `config.toml` holds.
 
+mod beginning;
+
 use std::path::PathBuf;
 
-use bptt::{Cell, CellParams, Matrix, Network, Readout, Real, Weights, cell_by_name};
+use bptt::{Cell, cell_by_name};
 use serde::{Deserialize, Serialize};
 
+use crate::tasks::{check_length, task_by_name};
 use crate::text::Level;
-use crate::{Error, Init, OptimizerKind, Rng, Schedule, corpus, init};
+use crate::{Error, Init, OptimizerKind, Schedule, corpus};
 
 /// The settings of a run. Together with the text they determine every number of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The task to learn in place of a text, see [`crate::tasks`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// L, the length of the task's sequences; without it the usual one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub length: Option<usize>,
     /// The text to learn; without one it is generated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<PathBuf>,
@@ -37,8 +46,13 @@ pub struct Config {
     pub bidirectional: bool,
     /// The probability with which an output of a layer drops out before the next layer reads it, in training only.
     pub dropout: f64,
-    /// How each gate's block of W_hh begins; everything else begins uniform in ±1/√H, as in PyTorch.
+    /// How each gate's block of W_hh begins.
     pub init: Init,
+    /// How everything else begins: uniform in ±1/√H unless told, as in PyTorch.
+    pub init_others: Init,
+    /// Whether biases begin at 0, but for those of gates that are asked for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub zero_biases: bool,
     /// Scales each gate's block of W_hh to this largest singular value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sigma_max: Option<f64>,
@@ -50,13 +64,23 @@ pub struct Config {
     /// without it they begin as everything else.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forget_bias: Option<f64>,
+    /// What an LSTM's input gates begin with as bias, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_bias: Option<f64>,
+    /// Biases for lags of up to so many steps (Tallec and Ollivier 2018): of each forget gate ln u, of the input gate −ln u,
+    /// with u uniform between 1 and one less than this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chrono: Option<usize>,
 
     /// Updates to make.
     pub steps: u64,
     /// B, streams side by side.
     pub batch: usize,
-    /// T, steps from one update to the next: the truncation window.
+    /// T, steps of a text from one update to the next: the truncation window. A task's sequences have their own T.
     pub window: usize,
+    /// Detaches the state every so many steps, so that no gradient comes back over them: truncation within a window or a
+    /// task's sequence; 0 for never.
+    pub detach_every: usize,
     /// Which optimizer.
     pub optimizer: OptimizerKind,
     /// The learning rate before the schedule.
@@ -67,6 +91,14 @@ pub struct Config {
     pub clip_norm: f64,
     /// Limits gradient entries to this size; 0 for never.
     pub clip_value: f64,
+    /// The weight λ of Pascanu's regularizer: λ ∂Ω/∂W_hh is added to the gradient, see [`bptt::Omega`]; 0 for none.
+    pub omega: f64,
+    /// Updates before training that pull Lyapunov exponents to 0 (gradient flossing, see [`bptt::Flossing`]), at the base
+    /// learning rate.
+    pub floss: u64,
+    /// How many exponents, the largest first; all without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floss_exponents: Option<usize>,
     /// Measures the held-out loss every so many updates, and at the end; 0 for the end only.
     pub evaluate_every: u64,
     /// Takes the gradient of one sequence apart every so many updates; 0 for never.
@@ -78,6 +110,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            task: None,
+            length: None,
             text: None,
             sentences: 20_000,
             level: Level::Char,
@@ -90,17 +124,25 @@ impl Default for Config {
             bidirectional: false,
             dropout: 0.0,
             init: Init::Uniform { bound: None },
+            init_others: Init::Uniform { bound: None },
+            zero_biases: false,
             sigma_max: None,
             spectral_radius: None,
             forget_bias: None,
+            input_bias: None,
+            chrono: None,
             steps: 2_000,
             batch: 32,
             window: 64,
+            detach_every: 0,
             optimizer: OptimizerKind::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8 },
             learning_rate: 2e-3,
             schedule: Schedule::Constant,
             clip_norm: 5.0,
             clip_value: 0.0,
+            omega: 0.0,
+            floss: 0,
+            floss_exponents: None,
             evaluate_every: 500,
             trace_every: 100,
             seed: 1,
@@ -110,9 +152,6 @@ impl Default for Config {
 
 /// A W_hh of this size has 4 GiB a gate.
 const MOST_HIDDEN: usize = 32_768;
-
-/// Streams of random numbers that a run draws from, so that one does not shift another.
-const INITIALIZATION: u64 = 1;
 
 impl Config {
     /// Refuses settings that no run can have.
@@ -169,72 +208,74 @@ impl Config {
             let given = format!("{} with one layer", self.dropout);
             return refuse("dropout", given, "at least two layers: it acts between them");
         }
+        if !(self.omega >= 0.0 && self.omega.is_finite()) {
+            return refuse(
+                "omega",
+                self.omega.to_string(),
+                "a finite number above 0, or 0 for no regularizer",
+            );
+        }
         let cell = cell_by_name::<f32>(&self.cell)?;
-        if let Some(bias) = self.forget_bias {
+        if self.omega > 0.0 && !cell.gate_is_state() {
+            let given = format!("{} with cell {}", self.omega, self.cell);
+            return refuse("omega", given, "a vanilla cell: rnn, rnn_relu or rnn_identity");
+        }
+        if self.floss > 0 && (!cell.gate_is_state() || self.layers > 1 || self.bidirectional) {
+            let given = format!("{} with cell {}, {} layers", self.floss, self.cell, self.layers);
+            return refuse("floss", given, "one forward layer of rnn, rnn_relu or rnn_identity");
+        }
+        if let Some(count) = self.floss_exponents {
+            if self.floss == 0 {
+                return refuse("floss_exponents", count.to_string(), "updates that floss, too");
+            }
+            if !(1..=self.hidden).contains(&count) {
+                return refuse("floss_exponents", count.to_string(), &format!("1 to {}", self.hidden));
+            }
+        }
+        if self.chrono.is_some_and(|longest| longest < 3) {
+            return refuse("chrono", self.chrono.unwrap_or_default().to_string(), "at least 3 steps");
+        }
+        if self.chrono.is_some() && (self.forget_bias.is_some() || self.input_bias.is_some()) {
+            return refuse("chrono with forget_bias or input_bias", "both".into(), "one of the two");
+        }
+        let biases = [
+            ("forget_bias", self.forget_bias, "f", "forget gates: lstm"),
+            ("input_bias", self.input_bias, "i", "input gates: lstm or lstm_1997"),
+            ("chrono", self.chrono.map(|longest| longest as f64), "f", "forget gates: lstm"),
+        ];
+        for (option, bias, name, expected) in biases {
+            let Some(bias) = bias else { continue };
             if !bias.is_finite() {
-                return refuse("forget_bias", bias.to_string(), "a finite number");
+                return refuse(option, bias.to_string(), "a finite number");
             }
-            if forget_gate(cell).is_none() {
+            if gate(cell, name).is_none() {
                 let given = format!("{bias} with cell {}", self.cell);
-                return refuse("forget_bias", given, "a cell with forget gates: lstm");
+                return refuse(option, given, &format!("a cell with {expected}"));
             }
         }
-        Ok(())
+        self.check_task()
     }
 
-    /// The network this run begins with: one-hot symbols in, one score a symbol out.
-    ///
-    /// # Errors
-    /// If the cell is unknown or W_hh cannot be scaled.
-    pub fn network(&self, symbols: usize) -> Result<Network<f32>, Error> {
-        let mut rng = Rng::new(self.seed, INITIALIZATION);
-        let cell = cell_by_name(&self.cell)?;
-        let (gates, hidden) = (cell.gates().len(), self.hidden);
-        let uniform = Init::Uniform { bound: None };
-        let directions = if self.bidirectional { 2 } else { 1 };
-        let mut layers = Vec::with_capacity(directions * self.layers);
-        let mut readout = None;
-        for index in 0..directions * self.layers {
-            let mut matrix = |rows, cols| init::matrix(uniform, rows, cols, hidden, &mut rng);
-            let w_ih = matrix(gates * hidden, if index < directions { symbols } else { directions * hidden });
-            let mut b_ih = matrix(1, gates * hidden);
-            let mut b_hh = matrix(1, gates * hidden);
-            if let (Some(bias), Some(gate)) = (self.forget_bias, forget_gate(cell)) {
-                // PyTorch has two biases and adds them.
-                b_ih.data_mut()[gate * hidden..(gate + 1) * hidden].fill(0.0);
-                b_hh.data_mut()[gate * hidden..(gate + 1) * hidden].fill(f32::of(bias));
+    /// Refuses tasks and lengths that there are not.
+    fn check_task(&self) -> Result<(), Error> {
+        let refuse = |option: &str, given: String, expected: &str| {
+            Err(Error::Option { option: option.into(), given, expected: expected.into() })
+        };
+        match (&self.task, self.length) {
+            (Some(_), _) if self.text.is_some() => refuse("task with text", "both".into(), "one of the two"),
+            (Some(name), length) => {
+                let task = task_by_name(name)?;
+                check_length(&*task, length.unwrap_or_else(|| task.usual_length()))
             }
-            if index == 0 {
-                readout =
-                    Some(Readout { w_hy: matrix(symbols, directions * hidden), b_y: matrix(1, symbols) });
-            }
-            let w_hh = self.recurrent_weights(gates, &mut rng)?;
-            layers.push(CellParams { w_ih, w_hh, b_ih, b_hh });
+            (None, Some(length)) => refuse("length", length.to_string(), "a task that has it"),
+            (None, None) => Ok(()),
         }
-        Ok(Network::new(cell, Weights { layers, bidirectional: self.bidirectional, readout })?)
-    }
-
-    /// W_hh, each gate's block begun and scaled by itself.
-    fn recurrent_weights(&self, gates: usize, rng: &mut Rng) -> Result<Matrix<f32>, Error> {
-        let hidden = self.hidden;
-        let mut w_hh = Matrix::zeros(gates * hidden, hidden);
-        for gate in w_hh.data_mut().chunks_exact_mut(hidden * hidden) {
-            let mut block = init::matrix(self.init, hidden, hidden, hidden, rng);
-            if let Some(target) = self.sigma_max {
-                init::scale_to_sigma_max(&mut block, target)?;
-            }
-            if let Some(target) = self.spectral_radius {
-                init::scale_to_spectral_radius(&mut block, target)?;
-            }
-            gate.copy_from_slice(block.data());
-        }
-        Ok(w_hh)
     }
 }
 
-/// Which of the cell's gates is the forget gate.
-fn forget_gate(cell: &dyn Cell<f32>) -> Option<usize> {
-    cell.gates().iter().position(|&gate| gate == "f")
+/// Which of the cell's gates is called so.
+fn gate(cell: &dyn Cell<f32>, name: &str) -> Option<usize> {
+    cell.gates().iter().position(|&gate| gate == name)
 }
 
 #[cfg(test)]
@@ -271,48 +312,22 @@ mod tests {
     }
 
     #[test]
-    fn both_directions_of_every_layer_begin_at_the_asked_scale() {
-        let both =
-            Config { hidden: 8, layers: 2, bidirectional: true, sigma_max: Some(1.25), ..Config::default() };
-        let network = both.network(7).unwrap();
-        assert_eq!((network.directions(), network.depth()), (2, 2));
-        let layers = &network.weights().layers;
-        assert!(layers.iter().all(|layer| (init::sigma_max(&layer.w_hh) - 1.25).abs() < 1e-6));
-        assert!(layers[0].w_hh != layers[1].w_hh);
-        assert_eq!(
-            (layers[2].w_ih.cols(), network.weights().readout.as_ref().unwrap().w_hy.cols()),
-            (16, 16)
+    fn tasks_and_remedies_that_do_not_fit_are_named() {
+        let refused = |config: Config| config.check().unwrap_err().to_string();
+        let task = |name: &str| Config { task: Some(name.into()), ..Config::default() };
+        let message = refused(Config { length: Some(5), ..task("adding") });
+        assert_eq!(message, "length: 5 for adding is not possible; expected at least 6");
+        assert!(refused(task("subtracting")).contains("adding, multiplication, copy_memory"));
+        assert!(refused(task("delayed_xor:delay=3")).contains("delayed_xor:delay=10 (even)"));
+        let message = refused(Config { length: Some(5), ..Config::default() });
+        assert_eq!(message, "length: 5 is not possible; expected a task that has it");
+        assert!(
+            refused(Config { text: Some("a.txt".into()), ..task("adding") }).starts_with("task with text")
         );
-        assert!(!toml::to_string(&Config::default()).unwrap().contains("bidirectional"));
-    }
-
-    #[test]
-    fn forget_gates_begin_with_the_bias_that_is_asked_for_and_nothing_else_changes() {
-        let config = Config { cell: "lstm".into(), hidden: 3, layers: 2, ..Config::default() };
-        let plain = config.network(5).unwrap();
-        let biased = Config { forget_bias: Some(1.5), ..config.clone() }.network(5).unwrap();
-        for (plain, biased) in plain.weights().layers.iter().zip(&biased.weights().layers) {
-            assert_eq!((&plain.w_ih, &plain.w_hh), (&biased.w_ih, &biased.w_hh));
-            let sums: Vec<f32> =
-                biased.b_ih.data().iter().zip(biased.b_hh.data()).map(|(a, b)| a + b).collect();
-            assert_eq!(sums[3..6], [1.5; 3]);
-            assert_eq!(
-                (&plain.b_hh.data()[..3], &plain.b_ih.data()[6..]),
-                (&biased.b_hh.data()[..3], &biased.b_ih.data()[6..])
-            );
-        }
-        let refused = Config { cell: "gru".into(), forget_bias: Some(1.0), ..config }.check().unwrap_err();
-        let message = "forget_bias: 1 with cell gru is not possible; expected a cell with forget gates: lstm";
-        assert_eq!(refused.to_string(), message);
-    }
-
-    #[test]
-    fn a_network_starts_within_pytorchs_bounds_and_at_the_asked_scale() {
-        let config = Config { hidden: 16, sigma_max: Some(1.25), ..Config::default() };
-        let network = config.network(7).unwrap();
-        let weights = network.weights();
-        assert!(weights.layers[0].w_ih.data().iter().all(|w| w.abs() <= 0.25));
-        assert!((init::sigma_max(&weights.layers[0].w_hh) - 1.25).abs() < 1e-6);
-        assert_eq!(config.network(7).unwrap().weights(), weights);
+        let message = refused(Config { omega: 1.0, cell: "gru".into(), ..Config::default() });
+        let expected =
+            "omega: 1 with cell gru is not possible; expected a vanilla cell: rnn, rnn_relu or rnn_identity";
+        assert_eq!(message, expected);
+        assert!(Config { length: Some(6), ..task("adding") }.check().is_ok());
     }
 }

@@ -15,8 +15,8 @@ use crate::{Error, Rng};
 
 /// How a weight matrix begins.
 ///
-/// Written, on the command line and in files, as `uniform`, `uniform:0.1`, `normal:0.01`, `xavier`, `orthogonal` or
-/// `identity`.
+/// Written, on the command line and in files, as `uniform`, `uniform:0.1`, `normal:0.01`, `sparse:nonzeros=15,std=0.01`,
+/// `xavier`, `orthogonal` or `identity`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Init {
@@ -28,6 +28,14 @@ pub enum Init {
     /// Normal with mean 0.
     Normal {
         /// The standard deviation; 0.01 unless told.
+        std: f64,
+    },
+    /// In each row so many entries, at random places, normal with mean 0, and zeros elsewhere: a unit listens to so many
+    /// others (Martens 2010; Pascanu et al. 2013 scale it to a spectral radius of 0.95).
+    Sparse {
+        /// Entries of a row that are not zero; 15 unless told.
+        nonzeros: usize,
+        /// Their standard deviation; 0.01 unless told.
         std: f64,
     },
     /// Uniform in ±√(6 / (rows + columns)) (Glorot and Bengio 2010).
@@ -44,10 +52,23 @@ pub fn matrix<T: Real>(init: Init, rows: usize, cols: usize, hidden: usize, rng:
     match init {
         Init::Uniform { bound } => uniform(bound.unwrap_or(1.0 / (hidden as f64).sqrt()), rng),
         Init::Normal { std } => from_fn(rows, cols, |_, _| std * rng.normal()),
+        Init::Sparse { nonzeros, std } => sparse(rows, cols, nonzeros, std, rng),
         Init::Xavier => uniform((6.0 / (rows + cols) as f64).sqrt(), rng),
         Init::Orthogonal => orthogonal(rows, cols, rng),
         Init::Identity => from_fn(rows, cols, |i, j| f64::from(u8::from(i == j))),
     }
+}
+
+fn sparse<T: Real>(rows: usize, cols: usize, nonzeros: usize, std: f64, rng: &mut Rng) -> Matrix<T> {
+    let mut matrix = Matrix::zeros(rows, cols);
+    let mut places: Vec<usize> = (0..cols).collect();
+    for i in 0..rows {
+        rng.shuffle(&mut places);
+        for &j in places.iter().take(nonzeros) {
+            matrix.row_mut(i)[j] = T::of(std * rng.normal());
+        }
+    }
+    matrix
 }
 
 /// Q of a Gaussian matrix's QR decomposition, its columns' signs set so that R's diagonal is positive: without that
@@ -160,6 +181,7 @@ impl fmt::Display for Init {
             Self::Uniform { bound: None } => f.write_str("uniform"),
             Self::Uniform { bound: Some(bound) } => write!(f, "uniform:{bound:?}"),
             Self::Normal { std } => write!(f, "normal:{std:?}"),
+            Self::Sparse { nonzeros, std } => write!(f, "sparse:nonzeros={nonzeros},std={std:?}"),
             Self::Xavier => f.write_str("xavier"),
             Self::Orthogonal => f.write_str("orthogonal"),
             Self::Identity => f.write_str("identity"),
@@ -171,12 +193,17 @@ impl FromStr for Init {
     type Err = Error;
 
     fn from_str(given: &str) -> Result<Self, Error> {
-        let expected = "uniform, uniform:0.1, normal:0.01, xavier, orthogonal or identity";
+        let expected =
+            "uniform, uniform:0.1, normal:0.01, sparse:nonzeros=15,std=0.01, xavier, orthogonal or identity";
         let mut options = Options::parse("init", expected, given);
         let width = |&width: &f64| width >= 0.0 && width.is_finite();
         let init = match options.name() {
             "uniform" => Self::Uniform { bound: options.take("bound", width)? },
             "normal" => Self::Normal { std: options.take("std", width)?.unwrap_or(0.01) },
+            "sparse" => Self::Sparse {
+                nonzeros: options.take("nonzeros", |count| *count > 0)?.unwrap_or(15),
+                std: options.take("std", width)?.unwrap_or(0.01),
+            },
             "xavier" => Self::Xavier,
             "orthogonal" => Self::Orthogonal,
             "identity" => Self::Identity,
@@ -259,6 +286,22 @@ mod tests {
     }
 
     #[test]
+    fn sparse_rows_have_their_entries_and_moments() {
+        let w = random::<f64>(Init::Sparse { nonzeros: 15, std: 0.01 }, 400, 50);
+        assert!((0..400).all(|i| w.row(i).iter().filter(|&&w| w != 0.0).count() == 15));
+        // Every place is as likely: 400 · 15/50 = 120 of each column, standard deviation 9.
+        let used = |j: usize| (0..400).filter(|&i| w.row(i)[j] != 0.0).count();
+        assert!((0..50).all(|j| (80..160).contains(&used(j))));
+        let (mean, std) = mean_and_std(&w);
+        assert!(mean.abs() < 2e-4 && (std / (0.01 * 0.3_f64.sqrt()) - 1.0).abs() < 0.03, "{mean} {std}");
+        let narrow = random::<f64>(Init::Sparse { nonzeros: 15, std: 1.0 }, 3, 4);
+        assert!(narrow.data().iter().all(|&w| w != 0.0));
+        let mut w = random::<f64>(Init::Sparse { nonzeros: 15, std: 0.01 }, 50, 50);
+        scale_to_spectral_radius(&mut w, 0.95).unwrap();
+        assert!((spectral_radius(&w) - 0.95).abs() < 1e-10);
+    }
+
+    #[test]
     fn scaling_meets_its_target() {
         let mut w = random::<f64>(Init::Normal { std: 1.0 }, 20, 20);
         scale_to_sigma_max(&mut w, 1.25).unwrap();
@@ -300,7 +343,8 @@ mod tests {
 
     #[test]
     fn initializers_are_read_as_they_are_shown() {
-        for text in ["uniform", "uniform:0.1", "normal:0.01", "xavier", "orthogonal", "identity"] {
+        let sparse = "sparse:nonzeros=4,std=0.5";
+        for text in ["uniform", "uniform:0.1", "normal:0.01", sparse, "xavier", "orthogonal", "identity"] {
             let init: Init = text.parse().unwrap();
             assert_eq!(init.to_string(), text);
             let json = serde_json::to_string(&init).unwrap();

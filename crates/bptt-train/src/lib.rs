@@ -5,6 +5,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod batch;
 pub mod clip;
 pub mod config;
 pub mod corpus;
@@ -13,6 +14,7 @@ pub mod files;
 pub mod init;
 pub mod interchange;
 pub mod lesson;
+pub mod material;
 pub mod model;
 pub mod observer;
 pub mod optim;
@@ -24,15 +26,18 @@ pub mod sample;
 pub mod schedule;
 pub mod shards;
 pub mod shares;
+pub mod tasks;
 pub mod text;
 pub mod trainer;
 pub mod vocabulary;
 
+pub use batch::Batch;
 pub use config::Config;
 pub use corpus::{Baselines, Corpus, Streams, Window};
 pub use error::Error;
 pub use init::Init;
 pub use lesson::Lesson;
+pub use material::{Evaluated, Material, evaluate};
 pub use observer::{Event, Flow, Observer};
 pub use optim::{Optimizer, OptimizerKind};
 pub use pantry::{Pantry, Sentence};
@@ -42,6 +47,7 @@ pub use sample::{Sampling, sample};
 pub use schedule::Schedule;
 pub use shards::Shards;
 pub use shares::{LagShare, UpdateParts, UpdateShares};
+pub use tasks::{Task, TaskBatch, task_by_name, tasks};
 pub use text::Level;
 pub use trainer::{Ending, Outcome, train};
 pub use vocabulary::Vocabulary;

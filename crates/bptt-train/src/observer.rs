@@ -28,16 +28,25 @@ pub enum Event<'a> {
     Step {
         /// Which one.
         step: u64,
-        /// Mean loss of the window before the update, nats a symbol.
+        /// Mean loss of the batch before the update: nats a symbol of a text; nats or squared error of a task.
         loss: f64,
         /// The learning rate of the update.
         learning_rate: f64,
         /// Global norm of the gradient before and after clipping.
         gradient: Clipped,
-        /// Symbols learned from so far, repetitions counted.
+        /// Symbols, or steps of a task, learned from so far, repetitions counted.
         symbols: u64,
         /// The network after the update.
         network: &'a Network<f32>,
+    },
+    /// An update was made that pulls Lyapunov exponents to 0, before training.
+    Flossing {
+        /// Which one of these.
+        step: u64,
+        /// The mean square of the exponents before it, (nats per step)².
+        loss: f64,
+        /// The exponents, the largest first, in nats per step.
+        exponents: &'a [f64],
     },
     /// The gradient of the batch's first sequence was taken apart, before the update.
     Trace {
@@ -50,12 +59,14 @@ pub enum Event<'a> {
         /// All of it, without the inputs; `None` for a gradient that cannot be taken apart.
         ledger: Option<&'a Ledger>,
     },
-    /// The held-out text was predicted.
+    /// The held-out text was predicted, or a task done on sequences that nothing is learned from.
     Evaluation {
         /// After which update.
         step: u64,
-        /// Mean loss, nats a symbol.
+        /// Mean loss, as above.
         loss: f64,
+        /// Of a task, the fraction of sequences that are solved.
+        solved: Option<f64>,
     },
 }
 

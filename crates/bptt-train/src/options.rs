@@ -8,7 +8,7 @@ use crate::Error;
 /// A parsed choice; [`take`](Self::take) its values, then [`finish`](Self::finish).
 pub(crate) struct Options<'a> {
     option: &'static str,
-    expected: &'static str,
+    expected: &'a str,
     given: &'a str,
     name: &'a str,
     values: Vec<(&'a str, &'a str)>,
@@ -16,7 +16,7 @@ pub(crate) struct Options<'a> {
 
 impl<'a> Options<'a> {
     /// Splits `given`, the value of `option`; `expected` completes the error messages.
-    pub(crate) fn parse(option: &'static str, expected: &'static str, given: &'a str) -> Self {
+    pub(crate) fn parse(option: &'static str, expected: &'a str, given: &'a str) -> Self {
         let (name, rest) = given.split_once(':').unwrap_or((given, ""));
         let values =
             rest.split_terminator(',').map(|pair| pair.split_once('=').unwrap_or(("", pair))).collect();

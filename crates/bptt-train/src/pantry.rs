@@ -83,23 +83,47 @@ impl Pantry {
         Self { rng: Rng::new(seed, STREAM) }
     }
 
-    /// The next sentence: pair, template and every filler drawn uniformly and independently.
+    /// The next sentence.
     pub fn sentence(&mut self) -> Sentence {
-        let (cue, effect) = *self.rng.choose(&PAIRS);
-        let template = *self.rng.choose(&TEMPLATES);
-        let phrases = template.split(' ').map(|slot| match slot {
-            "{cue}" => cue,
-            "{effect}" => effect,
-            "{state}" => self.rng.choose(&STATES),
-            "{size}" => self.rng.choose(&SIZES),
-            "{place}" => self.rng.choose(&PLACES),
-            "{time}" => self.rng.choose(&TIMES),
-            "{name}" => self.rng.choose(&NAMES),
-            "{skip}" => self.rng.choose(&SKIPS),
-            word => word,
-        });
-        sentence_of(&phrases.flat_map(str::split_whitespace).collect::<Vec<_>>())
+        sentence(&mut self.rng)
     }
+}
+
+/// A sentence: pair, template and every filler drawn uniformly and independently.
+pub fn sentence(rng: &mut Rng) -> Sentence {
+    let (cue, effect) = *rng.choose(&PAIRS);
+    let template = *rng.choose(&TEMPLATES);
+    let phrases = template.split(' ').map(|slot| match slot {
+        "{cue}" => cue,
+        "{effect}" => effect,
+        slot => fillers(slot).map_or(slot, |fillers| *rng.choose(fillers)),
+    });
+    sentence_of(&phrases.flat_map(str::split_whitespace).collect::<Vec<_>>())
+}
+
+/// What a slot may be filled with, but for cue and effect; `None` for a word.
+fn fillers(slot: &str) -> Option<&'static [&'static str]> {
+    match slot {
+        "{state}" => Some(&STATES),
+        "{size}" => Some(&SIZES),
+        "{place}" => Some(&PLACES),
+        "{time}" => Some(&TIMES),
+        "{name}" => Some(&NAMES),
+        "{skip}" => Some(&SKIPS),
+        _ => None,
+    }
+}
+
+/// Every symbol that a sentence may have, in the order of their bytes.
+pub fn words() -> Vec<&'static str> {
+    let pairs = PAIRS.iter().flat_map(|&(cue, effect)| [cue, effect]);
+    let slots = TEMPLATES.iter().flat_map(|template| template.split(' '));
+    let slots = slots.filter(|slot| !["{cue}", "{effect}"].contains(slot));
+    let phrases = slots.flat_map(|slot| fillers(slot).map_or(vec![slot], <[_]>::to_vec));
+    let mut words: Vec<_> = pairs.chain(phrases.flat_map(str::split_whitespace)).collect();
+    words.sort_unstable();
+    words.dedup();
+    words
 }
 
 /// `sentences` sentences, one a line, as one text and one by one.

@@ -1,11 +1,11 @@
-//! A run on disk: a folder with `config.toml`, `vocabulary.json`, `model.safetensors`, `metrics.jsonl` and, in `snapshots`,
-//! the network as it was at some updates.
+//! A run on disk: a folder with `config.toml`, `vocabulary.json` (of a text), `model.safetensors`, `metrics.jsonl` and, in
+//! `snapshots`, the network as it was at some updates.
 
 use std::path::{Path, PathBuf};
 
-use bptt::Network;
+use bptt::{Network, Readout};
 
-use crate::{Config, Corpus, Error, Vocabulary, files, model, pantry, text};
+use crate::{Config, Corpus, Error, Vocabulary, files, model, pantry, task_by_name, text};
 
 /// The name of the file with a run's settings.
 pub const CONFIG: &str = "config.toml";
@@ -20,8 +20,8 @@ const SNAPSHOTS: &str = "snapshots";
 pub struct Run {
     /// How it was made.
     pub config: Config,
-    /// Its symbols.
-    pub vocabulary: Vocabulary,
+    /// Its symbols, if it learned a text.
+    vocabulary: Option<Vocabulary>,
     /// The network.
     pub network: Network<f32>,
 }
@@ -33,16 +33,40 @@ impl Run {
     /// If a file is missing or damaged, or the files do not belong together.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let config = read_config(&folder.join(CONFIG))?;
+        let network = model::load(&folder.join(MODEL))?;
+        if let Some(name) = &config.task {
+            let task = task_by_name(name)?;
+            let given = (network.inputs(), network.weights().readout.as_ref().map_or(0, Readout::outputs));
+            if given != (task.inputs(), task.outputs()) {
+                let problem = format!(
+                    "a task of (I, V) = {:?} for a model of {given:?}",
+                    (task.inputs(), task.outputs())
+                );
+                return Err(Error::RunFile { path: folder.join(CONFIG), problem });
+            }
+            return Ok(Self { config, vocabulary: None, network });
+        }
         let path = folder.join(VOCABULARY);
         let problem = |problem: String| Error::RunFile { path: path.clone(), problem };
         let vocabulary: Vocabulary =
             serde_json::from_slice(&files::read(&path)?).map_err(|error| problem(error.to_string()))?;
-        let network = model::load(&folder.join(MODEL))?;
         if network.inputs() != vocabulary.len() {
             let sizes = format!("{} symbols for a model of {}", vocabulary.len(), network.inputs());
             return Err(problem(sizes));
         }
-        Ok(Self { config, vocabulary, network })
+        Ok(Self { config, vocabulary: Some(vocabulary), network })
+    }
+
+    /// Its symbols.
+    ///
+    /// # Errors
+    /// If it learned a task and no text.
+    pub fn vocabulary(&self) -> Result<&Vocabulary, Error> {
+        self.vocabulary.as_ref().ok_or_else(|| Error::Option {
+            option: "run".into(),
+            given: format!("a run of the task {}", self.config.task.as_deref().unwrap_or("?")),
+            expected: "a run of a text".into(),
+        })
     }
 
     /// Writes the network of a run whose folder [`begin`] made; the one before it, if any, is replaced whole.
@@ -104,14 +128,14 @@ pub fn model_file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(MODEL) } else { path.into() }
 }
 
-/// Makes a run's folder and writes what is known before training. Returns where its metrics go.
+/// Makes a run's folder and writes what is known before training, with the vocabulary if it is of a text. Returns where its metrics go.
 ///
 /// # Errors
 /// If the folder holds a run already and `replace` is not set, or something cannot be written.
 pub fn begin(
     folder: &Path,
     config: &Config,
-    vocabulary: &Vocabulary,
+    vocabulary: Option<&Vocabulary>,
     replace: bool,
 ) -> Result<PathBuf, Error> {
     if exists(folder) && !replace {
@@ -127,8 +151,10 @@ pub fn begin(
         expected: "a path in UTF-8".into(),
     })?;
     files::write(&folder.join(CONFIG), config.as_bytes())?;
-    let vocabulary = serde_json::to_vec_pretty(vocabulary).expect("symbols are JSON");
-    files::write(&folder.join(VOCABULARY), &vocabulary)?;
+    if let Some(vocabulary) = vocabulary {
+        let vocabulary = serde_json::to_vec_pretty(vocabulary).expect("symbols are JSON");
+        files::write(&folder.join(VOCABULARY), &vocabulary)?;
+    }
     Ok(folder.join(METRICS))
 }
 

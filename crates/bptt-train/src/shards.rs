@@ -1,14 +1,12 @@
 //! One update's losses and gradients, of a batch cut into shards that run side by side.
 
-use std::ops::Range;
-
 use bptt::{
-    Inputs, Learner, Losses, Matrix, Network, Objective, Real, Reduction, ScanOptions, Sequence, State,
+    Learner, Losses, Matrix, Network, Objective, Omega, Real, Reduction, ScanOptions, Sequence, State,
     Symbols, Targets, Trace, Weights, kernel,
 };
 use rayon::prelude::*;
 
-use crate::{Error, Rng};
+use crate::{Batch, Config, Error, Rng};
 
 /// Sequences of one shard at least, if the batch has them. Shards run side by side and are added up in order, so their
 /// size, not the number of threads, decides the result.
@@ -26,10 +24,19 @@ fn shard_size(network: &Network<f32>, batch: usize) -> usize {
 
 /// A batch cut into shards. Each has the memory that its scans need, and keeps it from update to update.
 pub struct Shards {
-    batch: usize,
+    how: How,
+    parts: Vec<Shard>,
+}
+
+/// What of the settings the shards need.
+#[derive(Clone, Copy)]
+struct How {
     /// The probability that an output between two layers drops out.
     dropout: f64,
-    parts: Vec<Shard>,
+    /// How many steps a gradient may go back before it is cut off; 0 for no limit.
+    detach_every: usize,
+    /// The weight of Pascanu's regularizer.
+    omega: f64,
 }
 
 /// Some sequences side by side, with what they carry from window to window.
@@ -41,6 +48,8 @@ struct Shard {
     /// Where its dropout masks come from: a stream of its own, so that the number of threads does not matter.
     rng: Rng,
     learner: Learner<f32>,
+    /// Pascanu's regularizer of the last batch, if it is wanted.
+    omega: Option<Omega<f32>>,
 }
 
 /// The random streams of the dropout masks: this one for the shard of sequence 0, and so on.
@@ -50,17 +59,20 @@ const DROPOUT: u64 = u64::from_le_bytes(*b"dropout\0");
 type NotFinite = (usize, usize, String);
 
 impl Shards {
-    /// For `batch` sequences that begin without a state. Outputs between layers drop out with probability `dropout`, drawn
-    /// from streams of `seed`.
-    pub fn new(network: &Network<f32>, batch: usize, dropout: f64, seed: u64) -> Self {
-        let size = shard_size(network, batch);
+    /// For the batches that `config` asks for, without a state to begin with. Outputs between layers drop out, drawn from
+    /// streams of its seed.
+    pub fn new(network: &Network<f32>, config: &Config) -> Self {
+        let (size, batch) = (shard_size(network, config.batch), config.batch);
         let shard = |first: usize| Shard {
             first,
             before: network.zero_state(size.min(batch - first)),
-            rng: Rng::new(seed, DROPOUT + first as u64),
+            rng: Rng::new(config.seed, DROPOUT + first as u64),
             learner: Learner::default(),
+            omega: None,
         };
-        Self { batch, dropout, parts: (0..batch).step_by(size).map(shard).collect() }
+        let Config { dropout, detach_every, omega, .. } = *config;
+        let how = How { dropout, detach_every, omega };
+        Self { how, parts: (0..batch).step_by(size).map(shard).collect() }
     }
 
     /// Begins anew, without a state.
@@ -72,24 +84,28 @@ impl Shards {
         }
     }
 
-    /// The mean cross-entropy of predicting `targets` from `inputs`, (T, B) ids each, nats a symbol, and its gradient; or
-    /// what is not finite, and where.
+    /// The mean loss of `batch` and its gradient, with that of the regularizer if one is asked for; or what is not finite,
+    /// and where.
     ///
     /// # Errors
-    /// If the ids do not fit the network.
+    /// If the batch does not fit the network or the shards.
     pub fn learn(
         &mut self,
         network: &Network<f32>,
-        inputs: &[u32],
-        targets: &[u32],
+        batch: &Batch,
     ) -> Result<Result<(f64, &mut Weights<f32>), String>, Error> {
-        let (batch, dropout) = (self.batch, self.dropout);
-        let mean = Reduction::Times(1.0 / targets.len() as f64);
+        let how = self.how;
+        let size: usize = self.parts.iter().map(Shard::size).sum();
+        if batch.shape().1 != size {
+            return Err(Error::Model(bptt::Error::Shape {
+                what: "batch".into(),
+                expected: format!("{size} sequences"),
+                given: format!("{}", batch.shape().1),
+            }));
+        }
+        let mean = Reduction::Times(1.0 / batch.losses().max(1) as f64);
         let learn = |shard: &mut Shard| -> Result<Result<f64, NotFinite>, Error> {
-            let sequences = shard.first..shard.first + shard.before.h[0].rows();
-            let inputs = columns(inputs, batch, sequences.clone())?;
-            let objective = objective(columns(targets, batch, sequences)?, mean);
-            shard.learn(network, inputs, &objective, dropout)
+            shard.learn(network, batch.sequences(shard.first..shard.first + shard.size()), mean, how)
         };
         network.prepare();
         let learned: Vec<Result<_, Error>> = self.parts.par_iter_mut().map(learn).collect();
@@ -103,11 +119,19 @@ impl Shards {
         if let Some((_, _, what)) = not_finite.into_iter().min() {
             return Ok(Err(what));
         }
+        let omegas: Vec<Omega<f32>> = self.parts.iter_mut().filter_map(|shard| shard.omega.take()).collect();
         let mut gradients = self.parts.iter_mut().filter_map(|shard| shard.learner.gradient());
         let sum = &mut gradients.next().expect("a batch has a sequence").weights;
         for other in gradients {
             for (sum, other) in sum.tensors_mut().into_iter().zip(other.weights.tensors_mut()) {
                 kernel::add_scaled(sum.data_mut(), 1.0, other.data());
+            }
+        }
+        let count: usize = omegas.iter().map(|omega| omega.count).sum();
+        let weight = f32::of(how.omega / count.max(1) as f64);
+        for omega in &omegas {
+            for (layer, w_hh) in sum.layers.iter_mut().zip(&omega.w_hh) {
+                kernel::add_scaled(layer.w_hh.data_mut(), weight, w_hh.data());
             }
         }
         Ok(Ok((loss, sum)))
@@ -128,19 +152,27 @@ impl Shards {
 }
 
 impl Shard {
+    /// How many sequences it has.
+    fn size(&self) -> usize {
+        self.before.h[0].rows()
+    }
+
     /// Its part of the loss and of the gradient, which stays in its memory.
     fn learn(
         &mut self,
         network: &Network<f32>,
-        inputs: Symbols,
-        objective: &Objective<f32>,
-        dropout: f64,
+        batch: Batch,
+        mean: Reduction,
+        how: How,
     ) -> Result<Result<f64, NotFinite>, Error> {
-        let (steps, first) = (inputs.shape().0, self.first);
-        let options =
-            ScanOptions { dropout: self.dropout(network, steps, dropout), ..ScanOptions::default() };
-        let losses =
-            self.learner.forward(network, Inputs::Symbols(inputs), &self.before, options, objective)?;
+        let ((steps, _), first) = (batch.shape(), self.first);
+        let (inputs, objective) = batch.objective(mean);
+        let options = ScanOptions {
+            dropout: self.dropout(network, steps, how.dropout),
+            detach: ScanOptions::<f32>::detach_every(how.detach_every, steps),
+            ..ScanOptions::default()
+        };
+        let losses = self.learner.forward(network, inputs, &self.before, options, &objective)?;
         if let Err(bptt::Error::NotFinite { what, step, sequence }) = losses.check_finite() {
             let sequence = first + sequence;
             let what = format!("{what} is not finite at step {step}, sequence {sequence}");
@@ -154,6 +186,7 @@ impl Shard {
             let (step, what) = first_bad_gradient(network, self.learner.trace(), self.learner.losses())?;
             return Ok(Err((step, first, what)));
         }
+        self.omega = if how.omega > 0.0 { Some(self.learner.omega(network)?) } else { None };
         Ok(Ok(loss))
     }
 
@@ -183,12 +216,6 @@ pub(crate) fn reverse_from_zero(network: &Network<f32>, state: &mut State<f32>) 
     }
 }
 
-/// The columns `sequences` of time-major (T, B) ids.
-pub(crate) fn columns(ids: &[u32], batch: usize, sequences: Range<usize>) -> Result<Symbols, bptt::Error> {
-    let taken = ids.chunks_exact(batch).flat_map(|step| step[sequences.clone()].iter().copied()).collect();
-    Symbols::new(ids.len() / batch, sequences.len(), taken)
-}
-
 /// Cross-entropy of `targets`.
 pub(crate) fn objective<T>(targets: Symbols, reduction: Reduction) -> Objective<T> {
     Objective { targets: Targets::CrossEntropy(targets), mask: None, reduction }
@@ -216,13 +243,13 @@ fn first_bad_gradient(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Config, Streams};
+    use crate::{Config, Streams, Window};
 
     #[test]
     fn dropout_drops_what_it_should_and_keeps_the_mean() {
         let config = Config { hidden: 20, layers: 3, dropout: 0.3, batch: 40, ..Config::default() };
-        let network = config.network(5).unwrap();
-        let mut shards = Shards::new(&network, config.batch, config.dropout, config.seed);
+        let network = config.network(5, 5).unwrap();
+        let mut shards = Shards::new(&network, &config);
         let masks: Vec<_> =
             shards.parts.iter_mut().flat_map(|shard| shard.dropout(&network, 50, 0.3)).collect();
         assert_eq!(masks.len(), 6);
@@ -249,11 +276,11 @@ mod tests {
             window: 4,
             ..Config::default()
         };
-        let network = config.network(5).unwrap();
+        let network = config.network(5, 5).unwrap();
         let mut streams = Streams::new((0..40).map(|i| i % 5).collect(), 2, 4).unwrap();
-        let mut shards = Shards::new(&network, config.batch, config.dropout, config.seed);
-        let window = streams.next_window();
-        shards.learn(&network, &window.inputs, &window.targets).unwrap().unwrap();
+        let mut shards = Shards::new(&network, &config);
+        let batch = Batch::of_text(streams.next_window(), 2).unwrap();
+        shards.learn(&network, &batch).unwrap().unwrap();
         shards.carry_on(&network);
         let carried = &shards.parts[0].before;
         for cells in [&carried.h, &carried.c] {
@@ -265,20 +292,21 @@ mod tests {
     #[test]
     fn what_is_learned_depends_neither_on_the_threads_nor_on_the_memory() {
         let ids = |seed: u32, steps: u32| (0..steps * 70).map(|i| (i * 7 + i * i * seed) % 9).collect();
-        let batch = |seed, steps| -> (Vec<u32>, Vec<u32>) { (ids(seed, steps), ids(seed + 1, steps)) };
+        let batch = |seed, steps| {
+            let window = Window { inputs: ids(seed, steps), targets: ids(seed + 1, steps), fresh: true };
+            Batch::of_text(window, 70).unwrap()
+        };
         for cell in ["rnn", "lstm", "gru"] {
             let config = Config { cell: cell.into(), hidden: 21, batch: 70, layers: 2, ..Config::default() };
-            let network = config.network(9).unwrap();
+            let network = config.network(9, 9).unwrap();
             let on = |threads: usize, dropout: f64, earlier: &[u32]| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                let mut shards = Shards::new(&network, config.batch, dropout, config.seed);
+                let mut shards = Shards::new(&network, &Config { dropout, ..config.clone() });
                 pool.install(|| {
                     for &steps in earlier {
-                        let (inputs, targets) = batch(1, steps);
-                        shards.learn(&network, &inputs, &targets).unwrap().unwrap();
+                        shards.learn(&network, &batch(1, steps)).unwrap().unwrap();
                     }
-                    let (inputs, targets) = batch(3, 12);
-                    let (loss, gradient) = shards.learn(&network, &inputs, &targets).unwrap().unwrap();
+                    let (loss, gradient) = shards.learn(&network, &batch(3, 12)).unwrap().unwrap();
                     (loss.to_bits(), format!("{:?}", gradient.tensors()))
                 })
             };

@@ -187,7 +187,7 @@ mod tests {
     /// A network of the trainer's, in f64, and the parts of its gradient on some symbols.
     fn problem(seed: u64) -> (Network<f64>, LagParts<f64>) {
         let config = Config { cell: "lstm".into(), hidden: 6, seed, ..Config::default() };
-        let network = config.network(5).unwrap().cast::<f64>().unwrap();
+        let network = config.network(5, 5).unwrap().cast::<f64>().unwrap();
         let ids = |from: u32| (0..24).map(|i| (i * i + from) % 5).collect();
         let inputs = Inputs::Symbols(Symbols::new(12, 2, ids(1)).unwrap());
         let trace = network.scan(inputs, &network.zero_state(2)).unwrap();

@@ -1,26 +1,18 @@
-//! The training loop: windows of parallel streams, one update a window.
+//! The training loop: one batch after another of a text or a task, one update a batch.
 
+use bptt::spectrum::LyapunovOptions;
 use bptt::{
-    Entry, Inputs, ItemizeOptions, Learner, Ledger, Matrix, Network, Parameter, Reduction, ScanOptions,
-    State, Symbols,
+    Entry, Flossing, ItemizeOptions, Ledger, Matrix, Network, Parameter, Reduction, ScanOptions, State,
+    Weights,
 };
-use rayon::prelude::*;
 
-use crate::clip::Clipping;
+use crate::batch::Batch;
+use crate::clip::{Clipped, Clipping};
 use crate::config::Config;
-use crate::corpus::{Corpus, Streams, Window};
+use crate::material::{Evaluated, Material, evaluate};
 use crate::observer::{Event, Flow, Observer};
-use crate::shards::{SHARD, Shards, columns, objective, reverse_from_zero};
+use crate::shards::Shards;
 use crate::{Error, Optimizer};
-
-/// Symbols of the held-out text that an evaluation predicts at most.
-pub const EVALUATED: usize = 200_000;
-
-/// Streams an evaluation reads side by side at most; each begins without a state.
-const EVALUATION_STREAMS: usize = 32;
-
-/// Steps an evaluation keeps in memory at a time.
-const EVALUATION_WINDOW: usize = 64;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,41 +37,45 @@ pub struct Outcome {
     pub network: Network<f32>,
     /// How many updates that network has had.
     pub steps: u64,
-    /// Its held-out loss, nats a symbol; `None` if nothing is held out.
-    pub held_out: Option<f64>,
+    /// How it does on what nothing was learned from; `None` if nothing is held out.
+    pub held_out: Option<Evaluated>,
     /// Why the run ended.
     pub ending: Ending,
 }
 
-/// Trains a new network for `symbols` symbols on `corpus` and tells `observer`.
+/// Trains a new network on `material` and tells `observer`.
 ///
 /// # Errors
-/// If the settings are impossible or the text is too short for them.
+/// If the settings are impossible or do not fit the material.
 pub fn train(
     config: &Config,
-    corpus: &Corpus,
-    symbols: usize,
+    material: &Material<'_>,
     observer: &mut dyn Observer,
 ) -> Result<Outcome, Error> {
     config.check()?;
-    let mut network = config.network(symbols)?;
+    let mut network = config.network(material.inputs(), material.outputs())?;
+    let mut batches = material.batches(config)?;
+    let mut optimizer = optimizer(config, &mut network);
+    let mut shards = Shards::new(&network, config);
+    let (flow, what) = floss(config, material, &mut network, observer)?;
+    if flow == Flow::Stop {
+        let ending = what.map_or(Ending::Stopped, |what| Ending::NotFinite { step: 1, what });
+        let held_out = evaluate(&network, material, config.seed)?;
+        return Ok(Outcome { network, steps: 0, held_out, ending });
+    }
     let mut good = network.clone();
-    let mut streams = Streams::new(corpus.train.clone(), config.batch, config.window)?;
-    let sizes: Vec<usize> = network.tensors_mut().iter().map(|tensor| tensor.data().len()).collect();
-    let mut optimizer = Optimizer::new(config.optimizer, &sizes);
-    let mut shards = Shards::new(&network, config.batch, config.dropout, config.seed);
     let mut steps = 0;
     let mut ending = Ending::Finished;
     let mut held_out = None;
     while steps < config.steps {
         let step = steps + 1;
-        let window = streams.next_window();
-        if window.fresh {
+        let (batch, fresh) = batches.next_batch()?;
+        if fresh {
             shards.forget();
         }
         let traced = config.trace_every > 0 && step % config.trace_every == 0;
         let state = traced.then(|| shards.first_state());
-        let (loss, gradient) = match shards.learn(&network, &window.inputs, &window.targets)? {
+        let (loss, gradient) = match shards.learn(&network, &batch)? {
             Ok(learned) => learned,
             Err(what) => {
                 network = good;
@@ -95,21 +91,16 @@ pub fn train(
         let mut flow = Flow::Continue;
         if let Some(state) = state {
             // A gradient that cannot be taken apart has no horizon; training goes on.
-            let ledger = first_ledger(&network, &state, &window, config.batch).ok();
+            let ledger = first_ledger(&network, &state, &batch, config.detach_every).ok();
             let ledger = ledger.as_ref();
             let entry = ledger.and_then(|ledger| ledger.entry(0, Parameter::WeightHh));
             let horizon = entry.and_then(|entry| entry.horizon(0.99));
             let decay = entry.and_then(Entry::decay);
             flow = flow.and(observer.event(&Event::Trace { step, horizon, decay, ledger }));
         }
-        let mut gradients: Vec<_> = gradient.tensors_mut().into_iter().map(Matrix::data_mut).collect();
-        let clipping = Clipping { norm: config.clip_norm, value: config.clip_value };
-        let clipped = clipping.apply(&mut gradients);
         let learning_rate = config.schedule.rate(config.learning_rate, steps, config.steps);
-        let gradients: Vec<&[f32]> = gradients.iter().map(|g| &**g).collect();
-        let mut tensors: Vec<_> = network.tensors_mut().into_iter().map(Matrix::data_mut).collect();
-        optimizer.step(learning_rate, &mut tensors, &gradients);
-        if tensors.iter().any(|tensor| tensor.iter().any(|w| !w.is_finite())) {
+        let (clipped, finite) = update(config, &mut optimizer, learning_rate, &mut network, gradient);
+        if !finite {
             network = good;
             ending = Ending::NotFinite { step, what: "a weight is not finite after the update".into() };
             held_out = None;
@@ -118,14 +109,15 @@ pub fn train(
         shards.carry_on(&network);
         steps = step;
 
-        let symbols = step * (config.batch * config.window) as u64;
+        let (window, sequences) = batch.shape();
+        let symbols = step * (window * sequences) as u64;
         let event = Event::Step { step, loss, learning_rate, gradient: clipped, symbols, network: &network };
         flow = flow.and(observer.event(&event));
         held_out = None;
         if config.evaluate_every > 0 && step % config.evaluate_every == 0 {
-            held_out = evaluate(&network, &corpus.held_out)?;
-            if let Some(loss) = held_out {
-                flow = flow.and(observer.event(&Event::Evaluation { step, loss }));
+            held_out = evaluate(&network, material, config.seed)?;
+            if let Some(Evaluated { loss, solved }) = held_out {
+                flow = flow.and(observer.event(&Event::Evaluation { step, loss, solved }));
             }
         }
         if flow == Flow::Stop {
@@ -134,60 +126,117 @@ pub fn train(
         }
     }
     if held_out.is_none() {
-        held_out = evaluate(&network, &corpus.held_out)?;
+        held_out = evaluate(&network, material, config.seed)?;
     }
     Ok(Outcome { network, steps, held_out, ending })
 }
 
-/// The first sequence of a window, taken apart in f64.
+/// The updates before training that pull Lyapunov exponents to 0, with an optimizer of their own; of a task, on sequences
+/// that are not learned from. Says stop if the observer does, or with the reason if there is no gradient any more; the
+/// network is then the last that had one.
+fn floss(
+    config: &Config,
+    material: &Material<'_>,
+    network: &mut Network<f32>,
+    observer: &mut dyn Observer,
+) -> Result<(Flow, Option<String>), Error> {
+    if config.floss == 0 {
+        return Ok((Flow::Continue, None));
+    }
+    let mut batches = material.batches(&Config { seed: !config.seed, ..config.clone() })?;
+    let mut optimizer = optimizer(config, network);
+    let options = LyapunovOptions { exponents: config.floss_exponents, ..LyapunovOptions::default() };
+    for step in 1..=config.floss {
+        let (batch, _) = batches.next_batch()?;
+        let trace = network.scan(batch.inputs, &network.zero_state(config.batch))?;
+        let Flossing { loss, exponents, mut gradient } = match network.flossing(&trace, &options) {
+            Ok(flossing) => flossing,
+            // Singular Jacobians, or states that are not finite.
+            Err(error) if step > 1 => return Ok((Flow::Stop, Some(format!("flossing {step}: {error}")))),
+            Err(error) => return Err(error.into()),
+        };
+        let before = network.clone();
+        let (_, finite) = update(config, &mut optimizer, config.learning_rate, network, &mut gradient);
+        if !finite {
+            *network = before;
+            return Ok((Flow::Stop, Some(format!("flossing {step}: a weight is not finite"))));
+        }
+        if observer.event(&Event::Flossing { step, loss, exponents: &exponents }) == Flow::Stop {
+            return Ok((Flow::Stop, None));
+        }
+    }
+    Ok((Flow::Continue, None))
+}
+
+fn optimizer(config: &Config, network: &mut Network<f32>) -> Optimizer<f32> {
+    let sizes: Vec<usize> = network.tensors_mut().iter().map(|tensor| tensor.data().len()).collect();
+    Optimizer::new(config.optimizer, &sizes)
+}
+
+/// Clips the gradient and makes one step of the optimizer. Returns the norms, and whether all weights are finite after it.
+fn update(
+    config: &Config,
+    optimizer: &mut Optimizer<f32>,
+    learning_rate: f64,
+    network: &mut Network<f32>,
+    gradient: &mut Weights<f32>,
+) -> (Clipped, bool) {
+    let mut gradients: Vec<_> = gradient.tensors_mut().into_iter().map(Matrix::data_mut).collect();
+    let clipping = Clipping { norm: config.clip_norm, value: config.clip_value };
+    let clipped = clipping.apply(&mut gradients);
+    let gradients: Vec<&[f32]> = gradients.iter().map(|g| &**g).collect();
+    let mut tensors: Vec<_> = network.tensors_mut().into_iter().map(Matrix::data_mut).collect();
+    optimizer.step(learning_rate, &mut tensors, &gradients);
+    (clipped, tensors.iter().all(|tensor| tensor.iter().all(|w| w.is_finite())))
+}
+
+/// The first sequence of a batch, taken apart in f64.
 fn first_ledger(
     network: &Network<f32>,
     state: &State<f32>,
-    window: &Window,
-    batch: usize,
+    batch: &Batch,
+    detach_every: usize,
 ) -> Result<Ledger, Error> {
     let network = network.cast::<f64>()?;
-    let inputs = columns(&window.inputs, batch, 0..1)?;
-    let trace = network.scan(Inputs::Symbols(inputs), &state.cast())?;
-    let targets = columns(&window.targets, batch, 0..1)?;
-    let losses = network.losses(&trace, &objective(targets, Reduction::Sum))?;
+    let (inputs, objective) = batch.sequences(0..1).objective::<f64>(Reduction::Sum);
+    let detach = ScanOptions::<f64>::detach_every(detach_every, inputs.shape().0);
+    let options = ScanOptions { detach, ..ScanOptions::default() };
+    let trace = network.scan_with(inputs, &state.cast(), options)?;
+    let losses = network.losses(&trace, &objective)?;
     let options = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
     Ok(network.itemize(&trace, &losses, &options)?)
 }
 
-/// The mean loss of at most [`EVALUATED`] held-out symbols, nats a symbol; `None` if there are fewer than two.
-///
-/// The text is read as parallel contiguous streams that carry their state from window to window.
-///
-/// # Errors
-/// If a symbol is outside the network's alphabet.
-pub fn evaluate(network: &Network<f32>, held_out: &[u32]) -> Result<Option<f64>, Error> {
-    let ids = &held_out[..held_out.len().min(EVALUATED)];
-    if ids.len() < 2 {
-        return Ok(None);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Init, task_by_name};
+
+    #[test]
+    fn flossing_before_training_pulls_the_exponents_to_zero() {
+        let task = task_by_name("delayed_xor:delay=2").unwrap();
+        let config = Config {
+            task: Some(task.name()),
+            length: Some(40),
+            hidden: 8,
+            init: Init::Normal { std: 0.2 },
+            batch: 2,
+            learning_rate: 1e-2,
+            floss: 60,
+            floss_exponents: Some(4),
+            steps: 0,
+            ..Config::default()
+        };
+        let mut seen: Vec<Vec<f64>> = Vec::new();
+        let mut observer = |event: &Event<'_>| {
+            if let Event::Flossing { exponents, .. } = event {
+                seen.push(exponents.to_vec());
+            }
+            Flow::Continue
+        };
+        train(&config, &Material::task(&*task, &config), &mut observer).unwrap();
+        let size = |exponents: &[f64]| exponents.iter().map(|l| l * l).sum::<f64>() / 4.0;
+        assert_eq!(seen.len(), 60);
+        assert!(size(&seen[0]) > 0.3 && size(&seen[59]) < 0.03, "{:?} {:?}", seen[0], seen[59]);
     }
-    let streams = ((ids.len() - 1) / EVALUATION_WINDOW).clamp(1, EVALUATION_STREAMS);
-    let length = (ids.len() - 1) / streams;
-    let shards: Vec<usize> = (0..streams).step_by(SHARD).collect();
-    let shard_loss = |&first: &usize| -> Result<f64, Error> {
-        let batch = SHARD.min(streams - first);
-        let mut state = network.zero_state(batch);
-        let (mut learner, mut loss) = (Learner::default(), 0.0);
-        for start in (0..length).step_by(EVALUATION_WINDOW) {
-            let steps = EVALUATION_WINDOW.min(length - start);
-            let at = |t: usize, b: usize| (first + b) * length + start + t;
-            let places = || (0..steps).flat_map(move |t| (0..batch).map(move |b| (t, b)));
-            let inputs = places().map(|(t, b)| ids[at(t, b)]).collect();
-            let targets = places().map(|(t, b)| ids[at(t, b) + 1]).collect();
-            let inputs = Inputs::Symbols(Symbols::new(steps, batch, inputs)?);
-            let objective = objective(Symbols::new(steps, batch, targets)?, Reduction::Sum);
-            loss += learner.forward(network, inputs, &state, ScanOptions::default(), &objective)?.total;
-            state = learner.trace().final_state();
-            reverse_from_zero(network, &mut state);
-        }
-        Ok(loss)
-    };
-    let losses: Vec<_> = shards.par_iter().map(shard_loss).collect();
-    let total = losses.into_iter().sum::<Result<f64, Error>>()?;
-    Ok(Some(total / (streams * length) as f64))
 }

@@ -1,10 +1,12 @@
 //! A recurrent cell is one step and its vector-Jacobian product; time belongs to the scans.
 
 mod gru;
+mod leaky;
 mod lstm;
 mod rnn;
 
 pub use gru::{Gru, GruResetBefore};
+pub use leaky::Leaky;
 pub use lstm::Lstm;
 pub use rnn::{Activation, Rnn};
 
@@ -177,23 +179,28 @@ pub trait Cell<T: Real>: std::fmt::Debug + Send + Sync {
     fn kept_vjp(&self, _cache: &StepCache<'_, T>, _dkept: &mut [T], _da: &mut [T]) {}
 }
 
-/// Every cell there is.
-pub fn cells<T: Real>() -> [&'static dyn Cell<T>; 6] {
+/// Every cell there is; [`Leaky`] with its default leak.
+pub fn cells<T: Real>() -> [&'static dyn Cell<T>; 8] {
     [
         &Rnn { activation: Activation::Tanh },
         &Rnn { activation: Activation::Relu },
         &Rnn { activation: Activation::Identity },
-        &Lstm,
+        &Leaky::DEFAULT,
+        &Lstm { forgets: true },
+        &Lstm { forgets: false },
         &Gru,
         &GruResetBefore,
     ]
 }
 
-/// The cell called `name`.
+/// The cell called `name`, which may be `rnn_leaky:0.25`, with a leak.
 ///
 /// # Errors
 /// If there is none; the message lists those there are.
 pub fn cell_by_name<T: Real>(name: &str) -> Result<&'static dyn Cell<T>, Error> {
+    if let Some(alpha) = name.strip_prefix("rnn_leaky:") {
+        return Ok(Leaky::of(alpha)?);
+    }
     let known = cells::<T>();
     known.iter().find(|cell| cell.name() == name).copied().ok_or_else(|| Error::Option {
         option: "cell".into(),

@@ -232,7 +232,7 @@ impl<T: Real> Network<T> {
 /// What the way back leaves of every cell, and works with; its memory serves again.
 #[derive(Clone, Debug)]
 pub(crate) struct Backward<T> {
-    cells: Vec<Reverse<T>>,
+    pub(crate) cells: Vec<Reverse<T>>,
     /// Of one-hot inputs, for each cell of the bottom layer and each group of losses.
     by_symbol: Vec<BySymbol<T>>,
 }

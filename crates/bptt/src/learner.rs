@@ -1,6 +1,7 @@
 //! Forward and backward again and again, in the same memory.
 
 use crate::bounds::ScanOptions;
+use crate::bptt::Reverse;
 use crate::gradient::{Backward, Gradient};
 use crate::inputs::Inputs;
 use crate::loss::{Losses, Objective};
@@ -68,6 +69,11 @@ impl<T: Real> Learner<T> {
     /// The last batch's forward scan.
     pub fn trace(&self) -> &Trace<T> {
         &self.trace
+    }
+
+    /// What the way back has left of every cell.
+    pub(crate) fn reverse(&self) -> &[Reverse<T>] {
+        &self.backward.cells
     }
 
     /// Its losses.

@@ -46,6 +46,7 @@ mod measure;
 mod memory;
 mod meter;
 mod network;
+mod omega;
 mod paths;
 mod precision;
 mod profile;
@@ -61,8 +62,8 @@ mod truncation;
 
 pub use bounds::ScanOptions;
 pub use cell::{
-    Activation, Backward, Cell, CellParams, Forward, Gru, GruResetBefore, Lstm, Rnn, StepCache, cell_by_name,
-    cells,
+    Activation, Backward, Cell, CellParams, Forward, Gru, GruResetBefore, Leaky, Lstm, Rnn, StepCache,
+    cell_by_name, cells,
 };
 pub use component::{Component, Select};
 pub use error::Error;
@@ -79,6 +80,7 @@ pub use ledger::{Balance, Entry, Ledger, Parameter, PerLoss, State as EntryState
 pub use loss::{Losses, Objective, Reduction, Targets};
 pub use memory::{MemoryProfile, Perturbed};
 pub use network::{Direction, Network, Place, Readout, State, Weights};
+pub use omega::Omega;
 pub use paths::PathSplit;
 pub use precision::{Format, FormatAtLag, LagPrecision, PrecisionAudit};
 pub use profile::{LagQuantiles, QUANTILES};

@@ -158,7 +158,7 @@ struct Task<'a> {
 impl Task<'_> {
     /// Trains the network, keeps the account, measures its reach before and after, and leaves run and ledger behind.
     fn teach(self, quiet: bool) -> Result<Pupil, Failure> {
-        let untrained = self.config.network(self.vocabulary.len())?;
+        let untrained = self.config.network(self.vocabulary.len(), self.vocabulary.len())?;
         let before = self.reach.take_apart(&untrained)?;
         let mut lesson = Lesson::new(&untrained, &self.lesson.ids, self.lesson.k)?;
         let mut failed = None;
@@ -170,7 +170,7 @@ impl Task<'_> {
                     Flow::Stop
                 }
             },
-            Event::Trace { .. } | Event::Evaluation { .. } => Flow::Continue,
+            Event::Flossing { .. } | Event::Trace { .. } | Event::Evaluation { .. } => Flow::Continue,
         };
         let Self { name, config, folder, vocabulary, corpus, .. } = &self;
         let learned = learn(name, config, vocabulary, corpus, folder, true, quiet, Some(&mut account))?;

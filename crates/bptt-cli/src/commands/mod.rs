@@ -7,8 +7,10 @@ pub(crate) mod inspect;
 pub(crate) mod plot;
 pub(crate) mod report;
 pub(crate) mod sample;
+pub(crate) mod tasks;
 pub(crate) mod trace;
 mod trace_model;
+mod trace_task;
 pub(crate) mod train;
 
 use std::io::Write;

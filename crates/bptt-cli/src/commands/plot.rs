@@ -123,7 +123,7 @@ impl Subject {
 
 /// The lag at which the cue of a generated sentence lies, seen from the loss that predicts its effect.
 fn known_lag(text: &Text) -> Option<usize> {
-    let generated = text.run.config.text.is_none() && text.run.vocabulary.level() == Level::Word;
+    let generated = text.run.config.text.is_none() && text.run.vocabulary().ok()?.level() == Level::Word;
     let symbols: Vec<&str> = text.symbols.iter().chain(text.predicted.last()).map(String::as_str).collect();
     let (cue, effect) = pantry::find_dependency(&symbols).filter(|_| generated)?;
     // The step before reads what comes before the effect, and predicts it.

@@ -61,7 +61,7 @@ fn of_run(args: &ReportArgs, folder: &Path) -> Result<Subject, Failure> {
     let k = chosen_loss(args.at, args.of.as_deref(), &run, &targets)?;
     let name =
         folder.file_name().map_or_else(|| "network".into(), |name| name.to_string_lossy().into_owned());
-    let Run { config, vocabulary, network } = &run;
+    let (Run { config, network, .. }, vocabulary) = (&run, run.vocabulary()?);
     Reading { config, vocabulary, inputs, targets, k }.subject(name, folder, network)
 }
 
@@ -87,7 +87,8 @@ impl Reading<'_> {
         let updates =
             metrics.iter().find(|line| line["event"] == "end").and_then(|end| end["steps"].as_u64());
         let updates = updates.unwrap_or(self.config.steps);
-        let untrained = (0, self.config.network(self.vocabulary.len())?);
+        let symbols = self.vocabulary.len();
+        let untrained = (0, self.config.network(symbols, symbols)?);
         let earlier =
             std::iter::once(untrained).chain(runs::snapshots(folder)?).filter(|(step, _)| *step < updates);
         let mut stages = Vec::new();

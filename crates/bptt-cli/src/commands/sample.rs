@@ -14,11 +14,12 @@ pub(crate) fn run(args: &SampleArgs) -> Result<(), Failure> {
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k };
     sampling.check()?;
     let run = Run::open(&args.run)?;
-    let prime = run.vocabulary.encode(&args.prime)?;
+    let vocabulary = run.vocabulary()?;
+    let prime = vocabulary.encode(&args.prime)?;
     let mut rng = Rng::new(args.seed, STREAM);
-    let drawn = sample(&run.network, &run.vocabulary, &prime, args.length, &sampling, &mut rng)?;
+    let drawn = sample(&run.network, vocabulary, &prime, args.length, &sampling, &mut rng)?;
     let whole: Vec<u32> = prime.iter().chain(&drawn).copied().collect();
-    let text = run.vocabulary.decode(&whole);
+    let text = vocabulary.decode(&whole);
     if args.json {
         return print_json(&json!({ "prime": args.prime, "text": text, "seed": args.seed }));
     }

@@ -13,7 +13,7 @@ use bptt_view::entries::entries;
 use bptt_view::{json, npz};
 use serde_json::Value;
 
-use super::{cannot_make, ending, print, print_json, table_bytes, trace_model};
+use super::{cannot_make, ending, print, print_json, table_bytes, trace_model, trace_task};
 use crate::Failure;
 use crate::args::{Reading, ReadingArgs, Shown, TraceArgs};
 use crate::progress::bits;
@@ -28,7 +28,11 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
     }
     let folder =
         args.run.as_deref().ok_or_else(|| Failure::Usage("give a run's folder or --model".into()))?;
-    let read = Text::open(folder, &args.reading)?;
+    let run = Run::open(folder)?;
+    if let Some(task) = &run.config.task {
+        return trace_task::run(args, &run, task);
+    }
+    let read = Text::of(run, &args.reading)?;
     let k = chosen_loss(args.at, args.of.as_deref(), &read.run, &read.targets)?;
     let (network, traced) = read.take_apart(&itemize_options(args.gates, args.tolerance))?;
 
@@ -55,14 +59,18 @@ pub(super) struct Text {
 
 impl Text {
     pub fn open(folder: &Path, reading: &ReadingArgs) -> Result<Self, Failure> {
-        let run = Run::open(folder)?;
+        Self::of(Run::open(folder)?, reading)
+    }
+
+    fn of(run: Run, reading: &ReadingArgs) -> Result<Self, Failure> {
         let (inputs, targets) = match &reading.text {
             Some(text) => sentence(&run, text)?,
             None => held_out(&run, reading.steps, reading.batch)?,
         };
         let (steps, _) = targets.shape();
+        let vocabulary = run.vocabulary()?;
         let shown = |ids: &Symbols| -> Vec<String> {
-            (0..steps).map(|t| run.vocabulary.show(ids.step(t)[0]).into_owned()).collect()
+            (0..steps).map(|t| vocabulary.show(ids.step(t)[0]).into_owned()).collect()
         };
         let (symbols, predicted) = (shown(&inputs), shown(&targets));
         Ok(Self { run, inputs, targets, options: scan_options(reading, steps), symbols, predicted })
@@ -222,8 +230,8 @@ impl Traced {
 
 /// The symbols of a text after a line break (if the network knows one), and what follows each.
 pub(super) fn sentence(run: &Run, text: &str) -> Result<(Symbols, Symbols), Failure> {
-    let mut ids: Vec<u32> = run.vocabulary.id("\n").into_iter().collect();
-    ids.extend(run.vocabulary.encode(text)?);
+    let mut ids: Vec<u32> = run.vocabulary()?.id("\n").into_iter().collect();
+    ids.extend(run.vocabulary()?.encode(text)?);
     if ids.len() < 2 {
         return Err(Failure::Usage("--text: nothing to predict in it; expected at least two symbols".into()));
     }
@@ -235,7 +243,7 @@ pub(super) fn sentence(run: &Run, text: &str) -> Result<(Symbols, Symbols), Fail
 /// The beginning of the run's held-out text, `batch` contiguous streams side by side.
 pub(super) fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<(Symbols, Symbols), Failure> {
     let text = runs::load_text(&run.config)?;
-    let ids = run.vocabulary.encode(&text)?;
+    let ids = run.vocabulary()?.encode(&text)?;
     let corpus = bptt_train::Corpus::split(ids, run.config.held_out)?;
     if corpus.held_out.is_empty() {
         return Err(Failure::Usage("this run holds no text out; give --text".into()));
@@ -258,10 +266,11 @@ pub(super) fn chosen_loss(
         return Ok(k);
     }
     let Some(symbol) = of else { return Ok(steps - 1) };
-    let id = run.vocabulary.id(symbol);
+    let vocabulary = run.vocabulary()?;
+    let id = vocabulary.id(symbol);
     let found = (0..steps).rev().find(|&t| Some(targets.step(t)[0]) == id);
     found.ok_or_else(|| {
-        let kind = if run.vocabulary.level() == Level::Word { "word" } else { "character" };
+        let kind = if vocabulary.level() == Level::Word { "word" } else { "character" };
         Failure::Usage(format!("--of: the {kind} {symbol:?} is not predicted anywhere in this text"))
     })
 }

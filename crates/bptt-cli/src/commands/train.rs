@@ -1,64 +1,65 @@
-//! `bptt train`: learn a text, leave a run behind.
+//! `bptt train`: learn a text or a task, leave a run behind.
 
 use std::path::{Path, PathBuf};
 
 use bptt::Symbols;
 use bptt_train::{
-    Baselines, Config, Corpus, Ending, Event, Flow, Observer, Outcome, Run, Streams, Vocabulary, run as runs,
-    train,
+    Baselines, Config, Corpus, Ending, Event, Flow, Material, Observer, Outcome, Run, Streams, Task,
+    Vocabulary, run as runs, task_by_name, train,
 };
 use bptt_view::report::{Report, Subject};
 use bptt_view::table::{Align, table};
 use serde_json::json;
 
 use super::report::{self, Reading, facts};
+use super::tasks::lags;
 use super::{print, print_json};
 use crate::Failure;
 use crate::args::TrainArgs;
-use crate::progress::{Watch, bits, stop_on_ctrl_c};
+use crate::progress::{Unit, Watch, bits, stop_on_ctrl_c};
 use crate::tensorboard::TensorBoard;
 
 pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
-    let mut config = match &args.config {
-        Some(path) => runs::read_config(path)?,
-        None => Config::default(),
-    };
-    if args.text.is_some() {
-        config.text.clone_from(&args.text);
-    }
-    if args.generate.is_some() {
-        config.text = None;
-    }
-    if args.text.is_none() && args.generate.is_none() && config.text.is_none() && args.config.is_none() {
-        return Err(Failure::Usage("nothing to learn: give --text FILE or --generate pantry".into()));
-    }
-    let config = args.settings.over(config);
+    let config = config(args)?;
     config.check()?;
-    let text = runs::load_text(&config)?;
-    let (vocabulary, corpus) = runs::prepare(&config, &text)?;
     let folder = args.out.clone().unwrap_or_else(free_folder);
-
-    if config.bidirectional {
-        eprintln!(
-            "--bidirectional: the network reads the symbol it is to predict; its loss says nothing of how well it predicts, and \
-             it cannot be sampled"
-        );
-    }
     stop_on_ctrl_c()?;
-    let mut board = args.tensorboard.as_deref().map(TensorBoard::new).transpose()?;
+    let unit = Unit::of(&config)?;
+    let mut board = args.tensorboard.as_deref().map(|folder| TensorBoard::new(folder, unit)).transpose()?;
     let also = board.as_mut().map(|board| board as &mut dyn Observer);
-    let learned = learn("", &config, &vocabulary, &corpus, &folder, false, quiet, also)?;
+    let learned = if let Some(name) = &config.task {
+        let task = task_by_name(name)?;
+        if args.report.open {
+            return Err(Failure::Usage(format!(
+                "--open: a run of the task {name} has no report; see `bptt trace`"
+            )));
+        }
+        let learned = learn_task(&config, &*task, &folder, quiet, also)?;
+        report_task(&learned, &config, &*task, &folder, args.json)?;
+        learned
+    } else {
+        let text = runs::load_text(&config)?;
+        let (vocabulary, corpus) = runs::prepare(&config, &text)?;
+        if config.bidirectional {
+            eprintln!(
+                "--bidirectional: the network reads the symbol it is to predict; its loss says nothing of how well it \
+                 predicts, and it cannot be sampled"
+            );
+        }
+        let learned = learn("", &config, &vocabulary, &corpus, &folder, false, quiet, also)?;
+        let written = report::finish(args.report, folder.join(report::FILE), || {
+            let subject = first_steps(&config, &vocabulary, &corpus, &folder, &learned)?;
+            let reproduce = vec![facts::train_command(&config, &folder)];
+            let title = format!("Which past step taught the network in {} what", folder.display());
+            Ok(Report { title, program: facts::program(), reproduce, subjects: vec![subject] })
+        });
+        tell(&learned, &vocabulary, &folder, written.as_deref(), args.json)?;
+        learned
+    };
     if let Some(board) = board {
         let log = board.finish()?;
         eprintln!("wrote {}", log.display());
     }
-    let written = report::finish(args.report, folder.join(report::FILE), || {
-        let subject = first_steps(&config, &vocabulary, &corpus, &folder, &learned)?;
-        let reproduce = vec![facts::train_command(&config, &folder)];
-        let title = format!("Which past step taught the network in {} what", folder.display());
-        Ok(Report { title, program: facts::program(), reproduce, subjects: vec![subject] })
-    });
-    tell(&learned, &vocabulary, &folder, written.as_deref(), args.json)?;
     match learned.outcome.ending {
         Ending::NotFinite { step, what } => Err(Failure::Other(format!(
             "training stopped at update {step}: {what}; the network of {} updates, the last whose loss and gradient \
@@ -68,6 +69,32 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         ))),
         Ending::Finished | Ending::Stopped => Ok(()),
     }
+}
+
+/// The settings that the arguments ask for.
+fn config(args: &TrainArgs) -> Result<Config, Failure> {
+    let mut config = match &args.config {
+        Some(path) => runs::read_config(path)?,
+        None => Config::default(),
+    };
+    if args.text.is_some() || args.generate.is_some() {
+        config.text.clone_from(&args.text);
+        (config.task, config.length) = (None, None);
+    }
+    if args.task.is_some() {
+        config.task.clone_from(&args.task);
+        config.text = None;
+    }
+    let given =
+        args.text.is_some() || args.generate.is_some() || args.task.is_some() || args.config.is_some();
+    if !given {
+        let choice = "--text FILE, --generate pantry or --task NAME";
+        return Err(Failure::Usage(format!("nothing to learn: give {choice}")));
+    }
+    if let (Some(task), Some(option)) = (&config.task, args.settings.of_text_only()) {
+        return Err(Failure::Usage(format!("{option} is of texts, and means nothing for the task {task}")));
+    }
+    Ok(args.settings.over(config))
 }
 
 /// Steps that the report after training takes apart at most: more would take longer than one likes to wait.
@@ -108,7 +135,7 @@ pub(crate) struct Learned {
     pub seconds: f64,
 }
 
-/// Trains into `folder`, with `name` beside the progress; `also` sees the events too.
+/// Trains on a text into `folder`, with `name` beside the progress; `also` sees the events too.
 #[allow(clippy::too_many_arguments)] // each from another hand, and none of them together a thing
 pub(crate) fn learn(
     name: &str,
@@ -118,18 +145,57 @@ pub(crate) fn learn(
     folder: &Path,
     replace: bool,
     quiet: bool,
-    mut also: Option<&mut dyn Observer>,
+    also: Option<&mut dyn Observer>,
 ) -> Result<Learned, Failure> {
+    let material = Material::Text { corpus, symbols: vocabulary.len() };
+    let held_out = &corpus.held_out[..corpus.held_out.len().min(bptt_train::material::EVALUATED)];
+    let baselines = Baselines::measure(&corpus.train, held_out, vocabulary.len()).ok();
     // What cannot be trained is refused before anything is written.
     config.check()?;
-    Streams::new(corpus.train.clone(), config.batch, config.window)?;
-    let metrics = runs::begin(folder, config, vocabulary, replace)?;
-    let mut watch = Watch::new(name, &metrics, config.steps, quiet)?;
-    let held_out = &corpus.held_out[..corpus.held_out.len().min(bptt_train::trainer::EVALUATED)];
-    let baselines = Baselines::measure(&corpus.train, held_out, vocabulary.len()).ok();
+    material.batches(config)?;
+    let metrics = runs::begin(folder, config, Some(vocabulary), replace)?;
+    let mut watch = Watch::new(name, &metrics, config.steps, Unit::Bits, quiet)?;
+    let mut learned = run_through(config, &material, folder, &mut watch, also)?;
+    learned.baselines = baselines;
+    watch.write(&end(&learned));
+    watch.finish()?;
+    Ok(learned)
+}
+
+/// Trains on a task into `folder`.
+fn learn_task(
+    config: &Config,
+    task: &dyn Task,
+    folder: &Path,
+    quiet: bool,
+    also: Option<&mut dyn Observer>,
+) -> Result<Learned, Failure> {
+    let material = Material::task(task, config);
+    material.batches(config)?;
+    let metrics = runs::begin(folder, config, None, false)?;
+    let mut watch = Watch::new("", &metrics, config.steps, Unit::of(config)?, quiet)?;
+    let learned = run_through(config, &material, folder, &mut watch, also)?;
+    watch.write(&end_of_task(&learned, config, task));
+    watch.finish()?;
+    Ok(learned)
+}
+
+/// L of a task's run.
+fn length(task: &dyn Task, config: &Config) -> usize {
+    config.length.unwrap_or_else(|| task.usual_length())
+}
+
+/// Trains, watched, and keeps the network.
+fn run_through(
+    config: &Config,
+    material: &Material<'_>,
+    folder: &Path,
+    watch: &mut Watch,
+    mut also: Option<&mut dyn Observer>,
+) -> Result<Learned, Failure> {
     let kept = snapshot_times(config);
     let mut failed = None;
-    let outcome = train(config, corpus, vocabulary.len(), &mut |event: &Event<'_>| {
+    let outcome = train(config, material, &mut |event: &Event<'_>| {
         let mut flow = watch.event(event);
         if let Event::Step { step, network, .. } = event
             && kept.contains(step)
@@ -145,9 +211,7 @@ pub(crate) fn learn(
     }
     let seconds = watch.seconds();
     Run::save_model(folder, &outcome.network)?;
-    watch.write(&end(&outcome, baselines, seconds));
-    watch.finish()?;
-    Ok(Learned { outcome, baselines, seconds })
+    Ok(Learned { outcome, baselines: None, seconds })
 }
 
 /// Halvings of the updates at which a snapshot is kept: most changes early.
@@ -162,20 +226,78 @@ fn snapshot_times(config: &Config) -> Vec<u64> {
     (1..=HALVINGS).map(|halving| config.steps >> halving).filter(|&step| step > 0).collect()
 }
 
-/// The last line of the metrics.
-fn end(outcome: &Outcome, baselines: Option<Baselines>, seconds: f64) -> serde_json::Value {
-    let ending = match &outcome.ending {
-        Ending::Finished => "finished".to_owned(),
-        Ending::Stopped => "stopped".to_owned(),
+fn ending(outcome: &Outcome) -> String {
+    match &outcome.ending {
+        Ending::Finished => "finished".into(),
+        Ending::Stopped => "stopped".into(),
         Ending::NotFinite { step, what } => format!("not finite at update {step}: {what}"),
-    };
+    }
+}
+
+/// The last line of a text's metrics.
+fn end(Learned { outcome, baselines, seconds }: &Learned) -> serde_json::Value {
     json!({
-        "event": "end", "ending": ending, "steps": outcome.steps,
-        "held_out_bits": outcome.held_out.map(bits),
+        "event": "end", "ending": ending(outcome), "steps": outcome.steps,
+        "held_out_bits": outcome.held_out.map(|held_out| bits(held_out.loss)),
         "unigram_bits": baselines.map(|b| b.unigram_bits),
         "bigram_bits": baselines.map(|b| b.bigram_bits),
         "seconds": seconds,
     })
+}
+
+/// The last line of a task's metrics.
+fn end_of_task(
+    Learned { outcome, seconds, .. }: &Learned,
+    config: &Config,
+    task: &dyn Task,
+) -> serde_json::Value {
+    let length = length(task, config);
+    let lag = task.lag(length);
+    json!({
+        "event": "end", "ending": ending(outcome), "steps": outcome.steps, "task": task.name(), "length": length,
+        "lag": [lag.start(), lag.end()], "baseline_loss": task.baseline_loss(length),
+        "held_out_loss": outcome.held_out.map(|held_out| held_out.loss),
+        "solved": outcome.held_out.and_then(|held_out| held_out.solved),
+        "seconds": seconds,
+    })
+}
+
+fn report_task(
+    learned: &Learned,
+    config: &Config,
+    task: &dyn Task,
+    folder: &Path,
+    as_json: bool,
+) -> Result<(), Failure> {
+    if as_json {
+        let mut value = end_of_task(learned, config, task);
+        value["run"] = json!(folder.to_string_lossy());
+        return print_json(&value);
+    }
+    let (outcome, length) = (&learned.outcome, length(task, config));
+    let sequences = outcome.steps * config.batch as u64;
+    print(&format!("{} updates in {:.1} s, {sequences} sequences\n\n", outcome.steps, learned.seconds))?;
+    if let Some(held_out) = outcome.held_out {
+        let row = vec![
+            task.name(),
+            length.to_string(),
+            lags(&task.lag(length)),
+            format!("{:.4}", task.baseline_loss(length)),
+            format!("{:.4}", held_out.loss),
+            held_out.solved.map_or(String::new(), |solved| format!("{:.1} %", 100.0 * solved)),
+        ];
+        let columns = [
+            ("task", Align::Left),
+            ("L", Align::Right),
+            ("lag", Align::Right),
+            ("baseline", Align::Right),
+            ("loss", Align::Right),
+            ("solved", Align::Right),
+        ];
+        print(&table(&columns, &[row]))?;
+    }
+    let run = folder.display();
+    print(&format!("\nwrote {run}\n  bptt trace {run}\n"))
 }
 
 fn tell(
@@ -185,9 +307,9 @@ fn tell(
     report: Option<&Path>,
     as_json: bool,
 ) -> Result<(), Failure> {
-    let Learned { outcome, baselines, seconds } = learned;
+    let Learned { outcome, seconds, .. } = learned;
     if as_json {
-        let mut value = end(outcome, *baselines, *seconds);
+        let mut value = end(learned);
         value["run"] = json!(folder.to_string_lossy());
         value["report"] = json!(report.map(Path::to_string_lossy));
         return print_json(&value);
@@ -216,7 +338,7 @@ pub(crate) fn losses(networks: &[(&str, &Learned)]) -> String {
     }
     for (name, learned) in networks {
         if let Some(held_out) = learned.outcome.held_out {
-            row(&format!("the {name}"), bits(held_out));
+            row(&format!("the {name}"), bits(held_out.loss));
         }
     }
     if rows.is_empty() {

@@ -12,6 +12,9 @@
 //! da_i = dc ∘ g ∘ i(1 − i)      da_f = dc ∘ c_{t-1} ∘ f(1 − f)      da_g = dc ∘ i ∘ (1 − g²)
 //! dc ← dc ∘ f                                            dh ← da W_hh
 //! ```
+//!
+//! As it was in 1997 it has no forget gate: f = 1, so c is a sum and dc passes unchanged. It squashed with scaled logistic
+//! functions where this one has tanh.
 
 use super::{Backward, Cell, Forward, StepCache};
 use crate::Real;
@@ -23,15 +26,18 @@ use crate::sequence::View;
 
 /// The LSTM cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lstm;
+pub struct Lstm {
+    /// Whether there is a forget gate; without one f = 1.
+    pub forgets: bool,
+}
 
 impl<T: Real> Cell<T> for Lstm {
     fn name(&self) -> &'static str {
-        "lstm"
+        if self.forgets { "lstm" } else { "lstm_1997" }
     }
 
     fn gates(&self) -> &'static [&'static str] {
-        &["i", "f", "g", "o"]
+        if self.forgets { &["i", "f", "g", "o"] } else { &["i", "g", "o"] }
     }
 
     fn has_memory(&self) -> bool {
@@ -44,7 +50,7 @@ impl<T: Real> Cell<T> for Lstm {
     }
 
     fn range(&self, gate: usize) -> (f64, f64) {
-        if gate == 2 { (-1.0, 1.0) } else { (0.0, 1.0) }
+        if Cell::<T>::gates(self)[gate] == "g" { (-1.0, 1.0) } else { (0.0, 1.0) }
     }
 
     /// Along the cell state, by the product of forget gates, from where it entered the layer to step t + 1, whose gates i,
@@ -55,8 +61,9 @@ impl<T: Real> Cell<T> for Lstm {
     }
 
     fn path(&self, passed: Option<usize>, gate: Option<usize>) -> usize {
+        let output = Cell::<T>::gates(self).len() - 1;
         match (passed, gate) {
-            (_, Some(3)) => 2,
+            (_, Some(gate)) if gate == output => 2,
             (None, _) => 0,
             _ => 1,
         }
@@ -64,11 +71,11 @@ impl<T: Real> Cell<T> for Lstm {
 
     fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
         step.add_recurrent(weights);
-        activate(step.gates, step.c_prev, step.c, step.kept, step.h);
+        activate(self.forgets, step.gates, step.c_prev, step.c, step.kept, step.h);
     }
 
     fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
-        through_gates(cache, rows.dh, rows.dc, rows.da);
+        through_gates(self.forgets, cache, rows.dh, rows.dc, rows.da);
     }
 }
 
@@ -76,6 +83,7 @@ on_registers! {
     /// From the pre-activations to c, tanh c and h.
     fn activate<'a, T>(
         simd,
+        forgets: bool,
         gates: &'a mut [T],
         c_prev: View<'a, T>,
         c: &'a mut [T],
@@ -84,19 +92,24 @@ on_registers! {
     ) -> () {
         let hidden = c_prev.cols();
         let states = c.chunks_exact_mut(hidden).zip(tanh_c.chunks_exact_mut(hidden)).zip(h.chunks_exact_mut(hidden));
-        for (b, (gates, ((c, tanh_c), h))) in gates.chunks_exact_mut(4 * hidden).zip(states).enumerate() {
-            let (i_f, g_o) = gates.split_at_mut(2 * hidden);
+        // Of a gate that is not there the slice is empty, and is not looked at.
+        let forget = if forgets { hidden } else { 0 };
+        let one = Vector::splat(simd, T::one());
+        for (b, (gates, ((c, tanh_c), h))) in gates.chunks_exact_mut(3 * hidden + forget).zip(states).enumerate() {
+            let (i_f, g_o) = gates.split_at_mut(hidden + forget);
             let ((i, f), (g, o)) = (i_f.split_at_mut(hidden), g_o.split_at_mut(hidden));
             let c_prev = c_prev.row(b);
             columns::<T, S>(hidden, #[inline(always)] |at| {
                 let i_t = sigmoid(Vector::load(simd, i, at));
-                let f_t = sigmoid(Vector::load(simd, f, at));
+                let f_t = if forgets { sigmoid(Vector::load(simd, f, at)) } else { one };
                 let g_t = tanh(Vector::load(simd, g, at));
                 let o_t = sigmoid(Vector::load(simd, o, at));
                 let c_t = f_t.mul_add(Vector::load(simd, c_prev, at), i_t * g_t);
                 let tanh_c_t = tanh(c_t);
                 i_t.store(i, at);
-                f_t.store(f, at);
+                if forgets {
+                    f_t.store(f, at);
+                }
                 g_t.store(g, at);
                 o_t.store(o, at);
                 c_t.store(c, at);
@@ -109,30 +122,35 @@ on_registers! {
     /// From dh and dc to da, and dc to the step before.
     fn through_gates<'a, T>(
         simd,
+        forgets: bool,
         cache: &'a StepCache<'a, T>,
         dh: &'a [T],
         dc: &'a mut [T],
         da: &'a mut [T],
     ) -> () {
         let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
+        let forget = if forgets { hidden } else { 0 };
         let one = Vector::splat(simd, T::one());
-        let rows = dh.chunks_exact(hidden).zip(dc.chunks_exact_mut(hidden)).zip(da.chunks_exact_mut(4 * hidden));
+        let da = da.chunks_exact_mut(3 * hidden + forget);
+        let rows = dh.chunks_exact(hidden).zip(dc.chunks_exact_mut(hidden)).zip(da);
         for (r, ((dh, dc), da)) in rows.enumerate() {
             let b = r % batch;
             let (gates, tanh_c, c_prev) = (cache.gates.row(b), cache.kept.row(b), cache.c_prev.row(b));
             let ((i, f), (g, o)) = {
-                let (i_f, g_o) = gates.split_at(2 * hidden);
+                let (i_f, g_o) = gates.split_at(hidden + forget);
                 (i_f.split_at(hidden), g_o.split_at(hidden))
             };
-            let (da_i_f, da_g_o) = da.split_at_mut(2 * hidden);
+            let (da_i_f, da_g_o) = da.split_at_mut(hidden + forget);
             let ((da_i, da_f), (da_g, da_o)) = (da_i_f.split_at_mut(hidden), da_g_o.split_at_mut(hidden));
             columns::<T, S>(hidden, #[inline(always)] |at| {
-                let (i, f) = (Vector::load(simd, i, at), Vector::load(simd, f, at));
+                let (i, f) = (Vector::load(simd, i, at), if forgets { Vector::load(simd, f, at) } else { one });
                 let (g, o) = (Vector::load(simd, g, at), Vector::load(simd, o, at));
                 let (tanh_c, dh) = (Vector::load(simd, tanh_c, at), Vector::load(simd, dh, at));
                 let dc_t = (dh * o).mul_add(one - tanh_c * tanh_c, Vector::load(simd, dc, at));
                 (dc_t * g * (i * (one - i))).store(da_i, at);
-                (dc_t * Vector::load(simd, c_prev, at) * (f * (one - f))).store(da_f, at);
+                if forgets {
+                    (dc_t * Vector::load(simd, c_prev, at) * (f * (one - f))).store(da_f, at);
+                }
                 (dc_t * i * (one - g * g)).store(da_g, at);
                 (dh * tanh_c * (o * (one - o))).store(da_o, at);
                 (dc_t * f).store(dc, at);

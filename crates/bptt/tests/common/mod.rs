@@ -321,7 +321,7 @@ pub fn vanilla_shapes() -> impl Strategy<Value = Shape> {
 /// Problems of every cell.
 pub fn shapes() -> impl Strategy<Value = Shape> {
     shapes_of(
-        &["rnn", "rnn_relu", "rnn_identity", "lstm", "gru", "gru_reset_before"],
+        &["rnn", "rnn_relu", "rnn_identity", "rnn_leaky:0.3", "lstm", "lstm_1997", "gru", "gru_reset_before"],
         1..=3,
         &[false, true],
         true,

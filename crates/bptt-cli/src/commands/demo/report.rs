@@ -167,7 +167,7 @@ impl Pupil {
             "run": self.folder.to_string_lossy(),
             "steps": outcome.steps,
             "seconds": self.learned.seconds,
-            "held_out_bits": outcome.held_out.map(bits),
+            "held_out_bits": outcome.held_out.map(|held_out| bits(held_out.loss)),
             "loss_bits": { "first": bits(self.lesson.loss().0), "last": bits(self.lesson.loss().1) },
             "named": lesson.words[self.best(lesson).0],
             "taught_bits": words.map(word).collect::<Vec<_>>(),

@@ -10,8 +10,8 @@ use crate::Failure;
 
 /// The metrics of the run in `folder`.
 pub(super) fn read(folder: &Path) -> Result<Curves, Failure> {
-    // That it is a run is told better by its other files.
-    Run::open(folder)?;
+    // That it is a run is told better by its other files. The figures' losses are in bits a symbol, which a task has none of.
+    Run::open(folder)?.vocabulary()?;
     let path = folder.join(runs::METRICS);
     let mut curves = Curves { name: folder.display().to_string(), ..Curves::default() };
     for (i, line) in text::read_utf8(&path)?.lines().enumerate() {

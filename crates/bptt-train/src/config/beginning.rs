@@ -1,0 +1,184 @@
+//! The network that a run begins with.
+
+use bptt::{Cell, CellParams, Matrix, Network, Readout, Real, Weights, cell_by_name};
+
+use super::{Config, gate};
+use crate::{Error, Rng, init};
+
+/// Streams of random numbers that a run draws from, so that one does not shift another.
+const INITIALIZATION: u64 = 1;
+const CHRONO: u64 = u64::from_le_bytes(*b"chrono\0\0");
+
+impl Config {
+    /// The network this run begins with, for `inputs` features or symbols and `outputs` numbers or scores.
+    ///
+    /// # Errors
+    /// If the cell is unknown or W_hh cannot be scaled.
+    pub fn network(&self, inputs: usize, outputs: usize) -> Result<Network<f32>, Error> {
+        let mut rng = Rng::new(self.seed, INITIALIZATION);
+        let mut chrono = Rng::new(self.seed, CHRONO);
+        let cell = cell_by_name(&self.cell)?;
+        let (gates, hidden) = (cell.gates().len(), self.hidden);
+        let directions = if self.bidirectional { 2 } else { 1 };
+        let mut layers = Vec::with_capacity(directions * self.layers);
+        let mut readout = None;
+        for index in 0..directions * self.layers {
+            let mut matrix = |rows, cols| init::matrix(self.init_others, rows, cols, hidden, &mut rng);
+            let w_ih = matrix(gates * hidden, if index < directions { inputs } else { directions * hidden });
+            let (mut b_ih, mut b_hh) = (matrix(1, gates * hidden), matrix(1, gates * hidden));
+            if index == 0 {
+                readout =
+                    Some(Readout { w_hy: matrix(outputs, directions * hidden), b_y: matrix(1, outputs) });
+            }
+            if self.zero_biases {
+                let b_y = readout.iter_mut().map(|readout| &mut readout.b_y);
+                b_y.chain([&mut b_ih, &mut b_hh]).for_each(|bias| bias.data_mut().fill(0.0));
+            }
+            let w_hh = self.recurrent_weights(gates, &mut rng)?;
+            let mut layer = CellParams { w_ih, w_hh, b_ih, b_hh };
+            self.set_biases(&mut layer, cell, &mut chrono);
+            layers.push(layer);
+        }
+        Ok(Network::new(cell, Weights { layers, bidirectional: self.bidirectional, readout })?)
+    }
+
+    /// Gives the gates of one cell the biases that are asked for.
+    fn set_biases(&self, layer: &mut CellParams<f32>, cell: &dyn Cell<f32>, rng: &mut Rng) {
+        let hidden = layer.hidden();
+        let mut set = |name: &str, biases: &[f64]| {
+            let Some(gate) = gate(cell, name) else { return };
+            // PyTorch has two biases and adds them.
+            layer.b_ih.data_mut()[gate * hidden..(gate + 1) * hidden].fill(0.0);
+            let b_hh = &mut layer.b_hh.data_mut()[gate * hidden..(gate + 1) * hidden];
+            b_hh.iter_mut().zip(biases).for_each(|(b, &bias)| *b = f32::of(bias));
+        };
+        for (name, bias) in [("f", self.forget_bias), ("i", self.input_bias)] {
+            if let Some(bias) = bias {
+                set(name, &vec![bias; hidden]);
+            }
+        }
+        if let Some(longest) = self.chrono {
+            let lags: Vec<f64> =
+                (0..hidden).map(|_| rng.uniform_in(1.0, (longest - 1) as f64).ln()).collect();
+            set("f", &lags);
+            set("i", &lags.iter().map(|lag| -lag).collect::<Vec<_>>());
+        }
+    }
+
+    /// W_hh, each gate's block begun and scaled by itself.
+    fn recurrent_weights(&self, gates: usize, rng: &mut Rng) -> Result<Matrix<f32>, Error> {
+        let hidden = self.hidden;
+        let mut w_hh = Matrix::zeros(gates * hidden, hidden);
+        for gate in w_hh.data_mut().chunks_exact_mut(hidden * hidden) {
+            let mut block = init::matrix(self.init, hidden, hidden, hidden, rng);
+            if let Some(target) = self.sigma_max {
+                init::scale_to_sigma_max(&mut block, target)?;
+            }
+            if let Some(target) = self.spectral_radius {
+                init::scale_to_spectral_radius(&mut block, target)?;
+            }
+            gate.copy_from_slice(block.data());
+        }
+        Ok(w_hh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Init;
+
+    #[test]
+    fn both_directions_of_every_layer_begin_at_the_asked_scale() {
+        let both =
+            Config { hidden: 8, layers: 2, bidirectional: true, sigma_max: Some(1.25), ..Config::default() };
+        let network = both.network(7, 7).unwrap();
+        assert_eq!((network.directions(), network.depth()), (2, 2));
+        let layers = &network.weights().layers;
+        assert!(layers.iter().all(|layer| (init::sigma_max(&layer.w_hh) - 1.25).abs() < 1e-6));
+        assert!(layers[0].w_hh != layers[1].w_hh);
+        assert_eq!(
+            (layers[2].w_ih.cols(), network.weights().readout.as_ref().unwrap().w_hy.cols()),
+            (16, 16)
+        );
+        assert!(!toml::to_string(&Config::default()).unwrap().contains("bidirectional"));
+    }
+
+    #[test]
+    fn forget_gates_begin_with_the_bias_that_is_asked_for_and_nothing_else_changes() {
+        let config = Config { cell: "lstm".into(), hidden: 3, layers: 2, ..Config::default() };
+        let plain = config.network(5, 5).unwrap();
+        let biased = Config { forget_bias: Some(1.5), ..config.clone() }.network(5, 5).unwrap();
+        for (plain, biased) in plain.weights().layers.iter().zip(&biased.weights().layers) {
+            assert_eq!((&plain.w_ih, &plain.w_hh), (&biased.w_ih, &biased.w_hh));
+            let sums: Vec<f32> =
+                biased.b_ih.data().iter().zip(biased.b_hh.data()).map(|(a, b)| a + b).collect();
+            assert_eq!(sums[3..6], [1.5; 3]);
+            assert_eq!(
+                (&plain.b_hh.data()[..3], &plain.b_ih.data()[6..]),
+                (&biased.b_hh.data()[..3], &biased.b_ih.data()[6..])
+            );
+        }
+        let refused = Config { cell: "gru".into(), forget_bias: Some(1.0), ..config }.check().unwrap_err();
+        let message = "forget_bias: 1 with cell gru is not possible; expected a cell with forget gates: lstm";
+        assert_eq!(refused.to_string(), message);
+    }
+
+    #[test]
+    fn chrono_biases_are_logarithms_of_lags_and_opposite() {
+        let config = Config { cell: "lstm".into(), hidden: 200, chrono: Some(50), ..Config::default() };
+        let network = config.network(5, 3).unwrap();
+        let layer = &network.weights().layers[0];
+        let (i, f) = (&layer.b_hh.data()[..200], &layer.b_hh.data()[200..400]);
+        assert!(i.iter().zip(f).all(|(i, f)| i + f == 0.0) && layer.b_ih.data()[..400] == [0.0; 400]);
+        let lags: Vec<f64> = f.iter().map(|&f| f64::from(f).exp()).collect();
+        assert!(lags.iter().all(|lag| (1.0..49.0001).contains(lag)));
+        // Uniform between 1 and 49: mean 25, of 200 with a standard deviation of 0.98.
+        let mean = lags.iter().sum::<f64>() / 200.0;
+        assert!((mean - 25.0).abs() < 3.0, "{mean}");
+        assert!(layer.b_hh.data()[400..].iter().all(|b| b.abs() <= 0.071));
+        let plain = Config { chrono: None, ..config.clone() }.network(5, 3).unwrap();
+        assert_eq!(plain.weights().layers[0].w_hh, layer.w_hh);
+        let refused = |config: Config| config.check().unwrap_err().to_string();
+        let both = Config { forget_bias: Some(1.0), ..config.clone() };
+        assert!(refused(both).starts_with("chrono with forget_bias or input_bias: both"));
+        let message = refused(Config { cell: "lstm_1997".into(), ..config });
+        let expected =
+            "chrono: 50 with cell lstm_1997 is not possible; expected a cell with forget gates: lstm";
+        assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn other_weights_and_biases_begin_as_they_are_told() {
+        let config = Config {
+            hidden: 60,
+            init_others: Init::Normal { std: 0.01 },
+            init: Init::Orthogonal,
+            ..Config::default()
+        };
+        let network = config.network(30, 20).unwrap();
+        let rms = |m: &Matrix<f32>| {
+            (m.data().iter().map(|&w| f64::from(w).powi(2)).sum::<f64>() / m.data().len() as f64).sqrt()
+        };
+        let (layer, readout) = (&network.weights().layers[0], network.weights().readout.as_ref().unwrap());
+        for tensor in [&layer.w_ih, &readout.w_hy, &layer.b_ih, &readout.b_y] {
+            assert!((rms(tensor) / 0.01 - 1.0).abs() < 0.3, "{}", rms(tensor));
+        }
+        assert!((init::sigma_max(&layer.w_hh) - 1.0).abs() < 1e-6);
+        let zero = Config { zero_biases: true, ..config }.network(30, 20).unwrap();
+        let zero = zero.weights();
+        assert_eq!((&zero.layers[0].w_ih, &zero.layers[0].w_hh), (&layer.w_ih, &layer.w_hh));
+        let biases = [&zero.layers[0].b_ih, &zero.layers[0].b_hh, &zero.readout.as_ref().unwrap().b_y];
+        assert!(biases.iter().all(|bias| bias.data().iter().all(|&b| b == 0.0)));
+    }
+
+    #[test]
+    fn a_network_starts_within_pytorchs_bounds_and_at_the_asked_scale() {
+        let config = Config { hidden: 16, sigma_max: Some(1.25), ..Config::default() };
+        let network = config.network(7, 7).unwrap();
+        let weights = network.weights();
+        assert!(weights.layers[0].w_ih.data().iter().all(|w| w.abs() <= 0.25));
+        assert!((init::sigma_max(&weights.layers[0].w_hh) - 1.25).abs() < 1e-6);
+        assert_eq!(config.network(7, 7).unwrap().weights(), weights);
+    }
+}
