@@ -1,5 +1,6 @@
 //! The command line.
 
+mod compare;
 mod model;
 mod plot;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use bptt_train::{Config, Init, Level, OptimizerKind, Schedule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use compare::CompareArgs;
 pub(crate) use model::{ExportArgs, InspectArgs, Loss, ModelArgs, Reduce};
 pub(crate) use plot::{Kind, PlotArgs};
 
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Train(Box<TrainArgs>),
     /// The tasks whose dependencies are known: how far back they reach, and what is reached without remembering
     Tasks(TasksArgs),
+    /// Learn a task with one remedy after another, and see which works
+    Compare(Box<CompareArgs>),
     /// Write text with a trained network
     Sample(SampleArgs),
     /// Take the gradient of a trained network apart: which past step contributed what to which loss

@@ -79,6 +79,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Article(args) => commands::article::run(args),
         Command::Train(args) => commands::train::run(args, cli.quiet),
         Command::Tasks(args) => commands::tasks::run(args),
+        Command::Compare(args) => commands::compare::run(args, cli.quiet),
         Command::Sample(args) => commands::sample::run(args),
         Command::Trace(args) => commands::trace::run(args),
         Command::Plot(args) => commands::plot::run(args),

@@ -29,6 +29,11 @@ pub(crate) fn stop_on_ctrl_c() -> Result<(), Failure> {
     ctrlc::set_handler(handler).map_err(|error| Failure::Other(format!("cannot listen to Ctrl-C: {error}")))
 }
 
+/// Whether Ctrl-C has been pressed since [`stop_on_ctrl_c`].
+pub(crate) fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 /// What losses are shown in.
 #[derive(Clone, Copy)]
 pub(crate) enum Unit {
@@ -166,6 +171,6 @@ impl Observer for Watch {
                 self.write(&line);
             }
         }
-        if self.failed.is_some() || INTERRUPTED.load(Ordering::Relaxed) { Flow::Stop } else { Flow::Continue }
+        if self.failed.is_some() || interrupted() { Flow::Stop } else { Flow::Continue }
     }
 }

@@ -123,6 +123,27 @@ pub enum Error {
         folder: PathBuf,
     },
 
+    /// A folder holds a comparison with other settings.
+    #[error(
+        "{} holds a comparison whose {setting} is {there}, not {given}; give the same settings to go on with it, or choose \
+         another --out",
+        folder.display()
+    )]
+    ComparisonDiffers {
+        /// The folder.
+        folder: PathBuf,
+        /// The first setting that differs.
+        setting: String,
+        /// What it is there.
+        there: String,
+        /// What was asked for.
+        given: String,
+    },
+
+    /// The system has no more threads.
+    #[error("cannot start threads")]
+    Threads(#[from] rayon::ThreadPoolBuildError),
+
     /// An option has a value it cannot have.
     #[error("{option}: {given} is not possible; expected {expected}")]
     Option {

@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod clip;
+pub mod compare;
 pub mod config;
 pub mod corpus;
 pub mod error;
@@ -20,6 +21,7 @@ pub mod observer;
 pub mod optim;
 mod options;
 pub mod pantry;
+pub mod reach;
 pub mod rng;
 pub mod run;
 pub mod sample;
@@ -32,6 +34,7 @@ pub mod trainer;
 pub mod vocabulary;
 
 pub use batch::Batch;
+pub use compare::{Comparison, Plan};
 pub use config::Config;
 pub use corpus::{Baselines, Corpus, Streams, Window};
 pub use error::Error;
@@ -41,6 +44,7 @@ pub use material::{Evaluated, Material, evaluate};
 pub use observer::{Event, Flow, Observer};
 pub use optim::{Optimizer, OptimizerKind};
 pub use pantry::{Pantry, Sentence};
+pub use reach::Reach;
 pub use rng::Rng;
 pub use run::Run;
 pub use sample::{Sampling, sample};

@@ -1,16 +1,13 @@
 //! The training loop: one batch after another of a text or a task, one update a batch.
 
 use bptt::spectrum::LyapunovOptions;
-use bptt::{
-    Entry, Flossing, ItemizeOptions, Ledger, Matrix, Network, Parameter, Reduction, ScanOptions, State,
-    Weights,
-};
+use bptt::{Entry, Flossing, Matrix, Network, Parameter, Weights};
 
-use crate::batch::Batch;
 use crate::clip::{Clipped, Clipping};
 use crate::config::Config;
 use crate::material::{Evaluated, Material, evaluate};
 use crate::observer::{Event, Flow, Observer};
+use crate::reach::Apart;
 use crate::shards::Shards;
 use crate::{Error, Optimizer};
 
@@ -91,8 +88,8 @@ pub fn train(
         let mut flow = Flow::Continue;
         if let Some(state) = state {
             // A gradient that cannot be taken apart has no horizon; training goes on.
-            let ledger = first_ledger(&network, &state, &batch, config.detach_every).ok();
-            let ledger = ledger.as_ref();
+            let apart = Apart::take(&network, &state, batch.sequences(0..1), config.detach_every).ok();
+            let ledger = apart.as_ref().map(|apart| &apart.ledger);
             let entry = ledger.and_then(|ledger| ledger.entry(0, Parameter::WeightHh));
             let horizon = entry.and_then(|entry| entry.horizon(0.99));
             let decay = entry.and_then(Entry::decay);
@@ -188,23 +185,6 @@ fn update(
     let mut tensors: Vec<_> = network.tensors_mut().into_iter().map(Matrix::data_mut).collect();
     optimizer.step(learning_rate, &mut tensors, &gradients);
     (clipped, tensors.iter().all(|tensor| tensor.iter().all(|w| w.is_finite())))
-}
-
-/// The first sequence of a batch, taken apart in f64.
-fn first_ledger(
-    network: &Network<f32>,
-    state: &State<f32>,
-    batch: &Batch,
-    detach_every: usize,
-) -> Result<Ledger, Error> {
-    let network = network.cast::<f64>()?;
-    let (inputs, objective) = batch.sequences(0..1).objective::<f64>(Reduction::Sum);
-    let detach = ScanOptions::<f64>::detach_every(detach_every, inputs.shape().0);
-    let options = ScanOptions { detach, ..ScanOptions::default() };
-    let trace = network.scan_with(inputs, &state.cast(), options)?;
-    let losses = network.losses(&trace, &objective)?;
-    let options = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
-    Ok(network.itemize(&trace, &losses, &options)?)
 }
 
 #[cfg(test)]

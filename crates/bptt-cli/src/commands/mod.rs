@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod article;
+pub(crate) mod compare;
 pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod inspect;

@@ -1,0 +1,101 @@
+//! `bptt compare`: which remedy works.
+
+mod table;
+
+use std::sync::Mutex;
+use std::time::Instant;
+
+use bptt_train::Flow;
+use bptt_train::compare::{Folder, Overseer, Plan, REMEDIES, Reached, Remedy, Report, Training};
+use bptt_view::table::{Align, table as of_text};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+
+use super::{print, print_json};
+use crate::Failure;
+use crate::args::CompareArgs;
+use crate::progress::{interrupted, stop_on_ctrl_c};
+
+pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<(), Failure> {
+    if args.list {
+        return print(&list());
+    }
+    let plan = Plan::new(args.comparison()?)?;
+    let folder = Folder::open(&args.out, &plan)?;
+    stop_on_ctrl_c()?;
+    let all = plan.trainings().len();
+    let watch = Watch::new(all, &folder.missing(&plan)?, quiet);
+    let results = plan.run(&folder, rayon::current_num_threads(), &watch)?;
+    watch.bar.finish_and_clear();
+    let Some(results) = results else {
+        let finished = all - folder.missing(&plan)?.len();
+        return Err(Failure::Other(format!(
+            "stopped: {finished} of {all} trainings are finished and kept in {}; the same command goes on with the others",
+            args.out.display()
+        )));
+    };
+    let report = Report::new(&plan, &results)?;
+    match (args.json, args.csv) {
+        (true, _) => print_json(&json!(report)),
+        (_, true) => print(&table::csv(&report)),
+        _ => print(&format!("{}\nresults in {}\n", table::text(&report), args.out.display())),
+    }
+}
+
+/// The remedies with a sentence each.
+fn list() -> String {
+    let row = |remedy: Remedy| {
+        let name = remedy.option.map_or(remedy.name.into(), |option| format!("{}:{option}", remedy.name));
+        vec![name, remedy.about.to_owned()]
+    };
+    of_text(&[("remedy", Align::Left), ("what it is", Align::Left)], &REMEDIES.map(row))
+}
+
+/// Draws a progress bar over the updates of all trainings.
+struct Watch {
+    bar: ProgressBar,
+    start: Instant,
+    all: usize,
+    /// How many trainings are finished, and how many of those that this process has made have solved the task.
+    finished: Mutex<(usize, usize)>,
+}
+
+impl Watch {
+    /// For what is missing of all trainings.
+    fn new(all: usize, missing: &[Training], quiet: bool) -> Self {
+        // indicatif itself is silent where stderr is no terminal.
+        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let updates = missing.iter().map(Training::updates).sum();
+        let bar = ProgressBar::with_draw_target(Some(updates), target);
+        let style = "{bar:24} {pos}/{len} updates  {msg}  {per_sec}, {eta} left";
+        bar.set_style(ProgressStyle::with_template(style).expect("the template is well-formed"));
+        let finished = all - missing.len();
+        let watch = Self { bar, start: Instant::now(), all, finished: Mutex::new((finished, 0)) };
+        watch.say(finished, 0);
+        watch
+    }
+
+    fn say(&self, finished: usize, solved: usize) {
+        self.bar.set_message(format!("{finished}/{} trainings, {solved} now solved", self.all));
+    }
+}
+
+impl Overseer for Watch {
+    fn seconds(&self) -> f64 {
+        self.start.elapsed().as_secs_f64()
+    }
+
+    fn update(&self, _: &Training) -> Flow {
+        self.bar.inc(1);
+        if interrupted() { Flow::Stop } else { Flow::Continue }
+    }
+
+    fn finished(&self, training: &Training, reached: &Reached) {
+        // A training that ended before its time makes no more updates.
+        self.bar.inc(training.config.steps - reached.updates);
+        let mut counts = self.finished.lock().expect("nobody panics while holding it");
+        counts.0 += 1;
+        counts.1 += usize::from(reached.solved_after.is_some());
+        self.say(counts.0, counts.1);
+    }
+}

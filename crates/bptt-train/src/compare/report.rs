@@ -1,0 +1,168 @@
+//! A comparison's table.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::statistics::{median, wilson};
+use super::{Budget, Plan, Planned, Reached};
+use crate::{Config, Error, Reach};
+
+/// What a comparison found; as JSON `bptt.comparison/1`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// `"bptt.comparison/1"`.
+    pub schema: &'static str,
+    /// The task.
+    pub task: String,
+    /// L.
+    pub length: usize,
+    /// T.
+    pub steps: usize,
+    /// How many steps before a loss lies what decides it, from the nearest to the farthest.
+    pub lag: [usize; 2],
+    /// The mean loss of what remembers none of that.
+    pub baseline_loss: f64,
+    /// Updates of each training.
+    pub updates: u64,
+    /// B.
+    pub batch: usize,
+    /// What was kept equal beside the number of updates.
+    pub budget: Budget,
+    /// The fraction of sequences from which on the task counts as solved.
+    pub solved_at: f64,
+    /// One for each remedy.
+    pub remedies: Vec<Row>,
+}
+
+/// One remedy.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub name: String,
+    /// The settings that it changes, with their values.
+    pub changes: Map<String, Value>,
+    /// The cell.
+    pub cell: String,
+    /// H.
+    pub hidden: usize,
+    /// How many numbers are learned.
+    pub parameters: usize,
+    /// Multiplications and additions in the matrix products of one training, forward and back.
+    pub flops: u64,
+    /// How many trainings there are, one for each seed.
+    pub trained: usize,
+    /// How many of them solved the task.
+    pub solved: usize,
+    /// Wilson's interval for the probability of that, at 95 %.
+    pub solved_interval: [f64; 2],
+    /// How many ended with a number that is not finite.
+    pub not_finite: usize,
+    /// Of what the trainings reached.
+    pub median: Median,
+    /// What each reached, in the order of the seeds.
+    pub trainings: Vec<Reached>,
+}
+
+/// Medians over the seeds. What cannot be said of a training is left out, but for updates and loss.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Median {
+    /// Updates until an evaluation found the task solved; a training that never did counts as infinitely many, and an
+    /// infinite median is `None`.
+    pub updates_to_solve: Option<f64>,
+    /// The loss at the end; infinite, likewise, where it is not finite.
+    pub loss: Option<f64>,
+    /// The horizon at the beginning.
+    pub horizon_before: Option<f64>,
+    /// The horizon at the end.
+    pub horizon_after: Option<f64>,
+    /// The decay at the beginning, in nats per step.
+    pub decay_before: Option<f64>,
+    /// The decay at the end.
+    pub decay_after: Option<f64>,
+    /// The largest Lyapunov exponent at the beginning, in nats per step.
+    pub lyapunov_before: Option<f64>,
+    /// The largest Lyapunov exponent at the end.
+    pub lyapunov_after: Option<f64>,
+    /// Seconds a training took.
+    pub seconds: Option<f64>,
+}
+
+impl Median {
+    fn of(trainings: &[Reached]) -> Self {
+        let of = |number: &dyn Fn(&Reached) -> Option<f64>| median(trainings.iter().filter_map(number));
+        let horizon = |reach: &Reach| reach.horizon.map(|lag| lag as f64);
+        let or_infinite = |number: Option<f64>| number.or(Some(f64::INFINITY));
+        Self {
+            updates_to_solve: of(&|r| or_infinite(r.solved_after.map(|updates| updates as f64))),
+            loss: of(&|r| or_infinite(r.loss)),
+            horizon_before: of(&|r| horizon(&r.before)),
+            horizon_after: of(&|r| horizon(&r.after)),
+            decay_before: of(&|r| r.before.decay),
+            decay_after: of(&|r| r.after.decay),
+            lyapunov_before: of(&|r| r.before.lyapunov),
+            lyapunov_after: of(&|r| r.after.lyapunov),
+            seconds: of(&|r| Some(r.seconds)),
+        }
+    }
+}
+
+impl Report {
+    /// Of `plan` and what its trainings reached, in the order of [`Plan::trainings`].
+    ///
+    /// # Errors
+    /// None that [`Plan::new`] has not refused.
+    ///
+    /// # Panics
+    /// If results are missing.
+    pub fn new(plan: &Plan, results: &[Reached]) -> Result<Self, Error> {
+        let Plan { comparison, task, length, remedies } = plan;
+        let n = remedies.len();
+        assert_eq!(results.len() as u64, n as u64 * comparison.seeds, "a result for each training");
+        let row = |(i, planned): (usize, &Planned)| -> Result<Row, Error> {
+            let trainings: Vec<Reached> = results.iter().skip(i).step_by(n).cloned().collect();
+            let solved = trainings.iter().filter(|reached| reached.solved_after.is_some()).count();
+            let (low, high) = wilson(solved, trainings.len());
+            let config = &planned.config;
+            let network = config.network(task.inputs(), task.outputs())?;
+            let tensors = network.weights().tensors();
+            Ok(Row {
+                name: planned.name.clone(),
+                changes: changes(&comparison.base, config),
+                cell: config.cell.clone(),
+                hidden: config.hidden,
+                parameters: tensors.iter().map(|(_, tensor)| tensor.data().len()).sum(),
+                flops: planned.flops,
+                trained: trainings.len(),
+                solved,
+                solved_interval: [low, high],
+                not_finite: trainings.iter().filter(|reached| reached.not_finite.is_some()).count(),
+                median: Median::of(&trainings),
+                trainings,
+            })
+        };
+        let lag = task.lag(*length);
+        Ok(Self {
+            schema: "bptt.comparison/1",
+            task: task.name(),
+            length: *length,
+            steps: task.steps(*length),
+            lag: [*lag.start(), *lag.end()],
+            baseline_loss: task.baseline_loss(*length),
+            updates: comparison.base.steps,
+            batch: comparison.base.batch,
+            budget: comparison.budget,
+            solved_at: comparison.solved_at,
+            remedies: remedies.iter().enumerate().map(row).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// The settings that are others in `config` than in `base`.
+fn changes(base: &Config, config: &Config) -> Map<String, Value> {
+    let settings = |config: &Config| match serde_json::to_value(config) {
+        Ok(Value::Object(settings)) => settings,
+        _ => unreachable!("settings are an object"),
+    };
+    let base = settings(base);
+    settings(config).into_iter().filter(|(key, value)| base.get(key) != Some(value)).collect()
+}
