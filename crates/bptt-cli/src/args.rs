@@ -1,5 +1,6 @@
 //! The command line.
 
+mod diagnose;
 mod model;
 mod plot;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use bptt_train::{Config, Init, Level, OptimizerKind, Schedule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub(crate) use diagnose::{CheckArgs, DiagnoseArgs, SubjectArgs};
 pub(crate) use model::{ExportArgs, InspectArgs, Loss, ModelArgs, Reduce};
 pub(crate) use plot::{Kind, PlotArgs};
 
@@ -46,6 +48,10 @@ pub(crate) enum Command {
     Plot(Box<PlotArgs>),
     /// A run as one HTML file to look into, offline: verdict, pictures, numbers
     Report(ReportArgs),
+    /// How far learning reaches in a network, why no farther, and what to change
+    Diagnose(Box<DiagnoseArgs>),
+    /// Hold a network's reach against limits: exit code 0 if they are kept, 1 if not
+    Check(Box<CheckArgs>),
     /// What is in a model file: modules, sizes, and how strong each recurrent block is
     Inspect(InspectArgs),
     /// Write a model with PyTorch's names

@@ -79,9 +79,10 @@ fn the_articles_json_has_the_documented_schema() {
 
 #[test]
 fn help_has_examples_on_every_command() {
-    for command in
-        ["demo", "article", "train", "tasks", "sample", "trace", "plot", "report", "inspect", "export"]
-    {
+    for command in [
+        "demo", "article", "train", "tasks", "sample", "trace", "plot", "report", "inspect", "export",
+        "diagnose", "check",
+    ] {
         let help = stdout(&bptt(Path::new("."), &[command, "--help"]));
         assert!(help.contains("Example") && help.contains(&format!("bptt {command}")), "{command}");
     }

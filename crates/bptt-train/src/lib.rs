@@ -9,6 +9,7 @@ pub mod batch;
 pub mod clip;
 pub mod config;
 pub mod corpus;
+pub mod diagnose;
 pub mod error;
 pub mod files;
 pub mod init;
