@@ -1,6 +1,7 @@
 //! The command line.
 
 mod compare;
+mod diagnose;
 mod model;
 mod plot;
 
@@ -10,6 +11,7 @@ use bptt_train::{Config, Init, Level, OptimizerKind, Schedule};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use compare::CompareArgs;
+pub(crate) use diagnose::{CheckArgs, DiagnoseArgs, SubjectArgs};
 pub(crate) use model::{ExportArgs, InspectArgs, Loss, ModelArgs, Reduce};
 pub(crate) use plot::{Kind, PlotArgs};
 
@@ -50,6 +52,10 @@ pub(crate) enum Command {
     Plot(Box<PlotArgs>),
     /// A run as one HTML file to look into, offline: verdict, pictures, numbers
     Report(ReportArgs),
+    /// How far learning reaches in a network, why no farther, and what to change
+    Diagnose(Box<DiagnoseArgs>),
+    /// Hold a network's reach against limits: exit code 0 if they are kept, 1 if not
+    Check(Box<CheckArgs>),
     /// What is in a model file: modules, sizes, and how strong each recurrent block is
     Inspect(InspectArgs),
     /// Write a model with PyTorch's names

@@ -84,6 +84,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Trace(args) => commands::trace::run(args),
         Command::Plot(args) => commands::plot::run(args),
         Command::Report(args) => commands::report::run(args),
+        Command::Diagnose(args) => commands::diagnose::run(args),
+        Command::Check(args) => commands::check::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Demo(args) => commands::demo::run(args, cli.quiet),

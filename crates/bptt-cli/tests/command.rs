@@ -34,7 +34,10 @@ impl Fixture {
     }
 
     fn train(&self, out: &str, more: &[&str]) -> Output {
-        let mut arguments = vec!["train", "--text", "text.txt", "--out", out, "--trace-every", "10"];
+        let mut arguments = vec!["train", "--text", "text.txt", "--out", out];
+        if !more.contains(&"--trace-every") {
+            arguments.extend(["--trace-every", "10"]);
+        }
         arguments.extend(SMALL);
         arguments.extend(more);
         self.bptt(&arguments)
@@ -80,8 +83,8 @@ fn the_articles_json_has_the_documented_schema() {
 #[test]
 fn help_has_examples_on_every_command() {
     for command in [
-        "demo", "article", "train", "tasks", "compare", "sample", "trace", "plot", "report", "inspect",
-        "export",
+        "demo", "article", "train", "tasks", "compare", "sample", "trace", "plot", "report", "diagnose", "check",
+        "inspect", "export",
     ] {
         let help = stdout(&bptt(Path::new("."), &[command, "--help"]));
         assert!(help.contains("Example") && help.contains(&format!("bptt {command}")), "{command}");

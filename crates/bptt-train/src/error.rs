@@ -85,6 +85,17 @@ pub enum Error {
         problem: String,
     },
 
+    /// A model file has a weight that is infinite or not a number.
+    #[error("{} is not a usable model: tensor {tensor} is not finite at {place}", path.display())]
+    TensorNotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The first such entry's index: `"(3, 0)"`.
+        place: String,
+    },
+
     /// A file of several things, none of which was chosen.
     #[error("{} holds {what}; choose one with --{option}:\n  {}", path.display(), choices.join("\n  "))]
     Choice {

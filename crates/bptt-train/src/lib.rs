@@ -10,6 +10,7 @@ pub mod clip;
 pub mod compare;
 pub mod config;
 pub mod corpus;
+pub mod diagnose;
 pub mod error;
 pub mod files;
 pub mod init;

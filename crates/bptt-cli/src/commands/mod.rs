@@ -1,13 +1,16 @@
 //! One file a command.
 
 pub(crate) mod article;
+pub(crate) mod check;
 pub(crate) mod compare;
 pub(crate) mod demo;
+pub(crate) mod diagnose;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod plot;
 pub(crate) mod report;
 pub(crate) mod sample;
+mod subject;
 pub(crate) mod tasks;
 pub(crate) mod trace;
 mod trace_model;

@@ -9,7 +9,7 @@ use bptt::{
 use bptt_train::interchange::{Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
 use bptt_train::run::model_file;
 
-use super::trace::{Read, Traced, itemize_options, loss_at, output, scan_options};
+use super::trace::{Read, Traced, itemize_options, loss_at, output};
 use crate::Failure;
 use crate::args::{Loss, ModelArgs, ReadingArgs, Reduce, TraceArgs};
 
@@ -44,7 +44,36 @@ impl Given {
         reading: &ReadingArgs,
         options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {
-        let given = &reading.model;
+        let arrays = Arrays::open(file, &reading.model, reading.detach_every, reading.burn_in)?;
+        let Arrays { module, network, inputs, initial, bounds, aim, symbols } = arrays;
+        let (_, batch) = inputs.shape();
+        let trace = network.scan_with(inputs, &initial, bounds)?;
+        let losses = aim.losses(&network, &trace)?;
+        let traced = Traced::new(&network, trace, losses, options)?;
+        let symbols = symbols.filter(|_| batch == 1);
+        Ok(Self { module, network, traced, symbols, batch })
+    }
+}
+
+/// A model of others' and what it is to read, before it does.
+pub(super) struct Arrays {
+    pub module: Module,
+    pub network: Network<f64>,
+    pub inputs: Inputs<f64>,
+    pub initial: State<f64>,
+    pub bounds: ScanOptions<f64>,
+    pub aim: Aim,
+    /// What the first sequence reads, if that is symbols.
+    pub symbols: Option<Vec<String>>,
+}
+
+impl Arrays {
+    pub fn open(
+        file: &Path,
+        given: &ModelArgs,
+        detach_every: usize,
+        burn_in: usize,
+    ) -> Result<Self, Failure> {
         let Some(x) = &given.input else {
             return Err(Failure::Usage("--model: give --input x.npy, too".into()));
         };
@@ -72,15 +101,11 @@ impl Given {
         let (steps, batch) = arranged.extent;
         let resets = arranged.flags(given.resets.as_deref())?;
         let lengths = arranged.lengths.clone();
-        let bounds = ScanOptions { lengths, resets, ..scan_options(reading, steps) };
+        let detach = ScanOptions::<f64>::detach_every(detach_every, steps);
+        let bounds = ScanOptions { lengths, resets, detach, burn_in, ..ScanOptions::default() };
         let initial = initial(given, &network, batch)?;
-        let aim = arranged.aim(&network, reading.burn_in)?;
-
-        let trace = network.scan_with(inputs, &initial, bounds)?;
-        let losses = aim.losses(&network, &trace)?;
-        let traced = Traced::new(&network, trace, losses, options)?;
-        let symbols = symbols.filter(|_| batch == 1);
-        Ok(Self { module, network, traced, symbols, batch })
+        let aim = arranged.aim(&network, burn_in)?;
+        Ok(Self { module, network, inputs, initial, bounds, aim, symbols })
     }
 }
 
@@ -227,7 +252,7 @@ impl<'a> Arranged<'a> {
 }
 
 /// Where the gradients begin.
-enum Aim {
+pub(super) enum Aim {
     /// With an objective, at the outputs.
     Objective(Objective<f64>),
     /// With seeds, at the hidden state; (T, B) says where there is a loss.
@@ -235,7 +260,7 @@ enum Aim {
 }
 
 impl Aim {
-    fn losses(self, network: &Network<f64>, trace: &Trace<f64>) -> Result<Losses<f64>, Failure> {
+    pub fn losses(self, network: &Network<f64>, trace: &Trace<f64>) -> Result<Losses<f64>, Failure> {
         match self {
             Self::Objective(objective) => Ok(network.losses(trace, &objective)?),
             Self::Seeds(mut seeds, mask) => {

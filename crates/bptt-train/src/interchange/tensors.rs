@@ -138,7 +138,9 @@ impl Tensors {
             self.problem(format!("tensor {name} has the type {}; expected {FLOATS}", tensor.dtype))
         })?;
         match tensor.not_finite(&numbers) {
-            Some(place) => Err(self.problem(format!("tensor {name} is not finite at {place}"))),
+            Some(place) => {
+                Err(Error::TensorNotFinite { path: self.path.clone(), tensor: name.into(), place })
+            }
             None => Ok((tensor, numbers)),
         }
     }

@@ -1,0 +1,76 @@
+//! `bptt diagnose`: how far learning reaches, why no farther, and what to change.
+
+use bptt_train::diagnose::{Remedy, diagnose, remedies};
+use serde_json::json;
+
+use super::subject::{Measured, measured};
+use super::{print, print_json};
+use crate::Failure;
+use crate::args::DiagnoseArgs;
+
+pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
+    let measured = measured(&args.subject)?;
+    let verdict = diagnose(&measured.evidence);
+    let proposed = remedies(&verdict, &measured.evidence, &measured.config);
+    if args.json {
+        let remedy = |(rank, remedy): (usize, &Remedy)| {
+            json!({
+                "change": remedy.change, "why": remedy.why, "options": remedy.options,
+                "command": command(&measured, remedy, rank + 1),
+            })
+        };
+        return print_json(&json!({
+            "schema": "bptt.diagnosis/1",
+            "subject": measured.name,
+            "verdict": verdict.kind,
+            "sentence": verdict.sentence,
+            "evidence": verdict.evidence,
+            "remedies": proposed.iter().enumerate().map(remedy).collect::<Vec<_>>(),
+            "measured": measured.evidence,
+        }));
+    }
+    let mut text = format!("{}\n", verdict.sentence);
+    if !verdict.evidence.is_empty() {
+        text += "\nevidence\n";
+        text.extend(verdict.evidence.iter().map(|sentence| format!("  {sentence}\n")));
+    }
+    if !proposed.is_empty() {
+        text += "\nwhat to change, the likeliest to help first\n";
+    }
+    for (i, remedy) in proposed.iter().enumerate() {
+        text += &format!("  {}. {}: {}\n", i + 1, remedy.change, remedy.why);
+        text.extend(command(&measured, remedy, i + 1).map(|command| format!("     {command}\n")));
+    }
+    print(&text)
+}
+
+/// The command that makes a change: the same run with it, or, for a model of others', a task of the same lag. `None` where it
+/// is not the training that has to change.
+fn command(of: &Measured, remedy: &Remedy, rank: usize) -> Option<String> {
+    if remedy.options.is_empty() {
+        return None;
+    }
+    let options = remedy.options.join(" ");
+    if of.is_run {
+        let run = quoted(of.name.trim_end_matches('/'));
+        return Some(format!("bptt train --config {run}/config.toml {options} --out {run}-{rank}"));
+    }
+    let lag = of
+        .evidence
+        .lag
+        .map_or_else(|| of.evidence.reach.as_ref().map_or(0, |reach| reach.target), |lag| lag.farthest);
+    // Parity's answer lies with its first bit, one step less than its length back.
+    let length = (lag + 1).max(2);
+    let cell = if remedy.options.iter().any(|option| option == "--cell") {
+        String::new()
+    } else {
+        format!(" --cell {}", of.config.cell)
+    };
+    Some(format!("bptt train --task parity --length {length} --hidden {}{cell} {options}", of.config.hidden))
+}
+
+/// As a shell takes it for one word.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:@%".contains(c);
+    if path.chars().all(plain) { path.into() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}

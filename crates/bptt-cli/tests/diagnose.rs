@@ -1,0 +1,195 @@
+//! `diagnose` and `check` as their users meet them: runs with planted faults, models and arrays of others, and a CI's limits.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+
+use common::{bptt, refusal, stdout};
+
+struct Fixture {
+    folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn bptt(&self, arguments: &[&str]) -> Output {
+        bptt(self.folder.path(), arguments)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A run of a few updates of parity over 20 bits: the first bit lies 19 steps before the loss.
+    fn train(&self, out: &str, settings: &[&str]) {
+        let mut arguments =
+            vec!["train", "--task", "parity", "--length", "20", "--hidden", "8", "--out", out];
+        arguments.extend(["--steps", "2", "--batch", "4", "--trace-every", "0", "--learning-rate", "1e-6"]);
+        arguments.extend(settings);
+        stdout(&self.bptt(&arguments));
+    }
+
+    fn diagnosis(&self, arguments: &[&str]) -> Value {
+        let mut all = vec!["diagnose", "--json"];
+        all.extend(arguments);
+        serde_json::from_str(&stdout(&self.bptt(&all))).unwrap()
+    }
+}
+
+#[test]
+fn a_gradient_that_fades_is_told_of_and_what_is_proposed_can_be_run() {
+    let fixture = Fixture::new();
+    fixture.train("faint", &["--init", "orthogonal", "--sigma-max", "0.3"]);
+    let text = stdout(&fixture.bptt(&["diagnose", "faint"]));
+    assert!(text.starts_with("vanishes before it: "), "{text}");
+    assert!(text.contains("19 steps back, where the dependency lies"), "{text}");
+    let first = "bptt train --config faint/config.toml --cell lstm --chrono 20 --out faint-1";
+    assert!(text.contains(first), "{text}");
+    let json = fixture.diagnosis(&["faint"]);
+    assert_eq!(
+        (json["schema"].as_str(), json["verdict"].as_str()),
+        (Some("bptt.diagnosis/1"), Some("vanishes"))
+    );
+    assert_eq!(json["measured"]["lag"]["farthest"], 19);
+    let kept = json["measured"]["reach"]["log10_kept"].as_f64().unwrap();
+    // At most σ_max to the power of the lag.
+    assert!(kept < 19.0 * 0.3f64.log10() + 1.0, "{kept}");
+    let remedies = json["remedies"].as_array().unwrap();
+    assert_eq!(remedies.len(), 3);
+    for remedy in remedies {
+        let command = remedy["command"].as_str().unwrap();
+        let arguments: Vec<&str> = command.strip_prefix("bptt ").unwrap().split(' ').collect();
+        stdout(&fixture.bptt(&arguments));
+    }
+    assert_eq!(fixture.diagnosis(&["faint-1"])["verdict"], "reaches");
+}
+
+#[test]
+fn runs_with_faults_get_their_verdicts_and_fail_their_checks() {
+    let fixture = Fixture::new();
+    let open = ["--cell", "lstm", "--forget-bias", "6"];
+    fixture.train("healthy", &open);
+    assert_eq!(fixture.diagnosis(&["healthy"])["verdict"], "reaches");
+    let limits = ["--min-horizon", "10", "--max-decay", "0.2", "--no-cuts"];
+    let check = |run: &str, more: &[&str]| {
+        let mut all = vec!["check", run];
+        all.extend(limits);
+        all.extend(more);
+        fixture.bptt(&all)
+    };
+    let passed = stdout(&check("healthy", &[]));
+    assert!(passed.contains("min-horizon  ok") && passed.contains("no-cuts      ok"), "{passed}");
+
+    fixture.train("cut", &[&open[..], &["--detach-every", "4"]].concat());
+    let json = fixture.diagnosis(&["cut"]);
+    assert_eq!((json["verdict"].as_str(), json["measured"]["uncut"].as_u64()), (Some("cut"), Some(3)));
+    let failed = check("cut", &["--json"]);
+    assert_eq!(failed.status.code(), Some(1));
+    let json: Value = serde_json::from_slice(&failed.stdout).unwrap();
+    assert_eq!((json["schema"].as_str(), json["passed"].as_bool()), (Some("bptt.check/1"), Some(false)));
+    let by_name = |name: &str| {
+        json["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap()["passed"]
+            .clone()
+    };
+    assert_eq!((by_name("min-horizon"), by_name("no-cuts")), (Value::Bool(false), Value::Bool(false)));
+    let words: Vec<String> =
+        String::from_utf8_lossy(&failed.stderr).split_whitespace().map(str::to_owned).collect();
+    let reason = words.join(" ");
+    assert!(reason.contains("--no-cuts: 100 %") && reason.contains("cut by truncation"), "{reason}");
+    // Uncut, the same network is healthy.
+    assert_eq!(fixture.diagnosis(&["cut", "--detach-every", "0"])["verdict"], "reaches");
+
+    fixture.train("strong", &["--cell", "rnn_identity", "--init", "identity", "--sigma-max", "2"]);
+    assert_eq!(fixture.diagnosis(&["strong"])["verdict"], "explodes");
+
+    // The last number of the file becomes a NaN.
+    let model = fixture.path("healthy/model.safetensors");
+    let mut bytes = fs::read(&model).unwrap();
+    let end = bytes.len();
+    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&model, bytes).unwrap();
+    let text = stdout(&fixture.bptt(&["diagnose", "healthy"]));
+    assert!(text.starts_with("not finite: first in rnn.") && text.contains("the data are finite"), "{text}");
+    let (code, message) = (check("healthy", &[]).status.code(), check("healthy", &[]));
+    assert_eq!(code, Some(1));
+    assert!(String::from_utf8_lossy(&message.stdout).contains("cannot be measured"));
+}
+
+#[test]
+fn a_texts_window_is_what_cuts_unless_told_otherwise() {
+    let fixture = Fixture::new();
+    let text = "the quick brown fox jumps over the lazy dog\n".repeat(40);
+    fs::write(fixture.path("text.txt"), text).unwrap();
+    let arguments = [
+        "train",
+        "--text",
+        "text.txt",
+        "--cell",
+        "lstm",
+        "--forget-bias",
+        "6",
+        "--hidden",
+        "8",
+        "--out",
+        "a",
+    ];
+    let few =
+        ["--window", "8", "--batch", "4", "--steps", "2", "--trace-every", "0", "--learning-rate", "1e-6"];
+    stdout(&fixture.bptt(&[&arguments[..], &few[..]].concat()));
+    let json = fixture.diagnosis(&["a", "--lag", "12", "--batch", "2"]);
+    assert_eq!((json["verdict"].as_str(), json["measured"]["uncut"].as_u64()), (Some("cut"), Some(7)));
+    let command = json["remedies"][0]["command"].as_str().unwrap();
+    assert_eq!(command, "bptt train --config a/config.toml --window 24 --out a-1");
+    let json = fixture.diagnosis(&["a", "--batch", "2"]);
+    assert!(
+        json["sentence"].as_str().unwrap().starts_with("reaches the window's end, 7 steps back"),
+        "{json}"
+    );
+    let text = ["diagnose", "a", "--text", "the lazy dog", "--detach-every", "0", "--lag", "40"];
+    let said = stdout(&fixture.bptt(&text));
+    assert!(said.starts_with("cannot tell: no loss has a step 40 steps before it in the 12 steps"), "{said}");
+}
+
+#[test]
+fn a_model_of_others_is_diagnosed_data_first() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interchange");
+    let model = ["--model", "model.safetensors", "--module", "net.lstm_actor", "--lag", "3"];
+    let arrays = ["--input", "x.npy", "--seeds", "dh.npy"];
+    let whole = bptt(&fixtures, &[&["diagnose", "--json"][..], &model, &arrays].concat());
+    let json: Value = serde_json::from_str(&stdout(&whole)).unwrap();
+    assert_eq!(json["measured"]["reach"]["at_lag"].as_u64().map(|losses| losses > 0), Some(true));
+
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("x.npy");
+    let mut bytes = fs::read(fixtures.join("x.npy")).unwrap();
+    let end = bytes.len();
+    bytes[end - 8..].copy_from_slice(&f64::INFINITY.to_le_bytes());
+    fs::write(&broken, bytes).unwrap();
+    let input = ["--input", broken.to_str().unwrap(), "--seeds", "dh.npy"];
+    let said = stdout(&bptt(&fixtures, &[&["diagnose"][..], &model, &input].concat()));
+    assert!(said.starts_with("not finite: first at step "), "{said}");
+    assert!(said.contains("x.npy (it is the data, not the network)"), "{said}");
+}
+
+#[test]
+fn wrong_usage_is_another_exit_code_than_a_failed_check() {
+    let here = Path::new(".");
+    let (code, message) = refusal(&bptt(here, &["check", "nowhere"]));
+    assert_eq!(code, 2);
+    assert_eq!(message, "nothing to check: give --min-horizon, --max-decay or --no-cuts");
+    let (code, message) = refusal(&bptt(here, &["check", "nowhere", "--max-decay", "-1"]));
+    assert_eq!(code, 2);
+    assert!(message.starts_with("--max-decay: -1 is not possible"), "{message}");
+    let (code, _) = refusal(&bptt(here, &["diagnose"]));
+    assert_eq!(code, 2);
+    let (code, message) = refusal(&bptt(here, &["check", "nowhere", "--no-cuts"]));
+    assert_eq!(code, 1);
+    assert!(message.contains("nowhere"), "{message}");
+}

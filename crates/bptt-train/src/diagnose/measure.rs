@@ -1,0 +1,221 @@
+//! Measuring a network on a batch.
+
+use std::ops::RangeInclusive;
+
+use bptt::spectrum::{GateSpectrum, Implication, LyapunovOptions};
+use bptt::{
+    Direction, Entry, GateSaturation, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter,
+    Perturbed, Place, ScanOptions, State, Trace, log_spaced_windows,
+};
+
+use super::verdict::REACHES;
+use super::{Evidence, Exponent, Gate, Lag, NotFinite, Origin, Reach, Window};
+use crate::{Error, Rng};
+
+/// The fraction that horizons are of.
+const HORIZON: f64 = 0.99;
+
+/// T·B·N³, with N the size of the state, up to which exponents and the memory horizon are measured: some ten seconds. Beyond it
+/// a diagnosis does without.
+const AFFORDABLE: f64 = 1e11;
+
+/// A network and what it is to read.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// The network.
+    pub network: Network<f64>,
+    /// What it reads.
+    pub inputs: Inputs<f64>,
+    /// The states it begins with.
+    pub initial: State<f64>,
+    /// How it reads: lengths, episodes, and where training cuts gradients.
+    pub options: ScanOptions<f64>,
+    /// How many steps before a loss lies what decides it, if that is known.
+    pub lag: Option<RangeInclusive<usize>>,
+}
+
+/// Measures everything a diagnosis needs, from the data up: what is not finite ends it, with the first place where it is so.
+/// `losses` are those of the forward scan.
+///
+/// # Errors
+/// If something does not fit the network, or `losses` fails.
+pub fn measure<E: From<Error>>(
+    subject: Subject,
+    losses: impl FnOnce(&Network<f64>, &Trace<f64>) -> Result<Losses<f64>, E>,
+) -> Result<Evidence, E> {
+    let Subject { network, inputs, initial, options, lag } = subject;
+    let (steps, sequences) = inputs.shape();
+    let lag = lag.map(|lag| Lag { nearest: *lag.start(), farthest: *lag.end() });
+    let cell = network.cell().name().to_owned();
+    let mut evidence = Evidence { cell, steps, sequences, lag, ..Evidence::default() };
+    let detached = options.detach.clone();
+    let trace = network.scan_with(inputs, &initial, options).map_err(Error::from)?;
+    evidence.not_finite = data(&trace).or_else(|| weights(&network)).or_else(|| states(&trace));
+    if evidence.not_finite.is_some() {
+        return Ok(evidence);
+    }
+    let losses = losses(&network, &trace)?;
+    evidence.losses = losses.present.iter().filter(|&&present| present).count();
+    evidence.not_finite = not_finite(losses.check_finite(), Origin::Losses);
+    if evidence.not_finite.is_some() {
+        return Ok(evidence);
+    }
+    evidence.gates = gates(&network, &trace);
+    let affordable = (steps * sequences) as f64 * state_size(&network).powi(3) <= AFFORDABLE;
+    if affordable {
+        evidence.exponent = exponent(&network, &trace);
+        evidence.memory_horizon = memory_horizon(&network, &trace);
+    }
+    if evidence.losses == 0 {
+        return Ok(evidence);
+    }
+    let itemize = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
+    match network.itemize(&trace, &losses, &itemize) {
+        Ok(ledger) => {
+            let present: Vec<usize> = (0..steps).filter(|&k| ledger.has_loss(k)).collect();
+            evidence.losses = present.len();
+            evidence.uncut = present.iter().map(|&k| k - from(&ledger, k)).max();
+            evidence.cut = present.iter().any(|&k| detached.contains(&from(&ledger, k)));
+            evidence.reach = reach(&ledger, lag, &detached);
+            evidence.windows = windows(&network, &trace, &losses)?;
+        }
+        Err(bptt::Error::Exploded { parameter }) => evidence.overflow = Some(parameter),
+        Err(error @ bptt::Error::Balance { .. }) => evidence.unbalanced = Some(error.to_string()),
+        Err(error) => return Err(Error::from(error).into()),
+    }
+    Ok(evidence)
+}
+
+fn windows(network: &Network<f64>, trace: &Trace<f64>, losses: &Losses<f64>) -> Result<Vec<Window>, Error> {
+    let (steps, _) = trace.inputs().shape();
+    let curve = network.truncation_curve(trace, losses, &log_spaced_windows(steps))?;
+    let numbers = curve.all.bias.iter().zip(&curve.all.cosine);
+    let window = |(&steps, (&bias, &cosine))| Window { steps, bias, cosine };
+    Ok(curve.windows.iter().zip(numbers).map(window).collect())
+}
+
+/// The first step that loss k reaches back to.
+fn from(ledger: &Ledger, k: usize) -> usize {
+    ledger.uncut(k).start.min(k)
+}
+
+fn not_finite(checked: Result<(), bptt::Error>, origin: Origin) -> Option<NotFinite> {
+    match checked {
+        Err(bptt::Error::NotFinite { what, step, sequence }) => {
+            Some(NotFinite { what, origin, step: Some(step as u64), sequence: Some(sequence) })
+        }
+        _ => None,
+    }
+}
+
+fn data(trace: &Trace<f64>) -> Option<NotFinite> {
+    let Inputs::Dense(x) = trace.inputs() else { return None };
+    let (step, sequence) = x.first_not_finite()?;
+    let what = "the input x".into();
+    Some(NotFinite { what, origin: Origin::Data, step: Some(step as u64), sequence: Some(sequence) })
+}
+
+fn weights(network: &Network<f64>) -> Option<NotFinite> {
+    let tensors = network.weights().tensors();
+    let (name, _) = tensors.iter().find(|(_, tensor)| tensor.data().iter().any(|w| !w.is_finite()))?;
+    Some(NotFinite { what: name.clone(), origin: Origin::Weights, step: None, sequence: None })
+}
+
+fn states(trace: &Trace<f64>) -> Option<NotFinite> {
+    not_finite(trace.check_finite(), Origin::States)
+}
+
+/// N.
+fn state_size(network: &Network<f64>) -> f64 {
+    (network.hidden() * if network.cell().has_memory() { 2 } else { 1 }) as f64
+}
+
+const BOTTOM: Place = Place { layer: 0, direction: Direction::Forward };
+
+/// `None` where there are episodes or a single step.
+fn exponent(network: &Network<f64>, trace: &Trace<f64>) -> Option<Exponent> {
+    let options = LyapunovOptions { exponents: Some(1), ..LyapunovOptions::default() };
+    let found = network.lyapunov(trace, BOTTOM, &options).ok()?;
+    let standard_error = found.standard_error.as_ref().map(|errors| errors[0]).filter(|e| e.is_finite());
+    Some(Exponent { per_step: found.largest(), standard_error })
+}
+
+/// Of a perturbation of the bottom layer's h in one direction, which no network has for its own. `None` where there are
+/// episodes or two directions.
+fn memory_horizon(network: &Network<f64>, trace: &Trace<f64>) -> Option<usize> {
+    let hidden = network.hidden();
+    let mut rng = Rng::new(0, 0);
+    let direction: Vec<f64> = (0..hidden).map(|_| rng.normal()).collect();
+    let direction = Matrix::new(1, hidden, direction).ok()?;
+    let memory = network.memory(trace, Perturbed::State { layer: 0 }, Some(&direction)).ok()?;
+    memory.horizon(HORIZON)
+}
+
+fn gates(network: &Network<f64>, trace: &Trace<f64>) -> Vec<Gate> {
+    // An eigenvalue iteration that does not end is no reason to say nothing of the rest.
+    let spectra = network.recurrent_spectra().unwrap_or_default();
+    let hidden = network.hidden() as f64;
+    let gate = |(i, of): (usize, GateSaturation)| {
+        let spectrum = spectra.get(i);
+        let name = network.cell().gates().iter().position(|&gate| gate == of.gate);
+        Gate {
+            layer: of.place.layer,
+            direction: of.place.direction.as_str(),
+            gate: of.gate,
+            saturated: of.saturated,
+            shuts: name.is_some_and(|gate| network.cell().range(gate).0 == 0.0),
+            dead: of.dead.map(|units| units.len() as f64 / hidden),
+            sigma_max: spectrum.map(GateSpectrum::sigma_max),
+            spectral_radius: spectrum.map(GateSpectrum::spectral_radius),
+            bound_to_vanish: spectrum.is_some_and(|of| of.implication == Implication::Vanishing),
+        }
+    };
+    network.saturation(trace).into_iter().enumerate().map(gate).collect()
+}
+
+/// `None` if no loss reaches the recurrent weights at all.
+fn reach(ledger: &Ledger, lag: Option<Lag>, detached: &[usize]) -> Option<Reach> {
+    let recurrent = ledger.entry(0, Parameter::WeightHh)?;
+    let bias = ledger.entry(0, Parameter::Bias).or_else(|| ledger.entry(0, Parameter::BiasIh))?;
+    let profile: Vec<(usize, f64)> = bias.profile().iter().map(|of| (of.lag, of.log10_median())).collect();
+    let target = lag.map_or_else(|| profile.last().map_or(0, |last| last.0), |lag| lag.farthest);
+    let (at_lag, cut_at_lag) = lag.map_or((0, 0.0), |lag| cut_at(ledger, lag.farthest, detached));
+    let largest = profile.iter().map(|of| of.1).fold(f64::NEG_INFINITY, f64::max);
+    let first = profile.first().map_or(f64::NEG_INFINITY, |first| first.1);
+    let kept = kept(&profile);
+    Some(Reach {
+        horizon: recurrent.horizon(HORIZON),
+        decay_per_step: recurrent.decay().filter(|decay| decay.is_finite()),
+        cancellation: Some(Entry::cancellation(recurrent)).filter(|of| of.is_finite()),
+        gradient_norm: recurrent.total_norm(),
+        balance: ledger.worst_balance(),
+        log10_profile: profile.iter().map(|&(lag, m)| (lag, Some(m).filter(|m| m.is_finite()))).collect(),
+        target,
+        log10_kept: kept.iter().find(|of| of.0 == target).map(|of| of.1),
+        reached: kept.iter().take_while(|of| of.1 >= REACHES.log10()).last().map_or(0, |of| of.0),
+        log10_growth: first.is_finite().then_some(largest - first),
+        at_lag,
+        cut_at_lag,
+    })
+}
+
+/// log₁₀ of what is left at each lag of the largest up to there.
+fn kept(profile: &[(usize, f64)]) -> Vec<(usize, f64)> {
+    let mut largest = f64::NEG_INFINITY;
+    let kept = profile.iter().map(|&(lag, m)| {
+        largest = largest.max(m);
+        (lag, if m.is_finite() { m - largest } else { f64::NEG_INFINITY })
+    });
+    kept.collect()
+}
+
+/// How many losses have a step at this lag, and the fraction of them that a detached state parts from it. Where an episode
+/// begins between the two, there is no such step.
+fn cut_at(ledger: &Ledger, lag: usize, detached: &[usize]) -> (usize, f64) {
+    let parted = |&k: &usize| k - lag < from(ledger, k);
+    let losses = (lag..ledger.steps()).filter(|&k| ledger.has_loss(k));
+    let (parted, whole): (Vec<usize>, Vec<usize>) = losses.partition(parted);
+    let cut = parted.iter().filter(|&&k| detached.contains(&from(ledger, k))).count();
+    let count = whole.len() + cut;
+    (count, cut as f64 / count.max(1) as f64)
+}
