@@ -83,8 +83,8 @@ fn the_articles_json_has_the_documented_schema() {
 #[test]
 fn help_has_examples_on_every_command() {
     for command in [
-        "demo", "article", "train", "tasks", "compare", "sample", "trace", "plot", "report", "diagnose", "check",
-        "inspect", "export",
+        "demo", "article", "train", "tasks", "compare", "sample", "trace", "plot", "report", "diagnose",
+        "check", "inspect", "export",
     ] {
         let help = stdout(&bptt(Path::new("."), &[command, "--help"]));
         assert!(help.contains("Example") && help.contains(&format!("bptt {command}")), "{command}");

@@ -109,12 +109,10 @@ fn runs_with_faults_get_their_verdicts_and_fail_their_checks() {
     fixture.train("strong", &["--cell", "rnn_identity", "--init", "identity", "--sigma-max", "2"]);
     assert_eq!(fixture.diagnosis(&["strong"])["verdict"], "explodes");
 
-    // The last number of the file becomes a NaN.
-    let model = fixture.path("healthy/model.safetensors");
-    let mut bytes = fs::read(&model).unwrap();
-    let end = bytes.len();
-    bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
-    fs::write(&model, bytes).unwrap();
+    // One weight becomes a NaN, as after an update that went wrong.
+    let mut run = bptt_train::Run::open(&fixture.path("healthy")).unwrap();
+    *run.network.tensors_mut()[0].data_mut().last_mut().unwrap() = f32::NAN;
+    bptt_train::Run::save_model(&fixture.path("healthy"), &run.network).unwrap();
     let text = stdout(&fixture.bptt(&["diagnose", "healthy"]));
     assert!(text.starts_with("not finite: first in rnn.") && text.contains("the data are finite"), "{text}");
     let (code, message) = (check("healthy", &[]).status.code(), check("healthy", &[]));
