@@ -52,22 +52,6 @@ pub enum Kind {
     Vanishes,
 }
 
-impl Kind {
-    /// In words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NotFinite => "not finite",
-            Self::CannotTell => "cannot tell",
-            Self::Explodes => "explodes",
-            Self::DeadUnits => "dead units",
-            Self::Saturated => "saturated",
-            Self::Cut => "cut by truncation",
-            Self::Reaches => "reaches the dependency",
-            Self::Vanishes => "vanishes before it",
-        }
-    }
-}
-
 /// A verdict.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
