@@ -128,8 +128,13 @@ pub(crate) fn norm<T: Real>(v: &[T]) -> f64 {
     if size == 0.0 {
         return 0.0;
     }
-    // Within these limits no square is out of f64's range, nor lost beside the largest.
-    let scale = if (1e-100..1e100).contains(&size) { 1.0 } else { 1.0 / size };
+    // Within these limits no square is out of f64's range, nor lost beside the largest. A power of two rounds nothing, and
+    // has an inverse where the smallest numbers have none.
+    let scale = match size {
+        size if size < 1e-100 => kernel::power_of_two(600),
+        size if size >= 1e100 => kernel::power_of_two(-600),
+        _ => 1.0,
+    };
     let (chunks, rest) = v.as_chunks::<8>();
     let mut sums = [0.0; 8];
     for chunk in chunks {
@@ -221,4 +226,19 @@ pub(crate) fn gram_norm(terms: usize, inner: impl Fn(usize, usize) -> f64) -> f6
     }
     // Terms that cancel may leave a rounding error below zero.
     sum.max(0.0).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn norms_of_any_size_are_finite_and_exact() {
+        assert_eq!(norm(&[0.0, 5e-324, 0.0]), 5e-324);
+        assert_eq!(norm(&[3.0 * 2f64.powi(-1070), 4.0 * 2f64.powi(-1070)]), 5.0 * 2f64.powi(-1070));
+        assert!((norm(&[3e-200, 4e-200]) / 5e-200 - 1.0).abs() < 1e-15);
+        assert_eq!(norm(&[3.0, 4.0]), 5.0);
+        assert_eq!(norm(&[f64::MAX, 0.0]), f64::MAX);
+        assert!(norm(&[f64::NAN, 1.0]).is_nan());
+    }
 }
