@@ -15,7 +15,7 @@ use crate::{Error, Init, OptimizerKind, Schedule, corpus};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The task to learn in place of a text, see [`crate::tasks`].
+    /// The task to learn in place of a text, see [`crate::tasks()`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
     /// L, the length of the task's sequences; without it the usual one.
