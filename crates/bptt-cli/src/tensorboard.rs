@@ -96,9 +96,9 @@ impl Observer for TensorBoard {
                 self.scalar(step, &name, shown);
                 self.scalar(step, "grad/norm_preclip", gradient.before);
             }
-            Event::Trace { step, ledger, .. } => {
-                if let Some(ledger) = ledger {
-                    self.ledger(step, ledger);
+            Event::Trace { step, apart, .. } => {
+                if let Some(apart) = apart {
+                    self.ledger(step, &apart.ledger);
                 }
             }
             Event::Flossing { step, loss, exponents } => {

@@ -45,7 +45,7 @@ pub use material::{Evaluated, Material, evaluate};
 pub use observer::{Event, Flow, Observer};
 pub use optim::{Optimizer, OptimizerKind};
 pub use pantry::{Pantry, Sentence};
-pub use reach::Reach;
+pub use reach::{Apart, Reach};
 pub use rng::Rng;
 pub use run::Run;
 pub use sample::{Sampling, sample};

@@ -1,23 +1,28 @@
 //! What a training run tells, and the answer it takes back.
 
-use bptt::{Ledger, Network};
+use std::sync::Arc;
+
+use bptt::Network;
 
 use crate::clip::Clipped;
+use crate::reach::Apart;
 
-/// Whether to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether to go on, and how.
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Flow {
     /// Go on.
     Continue,
+    /// Go on with this learning rate before the schedule, from the next update on; finite and above 0.
+    LearningRate(f64),
     /// Stop after this step; what was learned so far is kept.
     Stop,
 }
 
 impl Flow {
-    /// Stops if either says so.
+    /// Stops if either says so; of two learning rates the other's counts.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        if self == Self::Stop { self } else { other }
+        if self == Self::Stop || other == Self::Continue { self } else { other }
     }
 }
 
@@ -56,8 +61,8 @@ pub enum Event<'a> {
         horizon: Option<usize>,
         /// The slope of ln m(τ) per step, for W_hh.
         decay: Option<f64>,
-        /// All of it, without the inputs; `None` for a gradient that cannot be taken apart.
-        ledger: Option<&'a Ledger>,
+        /// What they are of; `None` for a gradient that cannot be taken apart.
+        apart: Option<&'a Arc<Apart>>,
     },
     /// The held-out text was predicted, or a task done on sequences that nothing is learned from.
     Evaluation {
@@ -79,5 +84,25 @@ pub trait Observer {
 impl<F: FnMut(&Event<'_>) -> Flow> Observer for F {
     fn event(&mut self, event: &Event<'_>) -> Flow {
         self(event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stop_wins_and_a_learning_rate_is_not_lost() {
+        use Flow::{Continue, LearningRate, Stop};
+        for (a, b, both) in [
+            (Continue, Continue, Continue),
+            (Stop, LearningRate(0.1), Stop),
+            (LearningRate(0.1), Stop, Stop),
+            (LearningRate(0.1), Continue, LearningRate(0.1)),
+            (Continue, LearningRate(0.1), LearningRate(0.1)),
+            (LearningRate(0.1), LearningRate(0.2), LearningRate(0.2)),
+        ] {
+            assert_eq!(a.and(b), both);
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use bptt::spectrum::LyapunovOptions;
 use bptt::{
-    Direction, ItemizeOptions, Ledger, Network, Parameter, Place, Reduction, ScanOptions, State, Trace,
+    Direction, Inputs, ItemizeOptions, Ledger, Network, Parameter, Place, Reduction, ScanOptions, State, Targets,
+    Trace,
 };
 use serde::{Deserialize, Serialize};
 
@@ -54,10 +55,14 @@ impl Reach {
 }
 
 /// A batch's gradient taken apart, in f64.
-pub(crate) struct Apart {
+#[derive(Debug)]
+pub struct Apart {
     network: Network<f64>,
     trace: Trace<f64>,
-    pub(crate) ledger: Ledger,
+    /// What each loss compares with.
+    pub targets: Targets<f64>,
+    /// Which step contributed what to which loss, without the inputs' part.
+    pub ledger: Ledger,
 }
 
 impl Apart {
@@ -76,6 +81,11 @@ impl Apart {
         let losses = network.losses(&trace, &objective)?;
         let options = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
         let ledger = network.itemize(&trace, &losses, &options)?;
-        Ok(Self { network, trace, ledger })
+        Ok(Self { network, trace, targets: objective.targets, ledger })
+    }
+
+    /// What was read.
+    pub fn inputs(&self) -> &Inputs<f64> {
+        self.trace.inputs()
     }
 }

@@ -1,5 +1,7 @@
 //! The training loop: one batch after another of a text or a task, one update a batch.
 
+use std::sync::Arc;
+
 use bptt::spectrum::LyapunovOptions;
 use bptt::{Entry, Flossing, Matrix, Network, Parameter, Weights};
 
@@ -54,7 +56,8 @@ pub fn train(
     let mut batches = material.batches(config)?;
     let mut optimizer = optimizer(config, &mut network);
     let mut shards = Shards::new(&network, config);
-    let (flow, what) = floss(config, material, &mut network, observer)?;
+    let mut base_rate = config.learning_rate;
+    let (flow, what) = floss(config, material, &mut network, &mut base_rate, observer)?;
     if flow == Flow::Stop {
         let ending = what.map_or(Ending::Stopped, |what| Ending::NotFinite { step: 1, what });
         let held_out = evaluate(&network, material, config.seed)?;
@@ -88,14 +91,14 @@ pub fn train(
         let mut flow = Flow::Continue;
         if let Some(state) = state {
             // A gradient that cannot be taken apart has no horizon; training goes on.
-            let apart = Apart::take(&network, &state, batch.sequences(0..1), config.detach_every).ok();
-            let ledger = apart.as_ref().map(|apart| &apart.ledger);
-            let entry = ledger.and_then(|ledger| ledger.entry(0, Parameter::WeightHh));
+            let apart = Apart::take(&network, &state, batch.sequences(0..1), config.detach_every).ok().map(Arc::new);
+            let entry = apart.as_ref().and_then(|apart| apart.ledger.entry(0, Parameter::WeightHh));
             let horizon = entry.and_then(|entry| entry.horizon(0.99));
             let decay = entry.and_then(Entry::decay);
-            flow = flow.and(observer.event(&Event::Trace { step, horizon, decay, ledger }));
+            let event = Event::Trace { step, horizon, decay, apart: apart.as_ref() };
+            flow = flow.and(observer.event(&event));
         }
-        let learning_rate = config.schedule.rate(config.learning_rate, steps, config.steps);
+        let learning_rate = config.schedule.rate(base_rate, steps, config.steps);
         let (clipped, finite) = update(config, &mut optimizer, learning_rate, &mut network, gradient);
         if !finite {
             network = good;
@@ -117,9 +120,13 @@ pub fn train(
                 flow = flow.and(observer.event(&Event::Evaluation { step, loss, solved }));
             }
         }
-        if flow == Flow::Stop {
-            ending = Ending::Stopped;
-            break;
+        match flow {
+            Flow::Continue => {}
+            Flow::LearningRate(rate) => base_rate = rate,
+            Flow::Stop => {
+                ending = Ending::Stopped;
+                break;
+            }
         }
     }
     if held_out.is_none() {
@@ -135,6 +142,7 @@ fn floss(
     config: &Config,
     material: &Material<'_>,
     network: &mut Network<f32>,
+    base_rate: &mut f64,
     observer: &mut dyn Observer,
 ) -> Result<(Flow, Option<String>), Error> {
     if config.floss == 0 {
@@ -153,13 +161,15 @@ fn floss(
             Err(error) => return Err(error.into()),
         };
         let before = network.clone();
-        let (_, finite) = update(config, &mut optimizer, config.learning_rate, network, &mut gradient);
+        let (_, finite) = update(config, &mut optimizer, *base_rate, network, &mut gradient);
         if !finite {
             *network = before;
             return Ok((Flow::Stop, Some(format!("flossing {step}: a weight is not finite"))));
         }
-        if observer.event(&Event::Flossing { step, loss, exponents: &exponents }) == Flow::Stop {
-            return Ok((Flow::Stop, None));
+        match observer.event(&Event::Flossing { step, loss, exponents: &exponents }) {
+            Flow::Continue => {}
+            Flow::LearningRate(rate) => *base_rate = rate,
+            Flow::Stop => return Ok((Flow::Stop, None)),
         }
     }
     Ok((Flow::Continue, None))
