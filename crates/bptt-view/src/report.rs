@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::json;
 use numbers::Numbers;
 
+pub use page::{MODULES, STYLE, plotly_js};
 pub use verdict::verdict;
 
 /// The name and version of what the page's scripts read.
@@ -112,12 +113,15 @@ const DETAIL: [(u32, bool); 4] = [(23, true), (14, true), (14, false), (10, fals
 /// # Errors
 /// If the numbers do not fit into 8 MB.
 pub fn html(report: &Report) -> Result<String, TooLarge> {
-    let (data, numbers) = pack(report)?;
+    let (data, numbers) = data(report)?;
     Ok(page::html(&report.title, &data, &numbers))
 }
 
-/// What the page's scripts read: the JSON, and the numbers it points into, packed for a `script` element.
-fn pack(report: &Report) -> Result<(Value, String), TooLarge> {
+/// What the page's scripts read: the JSON, and the numbers it points into, zlib's format in base64.
+///
+/// # Errors
+/// If the numbers do not fit into 8 MB.
+pub fn data(report: &Report) -> Result<(Value, String), TooLarge> {
     for (bits, gates) in DETAIL {
         let mut numbers = Numbers::new(bits);
         let subjects: Vec<Value> = report
@@ -233,7 +237,7 @@ fn entry(ledger: &Ledger, entry: &Entry, gates: bool, numbers: &mut Numbers) -> 
 const POINTS: usize = 600;
 
 /// Curves over the updates, from a run's metrics: \[update, number, …\] each.
-fn training(metrics: &[Value]) -> Value {
+pub fn training(metrics: &[Value]) -> Value {
     let curve = |event: &str, keys: &[&str]| -> Value {
         let points: Vec<&Value> = metrics.iter().filter(|line| line["event"] == event).collect();
         let every = points.len().div_ceil(POINTS).max(1);

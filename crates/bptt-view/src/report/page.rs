@@ -6,10 +6,12 @@ use serde_json::Value;
 use super::numbers::compressed;
 
 const PAGE: &str = include_str!("page/page.html");
-const STYLE: &str = include_str!("page/page.css");
 
-/// The ES modules of the page, each after those that it imports.
-const MODULES: [(&str, &str); 14] = [
+/// The page's style sheet.
+pub const STYLE: &str = include_str!("page/page.css");
+
+/// The ES modules of the page by their names, each after those that it imports; the last one makes the page.
+pub const MODULES: [(&str, &str); 15] = [
     ("format.js", include_str!("page/format.js")),
     ("dom.js", include_str!("page/dom.js")),
     ("ledger.js", include_str!("page/ledger.js")),
@@ -23,11 +25,12 @@ const MODULES: [(&str, &str); 14] = [
     ("tables.js", include_str!("page/tables.js")),
     ("article.js", include_str!("page/article.js")),
     ("controls.js", include_str!("page/controls.js")),
+    ("view.js", include_str!("page/view.js")),
     ("report.js", include_str!("page/report.js")),
 ];
 
 /// plotly.js, which the crate plotly brings.
-fn plotly_js() -> String {
+pub fn plotly_js() -> String {
     // The first of the two scripts; the second sets formulas, which no chart here has.
     let scripts = Plot::offline_js_sources();
     let (_, script) = scripts.split_once('>').expect("it begins with a script element");

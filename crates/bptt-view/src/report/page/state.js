@@ -33,7 +33,7 @@ function fromAddress(like) {
     if (!given.has(key)) continue;
     const text = given.get(key);
     if (typeof value !== "number") found[key] = text;
-    else if (/^\d+$/u.test(text)) found[key] = Number(text);
+    else if (/^\d+(\.\d+)?$/u.test(text)) found[key] = Number(text);
   }
   return found;
 }
