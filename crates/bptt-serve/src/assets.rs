@@ -1,0 +1,70 @@
+//! The files of the pages: all known when the program is built.
+
+use std::collections::HashMap;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use bptt_view::report;
+
+/// The pages by their addresses.
+pub(crate) const PAGES: [(&str, &str); 3] = [
+    ("live", include_str!("page/live.html")),
+    ("lab", include_str!("page/lab.html")),
+    ("explore", include_str!("page/explore.html")),
+];
+
+/// Modules and the style sheet of these pages; those of the report are beside them.
+const OWN: [(&str, &str); 8] = [
+    ("server.js", include_str!("page/server.js")),
+    ("plotly-loader.js", include_str!("page/plotly-loader.js")),
+    ("live.js", include_str!("page/live.js")),
+    ("curves.js", include_str!("page/curves.js")),
+    ("lab.js", include_str!("page/lab.js")),
+    ("formula.js", include_str!("page/formula.js")),
+    ("explore.js", include_str!("page/explore.js")),
+    ("serve.css", include_str!("page/serve.css")),
+];
+
+/// A file with its kind and a tag that changes with it.
+#[derive(Debug)]
+struct Asset {
+    body: axum::body::Bytes,
+    kind: &'static str,
+    tag: String,
+}
+
+/// All files by name.
+#[derive(Debug)]
+pub(crate) struct Assets(HashMap<&'static str, Asset>);
+
+impl Assets {
+    pub fn new() -> Self {
+        let plotly = ("plotly.js", report::plotly_js());
+        let ours = report::MODULES.iter().chain(&OWN).map(|&(name, source)| (name, source.to_owned()));
+        let all = ours.chain([("page.css", report::STYLE.to_owned()), plotly]);
+        Self(all.map(|(name, source)| (name, Asset::new(name, source))).collect())
+    }
+
+    /// The file called `name`, or nothing but its tag if the client has it already.
+    pub fn get(&self, name: &str, headers: &HeaderMap) -> Option<Response> {
+        let asset = self.0.get(name)?;
+        let tag = asset.tag.clone();
+        if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+            return Some((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
+        }
+        // Asked for each time, sent when it has changed.
+        let headers =
+            [(CONTENT_TYPE, asset.kind.to_owned()), (CACHE_CONTROL, "no-cache".into()), (ETAG, tag)];
+        Some((headers, asset.body.clone()).into_response())
+    }
+}
+
+impl Asset {
+    fn new(name: &str, source: String) -> Self {
+        let css = name.rsplit_once('.').is_some_and(|(_, ending)| ending == "css");
+        let kind = if css { "text/css; charset=utf-8" } else { "text/javascript; charset=utf-8" };
+        let tag = format!("\"{}\"", &blake3::hash(source.as_bytes()).to_hex()[..16]);
+        Self { body: source.into(), kind, tag }
+    }
+}

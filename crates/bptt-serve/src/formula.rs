@@ -1,0 +1,97 @@
+//! One cell (k, t) of the laboratory's heatmap as a formula with its numbers: the chain rule to follow by hand.
+
+use bptt::{Component, Inputs, Matrix, Select, Trace};
+use serde_json::{Value, json};
+
+use crate::lab::{Experiment, Laboratory};
+use crate::problem::Problem;
+use crate::work::Gone;
+
+/// Jacobian factors are written out up to this many units.
+const WRITTEN: usize = 6;
+
+/// What step t contributed to loss k, number by number.
+pub(crate) fn formula(laboratory: &Laboratory, k: usize, t: usize, gone: &Gone) -> Result<Value, Problem> {
+    let experiment = laboratory.experiment()?;
+    gone.check()?;
+    let Experiment { network, trace, losses, .. } = &experiment;
+    let components = network.components(trace, losses, Select::Loss(k))?;
+    gone.check()?;
+    let of = |step: usize| components.iter().find(|component| component.t == step);
+    let Some(here) = of(t) else {
+        return Err(Problem::of_request(format!(
+            "t: {t} is not possible; expected 0 to {k}: no other step leads to loss {k}"
+        )));
+    };
+    let chain: Vec<Value> = (t..=k)
+        .rev()
+        .filter_map(|step| {
+            let component = of(step)?;
+            let before = of(step + 1).map(|later| norm(&later.b_hh));
+            let slope = experiment.slope(step);
+            let largest = slope.as_ref().map(|s| s.iter().copied().fold(0.0, f64::max));
+            let mean = slope.as_ref().map(|s| s.iter().sum::<f64>() / s.len() as f64);
+            Some(json!({
+                "step": step, "da": numbers(&component.b_hh), "norm": norm(&component.b_hh),
+                "factor": before.map(|before| norm(&component.b_hh) / before).filter(|f| f.is_finite()),
+                "slope_largest": largest, "slope_mean": mean, "factors": factor(&experiment, step, k),
+            }))
+        })
+        .collect();
+    let h_prev = trace.layers()[0].h().at(t, 0);
+    Ok(json!({
+        "k": k, "t": t,
+        "gates": network.cell().gates(),
+        "hidden": network.hidden(),
+        "x": read(trace, t),
+        "h_prev": h_prev,
+        "h_prev_norm": length(h_prev),
+        "x_norm": length(&read_out(trace, t)),
+        "da": numbers(&here.b_ih), "da_norm": norm(&here.b_ih),
+        "da_hh_norm": norm(&here.b_hh),
+        "norms": norms(here),
+        "chain": chain,
+    }))
+}
+
+/// diag(φ'(a_t)) W_hhᵀ, the factor by which da_t comes of da_{t+1}: of vanilla cells of few units, for steps before k.
+fn factor(experiment: &Experiment, t: usize, k: usize) -> Option<Vec<Vec<f64>>> {
+    let hidden = experiment.network.hidden();
+    if t == k || hidden > WRITTEN {
+        return None;
+    }
+    let slope = experiment.slope(t)?;
+    let w_hh = &experiment.network.weights().layers[0].w_hh;
+    Some((0..hidden).map(|i| (0..hidden).map(|j| slope[i] * w_hh.row(j)[i]).collect()).collect())
+}
+
+fn norms(of: &Component<f64>) -> Value {
+    json!({ "weight_ih": norm(&of.w_ih), "weight_hh": norm(&of.w_hh), "bias": norm(&of.b_ih), "input": norm(&of.input) })
+}
+
+/// What was read at step t: its numbers, or which symbol is 1.
+fn read(trace: &Trace<f64>, t: usize) -> Value {
+    match trace.inputs() {
+        Inputs::Dense(x) => json!(x.at(t, 0)),
+        Inputs::Symbols(ids) => json!({ "symbol": ids.step(t)[0] }),
+    }
+}
+
+fn read_out(trace: &Trace<f64>, t: usize) -> Vec<f64> {
+    match trace.inputs() {
+        Inputs::Dense(x) => x.at(t, 0).to_vec(),
+        Inputs::Symbols(_) => vec![1.0],
+    }
+}
+
+fn numbers(row: &Matrix<f64>) -> &[f64] {
+    row.data()
+}
+
+fn norm(matrix: &Matrix<f64>) -> f64 {
+    length(matrix.data())
+}
+
+fn length(numbers: &[f64]) -> f64 {
+    numbers.iter().map(|v| v * v).sum::<f64>().sqrt()
+}

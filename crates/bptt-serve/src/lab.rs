@@ -1,0 +1,281 @@
+//! The laboratory: a small untrained network, made as asked, and its gradient taken apart.
+
+use bptt::{
+    CellParams, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Objective, Reduction, Sequence,
+    State, Symbols, Targets, Trace, Weights, cell_by_name,
+};
+use bptt_train::{Config, Init, Level, Vocabulary, init};
+use bptt_view::report::{self, Block, Report, Stage, Subject};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::problem::Problem;
+use crate::work::Gone;
+
+/// Symbols that are read at most.
+pub(crate) const MOST_STEPS: usize = 200;
+
+/// Hidden units at most.
+const MOST_HIDDEN: usize = 128;
+
+/// The largest singular value that can be asked for.
+const MOST_SIGMA: f64 = 100.0;
+
+/// The article's numbers, see `fixtures/article.json` for how they were recovered.
+const ARTICLE: &str = include_str!("../../../fixtures/article.json");
+
+/// What is asked of the laboratory.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Laboratory {
+    /// What is read.
+    pub example: Example,
+    /// The text, of [`Example::Text`].
+    #[serde(default)]
+    pub text: String,
+    /// What a symbol of the text is: char or word.
+    #[serde(default)]
+    pub level: Level,
+    /// The cell, see [`bptt::cells`].
+    pub cell: String,
+    /// H; the article's example has its own, 4.
+    #[serde(default = "usual_hidden")]
+    pub hidden: usize,
+    /// How W_hh begins, see [`Init`], or `article` for the article's weights.
+    pub init: String,
+    /// Scales each gate's block of W_hh to this largest singular value.
+    #[serde(default)]
+    pub sigma_max: Option<f64>,
+    /// Where random weights come from.
+    #[serde(default)]
+    pub seed: u64,
+    /// T at most; there may be less to read.
+    pub steps: usize,
+}
+
+/// What is read in the laboratory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Example {
+    /// The article's three steps, with its gradients of the losses.
+    Article,
+    /// A text, each symbol to be predicted from those before it.
+    Text,
+}
+
+fn usual_hidden() -> usize {
+    32
+}
+
+#[derive(Deserialize)]
+struct Article {
+    inputs: Numbers,
+}
+
+#[derive(Deserialize)]
+struct Numbers {
+    x: Vec<Vec<Vec<f64>>>,
+    h0: Vec<Vec<f64>>,
+    #[serde(rename = "Wx")]
+    wx: Vec<Vec<f64>>,
+    #[serde(rename = "Wh")]
+    wh: Vec<Vec<f64>>,
+    b: Vec<f64>,
+    dh: Vec<Vec<Vec<f64>>>,
+}
+
+/// A network that has read something.
+pub(crate) struct Experiment {
+    pub network: Network<f64>,
+    pub trace: Trace<f64>,
+    pub losses: Losses<f64>,
+    symbols: Vec<String>,
+    targets: Option<Vec<String>>,
+    /// How many steps there could be.
+    most_steps: usize,
+}
+
+impl Laboratory {
+    /// Refuses what would take long or cannot be.
+    fn check(&self) -> Result<(), Problem> {
+        let refuse = |option: &str, given: String, expected: String| {
+            Err(Problem::of_request(format!("{option}: {given} is not possible; expected {expected}")))
+        };
+        if self.steps == 0 || self.steps > MOST_STEPS {
+            return refuse("steps", self.steps.to_string(), format!("1 to {MOST_STEPS}"));
+        }
+        if self.hidden == 0 || self.hidden > MOST_HIDDEN {
+            return refuse("hidden", self.hidden.to_string(), format!("1 to {MOST_HIDDEN}"));
+        }
+        match self.sigma_max {
+            Some(sigma) if !(sigma > 0.0 && sigma <= MOST_SIGMA) => {
+                refuse("sigma_max", sigma.to_string(), format!("above 0 and at most {MOST_SIGMA}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the network and lets it read.
+    pub(crate) fn experiment(&self) -> Result<Experiment, Problem> {
+        self.check()?;
+        match self.example {
+            Example::Article => self.article(),
+            Example::Text => self.text(),
+        }
+    }
+
+    /// A network as a run would begin with it.
+    fn drawn(&self, inputs: usize, hidden: usize) -> Result<Network<f64>, Problem> {
+        let init: Init = self.init.parse()?;
+        let (cell, sigma_max, seed) = (self.cell.clone(), self.sigma_max, self.seed);
+        let config = Config { cell, hidden, init, sigma_max, seed, ..Config::default() };
+        config.check()?;
+        Ok(config.network(inputs)?.cast()?)
+    }
+
+    fn text(&self) -> Result<Experiment, Problem> {
+        // A symbol has at least one byte; words may be long, but not all of them.
+        if self.text.len() > 64 * MOST_STEPS {
+            return Err(Problem::of_request(format!(
+                "text: too long; expected at most {MOST_STEPS} symbols"
+            )));
+        }
+        let vocabulary = Vocabulary::build(&self.text, self.level, false, 1)?;
+        let mut ids = vocabulary.encode(&self.text)?;
+        ids.truncate(MOST_STEPS + 1);
+        if ids.len() < 2 {
+            return Err(Problem::of_request("text: nothing to predict in it; expected at least two symbols"));
+        }
+        let most_steps = ids.len() - 1;
+        let steps = self.steps.min(most_steps);
+        let symbols = |ids: &[u32]| Symbols::new(steps, 1, ids.to_vec());
+        let show =
+            |ids: &[u32]| -> Vec<String> { ids.iter().map(|&id| vocabulary.show(id).into_owned()).collect() };
+        let (read, next) = (&ids[..steps], &ids[1..=steps]);
+        let network = self.drawn(vocabulary.len(), self.hidden)?;
+        let trace = network.scan(Inputs::Symbols(symbols(read)?), &network.zero_state(1))?;
+        let targets = Targets::CrossEntropy(symbols(next)?);
+        let losses = network.losses(&trace, &Objective { targets, mask: None, reduction: Reduction::Sum })?;
+        let (symbols, targets) = (show(read), Some(show(next)));
+        Ok(Experiment { network, trace, losses, symbols, targets, most_steps })
+    }
+
+    fn article(&self) -> Result<Experiment, Problem> {
+        let Article { inputs: data } = serde_json::from_str(ARTICLE).expect("the fixture is well-formed");
+        let (most_steps, features, hidden) = (data.x[0].len(), data.wx.len(), data.b.len());
+        let steps = self.steps.min(most_steps);
+        let network = if self.init == "article" {
+            if !self.cell.starts_with("rnn") {
+                let words =
+                    format!("init: article with cell {} is not possible; expected a vanilla cell", self.cell);
+                return Err(Problem::of_request(words));
+            }
+            let mut w_hh = transposed(&data.wh)?;
+            if let Some(sigma) = self.sigma_max {
+                init::scale_to_sigma_max(&mut w_hh, sigma)?;
+            }
+            let layer = CellParams {
+                w_ih: transposed(&data.wx)?,
+                w_hh,
+                b_ih: Matrix::new(1, hidden, data.b)?,
+                b_hh: Matrix::zeros(1, hidden),
+            };
+            let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
+            Network::new(cell_by_name(&self.cell)?, weights)?
+        } else {
+            self.drawn(features, hidden)?
+        };
+        let first = |rows: &[Vec<Vec<f64>>], features| {
+            let flat: Vec<f64> = rows[0][..steps].iter().flatten().copied().collect();
+            Sequence::new(steps, 1, features, &flat)
+        };
+        let mut initial = network.zero_state(1);
+        initial.h = State::of_h(vec![Matrix::new(1, hidden, data.h0.concat())?]).h;
+        let trace = network.scan(Inputs::Dense(first(&data.x, features)?), &initial)?;
+        let losses = Losses::from_seeds(first(&data.dh, hidden)?);
+        let symbols = (1..=steps).map(|step| format!("x{step}")).collect();
+        Ok(Experiment { network, trace, losses, symbols, targets: None, most_steps })
+    }
+
+    /// What the page shows: the report's data of this one network, and what the sliders did.
+    pub(crate) fn take_apart(&self, gone: &Gone) -> Result<Value, Problem> {
+        let experiment = self.experiment()?;
+        gone.check()?;
+        let ledger = experiment.ledger()?;
+        gone.check()?;
+        let blocks = self.blocks(&experiment.network)?;
+        let sigma_max = blocks.iter().map(|block| block.sigma_max).fold(0.0, f64::max);
+        let slopes = experiment.slopes();
+        let subject = Subject {
+            name: "the laboratory".into(),
+            cell: self.cell.clone(),
+            facts: Vec::new(),
+            loss_bits: (!experiment.losses.values.is_empty())
+                .then(|| experiment.losses.values.iter().map(|nats| nats / std::f64::consts::LN_2).collect()),
+            k: ledger.steps() - 1,
+            blocks,
+            saturation: experiment.network.saturation(&experiment.trace),
+            metrics: Vec::new(),
+            stages: vec![Stage { step: None, ledger }],
+            symbols: experiment.symbols,
+            targets: experiment.targets,
+        };
+        let (title, program) = (String::new(), String::new());
+        let report = Report { title, program, reproduce: Vec::new(), subjects: vec![subject] };
+        let (data, numbers) = report::data(&report).map_err(Problem::of_request)?;
+        Ok(json!({
+            "data": data, "numbers": numbers, "most_steps": experiment.most_steps, "sigma_max": sigma_max,
+            "hidden": experiment.network.hidden(), "slopes": slopes,
+        }))
+    }
+
+    /// How strong each gate's block is: as asked, or measured.
+    fn blocks(&self, network: &Network<f64>) -> Result<Vec<Block>, Problem> {
+        let hidden = network.hidden();
+        let blocks = network.weights().layers[0].w_hh.data().chunks_exact(hidden * hidden);
+        let named = network.cell().gates().iter().zip(blocks);
+        named
+            .map(|(gate, block)| {
+                let sigma_max = match self.sigma_max {
+                    Some(sigma) => sigma,
+                    None => init::sigma_max(&Matrix::new(hidden, hidden, block.to_vec())?),
+                };
+                Ok(Block { place: network.weights().place(0), gate, sigma_max })
+            })
+            .collect()
+    }
+}
+
+impl Experiment {
+    pub(crate) fn ledger(&self) -> Result<Ledger, Problem> {
+        let options = ItemizeOptions { sequences: false, ..ItemizeOptions::default() };
+        Ok(self.network.itemize(&self.trace, &self.losses, &options)?)
+    }
+
+    /// φ'(a) of every unit at step t, of a vanilla cell.
+    pub(crate) fn slope(&self, t: usize) -> Option<Vec<f64>> {
+        let h = self.trace.layers()[0].h().at(t + 1, 0);
+        let slope: fn(f64) -> f64 = match self.network.cell().name() {
+            "rnn" => |h| 1.0 - h * h,
+            "rnn_relu" => |h| f64::from(u8::from(h > 0.0)),
+            "rnn_identity" => |_| 1.0,
+            _ => return None,
+        };
+        Some(h.iter().map(|&h| slope(h)).collect())
+    }
+
+    /// The largest and the mean slope over all steps and units, of a vanilla cell.
+    fn slopes(&self) -> Option<[f64; 2]> {
+        let all: Vec<f64> =
+            (0..self.symbols.len()).map(|t| self.slope(t)).collect::<Option<Vec<_>>>()?.concat();
+        let largest = all.iter().copied().fold(0.0, f64::max);
+        Some([largest, all.iter().sum::<f64>() / all.len() as f64])
+    }
+}
+
+/// The article's (rows, cols) as ours, (cols, rows).
+fn transposed(rows: &[Vec<f64>]) -> Result<Matrix<f64>, Problem> {
+    let cols = rows[0].len();
+    let data = (0..cols).flat_map(|j| rows.iter().map(move |row| row[j])).collect();
+    Ok(Matrix::new(cols, rows.len(), data)?)
+}

@@ -1,0 +1,83 @@
+// A cell (k, t) as a formula with its numbers.
+
+import { el, formula, symbol, table } from "./dom.js";
+import { number } from "./format.js";
+
+/** Numbers of a vector that are written out. */
+const WRITTEN = 6;
+
+/** Factors of a product that are written out. */
+const FACTORS = 6;
+
+/** A vector in square brackets, its first numbers if it is long. */
+function vector(values) {
+  const shown = values.slice(0, WRITTEN).map(number).join(", ");
+  return `[${shown}${values.length > WRITTEN ? `, … (${values.length} numbers)` : ""}]`;
+}
+
+function matrix(rows) {
+  const body = rows.map((row) => el("tr", {}, row.map((value) => el("td", {}, number(value)))));
+  return el("table", { class: "matrix" }, el("tbody", {}, body));
+}
+
+function column(values) {
+  return matrix(values.map((value) => [value]));
+}
+
+/** The state before step t. */
+const before = (t) => (t === 0 ? "h_{init}" : `h_{${t - 1}}`);
+
+const line = (...parts) => el("p", {}, parts);
+
+/** Whether a contribution's norm is this product, as it is where one vector times another makes it. */
+const isProduct = (norm, a, b) => Math.abs(a * b - norm) <= 1e-9 * norm;
+
+function contribution(found, parameter, subject) {
+  const { t, norms, x, da_norm: da, da_hh_norm: back, h_prev_norm: h, x_norm: xNorm } = found;
+  if (parameter === "weight_hh") {
+    const product = isProduct(norms.weight_hh, back, h) ? [` = ‖da‖ · ‖h‖ = ${number(back)} · ${number(h)}`] : [];
+    return line(formula(`dL_{${found.k}}/dW_{hh} at step ${t} = da_{${t}} ${before(t)}^{⊤}`), `, norm ${number(norms.weight_hh)}`, product, ".");
+  }
+  if (parameter === "weight_ih") {
+    const read = Array.isArray(x) ? [] : [" Its only column that is not zero is that of ", symbol(subject.symbols[t]), "."];
+    const product = isProduct(norms.weight_ih, da, xNorm) ? [` = ‖da‖ · ‖x‖ = ${number(da)} · ${number(xNorm)}`] : [];
+    return line(formula(`dL_{${found.k}}/dW_{ih} at step ${t} = da_{${t}} x_{${t}}^{⊤}`), `, norm ${number(norms.weight_ih)}`, product, ".", read);
+  }
+  if (parameter === "input") return line(formula(`dL_{${found.k}}/dx_{${t}} = W_{ih}^{⊤} da_{${t}}`), `, norm ${number(norms.input)}.`);
+  return line(formula(`dL_{${found.k}}/db at step ${t} = da_{${t}}`), `, norm ${number(norms.bias)}.`);
+}
+
+/** ‖da_t‖ as the product of what every step back left of it. */
+function product({ k, t, chain }) {
+  if (k === t) return line("The loss is at this very step: nothing lies between.");
+  const factors = chain.slice(1).map(({ factor }) => number(factor));
+  const shown = factors.length <= FACTORS ? factors : [...factors.slice(0, 3), "…", ...factors.slice(-2)];
+  return line(formula(`‖da_{${t}}‖`), ` is ‖da‖ at the loss times what each step back left of it: ${[number(chain[0].norm), ...shown].join(" · ")} = ${number(chain.at(-1).norm)}.`);
+}
+
+/** The formula of what is chosen; `found` is the server's answer. */
+export function formulaNodes(found, { parameter, subject, sigma }) {
+  const { k, t, chain, gates, hidden } = found;
+  const vanilla = chain[0].slope_mean != null;
+  const nodes = [contribution(found, parameter, subject)];
+  const x = Array.isArray(found.x) ? [formula(`x_{${t}}`), ` = ${vector(found.x)}`] : [formula(`x_{${t}}`), " is 1 at ", symbol(subject.symbols[t]), ", else 0"];
+  nodes.push(line(x, "; ", formula(before(t)), ` = ${vector(found.h_prev)}; `, formula(`da_{${t}}`), ` = ${vector(found.da)}${gates.length > 1 ? `, gates ${gates.join(", ")} one after the other, ${hidden} numbers each` : ""}.`));
+  nodes.push(
+    vanilla
+      ? line("Every step back multiplies by its Jacobian factor: ", formula("da_{j} = diag(φ′(a_{j})) W_{hh}^{⊤} da_{j+1}"), `, with σ_max(W_hh) = ${number(sigma)}. The factor actually left is ‖da_j‖ / ‖da_{j+1}‖.`)
+      : line("Every step back leaves ‖da_j‖ / ‖da_{j+1}‖ of the gradient, over the gates and the memory together."),
+    product(found),
+  );
+  const header = ["step j", "‖da_j‖", "left of the step after"];
+  const rows = chain.map(({ step, norm, factor, slope_largest: largest, slope_mean: mean }) => {
+    const cells = [String(step), number(norm), factor == null ? "–" : `× ${number(factor)}`];
+    return vanilla ? [...cells, number(largest), number(mean)] : cells;
+  });
+  nodes.push(table(`From loss ${k} back to step ${t}`, vanilla ? [...header, "largest φ′", "mean φ′"] : header, rows, [0, 1, 2, 3, 4]));
+  for (const [i, { step, factors, da }] of chain.entries()) {
+    if (factors == null) continue;
+    nodes.push(el("div", { class: "product", role: "group", "aria-label": `da of step ${step} as a product` },
+      formula(`da_{${step}} =`), matrix(factors), column(chain[i - 1].da), "=", column(da)));
+  }
+  return nodes;
+}

@@ -1,0 +1,231 @@
+// A training as it goes, beside runs that are there already.
+
+import { byId, el } from "./dom.js";
+import { count } from "./format.js";
+import { Ledger, unpack } from "./ledger.js";
+import { State } from "./state.js";
+import { themeButton } from "./theme.js";
+import { Heatmap, cellInWords } from "./heatmap.js";
+import { rainbowInWords, showRainbow } from "./flow.js";
+import { factList } from "./training.js";
+import { PARAMETERS } from "./tables.js";
+import { Charts, tooltip } from "./view.js";
+import { curvesInWords, hueOf, showCurves } from "./curves.js";
+import { loadPlotly, showProblem } from "./plotly-loader.js";
+import { ask, read } from "./server.js";
+
+/** How often the curves of runs that others train are read again, ms. */
+const AGAIN = 2000;
+
+/** Points of a curve beyond which every other one is forgotten. */
+const POINTS = 4000;
+
+/** Names in the address, separated by what no folder's name has on any system. */
+const SEPARATOR = "|";
+
+/** The curves of a run with what is new in `news`. */
+function joined(training, news) {
+  const add = (old, fresh) => {
+    const last = old.at(-1)?.[0] ?? -1;
+    const all = [...old, ...fresh.filter(([step]) => step > last)];
+    return all.length > POINTS ? all.filter((_, i) => i % 2 === 0 || i === all.length - 1) : all;
+  };
+  return Object.fromEntries(["steps", "traces", "evaluations"].map((key) => [key, add(training[key], news[key])]));
+}
+
+/** What is shown, put together from what the server tells. */
+class Page {
+  constructor(state) {
+    Object.assign(this, { state, live: null, names: [], others: new Map(), ledger: null, drawing: false });
+  }
+
+  /** The runs whose curves are drawn, the training first; a run keeps its color. */
+  runs() {
+    const chosen = this.state.now.runs.split(SEPARATOR);
+    const all = this.names.map((name, i) => ({ name, training: this.others.get(name), hue: hueOf(i + 1) }));
+    const live = this.live ? [{ name: this.live.name, training: this.live.training, hue: hueOf(0) }] : [];
+    return [...live, ...all.filter(({ name, training }) => training && chosen.includes(name))];
+  }
+
+  /** What the parts of the page that show the ledger are given. */
+  view() {
+    const { subject, ledger } = this.ledger;
+    const { entry, scale, k, t } = this.state.now;
+    const found = ledger.entries.findIndex((e) => `${e.layer} ${e.direction} ${e.parameter}` === entry);
+    const entryIndex = Math.max(0, found);
+    const within = (value) => Math.min(value, ledger.steps - 1);
+    return { subject, ledger, entry: ledger.entry(entryIndex), entryIndex, gate: null, scale, k: within(k), t: within(t) };
+  }
+}
+
+/** The status line, the bar and the buttons. */
+function showStatus({ status, ending, step, seconds, updates, training }) {
+  const words = { training: "Training", paused: "Paused", stopping: "Stopping after this update", ended: `Ended: ${ending}` }[status];
+  const speed = step > 0 && status === "training" ? `, ${(step / seconds).toPrecision(3)} updates a second` : "";
+  byId("status").textContent = `${words}: ${step} of ${count(updates, "update")}, ${seconds.toFixed(0)} s${speed}`.replace("Ended: ", "Ended, ");
+  byId("progress").max = updates;
+  byId("progress").value = step;
+  byId("pause").textContent = status === "paused" ? "Go on" : "Pause";
+  for (const id of ["pause", "stop"]) byId(id).disabled = status === "ended" || status === "stopping";
+  byId("rate-form").querySelector("button").disabled = status === "ended";
+  const rate = training.steps.at(-1)?.[4];
+  if (document.activeElement !== byId("rate") && rate != null) byId("rate").value = String(Number(rate.toPrecision(6)));
+  document.documentElement.dataset.status = status;
+}
+
+function showLedger(page) {
+  const { ledger, tooLong } = page.ledger;
+  byId("heatmap").hidden = false;
+  byId("rainbow").hidden = tooLong != null;
+  for (const id of ["heatmap-chart", "heatmap-key", "cell-words"]) byId(id).hidden = tooLong != null;
+  if (tooLong != null) {
+    byId("ledger-words").textContent = `The window of ${tooLong} steps is too long to be drawn while training; the report after the training shows it.`;
+    return;
+  }
+  const view = page.view();
+  byId("ledger-words").textContent = `The first sequence of update ${ledger.step}, taken apart before the update: what step t contributed to the gradient of loss k.`;
+  const name = (e) => `${PARAMETERS[e.parameter]}${ledger.entries.some((o) => o.layer > 0 || o.direction !== e.direction) ? `, layer ${e.layer} ${e.direction}` : ""}`;
+  const options = ledger.entries.map((e) => [`${e.layer} ${e.direction} ${e.parameter}`, name(e)]);
+  const select = byId("entry");
+  if (select.options.length !== options.length) select.replaceChildren(...options.map(([value, words]) => el("option", { value }, words)));
+  select.selectedIndex = view.entryIndex;
+  for (const radio of document.querySelectorAll("input[name=scale]")) radio.checked = radio.value === page.state.now.scale;
+  byId("cell-words").replaceChildren(...cellInWords(view, view.k, view.t));
+  byId("rainbow-words").replaceChildren(...rainbowInWords(view));
+}
+
+/** Runs to choose from, to be drawn beside the training. */
+function offerRuns(page, changed) {
+  const chosen = new Set(page.state.now.runs.split(SEPARATOR));
+  byId("runs").hidden = page.names.length === 0;
+  const boxes = page.names.map((name, i) => {
+    const box = el("input", { type: "checkbox", value: name });
+    box.checked = chosen.has(name);
+    box.addEventListener("change", () => {
+      if (box.checked) chosen.add(name);
+      else chosen.delete(name);
+      page.state.set({ runs: page.names.filter((n) => chosen.has(n)).join(SEPARATOR) });
+      changed();
+    });
+    return el("label", {}, box, el("span", { class: "swatch", style: `background: ${hueOf(i + 1)}` }), el("bdi", {}, name));
+  });
+  byId("runs").replaceChildren(el("legend", {}, page.live ? "Beside it" : "Runs"), ...boxes);
+}
+
+/** Reads the curves of the runs that are chosen, again and again of those that have not ended. */
+async function follow(page, changed) {
+  const chosen = page.state.now.runs.split(SEPARATOR).filter((name) => page.names.includes(name));
+  const open = chosen.filter((name) => !page.others.get(name)?.end);
+  for (const name of open) page.others.set(name, await read("/api/runs/curves", { run: name }));
+  if (open.length > 0) changed();
+}
+
+/** Listens to the training. */
+function listen(page, changed) {
+  const source = new EventSource("/api/live");
+  const on = (name, use) =>
+    source.addEventListener(name, async ({ data }) => {
+      await use(JSON.parse(data));
+      if (page.live?.status === "ended" && name !== "everything") setTimeout(() => source.close(), 1000);
+      changed();
+    });
+  on("everything", ({ steps, traces, evaluations, ...others }) => {
+    page.live = { ...others, training: { steps, traces, evaluations } };
+    byId("name").textContent = others.name;
+    byId("facts").replaceChildren(factList(others.facts));
+    byId("ask").hidden = false;
+    offerRuns(page, changed);
+  });
+  on("news", ({ steps, traces, evaluations, ...status }) => {
+    if (page.live) page.live = { ...page.live, ...status, training: joined(page.live.training, { steps, traces, evaluations }) };
+  });
+  on("ledger", async ({ data, numbers, too_long: tooLong }) => {
+    if (tooLong != null) page.ledger = { tooLong };
+    else page.ledger = { subject: data.subjects[0], ledger: new Ledger(data.subjects[0].stages[0], await unpack(numbers)) };
+  });
+  source.addEventListener("error", () => {
+    if (page.live?.status === "ended") return source.close();
+    byId("status").textContent = "The server does not answer; trying again.";
+  });
+}
+
+/** Lets the buttons ask the training. */
+function connectButtons(page) {
+  const send = async (question, words) => {
+    try {
+      await ask("/api/live/ask", question);
+      byId("answer").textContent = words;
+    } catch (error) {
+      byId("answer").textContent = error.message;
+    }
+  };
+  byId("pause").addEventListener("click", () => {
+    const paused = page.live.status === "paused";
+    send({ action: paused ? "resume" : "pause" }, "");
+  });
+  byId("stop").addEventListener("click", () => send({ action: "stop" }, "The network learned so far is kept."));
+  byId("rate-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const value = byId("rate").valueAsNumber;
+    byId("rate").blur();
+    send({ action: "learning_rate", value }, `The learning rate is ${value} from the next update on, before the schedule.`);
+  });
+}
+
+async function start() {
+  const initial = { runs: "", entry: "0 forward weight_hh", scale: "log", k: 1e9, t: 1e9 };
+  const state = new State(initial, (choice) => ({ ...choice, scale: ["log", "norm", "share"].includes(choice.scale) ? choice.scale : "log" }));
+  const page = new Page(state);
+  const heatmap = new Heatmap(byId("heatmap-chart"), byId("heatmap-key"), (cell) => state.set(cell), tooltip(() => page.view()));
+  let drawable = false;
+  const charts = new Charts({
+    "curves-chart": (place) => showCurves(place, page.runs()),
+    "heatmap-chart": () => page.ledger?.ledger && heatmap.show(page.view()),
+    "rainbow-chart": (place) => page.ledger?.ledger && showRainbow(place, page.view(), (change) => state.set(change)),
+  });
+  const show = () => {
+    page.drawing = false;
+    if (page.live) showStatus(page.live);
+    byId("curves-words").textContent = curvesInWords(page.runs());
+    if (page.ledger) showLedger(page);
+    if (drawable) charts.show(page);
+  };
+  // However much is told at once, it is drawn once.
+  const changed = () => {
+    if (page.drawing) return;
+    page.drawing = true;
+    requestAnimationFrame(show);
+  };
+  const problem = (error) => showProblem(error);
+
+  const list = await read("/api/runs");
+  page.names = list.runs.map(({ name }) => name).filter((name) => name !== list.live);
+  if (!list.live && state.now.runs === "") state.set({ runs: page.names.slice(0, 3).join(SEPARATOR) });
+  byId("progress-place").hidden = list.live == null;
+  byId("facts-place").hidden = list.live == null;
+  if (!list.live) byId("status").textContent = "bptt train --serve shows a training here while it goes on. Below are the runs that are there.";
+  offerRuns(page, () => follow(page, changed).catch(problem));
+  await follow(page, changed);
+  setInterval(() => follow(page, changed).catch(problem), AGAIN);
+  if (list.live) listen(page, changed);
+  connectButtons(page);
+  byId("controls").addEventListener("submit", (event) => event.preventDefault());
+  byId("entry").addEventListener("input", ({ target }) => state.set({ entry: target.value }));
+  for (const radio of document.querySelectorAll("input[name=scale]")) {
+    radio.addEventListener("change", () => state.set({ scale: radio.value }));
+  }
+  state.listen(changed);
+  await loadPlotly();
+  drawable = true;
+  themeButton(byId("theme"), () => {
+    offerRuns(page, () => follow(page, changed).catch(problem));
+    changed();
+  });
+  show();
+  document.documentElement.dataset.ready = "";
+}
+
+start().catch((error) => {
+  showProblem(error);
+  throw error;
+});

@@ -1,0 +1,43 @@
+//! An answer that says what is wrong.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// A refusal: its status, and words for whoever asked.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub status: StatusCode,
+    pub words: String,
+}
+
+impl Problem {
+    /// The request itself cannot be: 422.
+    pub fn of_request(words: impl ToString) -> Self {
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, words: words.to_string() }
+    }
+
+    /// Any other.
+    pub fn new(status: StatusCode, words: &str) -> Self {
+        Self { status, words: words.into() }
+    }
+}
+
+impl From<bptt::Error> for Problem {
+    fn from(error: bptt::Error) -> Self {
+        Self::of_request(error)
+    }
+}
+
+impl From<bptt_train::Error> for Problem {
+    fn from(error: bptt_train::Error) -> Self {
+        Self::of_request(error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.words }))).into_response()
+    }
+}
