@@ -4,6 +4,7 @@ mod compare;
 mod diagnose;
 mod model;
 mod plot;
+mod serve;
 
 use std::path::PathBuf;
 
@@ -14,6 +15,7 @@ pub(crate) use compare::CompareArgs;
 pub(crate) use diagnose::{CheckArgs, DiagnoseArgs, SubjectArgs};
 pub(crate) use model::{ExportArgs, InspectArgs, Loss, ModelArgs, Reduce};
 pub(crate) use plot::{Kind, PlotArgs};
+pub(crate) use serve::{PageOptions, ServeArgs};
 
 /// Which past step taught a recurrent network what.
 #[derive(Debug, Parser)]
@@ -56,6 +58,8 @@ pub(crate) enum Command {
     Diagnose(Box<DiagnoseArgs>),
     /// Hold a network's reach against limits: exit code 0 if they are kept, 1 if not
     Check(Box<CheckArgs>),
+    /// A page on this machine: runs to look into, and a laboratory where a network is changed by hand
+    Serve(ServeArgs),
     /// What is in a model file: modules, sizes, and how strong each recurrent block is
     Inspect(InspectArgs),
     /// Write a model with PyTorch's names
@@ -166,6 +170,7 @@ pub(crate) enum Generator {
   bptt train --generate pantry --level word --init orthogonal --out runs/pantry
   bptt train --task temporal_order --length 50 --cell lstm --hidden 4
   bptt train --config run.toml --learning-rate 1e-3
+  bptt train --text book.txt --serve            # and watch it in a browser
 
 A config file holds the same settings as a run's config.toml; options on the command line win.
 Ctrl-C ends training early and keeps what was learned; press it twice to leave at once.")]
@@ -200,6 +205,13 @@ pub(crate) struct TrainArgs {
 
     #[command(flatten)]
     pub report: ReportOptions,
+
+    /// Show the training on a page while it goes on, where it can be paused, stopped and its learning rate changed
+    #[arg(long)]
+    pub serve: bool,
+
+    #[command(flatten)]
+    pub page: PageOptions,
 
     #[command(flatten)]
     pub settings: Settings,

@@ -24,6 +24,9 @@ pub(crate) enum Failure {
     /// Anything of the libraries.
     #[error(transparent)]
     Train(#[from] bptt_train::Error),
+    /// There is no page.
+    #[error(transparent)]
+    Serve(#[from] bptt_serve::Error),
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),
@@ -40,6 +43,7 @@ impl Failure {
         let wrong_usage = matches!(
             self,
             Self::Usage(_)
+                | Self::Serve(bptt_serve::Error::NoToken(_) | bptt_serve::Error::WeakToken)
                 | Self::Train(
                     bptt_train::Error::Option { .. }
                         | bptt_train::Error::Choice { .. }
@@ -86,6 +90,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Report(args) => commands::report::run(args),
         Command::Diagnose(args) => commands::diagnose::run(args),
         Command::Check(args) => commands::check::run(args),
+        Command::Serve(args) => commands::serve::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Demo(args) => commands::demo::run(args, cli.quiet),

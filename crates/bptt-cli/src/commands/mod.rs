@@ -10,6 +10,7 @@ pub(crate) mod inspect;
 pub(crate) mod plot;
 pub(crate) mod report;
 pub(crate) mod sample;
+pub(crate) mod serve;
 mod subject;
 pub(crate) mod tasks;
 pub(crate) mod trace;

@@ -59,10 +59,31 @@ fn of_run(args: &ReportArgs, folder: &Path) -> Result<Subject, Failure> {
         None => held_out(&run, args.steps, 1)?,
     };
     let k = chosen_loss(args.at, args.of.as_deref(), &run, &targets)?;
-    let name =
-        folder.file_name().map_or_else(|| "network".into(), |name| name.to_string_lossy().into_owned());
-    let (Run { config, network, .. }, vocabulary) = (&run, run.vocabulary()?);
-    Reading { config, vocabulary, inputs, targets, k }.subject(name, folder, network)
+    let Run { config, vocabulary, network } = &run;
+    Reading { config, vocabulary, inputs, targets, k }.subject(name_of(folder), folder, network)
+}
+
+/// A run in `folder` on a text, or on so many steps of what it holds out; given up when nobody waits for it any more.
+pub(super) fn explored(
+    folder: &Path,
+    text: Option<&str>,
+    steps: usize,
+    gone: &dyn Fn() -> bool,
+) -> Result<Subject, Failure> {
+    let run = Run::open(folder)?;
+    let (inputs, targets) = match text {
+        Some(text) => sentence(&run, text)?,
+        None => held_out(&run, Some(steps), 1)?,
+    };
+    let Run { config, vocabulary, network } = &run;
+    let k = targets.shape().0 - 1;
+    let reading = Reading { config, vocabulary, inputs, targets, k };
+    reading.subject_unless(gone, name_of(folder), folder, network)
+}
+
+/// What a folder is called.
+fn name_of(folder: &Path) -> String {
+    folder.file_name().map_or_else(|| "network".into(), |name| name.to_string_lossy().into_owned())
 }
 
 /// What is read and taken apart, by a network of these settings.
@@ -83,6 +104,17 @@ impl Reading<'_> {
         folder: &Path,
         network: &Network<f32>,
     ) -> Result<Subject, Failure> {
+        self.subject_unless(&|| false, name, folder, network)
+    }
+
+    /// The same, given up once it is `not_wanted`.
+    fn subject_unless(
+        self,
+        not_wanted: &dyn Fn() -> bool,
+        name: String,
+        folder: &Path,
+        network: &Network<f32>,
+    ) -> Result<Subject, Failure> {
         let metrics = metrics(folder)?;
         let updates =
             metrics.iter().find(|line| line["event"] == "end").and_then(|end| end["steps"].as_u64());
@@ -93,6 +125,9 @@ impl Reading<'_> {
             std::iter::once(untrained).chain(runs::snapshots(folder)?).filter(|(step, _)| *step < updates);
         let mut stages = Vec::new();
         for (step, network) in earlier {
+            if not_wanted() {
+                return Err(Failure::Other("nobody waits for it any more".into()));
+            }
             let ledger = self.take_apart(&network.cast()?, false)?.ledger;
             stages.push(Stage { step: Some(step), ledger });
         }
@@ -106,7 +141,7 @@ impl Reading<'_> {
         Ok(Subject {
             name,
             cell: network.cell().name().into(),
-            facts: facts::of_run(self.config, self.vocabulary, network.weights(), &metrics),
+            facts: facts::of_run(self.config, self.vocabulary, Some(network.weights()), &metrics),
             symbols: show(&self.inputs),
             targets: Some(show(&self.targets)),
             loss_bits: Some(traced.losses.values.iter().map(|&nats| bits(nats)).collect()),
@@ -190,6 +225,13 @@ fn open(path: &Path) {
     let whole = fs::canonicalize(path).unwrap_or_else(|_| path.into());
     if let Err(error) = open::that_detached(&whole) {
         eprintln!("cannot open {}: {error}; open it in a browser", path.display());
+    }
+}
+
+/// Opens an address in the browser.
+pub(super) fn open_address(address: &str) {
+    if let Err(error) = open::that_detached(address) {
+        eprintln!("cannot open a browser: {error}");
     }
 }
 

@@ -12,6 +12,7 @@ use bptt_view::table::{Align, table};
 use serde_json::json;
 
 use super::report::{self, Reading, facts};
+use super::serve::Page;
 use super::tasks::lags;
 use super::{print, print_json};
 use crate::Failure;

@@ -23,11 +23,11 @@ fn cell(name: &str) -> &str {
     }
 }
 
-/// A run's settings and what it reached: names and values.
-pub(super) fn of_run(
+/// A run's settings, of what size its weights are if there are any, and what it reached: names and values.
+pub(in super::super) fn of_run(
     config: &Config,
     vocabulary: &Vocabulary,
-    weights: &Weights<f64>,
+    weights: Option<&Weights<f64>>,
     metrics: &[Value],
 ) -> Vec<(String, String)> {
     let kind = if config.level == Level::Word { "words" } else { "characters" };
@@ -50,18 +50,20 @@ pub(super) fn of_run(
         (0.0, value) => format!("entries {value}"),
         (norm, value) => format!("norm {norm}, then entries {value}"),
     };
-    let parameters: usize = weights.tensors().iter().map(|(_, matrix)| matrix.data().len()).sum();
     let mut facts = vec![
         ("Text", text),
         ("Symbols", format!("{} {kind}", vocabulary.len())),
         ("Cell", format!("{}, {} units{layers}", cell(&config.cell), config.hidden)),
-        ("Parameters", parameters.to_string()),
         ("Training", format!("{} updates of {} × {} symbols", config.steps, config.batch, config.window)),
         ("Optimizer", in_words(&config.optimizer.to_string())),
         ("Learning rate", format!("{}, {}", config.learning_rate, in_words(&config.schedule.to_string()))),
         ("Clipping", clipping),
         ("Seed", config.seed.to_string()),
     ];
+    if let Some(weights) = weights {
+        let parameters: usize = weights.tensors().iter().map(|(_, matrix)| matrix.data().len()).sum();
+        facts.insert(3, ("Parameters", parameters.to_string()));
+    }
     if let Some(end) = metrics.iter().find(|line| line["event"] == "end") {
         facts.extend(reached(end));
     }

@@ -1,0 +1,99 @@
+//! `bptt serve`: the page, by itself or beside a training.
+
+use std::io::IsTerminal;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bptt_serve::{Limits, Live, Options, Server};
+use bptt_train::{Config, Event, Flow, Observer, Vocabulary};
+use bptt_view::report::Report;
+
+use super::report::{self, facts};
+use crate::Failure;
+use crate::args::{PageOptions, ServeArgs};
+use crate::progress::interrupted;
+
+pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
+    if let Some(missing) = args.runs.iter().find(|runs| !runs.is_dir())
+        && args.runs != [PathBuf::from("runs")]
+    {
+        return Err(Failure::Usage(format!(
+            "{} is no folder; expected a run, or a folder with runs",
+            missing.display()
+        )));
+    }
+    let server = Server::start(options(&args.page, args.runs.clone()), None)?;
+    eprintln!("the page: {}  (Ctrl-C ends it)", server.url());
+    if args.open {
+        report::open_address(server.url());
+    }
+    server.wait();
+    Ok(())
+}
+
+fn options(page: &PageOptions, runs: Vec<PathBuf>) -> Options {
+    Options {
+        runs,
+        host: page.host.unwrap_or(Ipv4Addr::LOCALHOST.into()),
+        port: page.port,
+        token: page.token.clone(),
+        take_apart,
+        limits: Limits::default(),
+    }
+}
+
+/// A run as the report has it, of a text or of so many steps of what it holds out.
+fn take_apart(
+    folder: &Path,
+    text: Option<&str>,
+    steps: usize,
+    gone: &dyn Fn() -> bool,
+) -> Result<Report, String> {
+    let subject = report::explored(folder, text, steps, gone).map_err(|failure| failure.to_string())?;
+    let (title, program) = (subject.name.clone(), facts::program());
+    Ok(Report { title, program, reproduce: Vec::new(), subjects: vec![subject] })
+}
+
+/// How long the last news may take on its way when the training has ended.
+const GRACE: Duration = Duration::from_millis(600);
+
+/// The page of a training.
+pub(crate) struct Page {
+    live: Arc<Live>,
+    server: Server,
+}
+
+impl Page {
+    /// Starts it for the training into `folder`, beside the other runs that lie there.
+    pub fn start(
+        options: &PageOptions,
+        config: &Config,
+        vocabulary: &Vocabulary,
+        folder: &Path,
+    ) -> Result<Self, Failure> {
+        let name =
+            folder.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
+        let facts = facts::of_run(config, vocabulary, None, &[]);
+        let live = Live::new(name, facts, Some(vocabulary.clone()), config.cell.clone(), config.steps);
+        let beside = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let runs = vec![beside.unwrap_or(Path::new(".")).to_owned()];
+        let server = Server::start(self::options(options, runs), Some(Arc::clone(&live)))?;
+        let lines = if std::io::stderr().is_terminal() { "\n" } else { "" };
+        eprintln!("the training, to watch in a browser: {}{lines}", server.url());
+        Ok(Self { live, server })
+    }
+
+    /// Tells the page how the training ended, and ends it.
+    pub fn end(self, how: String) {
+        self.live.end(how);
+        self.server.stop(GRACE);
+    }
+}
+
+impl Observer for Page {
+    fn event(&mut self, event: &Event<'_>) -> Flow {
+        self.live.event(event, &interrupted)
+    }
+}
