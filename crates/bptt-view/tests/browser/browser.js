@@ -1,7 +1,7 @@
 // A browser without a network, and the command whose pages it opens.
 
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,22 +25,46 @@ export function bptt(where, ...args) {
   return execFileSync(process.env.BPTT, args, { cwd: where, encoding: "utf8", maxBuffer: 1 << 28 });
 }
 
-/** A browser with an empty profile and no network. */
-export async function launch() {
+/** Starts `bptt` with a page: the process, what it printed once it has ended, and the page's address. */
+export async function serving(where, ...args) {
+  const child = spawn(process.env.BPTT, args, { cwd: where, stdio: ["ignore", "pipe", "pipe"] });
+  process.on("exit", () => child.kill());
+  let printed = "";
+  child.stdout.on("data", (data) => (printed += data));
+  const ended = new Promise((done) => child.on("close", (code) => done({ code, printed })));
+  const url = await new Promise((found, failed) => {
+    let talk = "";
+    child.stderr.on("data", (data) => {
+      talk += data;
+      const address = /http:\/\/\S+/u.exec(talk);
+      if (address) found(address[0]);
+    });
+    child.on("close", () => failed(new Error(`there is no page: ${talk}`)));
+  });
+  return { child, ended, url };
+}
+
+/** A browser with an empty profile and no network, or this machine's only. */
+export async function launch({ offline = true } = {}) {
   return chromium.launchPersistentContext(folder(), {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: FLAGS, headless: true, offline: true, viewport: { width: 1280, height: 900 },
+    args: [...FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+    headless: true, offline, viewport: { width: 1280, height: 900 },
   });
 }
 
-/** Opens a report. `problems` gets what the console and the network had to say; `busy` tells how long its main thread has
+/** Opens a report from disk. */
+export const open = (browser, file, { hash = "", ...options } = {}) =>
+  visit(browser, pathToFileURL(file).href + hash, { ...options, allowed: /^(file|data|blob):/u });
+
+/** Opens a page. `problems` gets what the console and the network had to say; `busy` tells how long its main thread has
  * been at work, ms. */
-export async function open(browser, file, { hash = "", width = 1280, colorScheme = "light" } = {}) {
+export async function visit(browser, url, { width = 1280, colorScheme = "light", allowed = /^(http:\/\/127\.0\.0\.1:|data:|blob:)/u } = {}) {
   const page = await browser.newPage();
   const problems = [];
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()));
-  page.on("request", (request) => /^(file|data|blob):/u.test(request.url()) || problems.push(request.url()));
+  page.on("request", (request) => allowed.test(request.url()) || problems.push(request.url()));
   await page.setViewportSize({ width, height: 900 });
   await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
   const session = await browser.newCDPSession(page);
@@ -49,7 +73,7 @@ export async function open(browser, file, { hash = "", width = 1280, colorScheme
     const { metrics } = await session.send("Performance.getMetrics");
     return 1000 * metrics.find(({ name }) => name === "TaskDuration").value;
   };
-  await page.goto(pathToFileURL(file).href + hash);
+  await page.goto(url);
   await page.waitForSelector("html[data-ready]", { state: "attached" });
   return { page, problems, busy };
 }
@@ -63,7 +87,8 @@ export async function chart(page, id) {
 
 /** What axe finds that is serious or critical. */
 export async function violations(page) {
-  await page.addScriptTag({ path: createRequire(import.meta.url).resolve("axe-core") });
+  // Evaluated, not inserted: the page's policy lets no foreign script in.
+  await page.evaluate(`${readFileSync(createRequire(import.meta.url).resolve("axe-core"), "utf8")}; undefined`);
   const { violations: found } = await page.evaluate(() => axe.run());
   return found
     .filter(({ impact }) => ["serious", "critical"].includes(impact))

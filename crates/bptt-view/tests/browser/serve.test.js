@@ -1,0 +1,218 @@
+// The page of `bptt serve` and `bptt train --serve`, with a training that really goes on.
+
+import assert from "node:assert/strict";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { bptt, chart, folder, launch, serving, violations, visit } from "./browser.js";
+
+const TEXT = "Because no food was available in the market, John had to skip dinner.";
+
+let [where, browser, served] = [];
+
+const TRAIN = ["--generate", "pantry", "--sentences", "500", "--level", "word", "--hidden", "12", "--window", "16", "--batch", "4", "--quiet"];
+
+before(async () => {
+  where = folder();
+  bptt(where, "train", ...TRAIN, "--cell", "lstm", "--steps", "64", "--trace-every", "8", "--evaluate-every", "32", "--out", "runs/lstm", "--no-report");
+  bptt(where, "train", ...TRAIN, "--steps", "32", "--trace-every", "8", "--out", "runs/<img src=x onerror=alert(1)>", "--no-report");
+  served = await serving(where, "serve", "runs", "--port", "0");
+  browser = await launch({ offline: false });
+});
+
+after(async () => {
+  served.child.kill();
+  await browser.close();
+});
+
+const at = (path, options) => visit(browser, served.url + path, options);
+
+const near = (actual, expected) => assert.ok(Math.abs(actual - expected) <= 1e-5 * Math.abs(expected) + 1e-12, `${actual} is not ${expected}`);
+
+const value = async (page, selector) => Number(await page.locator(selector).first().getAttribute("value"));
+
+/** Waits until the server has computed anew. */
+async function computed(page, change) {
+  const count = () => page.evaluate(() => Number(document.documentElement.dataset.computed ?? 0));
+  const before = await count();
+  await change();
+  await page.waitForFunction((n) => Number(document.documentElement.dataset.computed) > n, before);
+}
+
+const slide = (page, id, to) => page.locator(`#${id}`).evaluate((node, number) => {
+  node.value = number;
+  node.dispatchEvent(new Event("input", { bubbles: true }));
+}, String(to));
+
+describe("live", () => {
+  test("a training is watched, paused, changed and stopped, and leaves a usable run", async () => {
+    const { ended, url } = await serving(where, "train", ...TRAIN, "--steps", "100000000", "--trace-every", "20", "--evaluate-every", "200", "--out", "runs/now", "--serve", "--port", "0");
+    const { page, problems } = await visit(browser, `${url}live`);
+    const step = () => page.evaluate(() => document.getElementById("progress").value);
+    const status = (name) => page.waitForSelector(`html[data-status=${name}]`, { state: "attached" });
+    await status("training");
+    assert.equal(await page.locator("#name").textContent(), "now");
+    const first = await step();
+    await page.waitForFunction((n) => document.getElementById("progress").value > n + 20, first);
+    await chart(page, "curves-chart");
+    const curves = () => page.evaluate(() => document.getElementById("curves-chart").data.map(({ name, x }) => [name, x.length]));
+    const names = (await curves()).map(([name]) => name);
+    for (const name of ["loss in training", "gradient norm", "after clipping", "horizon"]) assert.ok(names.includes(name), `${names}`);
+    await page.locator("#heatmap").waitFor();
+    await chart(page, "heatmap-chart");
+    const shown = () => page.locator("#ledger-words").textContent();
+    const ledger = await shown();
+    await page.waitForFunction((words) => document.getElementById("ledger-words").textContent !== words, ledger);
+    await chart(page, "rainbow-chart");
+    await page.locator("input[value=share]").check();
+    await page.waitForFunction(() => document.getElementById("rainbow-chart").layout.yaxis.title.text === "share of the gradient");
+
+    await page.locator("#pause").click();
+    await status("paused");
+    const paused = await step();
+    await page.waitForTimeout(700);
+    assert.equal(await step(), paused);
+    await page.locator("#rate").fill("0.0625");
+    await page.locator("#rate-form button").click();
+    await page.locator("#answer", { hasText: "0.0625" }).waitFor();
+    await page.locator("#pause").click();
+    await status("training");
+    await page.waitForFunction((n) => document.getElementById("progress").value > n, paused);
+
+    await page.locator("#runs label", { hasText: "lstm" }).click();
+    await page.waitForFunction(() => document.getElementById("curves-words").textContent.includes("lstm: 64 updates"));
+
+    await page.locator("#stop").click();
+    await status("ended");
+    assert.match(await page.locator("#status").textContent(), /^Ended, stopped/u);
+    const { code } = await ended;
+    assert.equal(code, 0);
+    const run = join(where, "runs/now");
+    assert.ok(existsSync(join(run, "model.safetensors")));
+    const metrics = readFileSync(join(run, "metrics.jsonl"), "utf8").trim().split("\n").map((line) => JSON.parse(line));
+    assert.equal(metrics.at(-1).ending, "stopped");
+    const rates = metrics.filter(({ event }) => event === "step").map(({ learning_rate: rate }) => rate);
+    assert.deepEqual([...new Set(rates)], [0.002, 0.0625]);
+    assert.ok(bptt(where, "sample", "runs/now", "--length", "5").length > 0);
+    assert.deepEqual(problems, []);
+  });
+
+  test("without a training the runs are there to compare", async () => {
+    const { page, problems } = await at("");
+    assert.match(page.url(), /\/live/u);
+    await page.waitForFunction(() => document.getElementById("curves-words").textContent.includes("lstm: 64 updates"));
+    // A folder's name is text, whatever it looks like.
+    assert.equal(await page.locator("#runs img").count(), 0);
+    assert.ok(await page.locator("#runs bdi", { hasText: "<img" }).count() > 0);
+    assert.deepEqual(problems, []);
+  });
+});
+
+describe("lab", () => {
+  test("sliders change the network, and the numbers are the server's", async () => {
+    const { page, problems } = await at("lab");
+    await page.waitForSelector("html[data-computed]", { state: "attached" });
+    const kept = async () => Number(await page.locator("#reading").getAttribute("data-kept"));
+    const before = await kept();
+    await computed(page, () => slide(page, "sigma", 0.5));
+    assert.ok((await kept()) < before);
+    assert.match(await page.locator("#misreading").textContent(), /has to vanish/u);
+    await computed(page, () => slide(page, "sigma", 1.3));
+    assert.ok((await kept()) < 1);
+    assert.match(await page.locator("#misreading").textContent(), /is a misreading/u);
+    await computed(page, () => page.locator("#phi").selectOption("identity"));
+    assert.ok((await kept()) > 1.2);
+    assert.match(await page.locator("#reading").textContent(), /^It explodes/u);
+    await computed(page, () => slide(page, "length", 20));
+    await computed(page, () => slide(page, "hidden", 10));
+    await computed(page, () => page.locator("#kind").selectOption("lstm"));
+    assert.equal(await page.locator("#phi").isVisible(), false);
+    await page.locator("#loss").fill("9");
+    await page.locator("#step").fill("4");
+    const asked = { example: "text", text: await page.locator("#sentence").inputValue(), level: "char", cell: "lstm", hidden: 10, init: "orthogonal", sigma_max: 1.3, seed: 1, steps: 20 };
+    const answer = await page.request.post(`${served.url}api/lab/formula`, { data: { lab: asked, k: 9, t: 4 } });
+    near(await value(page, "#cell-words data.norm"), (await answer.json()).norms.weight_hh);
+    assert.deepEqual(problems, []);
+  });
+
+  test("the article's example, and its formula with the numbers put in", async () => {
+    const { page, problems } = await at("lab#example=article&init=article&sigma=0&k=2&t=0");
+    const article = JSON.parse(bptt(where, "article", "--json"));
+    const entry = (parameter) => article.entries.find((e) => e.parameter === parameter);
+    await page.locator("#formula-place table").first().waitFor();
+    near(await value(page, "#cell-words data.norm"), entry("weight_hh").norm[2][0]);
+    assert.equal(await page.locator("#sigma-name").textContent(), `${Number(article.sigma_max.toPrecision(3))} (as drawn)`);
+    assert.equal(await page.locator("#formula-place .product").count(), 2);
+    await page.locator("#parameter").selectOption("weight_ih");
+    await page.locator("#formula-place", { hasText: "1.62, −0.612, −0.528" }).waitFor();
+    const box = await (await chart(page, "heatmap-chart")).locator(".nsewdrag").first().boundingBox();
+    await page.mouse.click(box.x + box.width / 2, box.y + (5 * box.height) / 6);
+    await page.locator("#formula-place caption", { hasText: "From loss 2 back to step 1" }).waitFor();
+    near(await value(page, "#cell-words data.norm"), entry("weight_ih").norm[2][1]);
+    assert.deepEqual(problems, []);
+  });
+
+  test("a text is text, and the address keeps everything", async () => {
+    const { page, problems } = await at("lab");
+    const text = "<script>alert(1)</script> שלום & <b>x</b>";
+    await computed(page, () => page.locator("#sentence").fill(text));
+    await computed(page, () => page.locator("#level").selectOption("word"));
+    await chart(page, "heatmap-chart");
+    const again = await visit(browser, page.url());
+    await again.page.waitForSelector("html[data-computed]", { state: "attached" });
+    assert.equal(await again.page.locator("#sentence").inputValue(), text);
+    assert.equal(await again.page.locator("#level").inputValue(), "word");
+    assert.equal(await again.page.locator("#reading").textContent(), await page.locator("#reading").textContent());
+    assert.equal(await page.locator("main b").count(), 0);
+    await computed(page, () => page.locator("#sentence").fill("a text"));
+    await page.locator("#sentence").fill("a");
+    await page.locator("#problem", { hasText: "at least two symbols" }).waitFor();
+    assert.deepEqual([...problems.filter((words) => !words.includes("422")), ...again.problems], []);
+  });
+});
+
+describe("explore", () => {
+  test("a click on a word colors the others by what they contributed", async () => {
+    const { page, problems } = await at("explore#run=lstm");
+    await page.waitForSelector("html[data-computed]", { state: "attached" });
+    await page.locator("#sentence").fill(TEXT);
+    await computed(page, () => page.locator("#take").click());
+    const ledger = JSON.parse(bptt(where, "trace", "runs/lstm", "--text", TEXT, "--json"));
+    const norm = ledger.entries.find((e) => e.parameter === "weight_hh").norm;
+    await page.locator("#words button", { hasText: "market" }).first().click();
+    const k = ledger.symbols.indexOf("market") - 1;
+    assert.equal(await page.locator("#loss").inputValue(), String(k));
+    const best = norm[k].map((n, t) => [n ?? -1, t]).sort((a, b) => b[0] - a[0]);
+    const cells = await page.locator("#loss-table tbody tr td:first-child").allTextContents();
+    assert.deepEqual(cells.map(Number), best.slice(0, 8).map(([, t]) => t));
+    const again = await visit(browser, page.url());
+    await again.page.locator("#loss-words", { hasText: "market" }).waitFor();
+    assert.deepEqual([...problems, ...again.problems], []);
+  });
+});
+
+describe("whoever reads it", () => {
+  const READY = { live: "#curves-chart .main-svg", lab: "#formula-place table", explore: "#loss-table table" };
+  for (const name of Object.keys(READY)) {
+    for (const [colorScheme, width] of [["light", 1280], ["dark", 360]]) {
+      test(`no serious barrier in ${name}, ${colorScheme}, ${width} px`, async () => {
+        const { page, problems } = await at(name, { colorScheme, width });
+        await page.locator(READY[name]).first().waitFor();
+        assert.deepEqual(await violations(page), []);
+        const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+        assert.ok(wide <= width, `${wide} px`);
+        assert.deepEqual(problems, []);
+      });
+    }
+  }
+
+  test("the first paint comes in time", async () => {
+    await at("lab");
+    const { page } = await at("lab");
+    const paint = () => page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
+    await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint").length > 0);
+    const time = await paint();
+    console.log(`first paint after ${Math.round(time)} ms`);
+    assert.ok(time < 3000, `${time} ms`);
+  });
+});
