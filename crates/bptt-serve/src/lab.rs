@@ -5,7 +5,7 @@ use bptt::{
     State, Symbols, Targets, Trace, Weights, cell_by_name,
 };
 use bptt_train::{Config, Init, Level, Vocabulary, init};
-use bptt_view::report::{self, Block, Report, Stage, Subject};
+use bptt_view::report::{self, Block, LossUnit, Report, Stage, Subject};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -210,8 +210,9 @@ impl Laboratory {
             name: "the laboratory".into(),
             cell: self.cell.clone(),
             facts: Vec::new(),
-            loss_bits: (!experiment.losses.values.is_empty())
+            losses: (!experiment.losses.values.is_empty())
                 .then(|| experiment.losses.values.iter().map(|nats| nats / std::f64::consts::LN_2).collect()),
+            unit: LossUnit::Bits,
             k: ledger.steps() - 1,
             blocks,
             saturation: experiment.network.saturation(&experiment.trace),

@@ -8,9 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bptt::{Inputs, Targets};
-use bptt_train::observer::Apart;
-use bptt_train::{Event, Flow, Vocabulary};
-use bptt_view::report::{self, Report, Stage, Subject};
+use bptt_train::{Apart, Event, Flow, Vocabulary};
+use bptt_view::report::{self, LossUnit, Report, Stage, Subject};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -69,13 +68,15 @@ impl Curve {
 /// What the trainer tells.
 #[derive(Debug)]
 struct Told {
-    /// \[update, bits, norm, norm after clipping, learning rate\] each.
+    /// \[update, loss, norm, norm after clipping, learning rate\] each.
     steps: Curve,
     /// \[update, horizon, decay\] each.
     traces: Curve,
-    /// \[update, bits\] each.
+    /// \[update, loss\] each.
     evaluations: Curve,
     step: u64,
+    /// The update of flossing that is under way, and its loss; before training.
+    flossing: Option<(u64, f64)>,
     seconds: f64,
     started: std::time::Instant,
     ledger: Option<(u64, Arc<Apart>)>,
@@ -130,6 +131,7 @@ impl Live {
             traces: Curve::default(),
             evaluations: Curve::default(),
             step: 0,
+            flossing: None,
             seconds: 0.0,
             started: std::time::Instant::now(),
             ledger: None,
@@ -162,7 +164,8 @@ impl Live {
         match *event {
             Event::Step { step, loss, learning_rate, gradient, .. } => {
                 told.step = step;
-                let point = json!([step, bits(loss), gradient.before, gradient.after, learning_rate]);
+                told.flossing = None;
+                let point = json!([step, self.shown(loss), gradient.before, gradient.after, learning_rate]);
                 told.steps.push(point);
             }
             Event::Trace { step, horizon, decay, apart } => {
@@ -171,7 +174,10 @@ impl Live {
                 // What follows at once is the update.
                 return Flow::Continue;
             }
-            Event::Evaluation { step, loss } => told.evaluations.push(json!([step, bits(loss)])),
+            Event::Evaluation { step, loss, .. } => {
+                told.evaluations.push(json!([step, self.shown(loss)]));
+            }
+            Event::Flossing { step, loss, .. } => told.flossing = Some((step, loss)),
         }
         while told.paused && !told.stop && !interrupted() {
             told = self.asked.wait_timeout(told, GLANCE).unwrap_or_else(PoisonError::into_inner).0;
@@ -181,6 +187,11 @@ impl Live {
             Some(rate) => Flow::LearningRate(rate),
             None => Flow::Continue,
         }
+    }
+
+    /// A loss as it is shown: bits of a text, a task's as it is.
+    fn shown(&self, loss: f64) -> f64 {
+        if self.vocabulary.is_some() { loss / std::f64::consts::LN_2 } else { loss }
     }
 
     /// Tells the watchers that the training has ended, and how.
@@ -226,6 +237,7 @@ impl Live {
         whole["name"] = json!(self.name);
         whole["facts"] = json!(self.facts);
         whole["updates"] = json!(self.updates);
+        whole["unit"] = json!(if self.vocabulary.is_some() { "bits a symbol" } else { "loss" });
         whole["steps"] = json!(told.steps.points);
         whole["traces"] = json!(told.traces.points);
         whole["evaluations"] = json!(told.evaluations.points);
@@ -261,7 +273,7 @@ impl Live {
             Some(vocabulary) => vocabulary.show(id).into_owned(),
             None => id.to_string(),
         };
-        let read = match &apart.inputs {
+        let read = match apart.inputs() {
             Inputs::Symbols(ids) => (0..steps).map(|t| show(ids.step(t)[0])).collect(),
             Inputs::Dense(_) => (0..steps).map(|t| t.to_string()).collect(),
         };
@@ -277,7 +289,8 @@ impl Live {
             facts: Vec::new(),
             symbols: read,
             targets,
-            loss_bits: None,
+            losses: None,
+            unit: LossUnit::Bits,
             k: steps - 1,
             blocks: Vec::new(),
             saturation: Vec::new(),
@@ -338,13 +351,12 @@ fn status(told: &Told) -> Value {
         "stopping"
     } else if told.paused {
         "paused"
+    } else if told.flossing.is_some() {
+        "flossing"
     } else {
         "training"
     };
-    json!({ "status": status, "ending": told.ending, "step": told.step, "seconds": told.seconds })
-}
-
-/// Nats to bits.
-fn bits(nats: f64) -> f64 {
-    nats / std::f64::consts::LN_2
+    json!({
+        "status": status, "ending": told.ending, "step": told.step, "flossing": told.flossing, "seconds": told.seconds,
+    })
 }

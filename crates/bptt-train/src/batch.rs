@@ -43,6 +43,13 @@ impl Batch {
         self.mask.as_ref().map_or(steps * batch, |mask| mask.iter().filter(|&&there| there).count())
     }
 
+    /// The last step at which there is a loss; the last of all if there is none.
+    pub fn last_loss(&self) -> usize {
+        let (steps, batch) = self.shape();
+        let last = self.mask.as_ref().and_then(|mask| mask.iter().rposition(|&there| there));
+        last.map_or(steps.saturating_sub(1), |at| at / batch)
+    }
+
     /// These sequences alone.
     #[must_use]
     pub fn sequences(&self, range: Range<usize>) -> Self {

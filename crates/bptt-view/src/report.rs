@@ -46,8 +46,10 @@ pub struct Subject {
     pub symbols: Vec<String>,
     /// What each loss predicts, (T), if it predicts symbols.
     pub targets: Option<Vec<String>>,
-    /// The losses in bits, (T), if there are values.
-    pub loss_bits: Option<Vec<f64>>,
+    /// The losses, (T), if there are values.
+    pub losses: Option<Vec<f64>>,
+    /// What the losses are measured in.
+    pub unit: LossUnit,
     /// The loss that is shown first.
     pub k: usize,
     /// How strong each gate's block of each W_hh is at the end.
@@ -58,6 +60,28 @@ pub struct Subject {
     pub metrics: Vec<Value>,
     /// Ledgers of the same sequence over the training, earliest first; at least one.
     pub stages: Vec<Stage>,
+}
+
+/// What losses are measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LossUnit {
+    /// Bits: of predicted symbols.
+    Bits,
+    /// Nats: of classes.
+    Nats,
+    /// ½ (y − target)², summed over the outputs.
+    SquaredError,
+}
+
+impl LossUnit {
+    /// In words.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bits => "bits",
+            Self::Nats => "nats",
+            Self::SquaredError => "squared error",
+        }
+    }
 }
 
 /// A ledger at a time of training.
@@ -165,7 +189,8 @@ fn subject(of: &Subject, gates: bool, room: usize, numbers: &mut Numbers) -> Val
         "verdict": verdict(of),
         "symbols": of.symbols,
         "targets": of.targets,
-        "loss_bits": of.loss_bits,
+        "losses": of.losses,
+        "unit": of.unit.as_str(),
         "k": of.k,
         "blocks": of.blocks.iter().map(block).collect::<Vec<_>>(),
         "saturation": json::saturation(&of.saturation),
@@ -249,10 +274,15 @@ pub fn training(metrics: &[Value]) -> Value {
             .map(|(_, line)| point(line))
             .collect()
     };
+    // A task's losses have no unit that all share.
+    let of_text = metrics.iter().any(|line| !line["loss_bits"].is_null() || !line["held_out_bits"].is_null());
+    let (loss, held_out, unit) =
+        if of_text { ("loss_bits", "held_out_bits", "bits a symbol") } else { ("loss", "held_out_loss", "loss") };
     json!({
-        "steps": curve("step", &["step", "loss_bits", "gradient_norm", "gradient_norm_clipped"]),
+        "unit": unit,
+        "steps": curve("step", &["step", loss, "gradient_norm", "gradient_norm_clipped"]),
         "traces": curve("trace", &["step", "horizon", "decay_per_step"]),
-        "evaluations": curve("evaluation", &["step", "held_out_bits"]),
+        "evaluations": curve("evaluation", &["step", held_out]),
         "end": metrics.iter().find(|line| line["event"] == "end"),
     })
 }

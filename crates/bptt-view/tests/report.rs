@@ -7,7 +7,7 @@ use bptt::{
     CellParams, EntryState, Inputs, ItemizeOptions, Ledger, Losses, Network, ScanOptions, Sequence, Weights,
     cell_by_name,
 };
-use bptt_view::report::{Report, Stage, Subject, html};
+use bptt_view::report::{LossUnit, Report, Stage, Subject, html};
 use serde_json::Value;
 
 /// An LSTM of two units that reads one number a step, and losses whose seeds are all one.
@@ -36,7 +36,8 @@ fn subject(name: &str, stages: Vec<Stage>) -> Subject {
         facts: vec![("Text".into(), name.into())],
         symbols: (0..steps).map(|t| format!("{name}{t}")).collect(),
         targets: None,
-        loss_bits: None,
+        losses: None,
+        unit: LossUnit::Bits,
         k: steps - 1,
         blocks: Vec::new(),
         saturation: Vec::new(),

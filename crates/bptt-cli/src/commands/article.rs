@@ -6,7 +6,7 @@ use bptt::{
 };
 use bptt_train::init;
 use bptt_view::json;
-use bptt_view::report::{Report, Stage, Subject};
+use bptt_view::report::{LossUnit, Report, Stage, Subject};
 use bptt_view::table::{Align, number, table};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -102,7 +102,8 @@ fn to_look_into(network: &Network<f64>, trace: &Trace<f64>, ledger: Ledger) -> R
         facts: facts.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         symbols: (1..=ledger.steps()).map(|step| format!("x{step}")).collect(),
         targets: None,
-        loss_bits: None,
+        losses: None,
+        unit: LossUnit::Nats,
         k: LOSS,
         blocks: blocks(network)?,
         saturation: network.saturation(trace),

@@ -173,7 +173,7 @@ impl Task<'_> {
             Event::Flossing { .. } | Event::Trace { .. } | Event::Evaluation { .. } => Flow::Continue,
         };
         let Self { name, config, folder, vocabulary, corpus, .. } = &self;
-        let learned = learn(name, config, vocabulary, corpus, folder, true, quiet, Some(&mut account))?;
+        let learned = learn(name, config, vocabulary, corpus, folder, true, quiet, &mut [&mut account])?;
         if let Some(error) = failed {
             return Err(error.into());
         }

@@ -5,13 +5,14 @@ pub(super) mod facts;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bptt::{Matrix, Network, ScanOptions, Symbols, Weights};
-use bptt_train::{Config, Run, Vocabulary, files, init, run as runs};
-use bptt_view::report::{self, Block, Report, Stage, Subject};
+use bptt::{Inputs, Matrix, Network, Reduction, Symbols, Targets, Weights};
+use bptt_train::material::held_out_batch;
+use bptt_train::{Batch, Config, Run, Task, Vocabulary, files, init, run as runs, task_by_name};
+use bptt_view::report::{self, Block, LossUnit, Report, Stage, Subject};
 use serde_json::Value;
 
 use super::print;
-use super::trace::{Traced, chosen_loss, held_out, itemize_options, sentence};
+use super::trace::{Traced, chosen_loss, held_out, itemize_options, loss_at, refuse_for_task, sentence};
 use crate::Failure;
 use crate::args::{ReportArgs, ReportOptions};
 use crate::progress::bits;
@@ -54,13 +55,20 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 fn of_run(args: &ReportArgs, folder: &Path) -> Result<Subject, Failure> {
     let run = Run::open(folder)?;
-    let (inputs, targets) = match &args.text {
-        Some(text) => sentence(&run, text)?,
-        None => held_out(&run, args.steps, 1)?,
+    let task = task_of(&run.config)?;
+    if task.is_some() {
+        let only_of_text =
+            [("--text", args.text.is_some()), ("--steps", args.steps.is_some()), ("--of", args.of.is_some())];
+        refuse_for_task(&run.config, &only_of_text)?;
+    }
+    let (source, batch) = reading(&run, task.as_deref(), args.text.as_deref(), args.steps)?;
+    let k = match &batch.targets {
+        Targets::CrossEntropy(targets) if task.is_none() => {
+            chosen_loss(args.at, args.of.as_deref(), &run, targets)?
+        }
+        _ => loss_at(args.at, batch.shape().0)?.unwrap_or_else(|| batch.last_loss()),
     };
-    let k = chosen_loss(args.at, args.of.as_deref(), &run, &targets)?;
-    let Run { config, vocabulary, network } = &run;
-    Reading { config, vocabulary, inputs, targets, k }.subject(name_of(folder), folder, network)
+    Reading { config: &run.config, source, batch, k }.subject(name_of(folder), folder, &run.network)
 }
 
 /// A run in `folder` on a text, or on so many steps of what it holds out; given up when nobody waits for it any more.
@@ -71,27 +79,79 @@ pub(super) fn explored(
     gone: &dyn Fn() -> bool,
 ) -> Result<Subject, Failure> {
     let run = Run::open(folder)?;
+    let task = task_of(&run.config)?;
+    refuse_for_task(&run.config, &[("a text", text.is_some())])?;
+    let (source, batch) = reading(&run, task.as_deref(), text, Some(steps))?;
+    let k = batch.last_loss();
+    let reading = Reading { config: &run.config, source, batch, k };
+    reading.subject_unless(gone, name_of(folder), folder, &run.network)
+}
+
+/// The task that settings say is learned, if it is one.
+fn task_of(config: &Config) -> Result<Option<Box<dyn Task>>, Failure> {
+    Ok(config.task.as_deref().map(task_by_name).transpose()?)
+}
+
+/// One sequence for a run to be taken apart on: of its task, of this text, or of what it holds out.
+fn reading<'a>(
+    run: &'a Run,
+    task: Option<&'a dyn Task>,
+    text: Option<&str>,
+    steps: Option<usize>,
+) -> Result<(Source<'a>, Batch), Failure> {
+    if let Some(task) = task {
+        let length = run.config.length.unwrap_or_else(|| task.usual_length());
+        return Ok((Source::Task(task), held_out_batch(task, length, 1, run.config.seed)?.batch));
+    }
     let (inputs, targets) = match text {
-        Some(text) => sentence(&run, text)?,
-        None => held_out(&run, Some(steps), 1)?,
+        Some(text) => sentence(run, text)?,
+        None => held_out(run, steps, 1)?,
     };
-    let Run { config, vocabulary, network } = &run;
-    let k = targets.shape().0 - 1;
-    let reading = Reading { config, vocabulary, inputs, targets, k };
-    reading.subject_unless(gone, name_of(folder), folder, network)
+    Ok((Source::Text(run.vocabulary()?), of_symbols(inputs, targets)))
+}
+
+/// A text's symbols, each of which is to be followed by another.
+pub(super) fn of_symbols(inputs: Symbols, targets: Symbols) -> Batch {
+    Batch { inputs: Inputs::Symbols(inputs), targets: Targets::CrossEntropy(targets), mask: None }
 }
 
 /// What a folder is called.
-fn name_of(folder: &Path) -> String {
+pub(super) fn name_of(folder: &Path) -> String {
     folder.file_name().map_or_else(|| "network".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// What a run has learned.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// A text of these symbols.
+    Text(&'a Vocabulary),
+    /// A task.
+    Task(&'a dyn Task),
+}
+
+impl Source<'_> {
+    /// Inputs and outputs of a network for it.
+    fn sizes(self) -> (usize, usize) {
+        match self {
+            Self::Text(vocabulary) => (vocabulary.len(), vocabulary.len()),
+            Self::Task(task) => (task.inputs(), task.outputs()),
+        }
+    }
+
+    fn show(self, id: u32) -> String {
+        match self {
+            Self::Text(vocabulary) => vocabulary.show(id).into_owned(),
+            Self::Task(_) => id.to_string(),
+        }
+    }
 }
 
 /// What is read and taken apart, by a network of these settings.
 pub(super) struct Reading<'a> {
     pub config: &'a Config,
-    pub vocabulary: &'a Vocabulary,
-    pub inputs: Symbols,
-    pub targets: Symbols,
+    pub source: Source<'a>,
+    /// One sequence.
+    pub batch: Batch,
     /// The loss that is shown first.
     pub k: usize,
 }
@@ -119,8 +179,8 @@ impl Reading<'_> {
         let updates =
             metrics.iter().find(|line| line["event"] == "end").and_then(|end| end["steps"].as_u64());
         let updates = updates.unwrap_or(self.config.steps);
-        let symbols = self.vocabulary.len();
-        let untrained = (0, self.config.network(symbols, symbols)?);
+        let (inputs, outputs) = self.source.sizes();
+        let untrained = (0, self.config.network(inputs, outputs)?);
         let earlier =
             std::iter::once(untrained).chain(runs::snapshots(folder)?).filter(|(step, _)| *step < updates);
         let mut stages = Vec::new();
@@ -133,18 +193,24 @@ impl Reading<'_> {
         }
         let network = network.cast::<f64>()?;
         let traced = self.take_apart(&network, true)?;
-        let show = |ids: &Symbols| -> Vec<String> {
-            (0..ids.shape().0).map(|t| self.vocabulary.show(ids.step(t)[0]).into_owned()).collect()
-        };
         let (blocks, saturation) = (blocks(&network)?, network.saturation(&traced.trace));
         stages.push(Stage { step: Some(updates), ledger: traced.ledger });
+        let (unit, scale) = match (&self.batch.targets, self.source) {
+            (Targets::SquaredError(_), _) => (LossUnit::SquaredError, 1.0),
+            (_, Source::Task(_)) => (LossUnit::Nats, 1.0),
+            (_, Source::Text(_)) => (LossUnit::Bits, bits(1.0)),
+        };
         Ok(Subject {
             name,
             cell: network.cell().name().into(),
-            facts: facts::of_run(self.config, self.vocabulary, Some(network.weights()), &metrics),
-            symbols: show(&self.inputs),
-            targets: Some(show(&self.targets)),
-            loss_bits: Some(traced.losses.values.iter().map(|&nats| bits(nats)).collect()),
+            facts: facts::of_run(self.config, self.source, Some(network.weights()), &metrics),
+            symbols: self.symbols(),
+            targets: match (&self.batch.targets, self.source) {
+                (Targets::CrossEntropy(ids), Source::Text(_)) => Some(self.shown(ids)),
+                _ => None,
+            },
+            losses: Some(traced.losses.values.iter().map(|&loss| scale * loss).collect()),
+            unit,
             k: self.k,
             blocks,
             saturation,
@@ -153,10 +219,30 @@ impl Reading<'_> {
         })
     }
 
-    fn take_apart(&self, network: &Network<f64>, gates: bool) -> Result<Traced, Failure> {
-        let options = itemize_options(gates, None);
-        Traced::text(network, self.inputs.clone(), self.targets.clone(), ScanOptions::default(), &options)
+    /// What each step reads, in words.
+    fn symbols(&self) -> Vec<String> {
+        match &self.batch.inputs {
+            Inputs::Symbols(ids) => self.shown(ids),
+            Inputs::Dense(numbers) => (0..numbers.steps()).map(|t| in_short(numbers.at(t, 0))).collect(),
+        }
     }
+
+    fn shown(&self, ids: &Symbols) -> Vec<String> {
+        (0..ids.shape().0).map(|t| self.source.show(ids.step(t)[0])).collect()
+    }
+
+    fn take_apart(&self, network: &Network<f64>, gates: bool) -> Result<Traced, Failure> {
+        let (inputs, objective) = self.batch.clone().objective(Reduction::Sum);
+        let trace = network.scan(inputs, &network.zero_state(1))?;
+        let losses = network.losses(&trace, &objective)?;
+        Traced::new(network, trace, losses, &itemize_options(gates, None))
+    }
+}
+
+/// Numbers side by side, two digits after the point where they are not whole.
+fn in_short(numbers: &[f32]) -> String {
+    let number = |&x: &f32| if x.fract() == 0.0 { format!("{x}") } else { format!("{x:.2}") };
+    numbers.iter().map(number).collect::<Vec<_>>().join(" ")
 }
 
 /// The events of a run's metrics; none if it has no such file.

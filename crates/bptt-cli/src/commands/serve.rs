@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bptt_serve::{Limits, Live, Options, Server};
-use bptt_train::{Config, Event, Flow, Observer, Vocabulary};
+use bptt_train::{Config, Event, Flow, Observer};
 use bptt_view::report::Report;
 
-use super::report::{self, facts};
+use super::report::{self, Source, facts};
 use crate::Failure;
 use crate::args::{PageOptions, ServeArgs};
 use crate::progress::interrupted;
@@ -70,13 +70,16 @@ impl Page {
     pub fn start(
         options: &PageOptions,
         config: &Config,
-        vocabulary: &Vocabulary,
+        source: Source<'_>,
         folder: &Path,
     ) -> Result<Self, Failure> {
-        let name =
-            folder.file_name().map_or_else(|| "run".into(), |name| name.to_string_lossy().into_owned());
-        let facts = facts::of_run(config, vocabulary, None, &[]);
-        let live = Live::new(name, facts, Some(vocabulary.clone()), config.cell.clone(), config.steps);
+        let facts = facts::of_run(config, source, None, &[]);
+        let vocabulary = match source {
+            Source::Text(vocabulary) => Some(vocabulary.clone()),
+            Source::Task(_) => None,
+        };
+        let name = report::name_of(folder);
+        let live = Live::new(name, facts, vocabulary, config.cell.clone(), config.steps);
         let beside = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
         let runs = vec![beside.unwrap_or(Path::new(".")).to_owned()];
         let server = Server::start(self::options(options, runs), Some(Arc::clone(&live)))?;

@@ -8,7 +8,7 @@ use bptt::{
     Direction, Entry, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective, Parameter, Place,
     Reduction, ScanOptions, Symbols, Targets, Trace,
 };
-use bptt_train::{Level, Run, Streams, files, run as runs};
+use bptt_train::{Config, Level, Run, Streams, files, run as runs};
 use bptt_view::entries::entries;
 use bptt_view::{json, npz};
 use serde_json::Value;
@@ -252,6 +252,17 @@ pub(super) fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<
     let steps = steps.unwrap_or(run.config.window.min(longest.max(1)));
     let window = Streams::new(corpus.held_out, batch, steps)?.next_window();
     Ok((Symbols::new(steps, batch, window.inputs)?, Symbols::new(steps, batch, window.targets)?))
+}
+
+/// Refuses the options that were given and are of texts only, if these are a task's settings.
+pub(super) fn refuse_for_task(config: &Config, of_text: &[(&str, bool)]) -> Result<(), Failure> {
+    let given = of_text.iter().find(|(_, given)| *given);
+    match (&config.task, given) {
+        (Some(task), Some((option, _))) => {
+            Err(Failure::Usage(format!("{option} is of texts, and this is a run of the task {task}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The loss at step `at` or of predicting `of`, the last one unless told.

@@ -3,7 +3,7 @@
 use bptt::Reduction;
 use bptt_train::{Run, material::held_out_batch, task_by_name};
 
-use super::trace::{Traced, itemize_options, loss_at, output, scan_options};
+use super::trace::{Traced, itemize_options, loss_at, output, refuse_for_task, scan_options};
 use crate::Failure;
 use crate::args::TraceArgs;
 
@@ -14,18 +14,16 @@ pub(crate) fn run(args: &TraceArgs, run: &Run, task: &str) -> Result<(), Failure
         ("--steps", reading.steps.is_some()),
         ("--of", args.of.is_some()),
     ];
-    if let Some((option, _)) = only_of_text.into_iter().find(|(_, given)| *given) {
-        return Err(Failure::Usage(format!("{option} is of texts, and this is a run of the task {task}")));
-    }
+    refuse_for_task(&run.config, &only_of_text)?;
     let task = task_by_name(task)?;
     let length = run.config.length.unwrap_or_else(|| task.usual_length());
     let drawn = held_out_batch(&*task, length, reading.batch, run.config.seed)?;
+    let last = drawn.batch.last_loss();
     let (inputs, objective) = drawn.batch.objective(Reduction::Sum);
     let network = run.network.cast::<f64>()?;
     let (steps, batch) = inputs.shape();
     let trace = network.scan_with(inputs, &network.zero_state(batch), scan_options(reading, steps))?;
     let losses = network.losses(&trace, &objective)?;
-    let last = losses.present.iter().rposition(|&present| present).unwrap_or(steps - 1);
     let k = loss_at(args.at, steps)?.unwrap_or(last);
     let traced = Traced::new(&network, trace, losses, &itemize_options(args.gates, args.tolerance))?;
 

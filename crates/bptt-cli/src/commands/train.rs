@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use bptt::Symbols;
+use bptt_train::material::held_out_batch;
 use bptt_train::{
-    Baselines, Config, Corpus, Ending, Event, Flow, Material, Observer, Outcome, Run, Streams, Task,
+    Baselines, Batch, Config, Corpus, Ending, Event, Flow, Material, Observer, Outcome, Run, Streams, Task,
     Vocabulary, run as runs, task_by_name, train,
 };
 use bptt_view::report::{Report, Subject};
 use bptt_view::table::{Align, table};
 use serde_json::json;
 
-use super::report::{self, Reading, facts};
+use super::report::{self, Reading, Source, facts};
 use super::serve::Page;
 use super::tasks::lags;
 use super::{print, print_json};
@@ -23,20 +23,33 @@ use crate::tensorboard::TensorBoard;
 pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     let config = config(args)?;
     config.check()?;
+    if !args.serve && (args.page.port.is_some() || args.page.host.is_some() || args.page.token.is_some()) {
+        let words = "--port, --host and --token are of the page: give --serve with them";
+        return Err(Failure::Usage(words.into()));
+    }
     let folder = args.out.clone().unwrap_or_else(free_folder);
     stop_on_ctrl_c()?;
-    let unit = Unit::of(&config)?;
-    let mut board = args.tensorboard.as_deref().map(|folder| TensorBoard::new(folder, unit)).transpose()?;
-    let also = board.as_mut().map(|board| board as &mut dyn Observer);
+    let mut board = match &args.tensorboard {
+        Some(folder) => Some(TensorBoard::new(folder, Unit::of(&config)?)?),
+        None => None,
+    };
     let learned = if let Some(name) = &config.task {
         let task = task_by_name(name)?;
-        if args.report.open {
-            return Err(Failure::Usage(format!(
-                "--open: a run of the task {name} has no report; see `bptt trace`"
-            )));
-        }
-        let learned = learn_task(&config, &*task, &folder, quiet, also)?;
-        report_task(&learned, &config, &*task, &folder, args.json)?;
+        let source = Source::Task(&*task);
+        let learned = watched(args, &config, source, &folder, board.as_mut(), |also| {
+            learn_task(&config, &*task, &folder, quiet, also)
+        })?;
+        let written = reported(args, &config, &folder, || {
+            let length = length(&*task, &config);
+            let batch = held_out_batch(&*task, length, 1, config.seed)?.batch;
+            let k = batch.last_loss();
+            Ok(Reading { config: &config, source, batch, k }.subject(
+                report::name_of(&folder),
+                &folder,
+                &learned.outcome.network,
+            )?)
+        });
+        report_task(&learned, &config, &*task, &folder, written.as_deref(), args.json)?;
         learned
     } else {
         let text = runs::load_text(&config)?;
@@ -47,12 +60,12 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
                  predicts, and it cannot be sampled"
             );
         }
-        let learned = learn("", &config, &vocabulary, &corpus, &folder, false, quiet, also)?;
-        let written = report::finish(args.report, folder.join(report::FILE), || {
-            let subject = first_steps(&config, &vocabulary, &corpus, &folder, &learned)?;
-            let reproduce = vec![facts::train_command(&config, &folder)];
-            let title = format!("Which past step taught the network in {} what", folder.display());
-            Ok(Report { title, program: facts::program(), reproduce, subjects: vec![subject] })
+        let learned =
+            watched(args, &config, Source::Text(&vocabulary), &folder, board.as_mut(), |also| {
+                learn("", &config, &vocabulary, &corpus, &folder, false, quiet, also)
+            })?;
+        let written = reported(args, &config, &folder, || {
+            first_steps(&config, &vocabulary, &corpus, &folder, &learned)
         });
         tell(&learned, &vocabulary, &folder, written.as_deref(), args.json)?;
         learned
@@ -70,6 +83,46 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         ))),
         Ending::Finished | Ending::Stopped => Ok(()),
     }
+}
+
+/// Trains, and lets the page, if there is to be one, and TensorBoard's log see it.
+fn watched(
+    args: &TrainArgs,
+    config: &Config,
+    source: Source<'_>,
+    folder: &Path,
+    board: Option<&mut TensorBoard>,
+    learn: impl FnOnce(&mut [&mut dyn Observer]) -> Result<Learned, Failure>,
+) -> Result<Learned, Failure> {
+    let mut page = match args.serve {
+        true => Some(Page::start(&args.page, config, source, folder)?),
+        false => None,
+    };
+    let mut also: Vec<&mut dyn Observer> = Vec::new();
+    also.extend(board.map(|board| board as &mut dyn Observer));
+    also.extend(page.as_mut().map(|page| page as &mut dyn Observer));
+    let learned = learn(&mut also);
+    if let Some(page) = page {
+        page.end(match &learned {
+            Ok(learned) => ending(&learned.outcome),
+            Err(failure) => failure.to_string(),
+        });
+    }
+    learned
+}
+
+/// Writes the report of the run in `folder`; where it is, if there is one.
+fn reported(
+    args: &TrainArgs,
+    config: &Config,
+    folder: &Path,
+    subject: impl FnOnce() -> Result<Subject, Failure>,
+) -> Option<PathBuf> {
+    report::finish(args.report, folder.join(report::FILE), || {
+        let reproduce = vec![facts::train_command(config, folder)];
+        let title = format!("Which past step taught the network in {} what", folder.display());
+        Ok(Report { title, program: facts::program(), reproduce, subjects: vec![subject()?] })
+    })
 }
 
 /// The settings that the arguments ask for.
@@ -112,15 +165,9 @@ fn first_steps(
     let ids = if corpus.held_out.len() > 1 { &corpus.held_out } else { &corpus.train };
     let steps = config.window.min(REPORTED).min(ids.len() - 1);
     let window = Streams::new(ids.clone(), 1, steps)?.next_window();
-    let symbols = |ids| Symbols::new(steps, 1, ids);
-    let (inputs, targets) = (symbols(window.inputs)?, symbols(window.targets)?);
-    let name =
-        folder.file_name().map_or_else(|| "network".into(), |name| name.to_string_lossy().into_owned());
-    Reading { config, vocabulary, inputs, targets, k: steps - 1 }.subject(
-        name,
-        folder,
-        &learned.outcome.network,
-    )
+    let batch = Batch::of_text(window, 1)?;
+    let reading = Reading { config, source: Source::Text(vocabulary), batch, k: steps - 1 };
+    reading.subject(report::name_of(folder), folder, &learned.outcome.network)
 }
 
 /// The first of runs/train, runs/train-2, … that does not exist.
@@ -136,7 +183,7 @@ pub(crate) struct Learned {
     pub seconds: f64,
 }
 
-/// Trains on a text into `folder`, with `name` beside the progress; `also` sees the events too.
+/// Trains on a text into `folder`, with `name` beside the progress; each of `also` sees the events too.
 #[allow(clippy::too_many_arguments)] // each from another hand, and none of them together a thing
 pub(crate) fn learn(
     name: &str,
@@ -146,7 +193,7 @@ pub(crate) fn learn(
     folder: &Path,
     replace: bool,
     quiet: bool,
-    also: Option<&mut dyn Observer>,
+    also: &mut [&mut dyn Observer],
 ) -> Result<Learned, Failure> {
     let material = Material::Text { corpus, symbols: vocabulary.len() };
     let held_out = &corpus.held_out[..corpus.held_out.len().min(bptt_train::material::EVALUATED)];
@@ -169,7 +216,7 @@ fn learn_task(
     task: &dyn Task,
     folder: &Path,
     quiet: bool,
-    also: Option<&mut dyn Observer>,
+    also: &mut [&mut dyn Observer],
 ) -> Result<Learned, Failure> {
     let material = Material::task(task, config);
     material.batches(config)?;
@@ -192,7 +239,7 @@ fn run_through(
     material: &Material<'_>,
     folder: &Path,
     watch: &mut Watch,
-    mut also: Option<&mut dyn Observer>,
+    also: &mut [&mut dyn Observer],
 ) -> Result<Learned, Failure> {
     let kept = snapshot_times(config);
     let mut failed = None;
@@ -205,7 +252,7 @@ fn run_through(
             failed = Some(error);
             flow = Flow::Stop;
         }
-        also.as_mut().map_or(flow, |also| flow.and(also.event(event)))
+        also.iter_mut().fold(flow, |flow, also| flow.and(also.event(event)))
     })?;
     if let Some(error) = failed {
         return Err(error.into());
@@ -268,11 +315,13 @@ fn report_task(
     config: &Config,
     task: &dyn Task,
     folder: &Path,
+    report: Option<&Path>,
     as_json: bool,
 ) -> Result<(), Failure> {
     if as_json {
         let mut value = end_of_task(learned, config, task);
         value["run"] = json!(folder.to_string_lossy());
+        value["report"] = json!(report.map(Path::to_string_lossy));
         return print_json(&value);
     }
     let (outcome, length) = (&learned.outcome, length(task, config));
@@ -298,7 +347,16 @@ fn report_task(
         print(&table(&columns, &[row]))?;
     }
     let run = folder.display();
-    print(&format!("\nwrote {run}\n  bptt trace {run}\n"))
+    print(&format!("\nwrote {run}\n  bptt trace {run}\n  bptt diagnose {run}\n"))?;
+    name_report(report)
+}
+
+/// Where the report is, if there is one.
+fn name_report(report: Option<&Path>) -> Result<(), Failure> {
+    match report {
+        Some(report) => print(&format!("the report, to open in a browser: {}\n", report.display())),
+        None => Ok(()),
+    }
 }
 
 fn tell(
@@ -320,10 +378,7 @@ fn tell(
     print(&losses(&[("network", learned)]))?;
     let run = folder.display();
     print(&format!("\nwrote {run}\n  bptt sample {run}\n  bptt trace {run}\n"))?;
-    match report {
-        Some(report) => print(&format!("the report, to open in a browser: {}\n", report.display())),
-        None => Ok(()),
-    }
+    name_report(report)
 }
 
 /// The held-out losses of networks of one text, by their names, beside what counting reaches.

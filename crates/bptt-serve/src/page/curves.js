@@ -32,7 +32,7 @@ function lines({ name, training, hue }, alone) {
 export function showCurves(place, runs) {
   return draw(place, curvesInWords(runs), runs.flatMap((run) => lines(run, runs.length === 1)), {
     xaxis: axis("updates", { anchor: "y3", rangemode: "tozero" }),
-    yaxis: axis("bits a symbol", { domain: [0.7, 1] }),
+    yaxis: axis([...new Set(runs.map((run) => run.training.unit))].join(", ") || "loss", { domain: [0.7, 1] }),
     yaxis2: axis("gradient norm", { domain: [0.36, 0.64], type: "log", exponentformat: "power", dtick: "D2" }),
     yaxis3: axis("horizon, steps", { domain: [0, 0.3], rangemode: "tozero" }),
     margin: { l: 64, r: 12, t: 12, b: 48 },
@@ -43,12 +43,12 @@ export function showCurves(place, runs) {
 /** What the curves show, in a sentence for each run. */
 export function curvesInWords(runs) {
   const sentence = ({ name, training }) => {
-    const { steps, traces, evaluations } = training;
+    const { steps, traces, evaluations, unit } = training;
     if (steps.length === 0) return `${name}: no update yet.`;
     const last = steps.at(-1);
     const held = evaluations.length > 0 ? `, ${number(evaluations.at(-1)[1])} held out` : "";
     const horizon = traces.length > 0 ? `, horizon ${traces.at(-1)[1] ?? "–"}` : "";
-    return `${name}: ${count(last[0], "update")}, ${number(last[1])} bits a symbol${held}, gradient norm ${number(last[2])} (${number(last[3])} after clipping)${horizon}.`;
+    return `${name}: ${count(last[0], "update")}, ${unit === "loss" ? `loss ${number(last[1])}` : `${number(last[1])} ${unit}`}${held}, gradient norm ${number(last[2])} (${number(last[3])} after clipping)${horizon}.`;
   };
   return runs.map(sentence).join(" ");
 }

@@ -1,7 +1,7 @@
 // A training as it goes, beside runs that are there already.
 
 import { byId, el } from "./dom.js";
-import { count } from "./format.js";
+import { count, number } from "./format.js";
 import { Ledger, unpack } from "./ledger.js";
 import { State } from "./state.js";
 import { themeButton } from "./theme.js";
@@ -30,7 +30,8 @@ function joined(training, news) {
     const all = [...old, ...fresh.filter(([step]) => step > last)];
     return all.length > POINTS ? all.filter((_, i) => i % 2 === 0 || i === all.length - 1) : all;
   };
-  return Object.fromEntries(["steps", "traces", "evaluations"].map((key) => [key, add(training[key], news[key])]));
+  const curves = ["steps", "traces", "evaluations"].map((key) => [key, add(training[key], news[key])]);
+  return { ...training, ...Object.fromEntries(curves) };
 }
 
 /** What is shown, put together from what the server tells. */
@@ -59,10 +60,16 @@ class Page {
 }
 
 /** The status line, the bar and the buttons. */
-function showStatus({ status, ending, step, seconds, updates, training }) {
-  const words = { training: "Training", paused: "Paused", stopping: "Stopping after this update", ended: `Ended: ${ending}` }[status];
+function showStatus({ status, ending, step, flossing, seconds, updates, training }) {
+  const words = {
+    flossing: flossing && `Before training, flossing ${flossing[0]}: mean λ² ${number(flossing[1])}`,
+    training: "Training",
+    paused: "Paused",
+    stopping: "Stopping after this update",
+    ended: `Ended, ${ending}`,
+  }[status];
   const speed = step > 0 && status === "training" ? `, ${(step / seconds).toPrecision(3)} updates a second` : "";
-  byId("status").textContent = `${words}: ${step} of ${count(updates, "update")}, ${seconds.toFixed(0)} s${speed}`.replace("Ended: ", "Ended, ");
+  byId("status").textContent = `${words}: ${step} of ${count(updates, "update")}, ${seconds.toFixed(0)} s${speed}`;
   byId("progress").max = updates;
   byId("progress").value = step;
   byId("pause").textContent = status === "paused" ? "Go on" : "Pause";
@@ -129,8 +136,8 @@ function listen(page, changed) {
       if (page.live?.status === "ended" && name !== "everything") setTimeout(() => source.close(), 1000);
       changed();
     });
-  on("everything", ({ steps, traces, evaluations, ...others }) => {
-    page.live = { ...others, training: { steps, traces, evaluations } };
+  on("everything", ({ steps, traces, evaluations, unit, ...others }) => {
+    page.live = { ...others, training: { steps, traces, evaluations, unit } };
     byId("name").textContent = others.name;
     byId("facts").replaceChildren(factList(others.facts));
     byId("ask").hidden = false;

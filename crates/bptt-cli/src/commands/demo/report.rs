@@ -9,7 +9,7 @@ use bptt_view::report as html;
 use bptt_view::table::{Align, bar, level, number, table};
 use serde_json::{Value, json};
 
-use super::super::report::{Reading as Shown, facts};
+use super::super::report::{Reading as Shown, Source, facts, of_symbols};
 use super::super::train::{self, Learned};
 use super::{Reading, Traced};
 use crate::Failure;
@@ -331,8 +331,8 @@ impl Report {
         for pupil in &self.pupils {
             let (inputs, targets) = self.reach.symbols()?;
             let config = Config { steps: args.steps, seed: args.seed, ..super::settings(&pupil.cell) };
-            let reading =
-                Shown { config: &config, vocabulary: &self.vocabulary, inputs, targets, k: self.reach.k };
+            let (source, batch) = (Source::Text(&self.vocabulary), of_symbols(inputs, targets));
+            let reading = Shown { config: &config, source, batch, k: self.reach.k };
             subjects.push(reading.subject(
                 pupil.name.into(),
                 &pupil.folder,

@@ -3,8 +3,11 @@
 use std::path::Path;
 
 use bptt::Weights;
-use bptt_train::{Config, Level, Vocabulary};
+use bptt_train::{Config, Level};
 use serde_json::Value;
+
+use super::super::tasks::lags;
+use super::Source;
 
 /// The program with its version.
 pub(in super::super) fn program() -> String {
@@ -26,18 +29,10 @@ fn cell(name: &str) -> &str {
 /// A run's settings, of what size its weights are if there are any, and what it reached: names and values.
 pub(in super::super) fn of_run(
     config: &Config,
-    vocabulary: &Vocabulary,
+    source: Source<'_>,
     weights: Option<&Weights<f64>>,
     metrics: &[Value],
 ) -> Vec<(String, String)> {
-    let kind = if config.level == Level::Word { "words" } else { "characters" };
-    let text = match &config.text {
-        Some(path) => path.display().to_string(),
-        None => format!(
-            "{} generated sentences, in each of which one early word decides the last",
-            config.sentences
-        ),
-    };
     let layers = match (config.layers, config.bidirectional) {
         (1, false) => String::new(),
         (1, true) => ", both directions".into(),
@@ -50,24 +45,54 @@ pub(in super::super) fn of_run(
         (0.0, value) => format!("entries {value}"),
         (norm, value) => format!("norm {norm}, then entries {value}"),
     };
-    let mut facts = vec![
-        ("Text", text),
-        ("Symbols", format!("{} {kind}", vocabulary.len())),
+    let mut facts = of_source(config, source);
+    let cell_at = facts.len();
+    let sequences = match source {
+        Source::Text(_) => format!("{} × {} symbols", config.batch, config.window),
+        Source::Task(_) => format!("{} sequences", config.batch),
+    };
+    facts.extend([
         ("Cell", format!("{}, {} units{layers}", cell(&config.cell), config.hidden)),
-        ("Training", format!("{} updates of {} × {} symbols", config.steps, config.batch, config.window)),
+        ("Training", format!("{} updates of {sequences}", config.steps)),
         ("Optimizer", in_words(&config.optimizer.to_string())),
         ("Learning rate", format!("{}, {}", config.learning_rate, in_words(&config.schedule.to_string()))),
         ("Clipping", clipping),
         ("Seed", config.seed.to_string()),
-    ];
+    ]);
     if let Some(weights) = weights {
         let parameters: usize = weights.tensors().iter().map(|(_, matrix)| matrix.data().len()).sum();
-        facts.insert(3, ("Parameters", parameters.to_string()));
+        facts.insert(cell_at + 1, ("Parameters", parameters.to_string()));
     }
     if let Some(end) = metrics.iter().find(|line| line["event"] == "end") {
         facts.extend(reached(end));
     }
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// What is learned.
+fn of_source(config: &Config, source: Source<'_>) -> Vec<(&'static str, String)> {
+    match source {
+        Source::Text(vocabulary) => {
+            let kind = if config.level == Level::Word { "words" } else { "characters" };
+            let text = match &config.text {
+                Some(path) => path.display().to_string(),
+                None => format!(
+                    "{} generated sentences, in each of which one early word decides the last",
+                    config.sentences
+                ),
+            };
+            vec![("Text", text), ("Symbols", format!("{} {kind}", vocabulary.len()))]
+        }
+        Source::Task(task) => {
+            let length = config.length.unwrap_or_else(|| task.usual_length());
+            let baseline = task.baseline_loss(length);
+            vec![
+                ("Task", format!("{}, L = {length}", task.name())),
+                ("What decides a loss", format!("lies {} steps before it", lags(&task.lag(length)))),
+                ("Without remembering", format!("a loss of {baseline:.4}")),
+            ]
+        }
+    }
 }
 
 /// A choice with its numbers, spread out.
@@ -86,6 +111,11 @@ fn reached(end: &Value) -> Vec<(&'static str, String)> {
         let beside = baseline.map(|bigram| format!(" (counting pairs: {bigram:.3})")).unwrap_or_default();
         facts.push(("Held-out text", format!("{bits:.3} bits a symbol{beside}")));
     }
+    if let Some(loss) = end["held_out_loss"].as_f64() {
+        let solved = end["solved"].as_f64();
+        let beside = solved.map(|solved| format!(", {:.1} % solved", 100.0 * solved)).unwrap_or_default();
+        facts.push(("Held-out sequences", format!("a loss of {loss:.4}{beside}")));
+    }
     facts
 }
 
@@ -94,7 +124,7 @@ pub(in super::super) fn train_command(config: &Config, folder: &Path) -> String 
     let of = |config: &Config| serde_json::to_value(config).unwrap_or_default();
     let (given, default) = (of(config), of(&Config::default()));
     let mut line = "bptt train".to_owned();
-    if config.text.is_none() {
+    if config.text.is_none() && config.task.is_none() {
         line += " --generate pantry";
     }
     for (key, value) in

@@ -91,9 +91,9 @@ export function figures(view) {
 
 /** A step and its loss. */
 function stepRow({ subject }, t) {
-  const { symbols, targets, loss_bits: bits } = subject;
+  const { symbols, targets, losses, unit } = subject;
   const label = [`${t} `, symbol(symbols[t]), ...(targets ? [" → ", symbol(targets[t])] : [])];
-  return { label, size: bits ? bits[t] : 0, words: bits ? `${number(bits[t])} bits` : "" };
+  return { label, size: losses ? losses[t] : 0, words: losses ? `${number(losses[t])} ${unit}` : "" };
 }
 
 /** The last steps up to the chosen loss. */
@@ -104,9 +104,9 @@ function unrolled(view) {
 
 /** The largest losses. */
 function costliest(view) {
-  const { loss_bits: bits } = view.subject;
-  if (!bits) return [];
-  const ranked = bits.map((_, t) => t).sort((a, b) => bits[b] - bits[a]);
+  const { losses } = view.subject;
+  if (!losses) return [];
+  const ranked = losses.map((_, t) => t).sort((a, b) => losses[b] - losses[a]);
   return bars(ranked.slice(0, 4).map((t) => stepRow(view, t)));
 }
 
@@ -122,11 +122,11 @@ function strengths({ subject }, w_hh) {
 }
 
 function lossesInWords({ subject, k }) {
-  const bits = subject.loss_bits;
-  if (!bits) return "Here the losses are known by the gradients they send into h only, not by their values.";
-  const total = bits.reduce((a, b) => a + b, 0);
+  const { losses, unit } = subject;
+  if (!losses) return "Here the losses are known by the gradients they send into h only, not by their values.";
+  const total = losses.reduce((a, b) => a + b, 0);
   const which = subject.targets ? [" (predicting ", symbol(subject.targets[k]), ")"] : [];
-  return [`Together ${number(total)} bits, ${number(total / bits.length)} a step. Loss ${k}`, ...which, ` is ${number(bits[k])} bits.`];
+  return [`Together ${number(total)} ${unit}, ${number(total / losses.length)} a step. Loss ${k}`, ...which, ` is ${number(losses[k])} ${unit}.`];
 }
 
 /** A caption and a picture of the factors of loss k. */

@@ -12,7 +12,7 @@ export function hasTraining({ training }) {
 
 /** Loss above, gradient norms in the middle, horizon below; the stage that is shown is marked. */
 export function showTraining(place, { subject, ledger }) {
-  const { steps, traces, evaluations } = subject.training;
+  const { steps, traces, evaluations, unit } = subject.training;
   const column = (rows, i) => rows.map((row) => row[i]);
   const line = (rows, i, name, hue, yaxis, more = {}) => ({
     x: column(rows, 0), y: column(rows, i), name, yaxis, mode: "lines", line: { color: hue, width: 1.5 },
@@ -27,10 +27,10 @@ export function showTraining(place, { subject, ledger }) {
   ].filter((trace) => trace.x.length > 0);
   const at = ledger.step == null ? null : mark(ledger.step, "shown", color("text"));
   const last = steps.at(-1);
-  const alt = `Training over ${count(last[0], "update")}: the loss went from ${number(steps[0][1])} to ${number(last[1])} bits, the horizon from ${traces[0]?.[1] ?? "–"} to ${traces.at(-1)?.[1] ?? "–"} steps.`;
+  const alt = `Training over ${count(last[0], "update")}: the loss went from ${number(steps[0][1])} to ${number(last[1])} (${unit}), the horizon from ${traces[0]?.[1] ?? "–"} to ${traces.at(-1)?.[1] ?? "–"} steps.`;
   return draw(place, alt, drawn, {
     xaxis: axis("updates", { anchor: "y3" }),
-    yaxis: axis("bits a symbol", { domain: [0.7, 1] }),
+    yaxis: axis(unit, { domain: [0.7, 1] }),
     yaxis2: axis("norm", { domain: [0.36, 0.64], type: "log", exponentformat: "power", dtick: "D2" }),
     yaxis3: axis("horizon, steps", { domain: [0, 0.3], rangemode: "tozero" }),
     shapes: at ? [at.shape] : [],

@@ -93,15 +93,16 @@ export function lossInWords(view) {
   const { subject, k, ledger } = view;
   if (!ledger.hasLoss(k)) return [`There is no loss at step ${k}.`];
   const rows = contributions(view).filter((row) => row.log10 > -Infinity);
-  const bits = subject.loss_bits ? [" cost ", el("data", { class: "bits", value: subject.loss_bits[k] }, number(subject.loss_bits[k])), " bits"] : [];
+  const { losses, unit } = subject;
+  const cost = losses ? [" cost ", el("data", { class: "loss", value: losses[k] }, number(losses[k])), ` ${unit}`] : [];
   const what = subject.targets ? ["Predicting ", symbol(subject.targets[k]), ` (loss ${k})`] : [`Loss ${k}`];
-  if (rows.length === 0) return [...what, ...bits, "; nothing contributes to this parameter's gradient."];
+  if (rows.length === 0) return [...what, ...cost, "; nothing contributes to this parameter's gradient."];
   const [{ t, log10, share }] = rows;
   const far = rows.find((row) => row.t !== k);
   const lag = Math.abs(k - t);
   const where = lag === 0 ? (subject.targets ? "read right before it" : "at its own step") : `read ${count(lag, "step")} before that`;
   const next = far && far.t !== t ? [" The largest from farther away is ", symbol(subject.symbols[far.t]), ` at lag ${Math.abs(k - far.t)}, norm ${ofLog10(far.log10)}.`] : [];
-  return [...what, ...bits, ". The largest contribution comes from ", symbol(subject.symbols[t]), `, ${where}: norm ${ofLog10(log10)}, share ${percent(share)}.`, ...next];
+  return [...what, ...cost, ". The largest contribution comes from ", symbol(subject.symbols[t]), `, ${where}: norm ${ofLog10(log10)}, share ${percent(share)}.`, ...next];
 }
 
 /** Every contribution to the chosen loss, the `most` largest first; bars are relative to the largest. */
