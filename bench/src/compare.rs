@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -15,6 +15,9 @@ use crate::summary::{head, machine, mb, median, ms, publish, row, three};
 
 /// Seconds of one turn, about.
 const TURN: f64 = 0.15;
+
+/// Before a turn: threads of the form before may spin for 0.2 s after their work is done.
+const SETTLING: Duration = Duration::from_millis(250);
 
 /// A form that needs more seconds than this for one run has one turn, of one run; and one that needs more than the square
 /// of it, none: the run that made its check is its time.
@@ -125,9 +128,13 @@ fn measure(
             if round == 0 && *seconds > SLOW * SLOW {
                 measured.turns.push(*seconds);
             } else if round == 0 || *seconds < SLOW {
-                let repeats = (TURN / *seconds).clamp(1.0, 100.0);
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 1 to 100
-                measured.turns.push(median(form.peer.time(repeats as usize)?));
+                std::thread::sleep(SETTLING);
+                let repeats = (TURN / *seconds).clamp(3.0, 100.0);
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 3 to 100
+                let mut times = form.peer.time(1 + repeats as usize)?;
+                // Caches and threads are cold after the others' turns, for everyone alike.
+                times.remove(0);
+                measured.turns.push(median(times));
             }
         }
     }
@@ -166,7 +173,7 @@ fn text(tables: &[Table], notes: &Notes, roofs: [f64; 2], rounds: usize) -> Stri
     let mut text = format!(
         "# bptt, its peers and the roof\n\n{}\n\nThe roof is that of fused multiplications and additions in f32: \
          {:.0} GFLOP/s on one core, {:.0} on two.\nTimes are milliseconds, medians of {rounds} turns in which everyone \
-         worked one after another; ratios are medians of the turns' ratios.\nAll results were compared before the first \
+         worked one after another,\nafter a pause and a run that is not counted; ratios are medians of the turns' ratios.\nAll results were compared before the first \
          turn. Memory is what a process needed beyond what it had at its start.\nA form that needs more than {SLOW} s for \
          one run had one turn; one that needs more than {} s or 8 GB does not take part.\n\n",
         machine(),

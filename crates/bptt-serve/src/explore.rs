@@ -1,6 +1,6 @@
 //! A run's text, taken apart.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use bptt_view::report;
 use serde::Deserialize;
@@ -45,11 +45,11 @@ impl Explore {
     }
 
     /// The report's data of the run in `folder`.
-    pub fn take_apart(&self, folder: PathBuf, take_apart: TakeApart, gone: &Gone) -> Result<Value, Problem> {
-        let report = take_apart(&folder, self.text.as_deref(), self.steps, &|| gone.is_so());
+    pub fn take_apart(&self, folder: &Path, take_apart: TakeApart, gone: &Gone) -> Result<Value, Problem> {
+        let report = take_apart(folder, self.text.as_deref(), self.steps, &|| gone.is_so());
         let report = report.map_err(Problem::of_request)?;
         gone.check()?;
-        let (data, numbers) = report::data(&report).map_err(Problem::of_request)?;
+        let (data, numbers) = report::data(&report)?;
         Ok(json!({ "data": data, "numbers": numbers }))
     }
 }

@@ -130,7 +130,7 @@ impl Laboratory {
         let (cell, sigma_max, seed) = (self.cell.clone(), self.sigma_max, self.seed);
         let config = Config { cell, hidden, init, sigma_max, seed, ..Config::default() };
         config.check()?;
-        Ok(config.network(inputs)?.cast()?)
+        Ok(config.network(inputs, inputs)?.cast()?)
     }
 
     fn text(&self) -> Result<Experiment, Problem> {
@@ -223,7 +223,7 @@ impl Laboratory {
         };
         let (title, program) = (String::new(), String::new());
         let report = Report { title, program, reproduce: Vec::new(), subjects: vec![subject] };
-        let (data, numbers) = report::data(&report).map_err(Problem::of_request)?;
+        let (data, numbers) = report::data(&report)?;
         Ok(json!({
             "data": data, "numbers": numbers, "most_steps": experiment.most_steps, "sigma_max": sigma_max,
             "hidden": experiment.network.hidden(), "slopes": slopes,

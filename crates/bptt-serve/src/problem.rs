@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use bptt_view::report::TooLarge;
 use serde_json::json;
 
 /// A refusal: its status, and words for whoever asked.
@@ -14,8 +15,8 @@ pub(crate) struct Problem {
 
 impl Problem {
     /// The request itself cannot be: 422.
-    pub fn of_request(words: impl ToString) -> Self {
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, words: words.to_string() }
+    pub fn of_request(words: impl Into<String>) -> Self {
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, words: words.into() }
     }
 
     /// Any other.
@@ -26,13 +27,19 @@ impl Problem {
 
 impl From<bptt::Error> for Problem {
     fn from(error: bptt::Error) -> Self {
-        Self::of_request(error)
+        Self::of_request(error.to_string())
     }
 }
 
 impl From<bptt_train::Error> for Problem {
     fn from(error: bptt_train::Error) -> Self {
-        Self::of_request(error)
+        Self::of_request(error.to_string())
+    }
+}
+
+impl From<TooLarge> for Problem {
+    fn from(error: TooLarge) -> Self {
+        Self::of_request(error.to_string())
     }
 }
 

@@ -143,7 +143,7 @@ async fn explore(State(app): Shared, headers: HeaderMap, body: Bytes) -> Result<
     let (runs, take_apart) = (app.runs.clone(), app.take_apart);
     let taken = app.work.compute(move |gone| {
         let folder = runs.find(&explore.run)?;
-        explore.take_apart(folder, take_apart, gone)
+        explore.take_apart(&folder, take_apart, gone)
     });
     taken.await.map(Json)
 }

@@ -87,7 +87,8 @@ mod tests {
     #[tokio::test]
     async fn work_for_one_who_has_gone_is_told_so() {
         let (told, hears) = std::sync::mpsc::channel();
-        let computing = Work::new().compute(move |gone| {
+        let work = Work::new();
+        let computing = work.compute(move |gone| {
             while gone.check().is_ok() {
                 std::thread::sleep(Duration::from_millis(1));
             }

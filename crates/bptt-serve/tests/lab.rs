@@ -40,7 +40,7 @@ fn library(cell: &str, sigma_max: Option<f64>, steps: usize) -> Ledger {
         seed: 3,
         ..Config::default()
     };
-    let network = config.network(vocabulary.len()).unwrap().cast::<f64>().unwrap();
+    let network = config.network(vocabulary.len(), vocabulary.len()).unwrap().cast::<f64>().unwrap();
     let symbols = |ids: &[u32]| Symbols::new(steps, 1, ids.to_vec()).unwrap();
     let trace = network.scan(Inputs::Symbols(symbols(&ids[..steps])), &network.zero_state(1)).unwrap();
     let targets = Targets::CrossEntropy(symbols(&ids[1..=steps]));

@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use bptt_serve::{Live, Options, Server};
-use bptt_train::{Config, Ending, Event, run, train};
+use bptt_train::{Config, Ending, Event, Material, run, train};
 use common::{connect, post, refused, status};
 use serde_json::Value;
 
@@ -47,7 +47,8 @@ fn a_training_is_watched_paused_changed_and_stopped() {
     let address = server.address();
     let (rates, seen) = channel();
     let training = std::thread::spawn(move || {
-        let outcome = train(&config, &corpus, symbols, &mut |event: &Event<'_>| {
+        let material = Material::Text { corpus: &corpus, symbols };
+        let outcome = train(&config, &material, &mut |event: &Event<'_>| {
             if let Event::Step { step, learning_rate, .. } = event {
                 let _ = rates.send((*step, *learning_rate));
             }

@@ -2,8 +2,8 @@
 
 use bptt::spectrum::LyapunovOptions;
 use bptt::{
-    Direction, Inputs, ItemizeOptions, Ledger, Network, Parameter, Place, Reduction, ScanOptions, State, Targets,
-    Trace,
+    Direction, Inputs, ItemizeOptions, Ledger, Network, Parameter, Place, Reduction, ScanOptions, State,
+    Targets, Trace,
 };
 use serde::{Deserialize, Serialize};
 

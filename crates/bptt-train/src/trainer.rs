@@ -91,7 +91,8 @@ pub fn train(
         let mut flow = Flow::Continue;
         if let Some(state) = state {
             // A gradient that cannot be taken apart has no horizon; training goes on.
-            let apart = Apart::take(&network, &state, batch.sequences(0..1), config.detach_every).ok().map(Arc::new);
+            let apart =
+                Apart::take(&network, &state, batch.sequences(0..1), config.detach_every).ok().map(Arc::new);
             let entry = apart.as_ref().and_then(|apart| apart.ledger.entry(0, Parameter::WeightHh));
             let horizon = entry.and_then(|entry| entry.horizon(0.99));
             let decay = entry.and_then(Entry::decay);

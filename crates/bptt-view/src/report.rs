@@ -276,8 +276,11 @@ pub fn training(metrics: &[Value]) -> Value {
     };
     // A task's losses have no unit that all share.
     let of_text = metrics.iter().any(|line| !line["loss_bits"].is_null() || !line["held_out_bits"].is_null());
-    let (loss, held_out, unit) =
-        if of_text { ("loss_bits", "held_out_bits", "bits a symbol") } else { ("loss", "held_out_loss", "loss") };
+    let (loss, held_out, unit) = if of_text {
+        ("loss_bits", "held_out_bits", "bits a symbol")
+    } else {
+        ("loss", "held_out_loss", "loss")
+    };
     json!({
         "unit": unit,
         "steps": curve("step", &["step", loss, "gradient_norm", "gradient_norm_clipped"]),

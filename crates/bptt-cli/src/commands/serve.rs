@@ -67,7 +67,7 @@ pub(crate) struct Page {
 
 impl Page {
     /// Starts it for the training into `folder`, beside the other runs that lie there.
-    pub fn start(
+    pub(super) fn start(
         options: &PageOptions,
         config: &Config,
         source: Source<'_>,

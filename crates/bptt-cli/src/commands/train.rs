@@ -43,11 +43,8 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
             let length = length(&*task, &config);
             let batch = held_out_batch(&*task, length, 1, config.seed)?.batch;
             let k = batch.last_loss();
-            Ok(Reading { config: &config, source, batch, k }.subject(
-                report::name_of(&folder),
-                &folder,
-                &learned.outcome.network,
-            )?)
+            let reading = Reading { config: &config, source, batch, k };
+            reading.subject(report::name_of(&folder), &folder, &learned.outcome.network)
         });
         report_task(&learned, &config, &*task, &folder, written.as_deref(), args.json)?;
         learned
@@ -60,10 +57,9 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
                  predicts, and it cannot be sampled"
             );
         }
-        let learned =
-            watched(args, &config, Source::Text(&vocabulary), &folder, board.as_mut(), |also| {
-                learn("", &config, &vocabulary, &corpus, &folder, false, quiet, also)
-            })?;
+        let learned = watched(args, &config, Source::Text(&vocabulary), &folder, board.as_mut(), |also| {
+            learn("", &config, &vocabulary, &corpus, &folder, false, quiet, also)
+        })?;
         let written = reported(args, &config, &folder, || {
             first_steps(&config, &vocabulary, &corpus, &folder, &learned)
         });
@@ -94,10 +90,7 @@ fn watched(
     board: Option<&mut TensorBoard>,
     learn: impl FnOnce(&mut [&mut dyn Observer]) -> Result<Learned, Failure>,
 ) -> Result<Learned, Failure> {
-    let mut page = match args.serve {
-        true => Some(Page::start(&args.page, config, source, folder)?),
-        false => None,
-    };
+    let mut page = if args.serve { Some(Page::start(&args.page, config, source, folder)?) } else { None };
     let mut also: Vec<&mut dyn Observer> = Vec::new();
     also.extend(board.map(|board| board as &mut dyn Observer));
     also.extend(page.as_mut().map(|page| page as &mut dyn Observer));
