@@ -171,7 +171,7 @@ impl Server {
 
     /// Ends after what is under way has had `grace` to be sent.
     pub fn stop(self, grace: Duration) {
-        self.runtime.block_on(tokio::time::sleep(grace));
+        self.runtime.block_on(async { tokio::time::sleep(grace).await });
         self.runtime.shutdown_timeout(grace);
     }
 }

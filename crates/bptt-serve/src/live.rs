@@ -34,6 +34,9 @@ const BACKLOG: usize = 16;
 /// How often a paused training looks whether it was interrupted.
 const GLANCE: Duration = Duration::from_millis(100);
 
+/// The event after which a line is closed.
+pub(crate) const END: &str = "end";
+
 /// A message to watchers: the event's name, and its data as JSON.
 pub(crate) type Message = (&'static str, Arc<str>);
 
@@ -244,7 +247,13 @@ impl Live {
         drop(told);
         let mut messages = VecDeque::from([("everything", whole.to_string().into())]);
         messages.extend(self.ledger());
+        messages.extend(self.end_message());
         messages
+    }
+
+    /// Nothing comes after this; `None` while the training goes on.
+    fn end_message(&self) -> Option<Message> {
+        self.told().ending.is_some().then(|| (END, "{}".into()))
     }
 
     /// The newest ledger, put into words once.
@@ -314,17 +323,25 @@ impl Live {
         loop {
             ticks.tick().await;
             since_ledger += 1;
-            if let Some(news) = self.news() {
+            // In this order, so that the end is among the news when it is the end.
+            let end = self.end_message();
+            let news = self.news();
+            if let Some(news) = news {
                 // If nobody listens, it is still put down for those who come later.
                 let _ = self.watchers.send(news);
             }
             let newest = self.told().ledger.as_ref().map(|(step, _)| *step);
-            if self.watchers.receiver_count() > 0 && newest != last && since_ledger >= LEDGER_TICKS {
+            let is_due = since_ledger >= LEDGER_TICKS || end.is_some();
+            if self.watchers.receiver_count() > 0 && newest != last && is_due {
                 let live = Arc::clone(&self);
                 if let Ok(Some(message)) = tokio::task::spawn_blocking(move || live.ledger()).await {
                     let _ = self.watchers.send(message);
                 }
                 (since_ledger, last) = (0, newest);
+            }
+            if let Some(end) = end {
+                let _ = self.watchers.send(end);
+                return;
             }
         }
     }

@@ -27,7 +27,7 @@ use crate::assets::{Assets, PAGES};
 use crate::explore::Explore;
 use crate::formula::formula;
 use crate::lab::Laboratory;
-use crate::live::{Ask, Live, Message};
+use crate::live::{Ask, END, Live, Message};
 use crate::problem::Problem;
 use crate::runs::{self, Runs};
 use crate::work::Work;
@@ -186,7 +186,7 @@ async fn watch(State(app): Shared) -> Result<Sse<impl Stream<Item = Result<Event
     let known = tokio::task::spawn_blocking(move || at_once.watch()).await;
     let (known, line) =
         known.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the training cannot be shown"))?;
-    let watcher = Watcher { live, known, line, _seat: seat };
+    let watcher = Watcher { live, known, line, ended: false, _seat: seat };
     let messages = stream::unfold(watcher, async |mut watcher| {
         let (name, data) = watcher.next().await?;
         Some((Ok(Event::default().event(name).data(&*data)), watcher))
@@ -200,14 +200,24 @@ struct Watcher {
     /// What is to be told before anything new.
     known: VecDeque<Message>,
     line: Receiver<Message>,
+    ended: bool,
     _seat: OwnedSemaphorePermit,
 }
 
 impl Watcher {
     async fn next(&mut self) -> Option<Message> {
-        if let Some(message) = self.known.pop_front() {
-            return Some(message);
+        if self.ended {
+            return None;
         }
+        let next = match self.known.pop_front() {
+            Some(message) => Some(message),
+            None => self.news().await,
+        };
+        self.ended = next.as_ref().is_none_or(|(name, _)| *name == END);
+        next
+    }
+
+    async fn news(&mut self) -> Option<Message> {
         match self.line.recv().await {
             Ok(message) => Some(message),
             // Too slow for every piece of news: everything anew.

@@ -5,7 +5,7 @@ mod common;
 use std::io::{BufRead, BufReader, Write};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bptt_serve::{Live, Options, Server};
 use bptt_train::{Config, Ending, Event, Material, run, train};
@@ -103,5 +103,9 @@ fn a_training_is_watched_paused_changed_and_stopped() {
     assert_eq!(outcome.ending, Ending::Stopped);
     assert!(outcome.steps > before.0);
     while next(&mut lines).1["status"] != "ended" {}
+    assert_eq!(next(&mut lines).0, "end");
     assert!(refused(&ask(r#"{"action":"pause"}"#), 422).contains("has ended"));
+    let began = Instant::now();
+    server.stop(Duration::from_millis(10));
+    assert!(began.elapsed() < Duration::from_secs(2));
 }

@@ -1,6 +1,6 @@
 // A cell (k, t) as a formula with its numbers.
 
-import { el, formula, symbol, table } from "./dom.js";
+import { el, formula, prose, symbol, table } from "./dom.js";
 import { number } from "./format.js";
 
 /** Numbers of a vector that are written out. */
@@ -64,11 +64,11 @@ export function formulaNodes(found, { parameter, subject, sigma }) {
   nodes.push(line(x, "; ", formula(before(t)), ` = ${vector(found.h_prev)}; `, formula(`da_{${t}}`), ` = ${vector(found.da)}${gates.length > 1 ? `, gates ${gates.join(", ")} one after the other, ${hidden} numbers each` : ""}.`));
   nodes.push(
     vanilla
-      ? line("Every step back multiplies by its Jacobian factor: ", formula("da_{j} = diag(φ′(a_{j})) W_{hh}^{⊤} da_{j+1}"), `, with σ_max(W_hh) = ${number(sigma)}. The factor actually left is ‖da_j‖ / ‖da_{j+1}‖.`)
-      : line("Every step back leaves ‖da_j‖ / ‖da_{j+1}‖ of the gradient, over the gates and the memory together."),
+      ? line("Every step back multiplies by its Jacobian factor: ", formula("da_{j} = diag(φ′(a_{j})) W_{hh}^{⊤} da_{j+1}"), ", with ", prose("σ_max"), ` = ${number(sigma)}. The factor actually left is `, formula("‖da_{j}‖ / ‖da_{j+1}‖"), ".")
+      : line("Every step back leaves ", formula("‖da_{j}‖ / ‖da_{j+1}‖"), " of the gradient, over the gates and the memory together."),
     product(found),
   );
-  const header = ["step j", "‖da_j‖", "left of the step after"];
+  const header = ["step j", formula("‖da_{j}‖"), "left of the step after"];
   const rows = chain.map(({ step, norm, factor, slope_largest: largest, slope_mean: mean }) => {
     const cells = [String(step), number(norm), factor == null ? "–" : `× ${number(factor)}`];
     return vanilla ? [...cells, number(largest), number(mean)] : cells;

@@ -16,10 +16,13 @@ import { Newest } from "./server.js";
 const TEXT = "Because no food was available in the market, John had to skip dinner.";
 
 /** What can be changed of the network, with what it is at first. A σ of 0 is the one the weights are drawn with. */
-const NETWORK = { example: "text", kind: "rnn", phi: "tanh", init: "orthogonal", sigma: 1.2, length: 64, hidden: 64, seed: 1, level: "char", sentence: TEXT };
+const NETWORK = { example: "text", kind: "rnn", phi: "tanh", init: "uniform", sigma: 1.2, length: 64, hidden: 64, seed: 1, level: "char", sentence: TEXT };
 
 /** What is shown of it; the last loss and its first step, unless told. */
 const SHOWN = { network: 0, stage: 0, cell: "0 forward", parameter: "weight_hh", gate: "all", scale: "log", k: 1e6, t: 1e6 };
+
+/** Change per step, in nats, that is none: over 64 steps less than a third. */
+const LEVEL = 5e-3;
 
 const CELLS = { tanh: "rnn", relu: "rnn_relu", identity: "rnn_identity" };
 
@@ -72,7 +75,7 @@ function showForm(now, result) {
 function showReading({ sigma_max: sigma, slopes }, entry) {
   const decay = entry.decay_per_step;
   const kept = decay == null ? null : Math.exp(decay);
-  const fate = kept == null ? "There are too few steps to say" : Math.abs(decay) < 1e-3 ? "It neither vanishes nor explodes" : decay < 0 ? "It vanishes" : "It explodes";
+  const fate = kept == null ? "There are too few steps to say" : Math.abs(decay) < LEVEL ? "It neither vanishes nor explodes" : decay < 0 ? "It vanishes" : "It explodes";
   const left = kept == null ? "" : `: one step further back, × ${number(kept)} of a contribution is left`;
   byId("reading").replaceChildren(el("strong", {}, fate), `${left}.`);
   byId("reading").dataset.kept = kept ?? "";
@@ -80,10 +83,10 @@ function showReading({ sigma_max: sigma, slopes }, entry) {
   if (slopes) parts.push(` and φ′ is at most ${number(slopes[0])}, ${number(slopes[1])} on average, so a step multiplies the gradient by at most ${number(sigma * slopes[0])}`);
   let moral = "";
   if (slopes && sigma * slopes[0] < 1) moral = "; that is below 1, and the gradient has to vanish.";
-  else if (kept != null && sigma > 1 && decay < 0) moral = ". “σ_max > 1, so it explodes” is a misreading: above 1 it may grow, but only along the direction that is stretched most, and every step also multiplies by φ′.";
-  else if (kept != null && decay > 0) moral = ". Here it does grow: σ_max > 1 is necessary for that, and not sufficient.";
+  else if (kept != null && sigma > 1 && decay < LEVEL) moral = ". “σ_max > 1, so it explodes” is a misreading: above 1 it may grow, but only along the direction that is stretched most, and every step also multiplies by φ′.";
+  else if (kept != null && decay > LEVEL) moral = ". Here it does grow: σ_max > 1 is necessary for that, and not sufficient.";
   else moral = ".";
-  if (!slopes) moral = decay < 0 && sigma > 1 ? ". “σ_max > 1, so it explodes” is a misreading: gates scale the gradient at every step as well." : ".";
+  if (!slopes) moral = decay < LEVEL && sigma > 1 ? ". “σ_max > 1, so it explodes” is a misreading: gates scale the gradient at every step as well." : ".";
   byId("misreading").replaceChildren(...prose(`${parts.join("")}${moral}`));
 }
 
@@ -110,7 +113,8 @@ async function start() {
   const show = () => {
     const shown = view();
     showForm(state.now, result);
-    showReading(result, opened.find("weight_hh"));
+    // The bias meets nothing on the way: its contributions are the gradient itself.
+    showReading(result, opened.find("bias") ?? opened.find("bias_ih"));
     showControls(shown, result.data.subjects, choice());
     byId("cell-words").replaceChildren(...cellInWords(shown, shown.k, shown.t));
     byId("profile-words").textContent = profileInWords(shown);

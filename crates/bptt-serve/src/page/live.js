@@ -133,7 +133,6 @@ function listen(page, changed) {
   const on = (name, use) =>
     source.addEventListener(name, async ({ data }) => {
       await use(JSON.parse(data));
-      if (page.live?.status === "ended" && name !== "everything") setTimeout(() => source.close(), 1000);
       changed();
     });
   on("everything", ({ steps, traces, evaluations, unit, ...others }) => {
@@ -150,6 +149,7 @@ function listen(page, changed) {
     if (tooLong != null) page.ledger = { tooLong };
     else page.ledger = { subject: data.subjects[0], ledger: new Ledger(data.subjects[0].stages[0], await unpack(numbers)) };
   });
+  source.addEventListener("end", () => source.close());
   source.addEventListener("error", () => {
     if (page.live?.status === "ended") return source.close();
     byId("status").textContent = "The server does not answer; trying again.";

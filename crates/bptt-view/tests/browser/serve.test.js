@@ -120,6 +120,7 @@ describe("lab", () => {
     await computed(page, () => slide(page, "sigma", 1.3));
     assert.ok((await kept()) < 1);
     assert.match(await page.locator("#misreading").textContent(), /is a misreading/u);
+    await computed(page, () => page.locator("#init").selectOption("orthogonal"));
     await computed(page, () => page.locator("#phi").selectOption("identity"));
     assert.ok((await kept()) > 1.2);
     assert.match(await page.locator("#reading").textContent(), /^It explodes/u);
@@ -132,6 +133,7 @@ describe("lab", () => {
     const asked = { example: "text", text: await page.locator("#sentence").inputValue(), level: "char", cell: "lstm", hidden: 10, init: "orthogonal", sigma_max: 1.3, seed: 1, steps: 20 };
     const answer = await page.request.post(`${served.url}api/lab/formula`, { data: { lab: asked, k: 9, t: 4 } });
     near(await value(page, "#cell-words data.norm"), (await answer.json()).norms.weight_hh);
+    assert.doesNotMatch(await page.locator("main").textContent(), /\[object|undefined|NaN/u);
     assert.deepEqual(problems, []);
   });
 

@@ -10,7 +10,7 @@ export function el(name, attributes = {}, ...children) {
     else if (value === true) node.setAttribute(key, "");
     else if (value !== false && value != null) node.setAttribute(key, value);
   }
-  node.append(...children.flat());
+  node.append(...children.flat(Infinity));
   return node;
 }
 
