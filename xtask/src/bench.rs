@@ -3,7 +3,9 @@
 //! A peer that cannot be fetched or built is no failure: the table names it and says that it does not take part.
 
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
+
+use crate::shell::{done, virtual_environment};
 
 /// Where the peers are made, under the workspace's root.
 const PEERS: &str = "target/peers";
@@ -25,16 +27,8 @@ pub fn run(root: &Path, cargo: &Path, args: &[String]) -> ExitCode {
 
 /// PyTorch, JAX and NumPy, in a virtual environment.
 fn fetch_python(root: &Path) {
-    let environment = root.join(PEERS).join("venv");
-    let python = environment.join("bin/python");
-    let there = Command::new(&python).args(["-c", "import jax, numpy, torch"]).stderr(Stdio::null()).status();
-    if there.is_ok_and(|status| status.success()) {
-        return;
-    }
     let wanted = root.join("bench/peers/requirements.txt");
-    let made = done(Command::new("python3").args(["-m", "venv"]).arg(&environment))
-        && done(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(wanted));
-    if !made {
+    if virtual_environment(&root.join(PEERS).join("venv"), &wanted, "jax, numpy, torch").is_none() {
         eprintln!("xtask: the Python peers cannot be fetched; those that are not there do not take part");
     }
 }
@@ -48,19 +42,5 @@ fn build_rust(root: &Path, cargo: &Path) {
     build.args(["build", "--release", "--locked", "--target-dir"]).arg(target).current_dir(folder);
     if !done(&mut build) {
         eprintln!("xtask: the Rust peers cannot be built; those that are not there do not take part");
-    }
-}
-
-/// Says a command and runs it.
-fn done(command: &mut Command) -> bool {
-    let words = std::iter::once(command.get_program()).chain(command.get_args());
-    let words: Vec<_> = words.map(|word| word.to_string_lossy().into_owned()).collect();
-    eprintln!("== {}", words.join(" "));
-    match command.status() {
-        Ok(status) => status.success(),
-        Err(error) => {
-            eprintln!("{error}");
-            false
-        }
     }
 }

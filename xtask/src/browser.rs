@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
+use crate::shell::built;
+
 /// The tests' folder, with their package.json.
 const TESTS: &str = "crates/bptt-view/tests/browser";
 
@@ -24,9 +26,7 @@ pub fn run(root: &Path, cargo: &Path) -> ExitCode {
 fn tests(root: &Path, cargo: &Path, chromium: &OsString) -> Result<(), String> {
     let folder = root.join(TESTS);
     step(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
-    step(Command::new(cargo).args(["build", "--locked", "--package", "bptt-cli"]).current_dir(root))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    let bptt = root.join(target).join("debug").join(format!("bptt{}", std::env::consts::EXE_SUFFIX));
+    let bptt = built(root, cargo).ok_or("bptt cannot be built")?;
     // One at a time: a page that shares the processors with others tells nothing of how fast it opens.
     let mut node = Command::new("node");
     node.args(["--test", "--test-concurrency=1", "."]).current_dir(&folder);

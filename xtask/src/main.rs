@@ -2,6 +2,9 @@
 
 mod bench;
 mod browser;
+mod pictures;
+mod readers;
+mod shell;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -49,6 +52,8 @@ fn main() -> ExitCode {
         ["ci"] => run(TASKS.iter()),
         ["bench", ..] => bench::run(root(), Path::new(&cargo()), &args[1..]),
         ["browser"] => browser::run(root(), Path::new(&cargo())),
+        ["readers"] => readers::run(root(), Path::new(&cargo())),
+        ["pictures"] => pictures::run(root(), Path::new(&cargo())),
         [name] if TASKS.iter().any(|task| task.name == name) => {
             run(TASKS.iter().filter(|task| task.name == name))
         }
@@ -107,5 +112,7 @@ fn usage() -> String {
     let bench = "\n  bench [compare | costs | scale] [OPTIONS]    measures against every peer; fetches and builds them first\n";
     let browser =
         "  browser    opens the pages in a browser and tries them; needs Node 20 or newer and Chromium\n";
-    std::iter::once(head).chain(parts).chain([bench, browser].map(str::to_owned)).collect()
+    let readers = "  readers    pandas, pyarrow and TensorBoard read tables and events; fetches them first\n";
+    let pictures = "  pictures   draws the README's pictures anew\n";
+    std::iter::once(head).chain(parts).chain([bench, browser, readers, pictures].map(str::to_owned)).collect()
 }

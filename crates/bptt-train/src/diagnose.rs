@@ -11,7 +11,9 @@ mod remedies;
 mod verdict;
 
 pub use check::{Check, Limits, check};
-pub use evidence::{Evidence, Exponent, Gate, Lag, NotFinite, Origin, Reach, Training, Window};
+pub use evidence::{
+    Evidence, Exponent, Gate, Lag, Median, NotFinite, Origin, Reach, Spread, Training, Window,
+};
 pub use measure::{Subject, measure};
 pub use remedies::{Remedy, remedies};
 pub use verdict::{

@@ -57,6 +57,15 @@ impl Run {
         Ok(Self { config, vocabulary: Some(vocabulary), network })
     }
 
+    /// The network as it was before training.
+    ///
+    /// # Errors
+    /// If the settings make no network.
+    pub fn untrained(&self) -> Result<Network<f32>, Error> {
+        let outputs = self.network.weights().readout.as_ref().map_or(0, Readout::outputs);
+        self.config.network(self.network.inputs(), outputs)
+    }
+
     /// Its symbols.
     ///
     /// # Errors

@@ -11,10 +11,13 @@
 
 use std::ops::Range;
 
-use bptt::{LagParts, Matrix, Real, Weights};
+use bptt::{LagParts, Matrix, Network, Real, Reduction, ScanOptions, Weights};
 
 use crate::clip::Clipping;
+use crate::material::Material;
 use crate::optim::{Optimizer, OptimizerKind};
+use crate::shards::Shards;
+use crate::{Config, Error};
 
 /// The next update of an optimizer, in parts that add up to it.
 #[derive(Clone, Debug)]
@@ -134,6 +137,57 @@ impl UpdateParts {
     }
 }
 
+/// Batches whose gradients an optimizer sees before its next update is taken apart by [`UpdateShares::next`].
+pub const SEEN: u64 = 20;
+
+impl UpdateShares {
+    /// Of the update that training would make next to `network`, with the optimizer and the clipping of `config`: the
+    /// optimizer has seen the gradients of [`SEEN`] batches of the material at these very weights, as a run keeps no moments,
+    /// and the update is that of one more, which begins without a state. Lags 0, 1, 2–3, 4–7, and so on. Regularizers have no
+    /// part in it.
+    ///
+    /// # Errors
+    /// If material, settings and network do not fit each other, or a gradient is not finite.
+    pub fn next(network: &Network<f32>, material: &Material<'_>, config: &Config) -> Result<Self, Error> {
+        let mut batches = material.batches(config)?;
+        let mut shards = Shards::new(network, config);
+        let mut moved = network.clone();
+        let sizes: Vec<usize> = moved.tensors_mut().iter().map(|tensor| tensor.data().len()).collect();
+        let mut optimizer = Optimizer::new(config.optimizer, &sizes);
+        let clipping = Clipping { norm: config.clip_norm, value: config.clip_value };
+        for _ in 0..SEEN {
+            let (batch, fresh) = batches.next_batch()?;
+            if fresh {
+                shards.forget();
+            }
+            let (_, gradient) = shards.learn(network, &batch)?.map_err(|what| {
+                let expected = "finite gradients".into();
+                Error::Option { option: "network".into(), given: what, expected }
+            })?;
+            let mut gradients = slices(gradient);
+            clipping.apply(&mut gradients);
+            let gradients: Vec<&[f32]> = gradients.iter().map(|g| &**g).collect();
+            let mut tensors: Vec<_> = moved.tensors_mut().into_iter().map(Matrix::data_mut).collect();
+            optimizer.step(config.learning_rate, &mut tensors, &gradients);
+            shards.carry_on(network);
+        }
+        let (batch, _) = batches.next_batch()?;
+        let mean = Reduction::Times(1.0 / batch.losses().max(1) as f64);
+        let exact = network.cast::<f64>()?;
+        let (inputs, objective) = batch.objective::<f64>(mean);
+        let (steps, sequences) = inputs.shape();
+        let detach = ScanOptions::<f64>::detach_every(config.detach_every, steps);
+        let options = ScanOptions { detach, ..ScanOptions::default() };
+        let trace = exact.scan_with(inputs, &exact.zero_state(sequences), options)?;
+        let losses = exact.losses(&trace, &objective)?;
+        let octaves = std::iter::successors(Some(1), |lag: &usize| lag.checked_mul(2));
+        let first: Vec<usize> = std::iter::once(0).chain(octaves.take_while(|&lag| lag < steps)).collect();
+        let parts = exact.lag_parts(&trace, &losses, &first)?;
+        let weights = network.weights();
+        Ok(UpdateParts::new(&parts, clipping, &optimizer, config.learning_rate, weights).shares())
+    }
+}
+
 fn slices<T: Real>(weights: &mut Weights<T>) -> Vec<&mut [T]> {
     weights.tensors_mut().into_iter().map(Matrix::data_mut).collect()
 }
@@ -206,6 +260,33 @@ mod tests {
 
     /// For every optimizer and clipping, after some steps: the parts add up to what a step does to the weights, and their
     /// shares to 1.
+    /// One more gradient after those that the optimizer has seen, on a task whose sequences all begin without a state.
+    #[test]
+    fn the_next_update_is_what_the_optimizer_would_make() {
+        let task = crate::task_by_name("adding").unwrap();
+        for optimizer in ["sgd", "sgd:momentum=0.9", "adam", "adamw:weight_decay=0.1"] {
+            let optimizer: OptimizerKind = optimizer.parse().unwrap();
+            let config = Config {
+                hidden: 5,
+                batch: 3,
+                length: Some(12),
+                clip_norm: 0.01,
+                optimizer,
+                ..Config::default()
+            };
+            let network = config.network(task.inputs(), task.outputs()).unwrap();
+            let shares = UpdateShares::next(&network, &Material::task(&*task, &config), &config).unwrap();
+            let lags: Vec<_> = shares.by_lag.iter().map(|share| share.lags.clone()).collect();
+            assert_eq!(lags, [0..1, 1..2, 2..4, 4..8, 8..12]);
+            let of_lags: f64 = shares.by_lag.iter().map(|share| share.update).sum();
+            assert!((of_lags + shares.carried + shares.decay - 1.0).abs() < 1e-10);
+            assert!((shares.by_lag.iter().map(|share| share.gradient).sum::<f64>() - 1.0).abs() < 1e-10);
+            let carries = optimizer != OptimizerKind::Sgd { momentum: 0.0 };
+            assert_eq!(shares.carried != 0.0, carries, "{optimizer}");
+            assert_eq!(shares.decay != 0.0, optimizer.to_string().starts_with("adamw"));
+        }
+    }
+
     #[test]
     fn the_parts_are_the_update_that_the_optimizer_makes() {
         let kinds = ["sgd", "sgd:momentum=0.9", "adagrad", "rmsprop", "adam", "adamw:weight_decay=0.1"];

@@ -42,6 +42,8 @@ impl Patient {
             initial: self.network.zero_state(SEQUENCES),
             options: ScanOptions { detach: self.detach.clone(), ..ScanOptions::default() },
             lag: self.lag.clone(),
+            untrained: None,
+            bias: 0.05,
         };
         let losses = |network: &Network<f64>, trace: &Trace<f64>| -> Result<Losses<f64>, Error> {
             Ok(network.losses(trace, &self.objective)?)

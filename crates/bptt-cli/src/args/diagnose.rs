@@ -27,6 +27,9 @@ pub(crate) struct SubjectArgs {
     /// Cut gradients every K steps, 0 for never [default: as in training]
     #[arg(long, value_name = "K")]
     pub detach_every: Option<usize>,
+    /// How large the relative bias of a truncated gradient may be: the smallest such window is told
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.05)]
+    pub bias: f64,
     /// Let the first N steps only warm the state up
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub burn_in: usize,
@@ -53,6 +56,12 @@ vanishes before it. It rests on what was measured alone; the numbers are printed
 pub(crate) struct DiagnoseArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,
+    /// Also say from how far away the optimizer's next update comes, after clipping and its own scaling; of runs
+    #[arg(long)]
+    pub update: bool,
+    /// Also say what f32 and bf16 keep of far contributions, and what is small by mathematics
+    #[arg(long)]
+    pub precision: bool,
     /// Verdict, evidence, remedies and all numbers as JSON (schema bptt.diagnosis/1)
     #[arg(long)]
     pub json: bool,

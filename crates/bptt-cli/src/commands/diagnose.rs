@@ -1,5 +1,7 @@
 //! `bptt diagnose`: how far learning reaches, why no farther, and what to change.
 
+mod closer;
+
 use bptt_train::diagnose::{Remedy, diagnose, remedies};
 use serde_json::json;
 
@@ -9,7 +11,12 @@ use crate::Failure;
 use crate::args::DiagnoseArgs;
 
 pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
+    if args.update && args.subject.model.model.is_some() {
+        return Err(Failure::Usage("--update: a model has no optimizer; it is of runs".into()));
+    }
     let measured = measured(&args.subject)?;
+    let update = if args.update { Some(closer::update(&measured)?) } else { None };
+    let precision = if args.precision { Some(closer::precision(&measured)?) } else { None };
     let verdict = diagnose(&measured.evidence);
     let proposed = remedies(&verdict, &measured.evidence, &measured.config);
     if args.json {
@@ -19,7 +26,7 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
                 "command": command(&measured, remedy, rank + 1),
             })
         };
-        return print_json(&json!({
+        let mut all = json!({
             "schema": "bptt.diagnosis/1",
             "subject": measured.name,
             "verdict": verdict.kind,
@@ -27,13 +34,24 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
             "evidence": verdict.evidence,
             "remedies": proposed.iter().enumerate().map(remedy).collect::<Vec<_>>(),
             "measured": measured.evidence,
-        }));
+        });
+        for (key, value) in [
+            ("update", update.as_ref().map(closer::update_json)),
+            ("precision", precision.as_ref().map(closer::precision_json)),
+        ] {
+            if let Some(value) = value {
+                all[key] = value;
+            }
+        }
+        return print_json(&all);
     }
     let mut text = format!("{}\n", verdict.sentence);
     if !verdict.evidence.is_empty() {
         text += "\nevidence\n";
         text.extend(verdict.evidence.iter().map(|sentence| format!("  {sentence}\n")));
     }
+    text.extend(update.as_ref().map(|shares| closer::update_text(shares, &measured.config)));
+    text.extend(precision.as_ref().map(closer::precision_text));
     if !proposed.is_empty() {
         text += "\nwhat to change, the likeliest to help first\n";
     }

@@ -10,7 +10,7 @@ use bptt_train::{Config, Error, Run, files, run as runs, task_by_name};
 use serde_json::Value;
 
 use super::trace::{held_out, sentence};
-use super::trace_model::Arrays;
+use super::trace_model::{Aim, Arrays};
 use crate::Failure;
 use crate::args::SubjectArgs;
 
@@ -23,64 +23,89 @@ pub(super) struct Measured {
     /// Its settings; of a model what its file shows of them.
     pub config: Config,
     pub evidence: Evidence,
+    /// What was read, to be looked at more closely; `None` if it is not finite.
+    pub subject: Option<Subject>,
+    /// The losses, if they have an objective.
+    pub objective: Option<Objective<f64>>,
 }
 
 /// Reads and measures. What is not finite is a finding and no failure.
 pub(super) fn measured(args: &SubjectArgs) -> Result<Measured, Failure> {
+    if args.bias.is_nan() || args.bias <= 0.0 {
+        let words =
+            format!("--bias: {} is not possible; expected a fraction above 0, such as 0.05", args.bias);
+        return Err(Failure::Usage(words));
+    }
     let lag = args.lag.map(|lag| lag..=lag);
     if let Some(file) = &args.model.model {
-        let mut config = Config::default();
-        let evidence = found(&mut config, |config| of_model(args, file, config, lag))?;
-        return Ok(Measured { name: file.display().to_string(), is_run: false, config, evidence });
+        let name = file.display().to_string();
+        return found(name, false, Config::default(), |measured| of_model(args, file, measured, lag));
     }
     let folder =
         args.run.as_deref().ok_or_else(|| Failure::Usage("give a run's folder or --model".into()))?;
-    let mut config = runs::read_config(&folder.join(runs::CONFIG))?;
-    let mut evidence = found(&mut config, |_| of_run(args, folder, lag))?;
+    let config = runs::read_config(&folder.join(runs::CONFIG))?;
+    let name = folder.display().to_string();
+    let mut measured = found(name, true, config, |measured| of_run(args, folder, measured, lag))?;
     let training = training(folder)?;
     if let Some((training, not_finite)) = training {
-        evidence.not_finite = evidence.not_finite.or(not_finite);
+        let evidence = &mut measured.evidence;
+        evidence.not_finite = evidence.not_finite.take().or(not_finite);
         evidence.training = Some(training);
     }
-    Ok(Measured { name: folder.display().to_string(), is_run: true, config, evidence })
+    Ok(measured)
 }
 
-/// The evidence, also where weights or data that are not finite keep a network from being read.
+/// What is measured, also where weights or data that are not finite keep a network from being read.
 fn found(
-    config: &mut Config,
-    read: impl FnOnce(&mut Config) -> Result<Evidence, Failure>,
-) -> Result<Evidence, Failure> {
-    let (what, origin, step, sequence) = match read(config) {
+    name: String,
+    is_run: bool,
+    config: Config,
+    read: impl FnOnce(&mut Measured) -> Result<(), Failure>,
+) -> Result<Measured, Failure> {
+    let evidence = Evidence::default();
+    let mut measured = Measured { name, is_run, config, evidence, subject: None, objective: None };
+    let (what, origin, step, sequence) = match read(&mut measured) {
         Err(Failure::Train(Error::TensorNotFinite { tensor, place, .. })) => {
             (format!("{tensor} at {place}"), Origin::Weights, None, None)
         }
         Err(Failure::Train(Error::Model(bptt::Error::NotFinite { what, step, sequence }))) => {
             (what, Origin::Data, Some(step as u64), Some(sequence))
         }
-        other => return other,
+        Err(other) => return Err(other),
+        Ok(()) => return Ok(measured),
     };
-    Ok(Evidence::of_not_finite(&config.cell, NotFinite { what, origin, step, sequence }))
+    let cell = &measured.config.cell;
+    measured.evidence = Evidence::of_not_finite(cell, NotFinite { what, origin, step, sequence });
+    Ok(measured)
 }
 
 fn of_model(
     args: &SubjectArgs,
     file: &Path,
-    config: &mut Config,
+    measured: &mut Measured,
     lag: Option<RangeInclusive<usize>>,
-) -> Result<Evidence, Failure> {
+) -> Result<(), Failure> {
     let arrays = Arrays::open(file, &args.model, args.detach_every.unwrap_or(0), args.burn_in)?;
     let Arrays { network, inputs, initial, bounds: options, aim, .. } = arrays;
+    let config = &mut measured.config;
     config.cell = network.cell().name().into();
     (config.hidden, config.layers) = (network.hidden(), network.depth());
     config.bidirectional = network.directions() == 2;
-    measure(Subject { network, inputs, initial, options, lag }, |network, trace| aim.losses(network, trace))
+    let subject = Subject { network, inputs, initial, options, lag, untrained: None, bias: args.bias };
+    measured.evidence = measure(subject.clone(), |network, trace| aim.clone().losses(network, trace))?;
+    measured.subject = Some(subject);
+    if let Aim::Objective(objective) = aim {
+        measured.objective = Some(objective);
+    }
+    Ok(())
 }
 
 fn of_run(
     args: &SubjectArgs,
     folder: &Path,
+    measured: &mut Measured,
     lag: Option<RangeInclusive<usize>>,
-) -> Result<Evidence, Failure> {
+) -> Result<(), Failure> {
     let run = Run::open(folder)?;
     let of_task = run.config.task.as_deref().map(|name| of_task(args, &run, name)).transpose()?;
     let (inputs, objective, known) = match of_task {
@@ -97,11 +122,15 @@ fn of_run(
         initial,
         options: ScanOptions { burn_in: args.burn_in, ..options },
         lag: lag.or(known),
+        untrained: Some(run.untrained()?.cast()?),
+        bias: args.bias,
     };
     let losses = |network: &Network<f64>, trace: &Trace<f64>| -> Result<Losses<f64>, Failure> {
         Ok(network.losses(trace, &objective)?)
     };
-    measure(subject, losses)
+    measured.evidence = measure(subject.clone(), losses)?;
+    (measured.subject, measured.objective) = (Some(subject), Some(objective));
+    Ok(())
 }
 
 /// Where training cuts gradients in `steps` steps: between the windows of a text, and within them or a task's sequence where

@@ -252,6 +252,7 @@ impl<'a> Arranged<'a> {
 }
 
 /// Where the gradients begin.
+#[derive(Clone)]
 pub(super) enum Aim {
     /// With an objective, at the outputs.
     Objective(Objective<f64>),

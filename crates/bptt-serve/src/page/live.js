@@ -17,18 +17,29 @@ import { ask, read } from "./server.js";
 /** How often the curves of runs that others train are read again, ms. */
 const AGAIN = 2000;
 
-/** Points of a curve beyond which every other one is forgotten. */
+/** Points of a curve beyond which it is thinned to half of them. */
 const POINTS = 4000;
 
 /** Names in the address, separated by what no folder's name has on any system. */
 const SEPARATOR = "|";
 
+/** A curve with points as far from each other all along, if it has too many. */
+function thinned(points) {
+  if (points.length <= POINTS) return points;
+  const gap = (2 * (points.at(-1)[0] - points[0][0])) / POINTS;
+  let kept = -Infinity;
+  return points.filter(([step], i) => {
+    if (step - kept < gap && i < points.length - 1) return false;
+    kept = step;
+    return true;
+  });
+}
+
 /** The curves of a run with what is new in `news`. */
 function joined(training, news) {
   const add = (old, fresh) => {
     const last = old.at(-1)?.[0] ?? -1;
-    const all = [...old, ...fresh.filter(([step]) => step > last)];
-    return all.length > POINTS ? all.filter((_, i) => i % 2 === 0 || i === all.length - 1) : all;
+    return thinned([...old, ...fresh.filter(([step]) => step > last)]);
   };
   const curves = ["steps", "traces", "evaluations"].map((key) => [key, add(training[key], news[key])]);
   return { ...training, ...Object.fromEntries(curves) };
@@ -68,7 +79,7 @@ function showStatus({ status, ending, step, flossing, seconds, updates, training
     stopping: "Stopping after this update",
     ended: `Ended, ${ending}`,
   }[status];
-  const speed = step > 0 && status === "training" ? `, ${(step / seconds).toPrecision(3)} updates a second` : "";
+  const speed = step > 0 && status === "training" ? `, ${Number((step / seconds).toPrecision(3))} updates a second` : "";
   byId("status").textContent = `${words}: ${step} of ${count(updates, "update")}, ${seconds.toFixed(0)} s${speed}`;
   byId("progress").max = updates;
   byId("progress").value = step;

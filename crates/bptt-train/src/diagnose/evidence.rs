@@ -29,6 +29,12 @@ pub struct Evidence {
     pub reach: Option<Reach>,
     /// What windows of these numbers of steps would keep of the gradient, as far as it is not cut already.
     pub windows: Vec<Window>,
+    /// The smallest window whose bias is as small as was asked for, to the step; `None` if no loss has a gradient.
+    pub smallest_window: Option<Window>,
+    /// Horizons over sequences.
+    pub horizons: Option<Spread>,
+    /// The same of the network before training.
+    pub horizons_untrained: Option<Spread>,
     /// The largest Lyapunov exponent of the bottom layer's forward cell.
     pub exponent: Option<Exponent>,
     /// The lag within which 99 % of what a perturbation of h leaves in later h lies, in steps.
@@ -118,6 +124,26 @@ pub struct Window {
     pub bias: f64,
     /// cos(g_w, g).
     pub cosine: f64,
+}
+
+/// Horizons of 99 % over sequences: backward of the contributions to W_hh, forward of what a perturbation of h leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Spread {
+    /// How far learning reaches; `None` if no sequence has a horizon.
+    pub learning: Option<Median>,
+    /// How long states remember.
+    pub memory: Option<Median>,
+}
+
+/// A median over sequences with its bootstrap interval of 95 %, in steps.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Median {
+    /// The median.
+    pub steps: f64,
+    /// The lower end.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
 }
 
 /// The largest Lyapunov exponent.

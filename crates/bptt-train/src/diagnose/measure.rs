@@ -4,12 +4,13 @@ use std::ops::RangeInclusive;
 
 use bptt::spectrum::{GateSpectrum, Implication, LyapunovOptions};
 use bptt::{
-    Direction, Entry, GateSaturation, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter,
-    Perturbed, Place, ScanOptions, State, Trace, log_spaced_windows,
+    Bootstrap, Direction, Entry, GateSaturation, Inputs, ItemizeOptions, Ledger, Losses, Matrix,
+    MemoryProfile, Network, Parameter, Perturbed, Place, ScanOptions, SmallestWindow, State, Trace,
+    log_spaced_windows, quantile_interval,
 };
 
 use super::verdict::REACHES;
-use super::{Evidence, Exponent, Gate, Lag, NotFinite, Origin, Reach, Window};
+use super::{Evidence, Exponent, Gate, Lag, Median, NotFinite, Origin, Reach, Spread, Window};
 use crate::{Error, Rng};
 
 /// The fraction that horizons are of.
@@ -32,6 +33,10 @@ pub struct Subject {
     pub options: ScanOptions<f64>,
     /// How many steps before a loss lies what decides it, if that is known.
     pub lag: Option<RangeInclusive<usize>>,
+    /// The same network before training, if that is known.
+    pub untrained: Option<Network<f64>>,
+    /// The relative bias that a truncation window may have: the smallest such window is found.
+    pub bias: f64,
 }
 
 /// Measures everything a diagnosis needs, from the data up: what is not finite ends it, with the first place where it is so.
@@ -41,20 +46,21 @@ pub struct Subject {
 /// If something does not fit the network, or `losses` fails.
 pub fn measure<E: From<Error>>(
     subject: Subject,
-    losses: impl FnOnce(&Network<f64>, &Trace<f64>) -> Result<Losses<f64>, E>,
+    losses: impl Fn(&Network<f64>, &Trace<f64>) -> Result<Losses<f64>, E>,
 ) -> Result<Evidence, E> {
-    let Subject { network, inputs, initial, options, lag } = subject;
+    let Subject { network, inputs, initial, options, lag, untrained, bias } = subject;
     let (steps, sequences) = inputs.shape();
     let lag = lag.map(|lag| Lag { nearest: *lag.start(), farthest: *lag.end() });
     let cell = network.cell().name().to_owned();
     let mut evidence = Evidence { cell, steps, sequences, lag, ..Evidence::default() };
     let detached = options.detach.clone();
-    let trace = network.scan_with(inputs, &initial, options).map_err(Error::from)?;
+    let trace = network.scan_with(inputs.clone(), &initial, options.clone()).map_err(Error::from)?;
     evidence.not_finite = data(&trace).or_else(|| weights(&network)).or_else(|| states(&trace));
     if evidence.not_finite.is_some() {
         return Ok(evidence);
     }
-    let losses = losses(&network, &trace)?;
+    let losses_of = losses;
+    let losses = losses_of(&network, &trace)?;
     evidence.losses = losses.present.iter().filter(|&&present| present).count();
     evidence.not_finite = not_finite(losses.check_finite(), Origin::Losses);
     if evidence.not_finite.is_some() {
@@ -64,12 +70,13 @@ pub fn measure<E: From<Error>>(
     let affordable = (steps * sequences) as f64 * state_size(&network).powi(3) <= AFFORDABLE;
     if affordable {
         evidence.exponent = exponent(&network, &trace);
-        evidence.memory_horizon = memory_horizon(&network, &trace);
     }
+    let memory = if affordable { memory(&network, &trace) } else { None };
+    evidence.memory_horizon = memory.as_ref().and_then(|memory| memory.horizon(HORIZON));
     if evidence.losses == 0 {
         return Ok(evidence);
     }
-    let itemize = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
+    let itemize = ItemizeOptions { inputs: false, ..ItemizeOptions::default() };
     match network.itemize(&trace, &losses, &itemize) {
         Ok(ledger) => {
             let present: Vec<usize> = (0..steps).filter(|&k| ledger.has_loss(k)).collect();
@@ -78,12 +85,45 @@ pub fn measure<E: From<Error>>(
             evidence.cut = present.iter().any(|&k| detached.contains(&from(&ledger, k)));
             evidence.reach = reach(&ledger, lag, &detached);
             evidence.windows = windows(&network, &trace, &losses)?;
+            let window = network.smallest_window(&trace, &losses, bias).map_err(Error::from)?;
+            let SmallestWindow { window: steps, bias, cosine } = window;
+            evidence.smallest_window =
+                Some(Window { steps, bias, cosine }).filter(|window| !window.bias.is_nan());
+            evidence.horizons = Some(horizons(&ledger, memory.as_ref()));
+            if let Some(untrained) = untrained {
+                let trace = untrained.scan_with(inputs, &initial, options).map_err(Error::from)?;
+                let losses = losses_of(&untrained, &trace)?;
+                let memory = if affordable { self::memory(&untrained, &trace) } else { None };
+                // What cannot be taken apart before training says nothing of after it.
+                let ledger = untrained.itemize(&trace, &losses, &itemize).ok();
+                evidence.horizons_untrained = ledger.map(|ledger| horizons(&ledger, memory.as_ref()));
+            }
         }
         Err(bptt::Error::Exploded { parameter }) => evidence.overflow = Some(parameter),
         Err(error @ bptt::Error::Balance { .. }) => evidence.unbalanced = Some(error.to_string()),
         Err(error) => return Err(Error::from(error).into()),
     }
     Ok(evidence)
+}
+
+/// Of W_hh, over sequences.
+fn horizons(ledger: &Ledger, memory: Option<&MemoryProfile>) -> Spread {
+    let entry = ledger.entry(0, Parameter::WeightHh);
+    let sequences = entry.and_then(Entry::sequences).unwrap_or(0);
+    let learning =
+        (0..sequences).filter_map(|b| entry.and_then(|entry| entry.horizon_of_sequence(b, HORIZON)));
+    let memory = memory.into_iter().flat_map(|memory| {
+        (0..memory.sequences()).filter_map(move |b| memory.horizon_of_sequence(b, HORIZON))
+    });
+    Spread { learning: median(learning), memory: median(memory) }
+}
+
+/// The median of lags and its bootstrap interval; `None` if there are none.
+fn median(lags: impl Iterator<Item = usize>) -> Option<Median> {
+    let lags: Vec<f64> = lags.map(|lag| lag as f64).collect();
+    let mut rng = Rng::new(0, 0);
+    let interval = quantile_interval(&lags, 0.5, Bootstrap::default(), |n| rng.below(n)).ok()??;
+    Some(Median { steps: interval.estimate, low: interval.low, high: interval.high })
 }
 
 fn windows(network: &Network<f64>, trace: &Trace<f64>, losses: &Losses<f64>) -> Result<Vec<Window>, Error> {
@@ -142,13 +182,12 @@ fn exponent(network: &Network<f64>, trace: &Trace<f64>) -> Option<Exponent> {
 
 /// Of a perturbation of the bottom layer's h in one direction, which no network has for its own. `None` where there are
 /// episodes or two directions.
-fn memory_horizon(network: &Network<f64>, trace: &Trace<f64>) -> Option<usize> {
+fn memory(network: &Network<f64>, trace: &Trace<f64>) -> Option<MemoryProfile> {
     let hidden = network.hidden();
     let mut rng = Rng::new(0, 0);
     let direction: Vec<f64> = (0..hidden).map(|_| rng.normal()).collect();
     let direction = Matrix::new(1, hidden, direction).ok()?;
-    let memory = network.memory(trace, Perturbed::State { layer: 0 }, Some(&direction)).ok()?;
-    memory.horizon(HORIZON)
+    network.memory(trace, Perturbed::State { layer: 0 }, Some(&direction)).ok()
 }
 
 fn gates(network: &Network<f64>, trace: &Trace<f64>) -> Vec<Gate> {

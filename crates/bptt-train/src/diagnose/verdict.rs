@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Evidence, NotFinite, Origin, Reach};
+use super::{Evidence, Median, NotFinite, Origin, Reach, Spread};
 
 /// How much of the largest gradient nearer by has to be left at a lag for learning to reach it. A minibatch of B sequences
 /// knows the near part to about 1/√B of its size; one hundredth disappears in that for any B below ten thousand.
@@ -25,9 +25,6 @@ pub const DEAD: f64 = 0.5;
 
 /// The fraction of losses cut from their dependency above which truncation is what ends learning: the median loss is cut.
 pub const MOSTLY_CUT: f64 = 0.5;
-
-/// The relative bias of a truncated gradient that is told of.
-const BIASED: f64 = 0.05;
 
 /// The kinds of verdicts, in the order in which they are looked for. Whether one gate is saturated is asked once more where a
 /// gradient vanishes.
@@ -255,6 +252,7 @@ fn sentences(of: &Evidence) -> Vec<String> {
     if let Some(reach) = &of.reach {
         said.extend(distances(of, reach));
     }
+    said.extend(spreads(of));
     said.extend(truncation(of));
     said.extend(of.exponent.map(|exponent| {
         let error = exponent.standard_error.map_or(String::new(), |error| format!(" ± {error:.4}"));
@@ -325,14 +323,34 @@ fn distances(of: &Evidence, reach: &Reach) -> Vec<String> {
     said
 }
 
-/// The smallest window from which on the truncated gradient is biased by less than [`BIASED`].
+/// The smallest window whose bias is as small as was asked for.
 fn truncation(of: &Evidence) -> Option<String> {
-    let biased = of.windows.iter().rposition(|window| window.bias.is_nan() || window.bias > BIASED);
-    let window = of.windows.get(biased.map_or(0, |biased| biased + 1))?;
+    let window = of.smallest_window?;
     Some(format!(
-        "a window of {} steps keeps the gradient with a relative bias of {:.3} (cosine {:.4})",
-        window.steps, window.bias, window.cosine
+        "a window of {} keeps the gradient with a relative bias of {:.3} (cosine {:.4}); none smaller is as good",
+        counted(window.steps, "step"),
+        window.bias,
+        window.cosine
     ))
+}
+
+/// Horizons over sequences, after training and before it.
+fn spreads(of: &Evidence) -> Vec<String> {
+    if of.sequences < 2 && of.horizons_untrained.is_none() {
+        return Vec::new();
+    }
+    let median = |median: Option<Median>| match median {
+        Some(Median { steps, low, high }) => format!("{steps:.0} [{low:.0}, {high:.0}]"),
+        None => "none".to_owned(),
+    };
+    let both = |spread: Spread| {
+        let memory = spread.memory.map_or(String::new(), |of| format!(", memory {}", median(Some(of))));
+        format!("learning {}{memory}", median(spread.learning))
+    };
+    let spread = |(when, spread): (&str, Option<Spread>)| {
+        Some(format!("horizons{when}, median over sequences [95 %]: {}", both(spread?)))
+    };
+    [("", of.horizons), (" before training", of.horizons_untrained)].into_iter().filter_map(spread).collect()
 }
 
 fn gate_sentence(of: &super::Gate) -> Option<String> {

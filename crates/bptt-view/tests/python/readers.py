@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 BPTT = str(pathlib.Path(sys.argv[1]).resolve())
 COLUMNS = ["layer", "direction", "parameter", "gate", "k", "t", "lag", "norm", "log10_norm", "share", "state"]
-STATES = {"v": "value", "0": "zero", "u": "underflow", "c": "cut", "m": "masked"}
+STATES = {"v": "value", "0": "zero", "u": "underflow", "c": "cut", "m": "masked", "r": "remainder"}
 
 
 def bptt(folder, line):
