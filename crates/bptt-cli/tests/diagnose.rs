@@ -191,3 +191,48 @@ fn wrong_usage_is_another_exit_code_than_a_failed_check() {
     assert_eq!(code, 1);
     assert!(message.contains("nowhere"), "{message}");
 }
+
+#[test]
+fn update_formats_and_windows_are_told_where_they_are_asked_for() {
+    let fixture = Fixture::new();
+    fixture.train("faint", &["--init", "orthogonal", "--sigma-max", "0.5", "--optimizer", "sgd"]);
+    let json = fixture.diagnosis(&["faint", "--update", "--precision", "--bias", "0.01"]);
+    let update = &json["update"];
+    let lags = update["lags"].as_array().unwrap();
+    let sum = |key: &str| lags.iter().map(|lag| lag[key].as_f64().unwrap()).sum::<f64>();
+    assert!((sum("gradient") - 1.0).abs() < 1e-9 && (sum("update") - 1.0).abs() < 1e-9, "{update}");
+    assert_eq!((&lags[3]["first"], &lags[3]["last"]), (&4.into(), &7.into()));
+    // Plain gradient descent, clipped or not, leaves every share as it is.
+    for lag in lags {
+        assert!((lag["gradient"].as_f64().unwrap() - lag["update"].as_f64().unwrap()).abs() < 1e-9, "{lag}");
+    }
+
+    let precision = json["precision"]["lags"].as_array().unwrap();
+    let difference = |format: &str| precision[0][format]["difference"].as_f64().unwrap();
+    assert_eq!(precision[0]["lag"], 0);
+    assert!(difference("f32") < 1e-5 && (1e-5..0.1).contains(&difference("bf16")), "{}", precision[0]);
+    assert!(json["precision"]["small_from"].is_null());
+
+    let measured = &json["measured"];
+    let smallest = &measured["smallest_window"];
+    assert!(smallest["bias"].as_f64().unwrap() <= 0.01, "{smallest}");
+    let windows = measured["windows"].as_array().unwrap();
+    for window in windows.iter().filter(|window| window["steps"].as_u64() < smallest["steps"].as_u64()) {
+        assert!(window["bias"].as_f64().unwrap() > 0.01, "{window} is smaller than {smallest}");
+    }
+    for horizons in ["horizons", "horizons_untrained"] {
+        let learning = &measured[horizons]["learning"];
+        let number = |key: &str| learning[key].as_f64().unwrap();
+        assert!(number("low") <= number("steps") && number("steps") <= number("high"), "{learning}");
+    }
+
+    let text = stdout(&fixture.bptt(&["diagnose", "faint", "--update", "--precision"]));
+    for words in
+        ["from how far away the next update comes (sgd", "what formats keep", "before training, median"]
+    {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    for wrong in [&["diagnose", "faint", "--bias", "0"][..], &["diagnose", "--model", "m.npz", "--update"]] {
+        assert_eq!(fixture.bptt(wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
