@@ -184,3 +184,30 @@ fn events_are_whole_records_with_few_tags() {
     assert_eq!(with("held_out/loss_bits"), 2);
     assert_eq!(records.len(), 1 + 2 * 12 + 3 * 3 + 2);
 }
+
+#[test]
+fn a_task_has_a_report_that_names_it_and_refuses_what_is_of_texts() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = [
+        "train", "--task", "adding", "--length", "8", "--hidden", "4", "--steps", "4", "--batch", "2",
+        "--out", "sums", "--json",
+    ];
+    let end: serde_json::Value = serde_json::from_str(&stdout(&bptt(folder.path(), &train))).unwrap();
+    assert_eq!(end["report"], "sums/report.html");
+    let html = fs::read_to_string(folder.path().join("sums/report.html")).unwrap();
+    for words in [
+        "adding, L = 8",
+        "squared error",
+        "lies 5–7 steps before it",
+        "bptt train --task adding --length 8",
+    ] {
+        assert!(html.contains(words), "{words}");
+    }
+    assert_eq!(stdout(&bptt(folder.path(), &["report", "sums", "--at", "7"])), "wrote sums/report.html\n");
+    let (code, message) = refusal(&bptt(folder.path(), &["report", "sums", "--text", "a text"]));
+    assert_eq!(
+        (code, message.contains("is of texts, and this is a run of the task adding")),
+        (2, true),
+        "{message}"
+    );
+}

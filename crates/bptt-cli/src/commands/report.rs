@@ -242,7 +242,7 @@ impl Reading<'_> {
 /// Numbers side by side, two digits after the point where they are not whole.
 fn in_short(numbers: &[f32]) -> String {
     let number = |&x: &f32| if x.fract() == 0.0 { format!("{x}") } else { format!("{x:.2}") };
-    numbers.iter().map(number).collect::<Vec<_>>().join(" ")
+    numbers.iter().map(number).collect::<Vec<_>>().join(" ").replace('-', "−")
 }
 
 /// The events of a run's metrics; none if it has no such file.
