@@ -192,7 +192,7 @@ fn a_task_has_a_report_that_names_it_and_refuses_what_is_of_texts() {
         "train", "--task", "adding", "--length", "8", "--hidden", "4", "--steps", "4", "--batch", "2",
         "--out", "sums", "--json",
     ];
-    let end: serde_json::Value = serde_json::from_str(&stdout(&bptt(folder.path(), &train))).unwrap();
+    let end: Value = serde_json::from_str(&stdout(&bptt(folder.path(), &train))).unwrap();
     assert_eq!(end["report"], "sums/report.html");
     let html = fs::read_to_string(folder.path().join("sums/report.html")).unwrap();
     for words in [
