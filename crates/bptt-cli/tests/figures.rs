@@ -195,12 +195,9 @@ fn a_task_has_a_report_that_names_it_and_refuses_what_is_of_texts() {
     let end: Value = serde_json::from_str(&stdout(&bptt(folder.path(), &train))).unwrap();
     assert_eq!(end["report"], "sums/report.html");
     let html = fs::read_to_string(folder.path().join("sums/report.html")).unwrap();
-    for words in [
-        "adding, L = 8",
-        "squared error",
-        "lies 5–7 steps before it",
-        "bptt train --task adding --length 8",
-    ] {
+    for words in
+        ["adding, L = 8", "squared error", "lies 5–7 steps before it", "bptt train --task adding --length 8"]
+    {
         assert!(html.contains(words), "{words}");
     }
     assert_eq!(stdout(&bptt(folder.path(), &["report", "sums", "--at", "7"])), "wrote sums/report.html\n");
