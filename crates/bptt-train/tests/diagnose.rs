@@ -43,7 +43,7 @@ impl Patient {
             options: ScanOptions { detach: self.detach.clone(), ..ScanOptions::default() },
             lag: self.lag.clone(),
             untrained: None,
-            bias: 0.05,
+            bias: Some(0.05),
         };
         let losses = |network: &Network<f64>, trace: &Trace<f64>| -> Result<Losses<f64>, Error> {
             Ok(network.losses(trace, &self.objective)?)

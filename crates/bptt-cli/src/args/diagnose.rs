@@ -27,22 +27,11 @@ pub(crate) struct SubjectArgs {
     /// Cut gradients every K steps, 0 for never [default: as in training]
     #[arg(long, value_name = "K")]
     pub detach_every: Option<usize>,
-    /// How large the relative bias of a truncated gradient may be: the smallest such window is told
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.05)]
-    pub bias: f64,
     /// Let the first N steps only warm the state up
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub burn_in: usize,
     #[command(flatten)]
     pub model: ModelArgs,
-}
-
-impl SubjectArgs {
-    /// An option that was given and means nothing for a task.
-    pub fn of_text_only(&self) -> Option<&'static str> {
-        let given = [("--text", self.text.is_some()), ("--steps", self.steps.is_some())];
-        given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
-    }
 }
 
 #[derive(Debug, Args)]
@@ -56,6 +45,9 @@ vanishes before it. It rests on what was measured alone; the numbers are printed
 pub(crate) struct DiagnoseArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,
+    /// How large the relative bias of a truncated gradient may be: the smallest such window is told
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.05)]
+    pub bias: f64,
     /// Also say from how far away the optimizer's next update comes, after clipping and its own scaling; of runs
     #[arg(long)]
     pub update: bool,

@@ -21,7 +21,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
             "--max-decay: {given} is not possible; expected 0 or more nats per step"
         )));
     }
-    let measured = measured(&args.subject)?;
+    let measured = measured(&args.subject, None)?;
     let checks = check(&measured.evidence, &limits);
     let failed: Vec<&Check> = checks.iter().filter(|check| !check.passed).collect();
     let verdict = diagnose(&measured.evidence);

@@ -81,10 +81,7 @@ pub(crate) fn run(args: &DemoArgs, quiet: bool) -> Result<(), Failure> {
         return print_json(&json);
     }
     print(&report.text(&args.out)?)?;
-    match written {
-        Some(path) => print(&format!("the report, to open in a browser: {}\n", path.display())),
-        None => Ok(()),
-    }
+    html::name(written.as_deref())
 }
 
 /// The article's sentence after some held-out ones.

@@ -14,7 +14,12 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     if args.update && args.subject.model.model.is_some() {
         return Err(Failure::Usage("--update: a model has no optimizer; it is of runs".into()));
     }
-    let measured = measured(&args.subject)?;
+    if args.bias.is_nan() || args.bias <= 0.0 {
+        let words =
+            format!("--bias: {} is not possible; expected a fraction above 0, such as 0.05", args.bias);
+        return Err(Failure::Usage(words));
+    }
+    let measured = measured(&args.subject, Some(args.bias))?;
     let update = if args.update { Some(closer::update(&measured)?) } else { None };
     let precision = if args.precision { Some(closer::precision(&measured)?) } else { None };
     let verdict = diagnose(&measured.evidence);

@@ -306,6 +306,14 @@ pub(super) fn finish(
     Some(path)
 }
 
+/// Says where the report that a command ended with is, if there is one.
+pub(super) fn name(written: Option<&Path>) -> Result<(), Failure> {
+    match written {
+        Some(path) => print(&format!("the report, to open in a browser: {}\n", path.display())),
+        None => Ok(()),
+    }
+}
+
 /// Opens a file in the browser; a machine without one can still copy it.
 fn open(path: &Path) {
     let whole = fs::canonicalize(path).unwrap_or_else(|_| path.into());

@@ -9,7 +9,7 @@ use bptt_train::material::held_out_batch;
 use bptt_train::{Config, Error, Run, files, run as runs, task_by_name};
 use serde_json::Value;
 
-use super::trace::{held_out, sentence};
+use super::trace::{held_out, refuse_for_task, sentence};
 use super::trace_model::{Aim, Arrays};
 use crate::Failure;
 use crate::args::SubjectArgs;
@@ -29,23 +29,18 @@ pub(super) struct Measured {
     pub objective: Option<Objective<f64>>,
 }
 
-/// Reads and measures. What is not finite is a finding and no failure.
-pub(super) fn measured(args: &SubjectArgs) -> Result<Measured, Failure> {
-    if args.bias.is_nan() || args.bias <= 0.0 {
-        let words =
-            format!("--bias: {} is not possible; expected a fraction above 0, such as 0.05", args.bias);
-        return Err(Failure::Usage(words));
-    }
+/// Reads and measures; with a `bias` also the smallest window that has no more, and the network before training. What is not finite is a finding and no failure.
+pub(super) fn measured(args: &SubjectArgs, bias: Option<f64>) -> Result<Measured, Failure> {
     let lag = args.lag.map(|lag| lag..=lag);
     if let Some(file) = &args.model.model {
         let name = file.display().to_string();
-        return found(name, false, Config::default(), |measured| of_model(args, file, measured, lag));
+        return found(name, false, Config::default(), |measured| of_model(args, file, measured, lag, bias));
     }
     let folder =
         args.run.as_deref().ok_or_else(|| Failure::Usage("give a run's folder or --model".into()))?;
     let config = runs::read_config(&folder.join(runs::CONFIG))?;
     let name = folder.display().to_string();
-    let mut measured = found(name, true, config, |measured| of_run(args, folder, measured, lag))?;
+    let mut measured = found(name, true, config, |measured| of_run(args, folder, measured, lag, bias))?;
     let training = training(folder)?;
     if let Some((training, not_finite)) = training {
         let evidence = &mut measured.evidence;
@@ -84,6 +79,7 @@ fn of_model(
     file: &Path,
     measured: &mut Measured,
     lag: Option<RangeInclusive<usize>>,
+    bias: Option<f64>,
 ) -> Result<(), Failure> {
     let arrays = Arrays::open(file, &args.model, args.detach_every.unwrap_or(0), args.burn_in)?;
     let Arrays { network, inputs, initial, bounds: options, aim, .. } = arrays;
@@ -91,7 +87,7 @@ fn of_model(
     config.cell = network.cell().name().into();
     (config.hidden, config.layers) = (network.hidden(), network.depth());
     config.bidirectional = network.directions() == 2;
-    let subject = Subject { network, inputs, initial, options, lag, untrained: None, bias: args.bias };
+    let subject = Subject { network, inputs, initial, options, lag, untrained: None, bias };
     measured.evidence = measure(subject.clone(), |network, trace| aim.clone().losses(network, trace))?;
     measured.subject = Some(subject);
     if let Aim::Objective(objective) = aim {
@@ -105,6 +101,7 @@ fn of_run(
     folder: &Path,
     measured: &mut Measured,
     lag: Option<RangeInclusive<usize>>,
+    bias: Option<f64>,
 ) -> Result<(), Failure> {
     let run = Run::open(folder)?;
     let of_task = run.config.task.as_deref().map(|name| of_task(args, &run, name)).transpose()?;
@@ -122,8 +119,8 @@ fn of_run(
         initial,
         options: ScanOptions { burn_in: args.burn_in, ..options },
         lag: lag.or(known),
-        untrained: Some(run.untrained()?.cast()?),
-        bias: args.bias,
+        untrained: if bias.is_some() { Some(run.untrained()?.cast()?) } else { None },
+        bias,
     };
     let losses = |network: &Network<f64>, trace: &Trace<f64>| -> Result<Losses<f64>, Failure> {
         Ok(network.losses(trace, &objective)?)
@@ -152,9 +149,7 @@ fn cuts(args: &SubjectArgs, config: &Config, steps: usize) -> Vec<usize> {
 type Reading = (Inputs<f64>, Objective<f64>, Option<RangeInclusive<usize>>);
 
 fn of_task(args: &SubjectArgs, run: &Run, name: &str) -> Result<Reading, Failure> {
-    if let Some(option) = args.of_text_only() {
-        return Err(Failure::Usage(format!("{option} is of texts, and this is a run of the task {name}")));
-    }
+    refuse_for_task(&run.config, &[("--text", args.text.is_some()), ("--steps", args.steps.is_some())])?;
     let task = task_by_name(name)?;
     let length = run.config.length.unwrap_or_else(|| task.usual_length());
     let drawn = held_out_batch(&*task, length, args.batch, run.config.seed)?;

@@ -308,13 +308,13 @@ fn report_task(
     config: &Config,
     task: &dyn Task,
     folder: &Path,
-    report: Option<&Path>,
+    written: Option<&Path>,
     as_json: bool,
 ) -> Result<(), Failure> {
     if as_json {
         let mut value = end_of_task(learned, config, task);
         value["run"] = json!(folder.to_string_lossy());
-        value["report"] = json!(report.map(Path::to_string_lossy));
+        value["report"] = json!(written.map(Path::to_string_lossy));
         return print_json(&value);
     }
     let (outcome, length) = (&learned.outcome, length(task, config));
@@ -341,29 +341,21 @@ fn report_task(
     }
     let run = folder.display();
     print(&format!("\nwrote {run}\n  bptt trace {run}\n  bptt diagnose {run}\n"))?;
-    name_report(report)
-}
-
-/// Where the report is, if there is one.
-fn name_report(report: Option<&Path>) -> Result<(), Failure> {
-    match report {
-        Some(report) => print(&format!("the report, to open in a browser: {}\n", report.display())),
-        None => Ok(()),
-    }
+    report::name(written)
 }
 
 fn tell(
     learned: &Learned,
     vocabulary: &Vocabulary,
     folder: &Path,
-    report: Option<&Path>,
+    written: Option<&Path>,
     as_json: bool,
 ) -> Result<(), Failure> {
     let Learned { outcome, seconds, .. } = learned;
     if as_json {
         let mut value = end(learned);
         value["run"] = json!(folder.to_string_lossy());
-        value["report"] = json!(report.map(Path::to_string_lossy));
+        value["report"] = json!(written.map(Path::to_string_lossy));
         return print_json(&value);
     }
     let symbols = vocabulary.len();
@@ -371,7 +363,7 @@ fn tell(
     print(&losses(&[("network", learned)]))?;
     let run = folder.display();
     print(&format!("\nwrote {run}\n  bptt sample {run}\n  bptt trace {run}\n"))?;
-    name_report(report)
+    report::name(written)
 }
 
 /// The held-out losses of networks of one text, by their names, beside what counting reaches.

@@ -35,18 +35,18 @@ pub struct Subject {
     pub lag: Option<RangeInclusive<usize>>,
     /// The same network before training, if that is known.
     pub untrained: Option<Network<f64>>,
-    /// The relative bias that a truncation window may have: the smallest such window is found.
-    pub bias: f64,
+    /// The relative bias that a truncation window may have: the smallest such window is found. `None`: it is not looked for.
+    pub bias: Option<f64>,
 }
 
 /// Measures everything a diagnosis needs, from the data up: what is not finite ends it, with the first place where it is so.
-/// `losses` are those of the forward scan.
+/// `losses_of` gives those of a forward scan.
 ///
 /// # Errors
-/// If something does not fit the network, or `losses` fails.
+/// If something does not fit the network, or `losses_of` fails.
 pub fn measure<E: From<Error>>(
     subject: Subject,
-    losses: impl Fn(&Network<f64>, &Trace<f64>) -> Result<Losses<f64>, E>,
+    losses_of: impl Fn(&Network<f64>, &Trace<f64>) -> Result<Losses<f64>, E>,
 ) -> Result<Evidence, E> {
     let Subject { network, inputs, initial, options, lag, untrained, bias } = subject;
     let (steps, sequences) = inputs.shape();
@@ -59,7 +59,6 @@ pub fn measure<E: From<Error>>(
     if evidence.not_finite.is_some() {
         return Ok(evidence);
     }
-    let losses_of = losses;
     let losses = losses_of(&network, &trace)?;
     evidence.losses = losses.present.iter().filter(|&&present| present).count();
     evidence.not_finite = not_finite(losses.check_finite(), Origin::Losses);
@@ -85,10 +84,12 @@ pub fn measure<E: From<Error>>(
             evidence.cut = present.iter().any(|&k| detached.contains(&from(&ledger, k)));
             evidence.reach = reach(&ledger, lag, &detached);
             evidence.windows = windows(&network, &trace, &losses)?;
-            let window = network.smallest_window(&trace, &losses, bias).map_err(Error::from)?;
-            let SmallestWindow { window: steps, bias, cosine } = window;
-            evidence.smallest_window =
-                Some(Window { steps, bias, cosine }).filter(|window| !window.bias.is_nan());
+            if let Some(bias) = bias {
+                let window = network.smallest_window(&trace, &losses, bias).map_err(Error::from)?;
+                let SmallestWindow { window: steps, bias, cosine } = window;
+                evidence.smallest_window =
+                    Some(Window { steps, bias, cosine }).filter(|window| !window.bias.is_nan());
+            }
             evidence.horizons = Some(horizons(&ledger, memory.as_ref()));
             if let Some(untrained) = untrained {
                 let trace = untrained.scan_with(inputs, &initial, options).map_err(Error::from)?;
