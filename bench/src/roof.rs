@@ -4,9 +4,6 @@ use std::time::Instant;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// Sums that run side by side: enough that none has to wait for its own last addition.
-const SUMS: usize = 24;
-
 /// Rounds of one measurement.
 const ROUNDS: usize = 2_000_000;
 
@@ -18,16 +15,28 @@ impl WithSimd for Multiply {
     #[inline(always)]
     #[allow(clippy::inline_always)] // compiled for the registers of its caller
     fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
-        let (a, b) = (simd.splat_f32s(self.0), simd.splat_f32s(self.0 * 1e-3));
-        let mut sums = [simd.splat_f32s(0.0); SUMS];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = simd.mul_add_e_f32s(a, b, *sum);
-            }
+        // So many sums side by side that none has to wait for its own last addition, and that all stay in registers.
+        if S::REGISTER_COUNT >= 32 {
+            multiply::<S, 24>(simd, self.0)
+        } else {
+            multiply::<S, 12>(simd, self.0)
         }
-        let total = sums.into_iter().reduce(|x, y| simd.add_f32s(x, y)).expect("there are sums");
-        (simd.reduce_sum_f32s(total), ROUNDS * SUMS * S::F32_LANES)
     }
+}
+
+/// The total of `SUMS` running sums, and how many multiplications it took.
+#[inline(always)]
+#[allow(clippy::inline_always)] // compiled for the registers of its caller
+fn multiply<S: Simd, const SUMS: usize>(simd: S, number: f32) -> (f32, usize) {
+    let (a, b) = (simd.splat_f32s(number), simd.splat_f32s(number * 1e-3));
+    let mut sums = [simd.splat_f32s(0.0); SUMS];
+    for _ in 0..ROUNDS {
+        for sum in &mut sums {
+            *sum = simd.mul_add_e_f32s(a, b, *sum);
+        }
+    }
+    let total = sums.into_iter().reduce(|x, y| simd.add_f32s(x, y)).expect("there are sums");
+    (simd.reduce_sum_f32s(total), ROUNDS * SUMS * S::F32_LANES)
 }
 
 /// Operations (a multiplication and an addition are two) a second, in f32, on `threads` threads at once: the best of a few

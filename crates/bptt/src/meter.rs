@@ -181,6 +181,7 @@ impl<T: Real> Meter<T> {
                 self.recurrent.pairs(step.da_hh, batch, self.blocks, &self.relative);
             }
         }
+        let slots = self.slots(products, splits);
         for (k, row) in rows.iter_mut().enumerate().take(step.da.rows() / batch) {
             if row.span.contains(&t) {
                 let width = self.form.width();
@@ -191,9 +192,35 @@ impl<T: Real> Meter<T> {
                     place.saturating_sub(3 * width)..place.saturating_sub(2 * width),
                 );
                 let record = &mut row.records[place..place + width];
-                self.enter(k, step.exponents, products, splits, record);
+                record[Form::EXPONENT] = f64::from(self.largest[k]);
+                if batch == 1 && self.blocks == 1 {
+                    self.enter_one(k, step.exponents[k], &slots, record);
+                } else {
+                    self.enter(k, step.exponents, &slots, record);
+                }
+                self.enter_sequences(k, step.exponents, products, splits, record);
             }
         }
+    }
+
+    /// Where each parameter's numbers are found, in the order of the parameters.
+    fn slots<'a>(&'a self, products: &'a StepProducts, splits: bool) -> Vec<Slot<'a, T>> {
+        let slot = |side, n, count, met| Slot { side, n, count, met };
+        let (input, recurrent) = (&self.input, &self.recurrent);
+        let (x, h) = (Met::X(products.x()), Met::H(products));
+        let mut slots = if splits {
+            vec![
+                slot(input, 0, 2, x),
+                slot(recurrent, 0, 2, h),
+                slot(input, 1, 2, Met::One),
+                slot(recurrent, 1, 2, Met::One),
+            ]
+        } else {
+            vec![slot(input, 0, 3, x), slot(input, 1, 3, h), slot(input, 2, 3, Met::One)]
+        };
+        slots.push(slot(&self.dx, 0, 1, Met::Own));
+        slots.truncate(self.form.slots);
+        slots
     }
 
     /// The largest exponent among the rows of each loss, and each row's power of two relative to it. A row of zeros (a
@@ -214,29 +241,27 @@ impl<T: Real> Meter<T> {
         }
     }
 
-    /// Enters what was found of loss `k` into its record.
-    fn enter(&self, k: usize, exponents: &[i32], products: &StepProducts, splits: bool, record: &mut [f64]) {
+    /// Enters what was found of loss `k` into its record: the only sequence's row, and in one block.
+    fn enter_one(&self, k: usize, exponent: i32, slots: &[Slot<'_, T>], record: &mut [f64]) {
+        let full = power_of_two::<f64>(exponent);
+        for (slot, numbers) in slots.iter().zip(record[1..].chunks_exact_mut(2)) {
+            let times = match slot.met {
+                Met::X(x) => x[0],
+                Met::H(products) => products.recurrent(0, 1)[0],
+                Met::One => 1.0,
+                Met::Own => self.relative[k].f64().powi(2),
+            };
+            numbers[0] = (slot.side.squares[k].f64() * times).sqrt();
+            numbers[1] = slot.side.inner[k * slot.count + slot.n].f64() * full;
+        }
+    }
+
+    /// The same of several sequences or blocks.
+    fn enter(&self, k: usize, exponents: &[i32], slots: &[Slot<'_, T>], record: &mut [f64]) {
         let Self { form, batch, blocks, .. } = *self;
         let rows = k * batch..(k + 1) * batch;
         let full = |r: usize| power_of_two::<f64>(exponents[r]);
-        record[Form::EXPONENT] = f64::from(self.largest[k]);
-        let (input, recurrent) = (&self.input, if splits { &self.recurrent } else { &self.input });
-        // Side, which of its inner products, how many it has, and what the rows meet, in the order of the parameters.
-        let whole = [
-            (input, 0, 3, Met::X),
-            (input, 1, 3, Met::H),
-            (input, 2, 3, Met::One),
-            (&self.dx, 0, 1, Met::Own),
-        ];
-        let split = [
-            (input, 0, 2, Met::X),
-            (recurrent, 0, 2, Met::H),
-            (input, 1, 2, Met::One),
-            (recurrent, 1, 2, Met::One),
-            (&self.dx, 0, 1, Met::Own),
-        ];
-        let slots = if splits { &split[..] } else { &whole[..] };
-        for (slot, &(side, n, count, met)) in slots.iter().enumerate().take(form.slots) {
+        for (slot, &Slot { side, n, count, met }) in slots.iter().enumerate() {
             let inner = rows.clone().map(|r| side.inner[r * count + n].f64() * full(r));
             record[Form::inner(slot)] = inner.sum();
             let mut square = 0.0;
@@ -245,11 +270,11 @@ impl<T: Real> Meter<T> {
             } else {
                 for block in 0..blocks {
                     let of_block = match met {
-                        Met::X => side.square_with(k, block, batch, blocks, products.x()),
-                        Met::H => {
+                        Met::X(x) => side.square_with(k, block, batch, blocks, x),
+                        Met::H(products) => {
                             side.square_with(k, block, batch, blocks, products.recurrent(block, blocks))
                         }
-                        _ => side.square_of_sum(k, block, batch, blocks),
+                        _ => side.summed[k * blocks + block].f64(),
                     };
                     if form.gates > 0 {
                         record[form.gate(slot, block)] = of_block.sqrt();
@@ -259,21 +284,46 @@ impl<T: Real> Meter<T> {
             }
             record[Form::norm(slot)] = square.sqrt();
         }
-        for (b, r) in rows.enumerate().take(form.batch) {
-            record[form.sequence(0, b)] = input.size(r, b, blocks, batch, 1.0) * full(r);
-            record[form.sequence(1, b)] =
-                recurrent.size(r, b, blocks, batch, products.kept_over_h(b)) * full(r);
+    }
+
+    /// Enters the norms of every sequence, if they were asked for.
+    fn enter_sequences(
+        &self,
+        k: usize,
+        exponents: &[i32],
+        products: &StepProducts,
+        splits: bool,
+        record: &mut [f64],
+    ) {
+        let Self { form, batch, blocks, .. } = *self;
+        let (input, recurrent) = (&self.input, if splits { &self.recurrent } else { &self.input });
+        for (b, r) in (k * batch..(k + 1) * batch).enumerate().take(form.batch) {
+            let full = power_of_two::<f64>(exponents[r]);
+            record[form.sequence(0, b)] = input.size(r, b, blocks, batch, 1.0) * full;
+            record[form.sequence(1, b)] = recurrent.size(r, b, blocks, batch, products.kept_over_h(b)) * full;
             let dx = self.dx.squares.get(r).map_or(0.0, |square| square.f64().sqrt());
-            record[form.sequence(2, b)] = dx * full(r);
+            record[form.sequence(2, b)] = dx * full;
         }
     }
 }
 
+/// Where the numbers of one parameter are found.
+struct Slot<'a, T> {
+    side: &'a Side<T>,
+    /// Which of the side's inner products is the parameter's.
+    n: usize,
+    /// How many the side has of each row.
+    count: usize,
+    met: Met<'a>,
+}
+
 /// What rows meet on their way into a parameter's gradient.
 #[derive(Clone, Copy)]
-enum Met {
-    X,
-    H,
+enum Met<'a> {
+    /// x, of which these are the inner products.
+    X(&'a [f64]),
+    /// What the rows of W_hh multiply.
+    H(&'a StepProducts),
     /// Nothing: they are added up, as in a bias.
     One,
     /// Nothing, and each sequence stays by itself, as in the inputs.
@@ -306,9 +356,6 @@ impl<T: Real> Side<T> {
 
     /// ‖Σ_b da_b v_bᵀ‖² of one block, from the inner products of the v.
     fn square_with(&self, k: usize, block: usize, batch: usize, blocks: usize, v: &[f64]) -> f64 {
-        if batch == 1 && blocks == 1 {
-            return self.squares[k].f64() * v[0];
-        }
         let gram = &self.gram[(k * blocks + block) * batch * batch..][..batch * batch];
         let mut sum = 0.0;
         for a in 0..batch {
@@ -318,12 +365,6 @@ impl<T: Real> Side<T> {
         }
         // Terms that cancel may leave a rounding error below zero.
         sum.max(0.0)
-    }
-
-    /// ‖Σ_b da_b‖² of one block.
-    fn square_of_sum(&self, k: usize, block: usize, batch: usize, blocks: usize) -> f64 {
-        let of = if batch == 1 && blocks == 1 { &self.squares } else { &self.summed };
-        of[k * blocks + block].f64()
     }
 
     /// ‖da‖ of row `r`, the square of the last block's part taken times `last`.

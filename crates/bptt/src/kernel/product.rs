@@ -24,6 +24,9 @@ const TILE_ROWS: usize = 6;
 /// Steps of k that are unrolled.
 const UNROLLED: usize = 4;
 
+/// How many times the unrolled steps are done between two calls for what is needed next.
+const BETWEEN_CALLS: usize = 16;
+
 /// What the sums begin with.
 #[derive(Clone, Copy)]
 pub enum Start<'a, T> {
@@ -153,11 +156,10 @@ impl<T: Real> WithSimd for Multiply<'_, T> {
         let mut block = 0;
         while block < job.a.rows() {
             let count = rows.min(job.a.rows() - block);
-            let share = if far { 1.0 / tiles(count).count() as f64 } else { 0.0 };
             for (p, panel) in job.b.panels().enumerate() {
                 let next = if far { job.b.numbers_after(p) } else { &[] };
-                for (t, (first, size)) in tiles(count).enumerate() {
-                    let ahead = part(next, t as f64 * share, (t + 1) as f64 * share);
+                for (first, size) in tiles(count) {
+                    let ahead = &next[next.len() * first / count..next.len() * (first + size) / count];
                     let (job, first) = (&mut *job, block + first);
                     for_shape!(simd, (size, panel.width), RowTile { job, first, panel, ahead });
                 }
@@ -169,13 +171,6 @@ impl<T: Real> WithSimd for Multiply<'_, T> {
 
 /// A right operand of more bytes than this is not expected to be in the second-level cache when it is needed again.
 const NEAR: usize = 1 << 20;
-
-/// What lies between two fractions of `numbers`.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // fractions of a length
-fn part<T>(numbers: &[T], from: f64, to: f64) -> &[T] {
-    let place = |fraction: f64| ((numbers.len() as f64 * fraction) as usize).min(numbers.len());
-    &numbers[place(from)..place(to)]
-}
 
 /// A tile whose left operand has its rows as they are.
 struct RowTile<'a, 'b, T, const M: usize, const N: usize> {
@@ -208,7 +203,7 @@ impl<T: Real, const M: usize, const N: usize> WithSimd for RowTile<'_, '_, T, M,
             Start::Table(table, ids) => columns.load(simd, |i| table.row(ids[first + i] as usize)),
         };
         let registers = job.b.registers::<S>(panel);
-        let at_a_time = ahead.len().div_ceil(whole.max(1));
+        let at_a_time = ahead.len().div_ceil(whole.div_ceil(BETWEEN_CALLS).max(1));
         let sums = add_products(
             simd,
             sums,
@@ -283,7 +278,7 @@ impl Tile {
 }
 
 /// sums_ij + Σ_k a_ik b_kj, where `whole(k, u, i)` is a at row i and step UNROLLED · k + u, and `rest(k, i)` at the k-th of the
-/// steps that are left. `before(k)` is called as steps UNROLLED · k and on begin.
+/// steps that are left. `call(n)` comes before the n-th BETWEEN_CALLS · UNROLLED of them.
 #[inline(always)]
 fn add_products<T: Real, S: Simd, const M: usize, const N: usize>(
     simd: S,
@@ -291,16 +286,18 @@ fn add_products<T: Real, S: Simd, const M: usize, const N: usize>(
     b: &[T::Register<S>],
     whole: impl Fn(usize, usize, usize) -> T,
     rest: impl Fn(usize, usize) -> T,
-    before: impl Fn(usize),
+    call: impl Fn(usize),
 ) -> [[Vector<T, S>; N]; M] {
     let (b, _) = b.as_chunks::<N>();
     let (chunks, left) = b.as_chunks::<UNROLLED>();
     let mut odd = [[Vector::splat(simd, T::zero()); N]; M];
-    for (k, b) in chunks.iter().enumerate() {
-        before(k);
-        for (u, b) in b.iter().enumerate() {
-            let to = if M == 1 && u % 2 == 1 { &mut odd } else { &mut sums };
-            add_step(simd, to, b, std::array::from_fn(|i| whole(k, u, i)));
+    for (n, chunks) in chunks.chunks(BETWEEN_CALLS).enumerate() {
+        call(n);
+        for (k, b) in chunks.iter().enumerate() {
+            for (u, b) in b.iter().enumerate() {
+                let to = if M == 1 && u % 2 == 1 { &mut odd } else { &mut sums };
+                add_step(simd, to, b, std::array::from_fn(|i| whole(n * BETWEEN_CALLS + k, u, i)));
+            }
         }
     }
     for (k, b) in left.iter().enumerate() {
