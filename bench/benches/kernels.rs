@@ -9,6 +9,7 @@ use bptt_train::Rng;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// Numbers within ±1.
+#[allow(clippy::cast_possible_truncation)] // rounding is what is meant
 fn numbers(count: usize) -> Vec<f32> {
     let mut rng = Rng::new(1, 0);
     (0..count).map(|_| rng.uniform_in(-1.0, 1.0) as f32).collect()
@@ -65,7 +66,8 @@ fn packing(criterion: &mut Criterion) {
 
 /// tanh, σ and exp of as many numbers as fit in the first-level cache.
 fn activations(criterion: &mut Criterion) {
-    let functions: [(&str, fn(&mut [f32])); 3] =
+    type Function = fn(&mut [f32]);
+    let functions: [(&str, Function); 3] =
         [("tanh", kernel::tanh), ("sigmoid", kernel::sigmoid), ("exp", kernel::exp)];
     let mut group = criterion.benchmark_group("activations");
     let mut numbers = numbers(4096);
