@@ -1,18 +1,18 @@
-//! The measuring of all rows of a step at once: two or three passes over them while they are near.
+//! The measuring of all rows of a step at once: two or three passes over them while they are near, and what the passes
+//! found, entered into the records of the losses.
 
-// What is not inlined into the function that knows the registers is compiled without them.
-#![allow(clippy::inline_always)]
+mod passes;
 
 use std::ops::Range;
 
+use crate::Real;
 use crate::bptt::Step;
-use crate::kernel::lanes::{Sum, Vector, parts};
-use crate::kernel::{self, on_registers};
+use crate::kernel::{self, power_of_two};
 use crate::measure::{Against, StepProducts};
 use crate::records::Form;
-use crate::rows::{Rows, floor_log2};
+use crate::rows::Rows;
 use crate::sequence::View;
-use crate::{Real, kernel::power_of_two};
+use passes::{Factor, Side, With};
 
 /// Everything measured of one loss k in one cell, at the steps from which a path leads through the cell to the loss.
 pub(crate) struct LossRow {
@@ -64,61 +64,6 @@ pub(crate) struct Meter<T> {
     dx: Side<T>,
 }
 
-/// What a row is multiplied with to get its true size, 2^exponent, in two steps, because one may be out of range. What would
-/// be smaller than the smallest normal number is dropped: processors take a hundred times as long for what lies below, and
-/// it could not be added with any precision.
-#[derive(Clone, Copy)]
-struct Factor<T> {
-    /// Numbers of the row that are not larger are dropped.
-    smallest: T,
-    first: T,
-    second: T,
-}
-
-impl<T: Real> Factor<T> {
-    fn new(exponent: i32) -> Self {
-        let lowest = floor_log2(T::min_positive_value().f64());
-        let second = exponent.clamp(lowest, -lowest);
-        Self {
-            smallest: power_of_two((lowest - exponent).max(lowest)),
-            first: if exponent - second < lowest { T::zero() } else { power_of_two(exponent - second) },
-            second: power_of_two(second),
-        }
-    }
-}
-
-/// What passes over the rows of one side have found.
-#[derive(Default)]
-struct Side<T> {
-    /// ‖row‖².
-    squares: Vec<T>,
-    /// Inner products with what shares are measured against, those of one row side by side.
-    inner: Vec<T>,
-    /// Inner products of the rows of each loss with each other, B·B for each block of columns.
-    gram: Vec<T>,
-    /// The squared norm of the sum of a loss's rows, for each block.
-    summed: Vec<T>,
-}
-
-/// What rows are multiplied with.
-#[derive(Clone, Copy)]
-pub(crate) enum With<'a, T> {
-    /// The same row for all of them.
-    Row(&'a [T]),
-    /// Each sequence's own row, (B, ·).
-    Sequences(View<'a, T>),
-}
-
-impl<'a, T: Real> With<'a, T> {
-    #[inline(always)]
-    fn of(&self, b: usize) -> &'a [T] {
-        match self {
-            Self::Row(row) => row,
-            Self::Sequences(rows) => rows.row(b),
-        }
-    }
-}
-
 /// Σ over losses of the rows of one step, in full, (B, ·) each.
 pub(crate) struct StepSums<'a, T> {
     pub(crate) da: &'a mut [T],
@@ -131,7 +76,6 @@ pub(crate) struct StepSums<'a, T> {
 impl<T: Real> Meter<T> {
     /// For records of this form, `batch` sequences and `blocks` blocks of columns.
     pub(crate) fn new(form: Form, batch: usize, blocks: usize) -> Self {
-        let side = || Side { squares: Vec::new(), inner: Vec::new(), gram: Vec::new(), summed: Vec::new() };
         Self {
             form,
             batch,
@@ -139,9 +83,9 @@ impl<T: Real> Meter<T> {
             factors: Vec::new(),
             relative: Vec::new(),
             largest: Vec::new(),
-            input: side(),
-            recurrent: side(),
-            dx: side(),
+            input: Side::new(),
+            recurrent: Side::new(),
+            dx: Side::new(),
         }
     }
 
@@ -182,6 +126,7 @@ impl<T: Real> Meter<T> {
             }
         }
         let slots = self.slots(products, splits);
+        let slots = &slots[..self.form.slots];
         for (k, row) in rows.iter_mut().enumerate().take(step.da.rows() / batch) {
             if row.span.contains(&t) {
                 let width = self.form.width();
@@ -194,50 +139,46 @@ impl<T: Real> Meter<T> {
                 let record = &mut row.records[place..place + width];
                 record[Form::EXPONENT] = f64::from(self.largest[k]);
                 if batch == 1 && self.blocks == 1 {
-                    self.enter_one(k, step.exponents[k], &slots, record);
+                    self.enter_one(k, step.exponents[k], slots, record);
                 } else {
-                    self.enter(k, step.exponents, &slots, record);
+                    self.enter(k, step.exponents, slots, record);
                 }
                 self.enter_sequences(k, step.exponents, products, splits, record);
             }
         }
     }
 
-    /// Where each parameter's numbers are found, in the order of the parameters.
-    fn slots<'a>(&'a self, products: &'a StepProducts, splits: bool) -> Vec<Slot<'a, T>> {
+    /// Where each parameter's numbers are found, in the order of the parameters; `form.slots` of them count.
+    fn slots<'a>(&'a self, products: &'a StepProducts, splits: bool) -> [Slot<'a, T>; 5] {
         let slot = |side, n, count, met| Slot { side, n, count, met };
         let (input, recurrent) = (&self.input, &self.recurrent);
         let (x, h) = (Met::X(products.x()), Met::H(products));
-        let mut slots = if splits {
-            vec![
-                slot(input, 0, 2, x),
-                slot(recurrent, 0, 2, h),
-                slot(input, 1, 2, Met::One),
-                slot(recurrent, 1, 2, Met::One),
-            ]
+        let dx = slot(&self.dx, 0, 1, Met::Own);
+        if splits {
+            let (b_ih, b_hh) = (slot(input, 1, 2, Met::One), slot(recurrent, 1, 2, Met::One));
+            [slot(input, 0, 2, x), slot(recurrent, 0, 2, h), b_ih, b_hh, dx]
         } else {
-            vec![slot(input, 0, 3, x), slot(input, 1, 3, h), slot(input, 2, 3, Met::One)]
-        };
-        slots.push(slot(&self.dx, 0, 1, Met::Own));
-        slots.truncate(self.form.slots);
-        slots
+            [slot(input, 0, 3, x), slot(input, 1, 3, h), slot(input, 2, 3, Met::One), dx, dx]
+        }
     }
 
     /// The largest exponent among the rows of each loss, and each row's power of two relative to it. A row of zeros (a
     /// masked sequence's) has an exponent that means nothing.
     fn find_exponents(&mut self, exponents: &[i32]) {
-        let squares = self.input.squares.iter();
-        let recurrent = self.recurrent.squares.iter().copied().chain(std::iter::repeat(T::zero()));
-        let rows: Vec<bool> =
-            squares.zip(recurrent).map(|(&square, other)| square > T::zero() || other > T::zero()).collect();
-        self.largest.clear();
-        self.relative.clear();
-        for (exponents, counts) in exponents.chunks_exact(self.batch).zip(rows.chunks_exact(self.batch)) {
-            let counted = exponents.iter().zip(counts).filter(|(_, counts)| **counts).map(|(&e, _)| e);
-            let largest = counted.max().unwrap_or(0);
-            self.largest.push(largest);
-            let relative = |&e: &i32| if e > largest { T::zero() } else { power_of_two::<T>(e - largest) };
-            self.relative.extend(exponents.iter().map(relative));
+        let Self { batch, input, recurrent, relative, largest, .. } = self;
+        let zero = |r: usize| {
+            let any = |side: &Side<T>| side.squares.get(r).is_some_and(|&square| square > T::zero());
+            !any(input) && !any(recurrent)
+        };
+        largest.clear();
+        relative.clear();
+        for (k, exponents) in exponents.chunks_exact(*batch).enumerate() {
+            let counted =
+                exponents.iter().enumerate().filter(|(b, _)| !zero(k * *batch + b)).map(|(_, &e)| e);
+            let most = counted.max().unwrap_or(0);
+            largest.push(most);
+            let of_row = |&e: &i32| if e > most { T::zero() } else { power_of_two::<T>(e - most) };
+            relative.extend(exponents.iter().map(of_row));
         }
     }
 
@@ -308,6 +249,7 @@ impl<T: Real> Meter<T> {
 }
 
 /// Where the numbers of one parameter are found.
+#[derive(Clone, Copy)]
 struct Slot<'a, T> {
     side: &'a Side<T>,
     /// Which of the side's inner products is the parameter's.
@@ -328,159 +270,6 @@ enum Met<'a> {
     One,
     /// Nothing, and each sequence stays by itself, as in the inputs.
     Own,
-}
-
-impl<T: Real> Side<T> {
-    /// One pass over the rows: squares, inner products, and their sum in full.
-    fn pass<const N: usize>(
-        &mut self,
-        rows: View<'_, T>,
-        batch: usize,
-        with: [With<'_, T>; N],
-        factors: &[Factor<T>],
-        sums: &mut [T],
-    ) {
-        self.squares.resize(rows.rows(), T::zero());
-        self.inner.resize(rows.rows() * N, T::zero());
-        pass(rows, batch, with, factors, sums, &mut self.squares, &mut self.inner);
-    }
-
-    /// Inner products of the rows of each loss with each other, and the size of their sum, by blocks of columns.
-    fn pairs(&mut self, rows: View<'_, T>, batch: usize, blocks: usize, relative: &[T]) {
-        let losses = rows.rows() / batch;
-        self.gram.resize(losses * blocks * batch * batch, T::zero());
-        self.summed.resize(losses * blocks, T::zero());
-        gram(rows, batch, blocks, relative, &mut self.gram);
-        summed(rows, batch, blocks, relative, &mut self.summed);
-    }
-
-    /// ‖Σ_b da_b v_bᵀ‖² of one block, from the inner products of the v.
-    fn square_with(&self, k: usize, block: usize, batch: usize, blocks: usize, v: &[f64]) -> f64 {
-        let gram = &self.gram[(k * blocks + block) * batch * batch..][..batch * batch];
-        let mut sum = 0.0;
-        for a in 0..batch {
-            let (gram, v) = (&gram[a * batch..][..=a], &v[a * batch..][..=a]);
-            let others: f64 = gram[..a].iter().zip(v).map(|(gram, v)| gram.f64() * v).sum();
-            sum += gram[a].f64() * v[a] + 2.0 * others;
-        }
-        // Terms that cancel may leave a rounding error below zero.
-        sum.max(0.0)
-    }
-
-    /// ‖da‖ of row `r`, the square of the last block's part taken times `last`.
-    fn size(&self, r: usize, b: usize, blocks: usize, batch: usize, last: f64) -> f64 {
-        if last == 1.0 {
-            return self.squares[r].f64().sqrt();
-        }
-        let place = |block: usize| ((r / batch) * blocks + block) * batch * batch + b * (batch + 1);
-        let square = |block: usize| -> f64 { self.gram[place(block)].f64() };
-        let whole: f64 = (0..blocks).map(square).sum();
-        let rest = whole - square(blocks - 1);
-        // The inner products are relative to the loss's largest exponent; only their ratio counts here.
-        let ratio = if whole > 0.0 { (rest + square(blocks - 1) * last) / whole } else { 1.0 };
-        (self.squares[r].f64() * ratio).sqrt()
-    }
-}
-
-on_registers! {
-    /// Of every row ‖row‖² and ⟨row, with⟩; and sums_b ← sums_b + Σ factor · row over the rows of sequence b, without what is
-    /// below the format's normal numbers.
-    fn pass<'a, T, const N: usize>(
-        simd,
-        rows: View<'a, T>,
-        batch: usize,
-        with: [With<'a, T>; N],
-        factors: &'a [Factor<T>],
-        sums: &'a mut [T],
-        squares: &'a mut [T],
-        inner: &'a mut [T],
-    ) -> () {
-        let width = rows.cols();
-        for r in 0..rows.rows() {
-            let (row, b) = (rows.row(r), r % batch);
-            let with = with.map(#[inline(always)] |with| with.of(b));
-            let sums = &mut sums[b * width..(b + 1) * width];
-            let zero = Vector::splat(simd, T::zero());
-            let Factor { smallest, first, second } = factors[r];
-            let (smallest, first) = (Vector::splat(simd, smallest), Vector::splat(simd, first));
-            let second = Vector::splat(simd, second);
-            let (mut square, mut products) = (Sum::new(simd), [Sum::new(simd); N]);
-            parts::<T, S>(width, #[inline(always)] |at, part| {
-                let row = Vector::load(simd, row, at);
-                square.add_product(part, row, row);
-                for n in 0..N {
-                    products[n].add_product(part, row, Vector::load(simd, with[n], at));
-                }
-                let kept = row.abs().if_greater(smallest, row, zero) * first;
-                kept.mul_add(second, Vector::load(simd, sums, at)).store(sums, at);
-            });
-            squares[r] = square.total();
-            for n in 0..N {
-                inner[r * N + n] = products[n].total();
-            }
-        }
-    }
-
-    /// Inner products of the rows of each loss with each other (b ≤ a), each row times its factor, for each block of columns.
-    fn gram<'a, T>(
-        simd,
-        rows: View<'a, T>,
-        batch: usize,
-        blocks: usize,
-        relative: &'a [T],
-        gram: &'a mut [T],
-    ) -> () {
-        let width = rows.cols() / blocks;
-        for (i, gram) in gram.chunks_exact_mut(batch * batch).enumerate().take(rows.rows() / batch * blocks) {
-            let (first, columns) = (i / blocks * batch, i % blocks * width..(i % blocks + 1) * width);
-            for a in 0..batch {
-                let row = &rows.row(first + a)[columns.clone()];
-                // Four at a time: each is a chain of additions that the others need not wait for.
-                for others in (0..=a).step_by(4) {
-                    let with: [&[T]; 4] =
-                        std::array::from_fn(#[inline(always)] |n| &rows.row(first + (others + n).min(a))[columns.clone()]);
-                    let mut products = [Sum::new(simd); 4];
-                    parts::<T, S>(width, #[inline(always)] |at, part| {
-                        let row = Vector::load(simd, row, at);
-                        for n in 0..4 {
-                            products[n].add_product(part, row, Vector::load(simd, with[n], at));
-                        }
-                    });
-                    // Written out: sums that are looked up by a number would lie in memory, not in registers.
-                    let [p, q, r, s] = products;
-                    let totals = [p.total(), q.total(), r.total(), s.total()];
-                    for (b, total) in (others..=a).zip(totals) {
-                        gram[a * batch + b] = total * (relative[first + a] * relative[first + b]);
-                    }
-                }
-            }
-        }
-    }
-
-    /// ‖Σ_b relative_b row_b‖² of each loss, for each block of columns.
-    fn summed<'a, T>(
-        simd,
-        rows: View<'a, T>,
-        batch: usize,
-        blocks: usize,
-        relative: &'a [T],
-        squares: &'a mut [T],
-    ) -> () {
-        let width = rows.cols() / blocks;
-        for (i, square) in squares.iter_mut().enumerate().take(rows.rows() / batch * blocks) {
-            let (first, block) = (i / blocks * batch, i % blocks * width);
-            let mut total = Sum::new(simd);
-            parts::<T, S>(width, #[inline(always)] |at, part| {
-                let mut sum = Vector::splat(simd, T::zero());
-                for b in 0..batch {
-                    let row = &rows.row(first + b)[block..block + width];
-                    sum = Vector::load(simd, row, at).mul_add(sum.and(relative[first + b]), sum);
-                }
-                total.add_product(part, sum, sum);
-            });
-            *square = total.total();
-        }
-    }
 }
 
 /// Measures what every loss has left at a cell's initial state: row k of `rows` for the k-th loss.
