@@ -65,6 +65,8 @@ describe("live", () => {
     await page.waitForFunction((words) => document.getElementById("ledger-words").textContent !== words, ledger);
     await chart(page, "rainbow-chart");
     await page.locator("input[value=share]").check();
+    // A chart is drawn when it is near the window, from which the choice above may have led away.
+    await chart(page, "rainbow-chart");
     await page.waitForFunction(() => document.getElementById("rainbow-chart").layout.yaxis.title.text === "share of the gradient");
 
     await page.locator("#pause").click();

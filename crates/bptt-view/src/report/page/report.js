@@ -78,20 +78,23 @@ async function start() {
     "rainbow-chart": (place, shown) => showRainbow(place, shown, (change) => state.set(change)),
     "training-chart": (place, shown) => hasTraining(shown.subject) && showTraining(place, shown),
   });
-  const showAll = (drawn) => {
-    const shown = view();
-    showSubject(shown);
-    showText(shown, words);
-    showControls(shown, data.subjects, state.now);
-    if (drawn) charts.show(shown);
+  const showWords = () => {
+    showSubject(view());
+    showText(view(), words);
+    showControls(view(), data.subjects, state.now);
   };
+  const showCharts = () => charts.show(view());
   connect(state);
-  showAll(false);
+  state.listen(showWords);
+  showWords();
   await new Promise((painted) => requestAnimationFrame(() => setTimeout(painted)));
   await loadPlotly();
-  themeButton(byId("theme"), () => showAll(true));
-  state.listen(() => showAll(true));
-  showAll(true);
+  themeButton(byId("theme"), () => {
+    showWords();
+    showCharts();
+  });
+  state.listen(showCharts);
+  showCharts();
   document.documentElement.dataset.ready = "";
 }
 

@@ -48,6 +48,7 @@ export class Charts {
     this.draws = draws;
     this.near = new Set();
     this.stale = new Set();
+    this.busy = new Set();
     const seen = new IntersectionObserver((entries) => entries.forEach((e) => this.mark(e)), { rootMargin: "400px" });
     for (const id of Object.keys(draws)) seen.observe(byId(id));
   }
@@ -67,7 +68,18 @@ export class Charts {
   draw() {
     if (!this.view) return;
     for (const id of this.near) {
-      if (this.stale.delete(id)) this.draws[id](byId(id), this.view);
+      if (!this.busy.has(id) && this.stale.delete(id)) this.drawOne(id);
     }
+  }
+
+  /** Draws a chart, and again if what it shows has changed in the meantime: two drawings at once spoil each other. */
+  async drawOne(id) {
+    this.busy.add(id);
+    try {
+      await this.draws[id](byId(id), this.view);
+    } finally {
+      this.busy.delete(id);
+    }
+    this.draw();
   }
 }
