@@ -16,6 +16,9 @@ use crate::summary::{head, machine, mb, median, ms, publish, row, three};
 /// Seconds of one turn, about.
 const TURN: f64 = 0.15;
 
+/// As many tries of the roof are about as long as a turn.
+const ROOF_TRIES: usize = 20;
+
 /// Before a turn: threads of the form before may spin for 0.2 s after their work is done.
 const SETTLING: Duration = Duration::from_millis(250);
 
@@ -56,8 +59,8 @@ impl Measured {
 /// One case's results.
 struct Table {
     case: Case,
-    /// Seconds of its products at the roof.
-    roof: f64,
+    /// Seconds of its products at the roof, in every turn.
+    roof: Vec<f64>,
     forms: Vec<Measured>,
     /// Who could not do it, and why.
     absent: Vec<String>,
@@ -76,26 +79,19 @@ pub fn run(choice: &Choice, peers: &Peers, out: &Path) -> Result<(), Box<dyn Err
     if cases.is_empty() {
         return Err("there is no such shape: expected A, B, C, D, a, b or c".into());
     }
-    let roofs = [1, 2].map(roof::measure);
+    let roofs = [1, 2].map(roof::best);
     let (mut tables, mut notes) = (Vec::new(), Notes::new());
     for (i, case) in cases.iter().enumerate() {
         eprintln!("{case} ({} of {})", i + 1, cases.len());
-        tables.push(measure(case, choice, peers, roofs[case.threads - 1], &mut notes)?);
+        tables.push(measure(case, choice, peers, &mut notes)?);
     }
     publish(out, "compare.md", &text(&tables, &notes, roofs, choice.rounds))
 }
 
-fn measure(
-    case: &Case,
-    choice: &Choice,
-    peers: &Peers,
-    roof: f64,
-    notes: &mut Notes,
-) -> Result<Table, Box<dyn Error>> {
+fn measure(case: &Case, choice: &Choice, peers: &Peers, notes: &mut Notes) -> Result<Table, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     write(case, folder.path())?;
-    let mut table =
-        Table { case: case.clone(), roof: case.flops() / roof, forms: Vec::new(), absent: Vec::new() };
+    let mut table = Table { case: case.clone(), roof: Vec::new(), forms: Vec::new(), absent: Vec::new() };
     let mut taking_part: Vec<(Form, Measured, f64)> = Vec::new();
     let mut expected = None;
     for mut form in peers.start(case, choice.peers.as_deref(), notes) {
@@ -124,6 +120,8 @@ fn measure(
         taking_part.push((form, measured, seconds));
     }
     for round in 0..choice.rounds {
+        std::thread::sleep(SETTLING);
+        table.roof.push(case.flops() / median(roof::measure(case.threads, ROOF_TRIES)));
         for (form, measured, seconds) in &mut taking_part {
             if round == 0 && *seconds > SLOW * SLOW {
                 measured.turns.push(*seconds);
@@ -171,11 +169,13 @@ fn apart(x: f64, y: f64, least: f64) -> Option<String> {
 
 fn text(tables: &[Table], notes: &Notes, roofs: [f64; 2], rounds: usize) -> String {
     let mut text = format!(
-        "# bptt, its peers and the roof\n\n{}\n\nThe roof is that of fused multiplications and additions in f32: \
-         {:.0} GFLOP/s on one core, {:.0} on two.\nTimes are milliseconds, medians of {rounds} turns in which everyone \
-         worked one after another,\nafter a pause and a run that is not counted; ratios are medians of the turns' ratios.\nAll results were compared before the first \
-         turn. Memory is what a process needed beyond what it had at its start.\nA form that needs more than {SLOW} s for \
-         one run had one turn; one that needs more than {} s or 8 GB does not take part.\n\n",
+        "# bptt, its peers and the roof\n\n{}\n\nThe roof is that of fused multiplications and additions in f32: at \
+         best {:.0} GFLOP/s on one core, {:.0} on two;\nit has its turn as everyone has, and fractions of it are those \
+         of the turns. Times are milliseconds, medians of\n{rounds} turns in which everyone worked one after another, \
+         after a pause and a run that is not counted;\nratios are medians of the turns' ratios. All results were \
+         compared before the first turn. Memory is what\na process needed beyond what it had at its start. A form \
+         that needs more than {SLOW} s for one run had\none turn; one that needs more than {} s or 8 GB does not take \
+         part.\n\n",
         machine(),
         roofs[0] / 1e9,
         roofs[1] / 1e9,
@@ -207,12 +207,12 @@ fn fastest(table: &Table, wanted: Wanted) -> Option<&Measured> {
     forms.min_by(|a, b| a.seconds().total_cmp(&b.seconds()))
 }
 
-/// How many times as long as `own` another form takes.
-fn ratio(own: &Measured, other: &Measured) -> f64 {
-    if own.turns.len() == other.turns.len() {
-        return median(own.turns.iter().zip(&other.turns).map(|(own, other)| other / own).collect());
+/// How many times as long as the turns of `own` those of another are.
+fn ratio(own: &[f64], other: &[f64]) -> f64 {
+    if own.len() == other.len() {
+        return median(own.iter().zip(other).map(|(own, other)| other / own).collect());
     }
-    other.seconds() / own.seconds()
+    median(other.to_vec()) / median(own.to_vec())
 }
 
 fn overview(kind: Kind, tables: &[&Table]) -> String {
@@ -243,12 +243,12 @@ fn overview(kind: Kind, tables: &[&Table]) -> String {
         let mut cells = vec![
             format!("{} ({batch}, {steps}, {hidden}, {symbols})", table.case),
             ms(own.seconds()),
-            format!("{:.0} %", 100.0 * table.roof / own.seconds()),
+            format!("{:.0} %", 100.0 * ratio(&own.turns, &table.roof)),
         ];
         for (_, wanted) in peers {
             let peer = fastest(table, wanted);
             cells.push(peer.map_or("–".into(), |peer| format!("{} {}", ms(peer.seconds()), peer.name)));
-            cells.push(peer.map_or("–".into(), |peer| three(ratio(own, peer))));
+            cells.push(peer.map_or("–".into(), |peer| three(ratio(&own.turns, &peer.turns))));
         }
         cells.push(format!("{} MB", mb(own.extra)));
         text += &row(&cells);
@@ -257,7 +257,13 @@ fn overview(kind: Kind, tables: &[&Table]) -> String {
 }
 
 fn details(table: &Table) -> String {
-    let mut text = format!("### {}\n\n", table.case);
+    let roof = median(table.roof.clone());
+    let mut text = format!(
+        "### {}\n\nAt the roof of these turns, {:.0} GFLOP/s: {} ms.\n\n",
+        table.case,
+        table.case.flops() / roof / 1e9,
+        ms(roof)
+    );
     text += &head(&["form", "ms", "of the roof", "times bptt's", "memory, MB", "turns"]);
     let own = table.forms.iter().find(|form| form.own);
     let mut forms: Vec<_> = table.forms.iter().collect();
@@ -266,8 +272,8 @@ fn details(table: &Table) -> String {
         text += &row(&[
             form.name.clone(),
             ms(form.seconds()),
-            format!("{:.1} %", 100.0 * table.roof / form.seconds()),
-            own.map_or("–".into(), |own| three(ratio(own, form))),
+            format!("{:.1} %", 100.0 * ratio(&form.turns, &table.roof)),
+            own.map_or("–".into(), |own| three(ratio(&own.turns, &form.turns))),
             mb(form.extra),
             form.turns.len().to_string(),
         ]);

@@ -39,9 +39,8 @@ fn multiply<S: Simd, const SUMS: usize>(simd: S, number: f32) -> (f32, usize) {
     (simd.reduce_sum_f32s(total), ROUNDS * SUMS * S::F32_LANES)
 }
 
-/// Operations (a multiplication and an addition are two) a second, in f32, on `threads` threads at once: the best of a few
-/// tries.
-pub fn measure(threads: usize) -> f64 {
+/// Operations (a multiplication and an addition are two) a second, in f32, on `threads` threads at once: each of `tries`.
+pub fn measure(threads: usize, tries: usize) -> Vec<f64> {
     let once = || {
         let start = Instant::now();
         let operations: usize = std::thread::scope(|scope| {
@@ -55,5 +54,10 @@ pub fn measure(threads: usize) -> f64 {
         });
         2.0 * operations as f64 / start.elapsed().as_secs_f64()
     };
-    (0..7).map(|_| once()).fold(0.0, f64::max)
+    (0..tries).map(|_| once()).collect()
+}
+
+/// The best of a few tries.
+pub fn best(threads: usize) -> f64 {
+    measure(threads, 7).into_iter().fold(0.0, f64::max)
 }

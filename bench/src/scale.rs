@@ -25,7 +25,7 @@ struct Series {
 
 /// Measures, prints and writes.
 pub fn run(longest: usize, out: &Path) -> Result<(), Box<dyn Error>> {
-    let roof = roof::measure(2);
+    let roof = roof::best(2);
     let mut text = format!(
         "# How time and memory grow\n\n{}\nTwo threads, f32. Exponents are fitted by least squares of logarithms over the \
          upper half of the sizes.\n\n",
