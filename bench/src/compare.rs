@@ -9,9 +9,8 @@ use serde_json::Value;
 
 use crate::case::{CELLS, Case, Kind, write};
 use crate::forms::{Form, Notes, Peers};
-use crate::peer::PATIENCE;
 use crate::roof;
-use crate::summary::{head, machine, mb, median, ms, publish, row, three};
+use crate::summary::{head, machine, mb, median, ms, row, three, write_whole};
 
 /// Seconds of one turn, about.
 const TURN: f64 = 0.15;
@@ -84,8 +83,14 @@ pub fn run(choice: &Choice, peers: &Peers, out: &Path) -> Result<(), Box<dyn Err
     for (i, case) in cases.iter().enumerate() {
         eprintln!("{case} ({} of {})", i + 1, cases.len());
         tables.push(measure(case, choice, peers, &mut notes)?);
+        // It takes most of an hour: what is measured is kept, whatever happens to the rest.
+        write_whole(
+            &out.join("compare.md"),
+            &text(&tables, cases.len(), &notes, roofs, choice.rounds, peers.patience),
+        )?;
     }
-    publish(out, "compare.md", &text(&tables, &notes, roofs, choice.rounds))
+    print!("{}", text(&tables, cases.len(), &notes, roofs, choice.rounds, peers.patience));
+    Ok(())
 }
 
 fn measure(case: &Case, choice: &Choice, peers: &Peers, notes: &mut Notes) -> Result<Table, Box<dyn Error>> {
@@ -110,22 +115,26 @@ fn measure(case: &Case, choice: &Choice, peers: &Peers, notes: &mut Notes) -> Re
         }
         let seconds = if prepared < SLOW * SLOW { median(form.peer.time(2)?) } else { prepared };
         eprintln!("  {:20} {:>9} ms", form.name, ms(seconds));
-        let measured = Measured {
+        let mut measured = Measured {
             name: form.name.clone(),
             own: form.own,
             automatic: !form.own && !form.called.starts_with("hand"),
             turns: Vec::new(),
-            extra: 0,
+            extra: form.peer.extra_bytes()?,
         };
-        taking_part.push((form, measured, seconds));
+        if seconds > SLOW * SLOW {
+            // Its process ends here: the memory of all that wait would be too much.
+            measured.turns.push(seconds);
+            table.forms.push(measured);
+        } else {
+            taking_part.push((form, measured, seconds));
+        }
     }
     for round in 0..choice.rounds {
         std::thread::sleep(SETTLING);
         table.roof.push(case.flops() / median(roof::measure(case.threads, ROOF_TRIES)));
         for (form, measured, seconds) in &mut taking_part {
-            if round == 0 && *seconds > SLOW * SLOW {
-                measured.turns.push(*seconds);
-            } else if round == 0 || *seconds < SLOW {
+            if round == 0 || *seconds < SLOW {
                 std::thread::sleep(SETTLING);
                 let repeats = (TURN / *seconds).clamp(3.0, 100.0);
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 3 to 100
@@ -133,13 +142,11 @@ fn measure(case: &Case, choice: &Choice, peers: &Peers, notes: &mut Notes) -> Re
                 // Caches and threads are cold after the others' turns, for everyone alike.
                 times.remove(0);
                 measured.turns.push(median(times));
+                measured.extra = form.peer.extra_bytes()?;
             }
         }
     }
-    for (form, mut measured, _) in taking_part {
-        measured.extra = form.peer.extra_bytes()?;
-        table.forms.push(measured);
-    }
+    table.forms.extend(taking_part.into_iter().map(|(_, measured, _)| measured));
     Ok(table)
 }
 
@@ -167,9 +174,20 @@ fn apart(x: f64, y: f64, least: f64) -> Option<String> {
     (!near).then(|| format!("{y} instead of {x}"))
 }
 
-fn text(tables: &[Table], notes: &Notes, roofs: [f64; 2], rounds: usize) -> String {
+fn text(
+    tables: &[Table],
+    cases: usize,
+    notes: &Notes,
+    roofs: [f64; 2],
+    rounds: usize,
+    patience: Duration,
+) -> String {
+    let so_far = match tables.len() {
+        all if all == cases => String::new(),
+        some => format!("\n\nThe first {some} of {cases} cases."),
+    };
     let mut text = format!(
-        "# bptt, its peers and the roof\n\n{}\n\nThe roof is that of fused multiplications and additions in f32: at \
+        "# bptt, its peers and the roof\n\n{}{so_far}\n\nThe roof is that of fused multiplications and additions in f32: at \
          best {:.0} GFLOP/s on one core, {:.0} on two;\nit has its turn as everyone has, and fractions of it are those \
          of the turns. Times are milliseconds, medians of\n{rounds} turns in which everyone worked one after another, \
          after a pause and a run that is not counted;\nratios are medians of the turns' ratios. All results were \
@@ -179,7 +197,7 @@ fn text(tables: &[Table], notes: &Notes, roofs: [f64; 2], rounds: usize) -> Stri
         machine(),
         roofs[0] / 1e9,
         roofs[1] / 1e9,
-        PATIENCE.as_secs(),
+        patience.as_secs(),
     );
     for kind in [Kind::Train, Kind::Itemize] {
         let tables: Vec<_> = tables.iter().filter(|table| table.case.kind == kind).collect();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::case::Case;
 use crate::peer::Peer;
@@ -19,6 +20,8 @@ pub struct Peers {
     pub python: PathBuf,
     /// The folder of the programs in Rust.
     pub rust: PathBuf,
+    /// How long an answer may take.
+    pub patience: Duration,
 }
 
 /// One way to do a job.
@@ -45,7 +48,7 @@ impl Peers {
     }
 
     fn forms(&self, name: &str, case: &Case, notes: &mut Notes) -> Vec<Form> {
-        let start = || Peer::start(&mut self.command(name, case.threads));
+        let start = || Peer::start(&mut self.command(name, case.threads), self.patience);
         let first = match start() {
             Ok(peer) => peer,
             Err(error) => {

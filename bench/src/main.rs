@@ -14,6 +14,7 @@ mod summary;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -32,6 +33,9 @@ struct Args {
     /// Where the peers written in Rust are.
     #[arg(long, global = true, default_value = "target/peers/release")]
     rust_peers: PathBuf,
+    /// Seconds that a peer's answer may take; who needs longer does not take part, and the table says so.
+    #[arg(long, global = true, default_value_t = 90)]
+    patience: u64,
     /// Where the tables go.
     #[arg(long, global = true, default_value = "bench/results")]
     out: PathBuf,
@@ -85,7 +89,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let peers = Peers { python: args.python, rust: args.rust_peers };
+    let peers =
+        Peers { python: args.python, rust: args.rust_peers, patience: Duration::from_secs(args.patience) };
     let compare = |shapes, cells, names, rounds| -> Result<(), Box<dyn Error>> {
         compare::run(&compare::Choice { shapes, cells, peers: names, rounds }, &peers, &args.out)
     };

@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// How long an answer may take.
-pub const PATIENCE: Duration = Duration::from_secs(90);
-
 /// A program that runs.
 pub struct Peer {
     child: Child,
     ask: ChildStdin,
     answers: Receiver<String>,
+    /// How long an answer may take.
+    patience: Duration,
     /// What it said at its start.
     pub hello: Hello,
     /// Bytes it had in memory before it knew of a case.
@@ -39,8 +38,9 @@ impl Hello {
 }
 
 impl Peer {
-    /// Starts `command` and hears what it can do. What it says on stderr is not for this table.
-    pub fn start(command: &mut Command) -> Result<Self, Box<dyn Error>> {
+    /// Starts `command` and hears what it can do; an answer may take as long as `patience`. What it says on stderr is not
+    /// for this table.
+    pub fn start(command: &mut Command, patience: Duration) -> Result<Self, Box<dyn Error>> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let ask = child.stdin.take().expect("its stdin is piped");
@@ -49,7 +49,7 @@ impl Peer {
         // Ends with the program's stdout.
         std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| say.send(line)));
         let hello = Hello { version: String::new(), forms: Value::Null };
-        let mut peer = Self { child, ask, answers, hello, idle: 0 };
+        let mut peer = Self { child, ask, answers, patience, hello, idle: 0 };
         let said = peer.answer()?;
         let version = said["version"].as_str().unwrap_or("?").to_owned();
         peer.hello = Hello { version, forms: said["forms"].clone() };
@@ -85,9 +85,11 @@ impl Peer {
     }
 
     fn answer(&mut self) -> Result<Value, Box<dyn Error>> {
-        match self.answers.recv_timeout(PATIENCE) {
+        match self.answers.recv_timeout(self.patience) {
             Ok(line) => Ok(serde_json::from_str(&line)?),
-            Err(RecvTimeoutError::Timeout) => Err(format!("not done within {} s", PATIENCE.as_secs()).into()),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("not done within {} s", self.patience.as_secs()).into())
+            }
             Err(RecvTimeoutError::Disconnected) => {
                 Err(format!("it ended with {}", self.child.wait()?).into())
             }

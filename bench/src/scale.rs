@@ -3,11 +3,15 @@
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use crate::case::{Case, Kind, write};
 use crate::peer::Peer;
 use crate::roof;
 use crate::summary::{exponent, head, machine, mb, median, ms, publish, row, three};
+
+/// How long the longest sequence may take.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 /// What was measured at one size.
 struct Point {
@@ -91,7 +95,7 @@ fn measure(size: usize, case: &Case) -> Result<Point, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     write(case, folder.path())?;
     let mut command = Command::new(std::env::current_exe()?);
-    let mut own = Peer::start(command.args(["serve", "--threads", &case.threads.to_string()]))?;
+    let mut own = Peer::start(command.args(["serve", "--threads", &case.threads.to_string()]), PATIENCE)?;
     own.prepare(folder.path(), "bptt")?;
     let once = median(own.time(1)?);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 1 to 50

@@ -79,11 +79,16 @@ fn said(program: &str, args: &[&str]) -> String {
 /// Prints a table and writes it to `folder`.
 pub fn publish(folder: &Path, name: &str, table: &str) -> Result<(), Box<dyn Error>> {
     print!("{table}");
+    write_whole(&folder.join(name), table)
+}
+
+/// Writes a table to a file, whole or not at all.
+pub fn write_whole(path: &Path, table: &str) -> Result<(), Box<dyn Error>> {
+    let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let file = tempfile::NamedTempFile::new_in(folder)?;
     std::fs::write(file.path(), table)?;
-    let path = folder.join(name);
-    file.persist(&path)?;
+    file.persist(path)?;
     eprintln!("written to {}", path.display());
     Ok(())
 }
