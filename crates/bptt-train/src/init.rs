@@ -89,8 +89,8 @@ pub fn sigma_max<T: Real>(matrix: &Matrix<T>) -> f64 {
 
 /// The largest modulus of an eigenvalue; NaN if an entry is not finite.
 ///
-/// Gelfand's formula lim ‖Aᵐ‖^(1/m) by repeated squaring up to m = 2⁶⁰. An eigenvalue iteration would be the usual
-/// choice, but nalgebra's never ends on cyclic permutations, and those are weights people use.
+/// Gelfand's formula lim ‖Aᵐ‖^(1/m) by repeated squaring up to m = 2⁶⁰. An iteration for [eigenvalues](bptt::spectrum::eigenvalues)
+/// takes the zeros of a nilpotent matrix of size n for numbers of about ε^(1/n), by which it would be scaled up.
 ///
 /// # Panics
 /// If the matrix is not square.

@@ -1,23 +1,25 @@
 //! Itemizing: the reverse scan with a row for each loss, in blocks of losses, and the proof that its pieces add up.
 //! What is measured of a row stands in `measure.rs`.
 
+mod sums;
+mod work;
+
 use std::sync::Arc;
 
 use crate::bounds::Reach;
-use crate::bptt::{Beginning, Carry, Reverse, reverse_layers_from};
 use crate::gradient::{Gradient, add_cell_gradient, add_readout_gradient};
-use crate::kernel::Start;
 use crate::ledger::{Balance, Entry, Ledger, Parameter, PerLoss, SequenceSizes};
 use crate::loss::Losses;
-use crate::measure::{Against, StepProducts, gram_norm, measured, norm};
-use crate::meter::{LossRow, Meter, StepSums, measure_initial};
-use crate::network::{Network, Place, State, Weights};
-use crate::records::{Form, Records};
+use crate::measure::{Against, gram_norm, measured, norm};
+use crate::meter::LossRow;
+use crate::network::{Network, Place, Weights};
+use crate::records::Records;
 use crate::remainder::Fallen;
-use crate::rows::{Plan, Rows};
 use crate::scan::Trace;
-use crate::sequence::{Matrix, Sequence, View};
+use crate::sequence::{Matrix, Sequence};
 use crate::{Error, Real, kernel};
+use sums::Sums;
+use work::{Measured, Work};
 
 /// Rows (k, b) of one block of losses at most: enough for a product to run at speed, few enough to stay in cache.
 const ROWS_OF_A_BLOCK: usize = 64;
@@ -220,214 +222,6 @@ impl<T: Real> Network<T> {
             expected: show(differs.map(|d| d.0).or_else(|| expected.get(given.len()))),
             given: show(differs.map(|d| d.1).or_else(|| given.get(expected.len()))),
         })
-    }
-}
-
-/// What blocks of losses have left.
-struct Measured<T> {
-    /// Rows with the number of their cell and their loss.
-    rows: Vec<(usize, usize, LossRow)>,
-    /// What has fallen in each cell.
-    fallen: Vec<Vec<Fallen<T>>>,
-}
-
-/// What there is to measure.
-struct Work<'a, T: Real> {
-    network: &'a Network<T>,
-    trace: &'a Trace<T>,
-    losses: &'a Losses<T>,
-    reach: &'a [Reach],
-    against: &'a [Against<T>],
-    options: &'a ItemizeOptions<'a, T>,
-}
-
-impl<T: Real> Work<'_, T> {
-    /// How many gates have norms of their own.
-    fn gates(&self) -> usize {
-        let gates = self.network.cell().gates().len();
-        if self.options.gates && gates > 1 { gates } else { 0 }
-    }
-
-    /// What is kept of every (k, t) in cell `index`.
-    fn form(&self, index: usize) -> Form {
-        let place = self.network.weights().place(index);
-        let parameters = measured(self.network.cell().splits(), place, self.options.inputs);
-        let gated = parameters.iter().filter(|&&parameter| parameter != Parameter::Input).count();
-        let batch = if self.options.sequences { self.trace.inputs().shape().1 } else { 0 };
-        Form { slots: parameters.len(), gated, gates: self.gates(), batch }
-    }
-
-    /// Measures blocks of losses (ascending) at every step.
-    fn measure<'a>(&self, blocks: impl Iterator<Item = &'a &'a [usize]>) -> (Measured<T>, Sums<T>) {
-        let Self { network, trace, losses, reach, options, .. } = *self;
-        let (steps, _) = trace.inputs().shape();
-        let mut bench = Bench::new(self);
-        let mut sums = Sums::zeros(network, trace, options.inputs);
-        let cells = self.against.len();
-        let mut done = Measured { rows: Vec::new(), fallen: (0..cells).map(|_| Vec::new()).collect() };
-        let carry = options.tolerance.map_or(Carry::InRange, Carry::Falling);
-        for ks in blocks {
-            let plan = Plan::apart(steps, ks);
-            let row =
-                |index: usize, k: usize| LossRow::new(network.span(index, k, reach[k].end), self.form(index));
-            let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
-            let mut rows: Vec<Vec<LossRow>> = (0..cells).map(rows_of).collect();
-            self.measure_rows(
-                Beginning::Losses(&losses.seeds),
-                &plan,
-                carry,
-                &mut rows,
-                &mut sums,
-                &mut bench,
-            );
-            for (index, (reverse, mut rows)) in bench.reverse.iter_mut().zip(rows).enumerate() {
-                for fallen in &reverse.falling.fallen {
-                    rows[fallen.row].fall(fallen.t);
-                }
-                done.fallen[index].append(&mut reverse.falling.fallen);
-                done.rows.extend(plan.groups().iter().zip(rows).map(|(&k, row)| (index, k, row)));
-            }
-        }
-        (done, sums)
-    }
-
-    /// Measures what has fallen in each cell, as one row that goes on to the first step.
-    fn measure_remainder(&self, mut fallen: Vec<Vec<Fallen<T>>>, sums: &mut Sums<T>) -> Vec<LossRow> {
-        let (steps, _) = self.trace.inputs().shape();
-        for of_cell in &mut fallen {
-            of_cell.sort_by_key(|fallen| std::cmp::Reverse(fallen.t));
-        }
-        let plan = Plan::new((0..steps).map(|_| Some(0)));
-        let row = |index| vec![LossRow::new(0..steps, self.form(index))];
-        let mut rows: Vec<Vec<LossRow>> = (0..self.against.len()).map(row).collect();
-        let beginning = Beginning::Fallen(&fallen);
-        self.measure_rows(beginning, &plan, Carry::InRange, &mut rows, sums, &mut Bench::new(self));
-        rows.into_iter().flatten().collect()
-    }
-
-    /// Measures every row of each cell on its way back.
-    fn measure_rows(
-        &self,
-        beginning: Beginning<'_, T>,
-        plan: &Plan,
-        carry: Carry,
-        rows: &mut [Vec<LossRow>],
-        sums: &mut Sums<T>,
-        bench: &mut Bench<T>,
-    ) {
-        let Self { network, trace, against, options, .. } = *self;
-        let (_, batch) = trace.inputs().shape();
-        let (features, weights) = (network.inputs(), network.weights());
-        let Bench { meters, reverse, dx } = bench;
-        let mut products = StepProducts::default();
-        dx.resize(if options.inputs { plan.groups().len() * batch * features } else { 0 }, T::zero());
-        reverse_layers_from(network, trace, beginning, plan, carry, reverse, |index, step| {
-            let layer = weights.place(index).layer;
-            let dx = (layer == 0 && options.inputs).then(|| {
-                let dx = &mut dx[..step.da.rows() * features];
-                let w_ih = network.layouts().inputs_back(index, &weights.layers[index]);
-                T::multiply(dx, features, Start::Zero, step.da, w_ih);
-                View::new(step.da.rows(), features, &*dx)
-            });
-            products.find(trace, layer, index, step.t);
-            let mut sums = sums.at(index, step.t, dx.is_some());
-            let rows = &mut rows[index][step.first..];
-            meters[index].measure(step, dx, &products, &against[index], &mut sums, rows);
-        });
-        for (index, (Reverse { rows: end, .. }, rows)) in reverse.iter().zip(rows).enumerate() {
-            measure_initial(end, &against[index], rows);
-            sums.add_initial(index, end);
-        }
-    }
-}
-
-/// What measuring works with; its memory serves block after block.
-struct Bench<T> {
-    /// One for each cell.
-    meters: Vec<Meter<T>>,
-    reverse: Vec<Reverse<T>>,
-    dx: Vec<T>,
-}
-
-impl<T: Real> Bench<T> {
-    fn new(work: &Work<'_, T>) -> Self {
-        let (_, batch) = work.trace.inputs().shape();
-        let cell = work.network.cell();
-        let apart = work.gates() > 0 || cell.reads_kept();
-        let columns = if apart { cell.gates().len() } else { 1 };
-        let meter = |index| Meter::new(work.form(index), batch, columns);
-        Self { meters: (0..work.against.len()).map(meter).collect(), reverse: Vec::new(), dx: Vec::new() }
-    }
-}
-
-/// Σ over losses of what the reverse scan shows, in full (exponents put back in).
-struct Sums<T> {
-    /// Σ_k da of each cell.
-    da: Vec<Preactivations<T>>,
-    /// Σ_k dx, (T, B, I).
-    dx: Sequence<T>,
-    /// Σ_k of the gradients with respect to the initial state.
-    initial: State<T>,
-}
-
-/// Gradients with respect to the pre-activations of all steps.
-struct Preactivations<T> {
-    /// As the input side sees them, (T, B, G·H).
-    da: Sequence<T>,
-    /// As the recurrent side sees them, if the cell splits them.
-    da_hh: Option<Sequence<T>>,
-}
-
-impl<T: Real> Preactivations<T> {
-    fn zeros(network: &Network<T>, steps: usize, batch: usize) -> Self {
-        let width = network.weights().layers[0].w_ih.rows();
-        let zeros = || Sequence::zeros(steps, batch, width);
-        Self { da: zeros(), da_hh: network.cell().splits().then(zeros) }
-    }
-}
-
-impl<T: Real> Sums<T> {
-    fn zeros(network: &Network<T>, trace: &Trace<T>, inputs: bool) -> Self {
-        let (steps, batch) = trace.inputs().shape();
-        let cells = network.weights().layers.iter();
-        Self {
-            da: cells.map(|_| Preactivations::zeros(network, steps, batch)).collect(),
-            dx: if inputs { Sequence::zeros(steps, batch, network.inputs()) } else { Sequence::default() },
-            initial: network.zero_state(batch),
-        }
-    }
-
-    fn add(&mut self, other: &Self) {
-        let add = |sum: &mut [T], other: &[T]| kernel::add_scaled(sum, T::one(), other);
-        for (sum, other) in self.da.iter_mut().zip(&other.da) {
-            add(sum.da.data_mut(), other.da.data());
-            if let (Some(sum), Some(other)) = (&mut sum.da_hh, &other.da_hh) {
-                add(sum.data_mut(), other.data());
-            }
-        }
-        add(self.dx.data_mut(), other.dx.data());
-        let sums = self.initial.h.iter_mut().chain(&mut self.initial.c);
-        for (sum, other) in sums.zip(other.initial.h.iter().chain(&other.initial.c)) {
-            add(sum.data_mut(), other.data());
-        }
-    }
-
-    /// Those of one step of a cell.
-    fn at(&mut self, index: usize, t: usize, dx: bool) -> StepSums<'_, T> {
-        let Preactivations { da, da_hh } = &mut self.da[index];
-        StepSums {
-            da: da.step_mut(t),
-            da_hh: da_hh.as_mut().map_or(&mut [], |sum| sum.step_mut(t)),
-            dx: if dx { self.dx.step_mut(t) } else { &mut [] },
-        }
-    }
-
-    fn add_initial(&mut self, index: usize, end: &Rows<T>) {
-        for (r, &exponent) in end.exponents.iter().enumerate() {
-            let (b, factor) = (r % end.batch(), kernel::power_of_two(exponent));
-            kernel::add_scaled(self.initial.h[index].row_mut(b), factor, end.dh(r));
-            kernel::add_scaled(self.initial.c[index].row_mut(b), factor, end.dc(r));
-        }
     }
 }
 

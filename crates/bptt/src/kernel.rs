@@ -38,6 +38,7 @@ macro_rules! on_registers {
 pub(crate) use on_registers;
 
 pub(crate) mod activation;
+pub(crate) mod columns;
 pub(crate) mod lanes;
 mod packed;
 mod product;
@@ -47,7 +48,8 @@ use std::ops::Range;
 
 use crate::Real;
 use crate::sequence::View;
-use lanes::{Sum, Vector, columns, parts};
+use columns::{Sum, columns, parts};
+use lanes::Vector;
 pub use packed::Packed;
 pub(crate) use packed::transpose;
 pub(crate) use product::{Products, Start};

@@ -5,7 +5,8 @@ use std::ops::Range;
 use crate::Real;
 use aligned_vec::AVec;
 
-use crate::kernel::lanes::{Vector, columns};
+use crate::kernel::columns::columns;
+use crate::kernel::lanes::Vector;
 use crate::kernel::{self, on_registers};
 use crate::sequence::{View, zeros};
 

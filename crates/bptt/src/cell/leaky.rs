@@ -14,7 +14,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::{Backward, Cell, Forward, StepCache};
 use crate::kernel::activation::tanh;
-use crate::kernel::lanes::{Vector, columns};
+use crate::kernel::columns::columns;
+use crate::kernel::lanes::Vector;
 use crate::kernel::on_registers;
 use crate::layout::Recurrent;
 use crate::sequence::View;

@@ -19,7 +19,8 @@
 use super::{Backward, Cell, Forward, StepCache};
 use crate::Real;
 use crate::kernel::activation::{sigmoid, tanh};
-use crate::kernel::lanes::{Vector, columns};
+use crate::kernel::columns::columns;
+use crate::kernel::lanes::Vector;
 use crate::kernel::on_registers;
 use crate::layout::Recurrent;
 use crate::sequence::View;

@@ -12,7 +12,8 @@
 
 use super::{Backward, Cell, Forward, StepCache};
 use crate::Real;
-use crate::kernel::lanes::{Vector, columns};
+use crate::kernel::columns::columns;
+use crate::kernel::lanes::Vector;
 use crate::kernel::{self, on_registers};
 use crate::layout::Recurrent;
 

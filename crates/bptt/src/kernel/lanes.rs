@@ -11,6 +11,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 use pulp::Simd;
 use pulp::bytemuck::{self, Pod};
 
+use super::columns::Columns;
 use crate::Real;
 
 /// A number type and its vectors on any registers.
@@ -308,6 +309,12 @@ impl<T: Lanes, S: Simd> Vector<T, S> {
         T::largest(self.0, self.1)
     }
 
+    /// The sum of its numbers.
+    #[inline(always)]
+    pub fn total(self) -> T {
+        T::total(self.0, self.1)
+    }
+
     /// Every number by itself.
     #[inline(always)]
     pub fn each(self, function: impl Fn(T) -> T) -> Self {
@@ -336,168 +343,5 @@ impl<T: Lanes, S: Simd> Neg for Vector<T, S> {
     #[inline(always)]
     fn neg(self) -> Self {
         Self(self.0, T::neg(self.0, self.1))
-    }
-}
-
-/// Some columns of a row: as many as a register holds, or the last ones. They never lie outside of it.
-#[derive(Clone, Copy)]
-pub(crate) struct Columns {
-    first: usize,
-    count: usize,
-    /// Of the row: first + count ≤ width.
-    width: usize,
-}
-
-impl Columns {
-    /// Columns `first` to `first` + `count` of a row of `width`, as far as it has them.
-    #[inline(always)]
-    pub fn new(first: usize, count: usize, width: usize) -> Self {
-        let first = first.min(width);
-        Self { first, count: count.min(width - first), width }
-    }
-
-    /// These columns of `row`.
-    #[inline(always)]
-    fn of<T>(self, row: &[T]) -> &[T] {
-        // In a loop over columns this asks the same every time, so it costs nothing; the bounds would be looked up each time.
-        assert!(self.width <= row.len(), "columns of a row that is too short");
-        // SAFETY: first + count ≤ width, see `Columns::new`, and width ≤ row.len().
-        #[allow(unsafe_code)]
-        unsafe {
-            row.get_unchecked(self.first..self.first + self.count)
-        }
-    }
-
-    /// The same to write.
-    #[inline(always)]
-    fn of_mut<T>(self, row: &mut [T]) -> &mut [T] {
-        assert!(self.width <= row.len(), "columns of a row that is too short");
-        // SAFETY: as above.
-        #[allow(unsafe_code)]
-        unsafe {
-            row.get_unchecked_mut(self.first..self.first + self.count)
-        }
-    }
-}
-
-/// Calls `body` for all columns of a row of `width` numbers of type T.
-#[inline(always)]
-pub(crate) fn columns<T: Lanes, S: Simd>(width: usize, mut body: impl FnMut(Columns)) {
-    let count = Vector::<T, S>::LANES;
-    let whole = width - width % count;
-    // Two calls, each with its own copy of the body: in the first one every load and store is a whole register.
-    let mut first = 0;
-    while first < whole {
-        body(Columns { first, count, width });
-        first += count;
-    }
-    if whole < width {
-        body(Columns { first: whole, count: width - whole, width });
-    }
-}
-
-/// Numbers that a sum is added up in, side by side: the same count for registers of any width, so that the same numbers
-/// meet in the same order.
-const SIDE_BY_SIDE: usize = 32;
-
-/// A sum over the columns of rows.
-#[derive(Clone, Copy)]
-pub(crate) struct Sum<T: Lanes, S: Simd>([Vector<T, S>; SIDE_BY_SIDE]);
-
-impl<T: Real, S: Simd> Sum<T, S> {
-    /// Registers that hold the numbers side by side; the others of the array are not used.
-    const PARTS: usize = SIDE_BY_SIDE / Vector::<T, S>::LANES;
-
-    #[inline(always)]
-    pub fn new(simd: S) -> Self {
-        Self([Vector::splat(simd, T::zero()); SIDE_BY_SIDE])
-    }
-
-    /// Adds `number` to part `part`, as [`parts`] gives it.
-    #[inline(always)]
-    pub fn add(&mut self, part: usize, number: Vector<T, S>) {
-        self.0[part] = self.0[part] + number;
-    }
-
-    /// Adds a · b to part `part`.
-    #[inline(always)]
-    pub fn add_product(&mut self, part: usize, a: Vector<T, S>, b: Vector<T, S>) {
-        self.0[part] = a.mul_add(b, self.0[part]);
-    }
-
-    /// Adds the upper COUNT of 2 · COUNT parts to the lower ones, if there are as many.
-    #[inline(always)]
-    fn halve<const COUNT: usize>(&mut self) {
-        if Self::PARTS >= 2 * COUNT {
-            for p in 0..COUNT {
-                self.0[p] = self.0[p] + self.0[p + COUNT];
-            }
-        }
-    }
-
-    /// What was added up.
-    #[inline(always)]
-    pub fn total(mut self) -> T {
-        // Written out, for the same reason as below.
-        self.halve::<16>();
-        self.halve::<8>();
-        self.halve::<4>();
-        self.halve::<2>();
-        self.halve::<1>();
-        T::total(self.0[0].0, self.0[0].1)
-    }
-}
-
-/// Calls `body` for all columns of a row of `width` numbers, with the part of a [`Sum`] that they belong to.
-#[inline(always)]
-pub(crate) fn parts<T: Real, S: Simd>(width: usize, mut body: impl FnMut(Columns, usize)) {
-    let mut first = 0;
-    while first + SIDE_BY_SIDE <= width {
-        each_part::<T, S>(
-            #[inline(always)]
-            |part, count| body(Columns { first: first + part * count, count, width }, part),
-        );
-        first += SIDE_BY_SIDE;
-    }
-    if first < width {
-        each_part::<T, S>(
-            #[inline(always)]
-            |part, count| {
-                let first = first + part * count;
-                if first < width {
-                    body(Columns { first, count: count.min(width - first), width }, part);
-                }
-            },
-        );
-    }
-}
-
-/// Calls `body` for every part of a sum, with the number of lanes. Written out, so that each call knows which part it is:
-/// only then do the sums stay in registers.
-#[inline(always)]
-fn each_part<T: Real, S: Simd>(mut body: impl FnMut(usize, usize)) {
-    let count = Vector::<T, S>::LANES;
-    match Sum::<T, S>::PARTS {
-        2 => {
-            body(0, count);
-            body(1, count);
-        }
-        4 => {
-            body(0, count);
-            body(1, count);
-            body(2, count);
-            body(3, count);
-        }
-        8 => {
-            body(0, count);
-            body(1, count);
-            body(2, count);
-            body(3, count);
-            body(4, count);
-            body(5, count);
-            body(6, count);
-            body(7, count);
-        }
-        parts => (0..parts).for_each(|part| body(part, count)),
     }
 }

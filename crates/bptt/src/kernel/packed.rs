@@ -3,7 +3,8 @@
 use aligned_vec::AVec;
 use pulp::{Simd, WithSimd};
 
-use super::lanes::{Lanes, Vector, columns};
+use super::columns::columns;
+use super::lanes::{Lanes, Vector};
 use super::registers;
 use crate::Real;
 use crate::sequence::{View, zeros};

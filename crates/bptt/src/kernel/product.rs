@@ -12,7 +12,8 @@ use std::cell::RefCell;
 use aligned_vec::AVec;
 use pulp::{Simd, WithSimd};
 
-use super::lanes::{Columns, Lanes, Vector};
+use super::columns::Columns;
+use super::lanes::{Lanes, Vector};
 use super::packed::{Packed, Panel};
 use super::{prefetch, registers};
 use crate::Real;

@@ -4,7 +4,8 @@
 #![allow(clippy::inline_always)]
 
 use crate::Real;
-use crate::kernel::lanes::{Sum, Vector, parts};
+use crate::kernel::columns::{Sum, parts};
+use crate::kernel::lanes::Vector;
 use crate::kernel::{on_registers, power_of_two};
 use crate::rows::floor_log2;
 use crate::sequence::View;
