@@ -1,0 +1,237 @@
+//! Arguments of a training, and the settings that other commands train with, too.
+
+use std::path::PathBuf;
+
+use bptt_train::{Config, Init, Level, OptimizerKind, Schedule};
+use clap::{Args, ValueEnum};
+
+use super::{PageOptions, ReportOptions};
+
+/// The generated texts.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Generator {
+    /// Sentences in which one early word decides the last
+    Pantry,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  bptt train --text book.txt --hidden 256 --steps 5000 --out runs/book
+  bptt train --generate pantry --level word --init orthogonal --out runs/pantry
+  bptt train --task temporal_order --length 50 --cell lstm --hidden 4
+  bptt train --config run.toml --learning-rate 1e-3
+  bptt train --text book.txt --serve            # and watch it in a browser
+
+A config file holds the same settings as a run's config.toml; options on the command line win.
+Ctrl-C ends training early and keeps what was learned; press it twice to leave at once.")]
+pub(crate) struct TrainArgs {
+    /// The text to learn, UTF-8
+    #[arg(long, value_name = "FILE", conflicts_with = "generate")]
+    pub text: Option<PathBuf>,
+
+    /// Learn a generated text instead
+    #[arg(long, value_name = "NAME")]
+    pub generate: Option<Generator>,
+
+    /// Learn a task instead, see bptt tasks
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["text", "generate"])]
+    pub task: Option<String>,
+
+    /// Settings to begin with (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The folder for the run [default: runs/train, runs/train-2, …]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Write TensorBoard's events, too, into this folder
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
+
+    /// What was reached as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub report: ReportOptions,
+
+    /// Show the training on a page while it goes on, where it can be paused, stopped and its learning rate changed
+    #[arg(long)]
+    pub serve: bool,
+
+    #[command(flatten)]
+    pub page: PageOptions,
+
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// One option for each setting; what is not given stays as it is.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Settings")]
+pub(crate) struct Settings {
+    /// L, the length of a task's sequences [default: the usual one]
+    #[arg(long, value_name = "L")]
+    length: Option<usize>,
+    /// Sentences to generate [default: 20000]
+    #[arg(long, value_name = "N")]
+    sentences: Option<usize>,
+    /// What a symbol is: char or word [default: char]
+    #[arg(long)]
+    level: Option<Level>,
+    /// Let unknown symbols of later texts be `<unk>`
+    #[arg(long)]
+    unk: bool,
+    /// Make symbols rarer than this `<unk>` (needs --unk) [default: 1]
+    #[arg(long, value_name = "N")]
+    min_count: Option<usize>,
+    /// The fraction of the text, at its end, that is never learned from [default: 0.1]
+    #[arg(long, value_name = "FRACTION")]
+    held_out: Option<f64>,
+    /// rnn (tanh), rnn_relu, rnn_identity, rnn_leaky:ALPHA, lstm, lstm_1997, gru or gru_reset_before [default: rnn]
+    #[arg(long)]
+    cell: Option<String>,
+    /// Hidden units of each layer [default: 128]
+    #[arg(long, value_name = "N")]
+    hidden: Option<usize>,
+    /// Layers, each reading the one below [default: 1]
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+    /// Read each window in both directions; the network then reads the symbol it is to predict, and cannot be sampled
+    #[arg(long)]
+    bidirectional: bool,
+    /// Let outputs between layers drop out with this probability, in training only [default: 0]
+    #[arg(long, value_name = "P")]
+    dropout: Option<f64>,
+    /// How W_hh begins: uniform, uniform:BOUND, normal:STD, sparse:nonzeros=N,std=STD, xavier, orthogonal or identity
+    /// [default: uniform]
+    #[arg(long)]
+    init: Option<Init>,
+    /// How everything else begins, likewise [default: uniform]
+    #[arg(long, value_name = "INIT")]
+    init_others: Option<Init>,
+    /// Let biases begin at 0, but for those of gates that are asked for
+    #[arg(long)]
+    zero_biases: bool,
+    /// Scale W_hh (each gate's block) to this largest singular value
+    #[arg(long, value_name = "SIGMA")]
+    sigma_max: Option<f64>,
+    /// Scale W_hh (each gate's block) to this spectral radius
+    #[arg(long, value_name = "RHO")]
+    spectral_radius: Option<f64>,
+    /// What an LSTM's forget gates begin with as bias, for example 1 [default: as everything else]
+    #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
+    forget_bias: Option<f64>,
+    /// What an LSTM's input gates begin with as bias [default: as everything else]
+    #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
+    input_bias: Option<f64>,
+    /// Begin an LSTM's gates with biases for lags of up to N steps (chrono initialization)
+    #[arg(long, value_name = "N")]
+    chrono: Option<usize>,
+    /// Updates to make [default: 2000]
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Streams side by side [default: 32]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Steps from one update to the next: the truncation window [default: 64]
+    #[arg(long, value_name = "N")]
+    window: Option<usize>,
+    /// Let no gradient come back over every N-th step: truncation within a window or a task's sequence, 0 for never
+    /// [default: 0]
+    #[arg(long, value_name = "N")]
+    detach_every: Option<usize>,
+    /// sgd, sgd:momentum=0.9, adagrad, rmsprop, adam or adamw, each with its constants [default: adam]
+    #[arg(long)]
+    optimizer: Option<OptimizerKind>,
+    /// Learning rate [default: 0.002]
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// constant, cosine:warmup=N,floor=F or step:every=N,factor=F [default: constant]
+    #[arg(long)]
+    schedule: Option<Schedule>,
+    /// Scale gradients down to this norm, 0 for never [default: 5]
+    #[arg(long, value_name = "NORM")]
+    clip_norm: Option<f64>,
+    /// Limit gradient entries to this size, 0 for never [default: 0]
+    #[arg(long, value_name = "SIZE")]
+    clip_value: Option<f64>,
+    /// Weight of the regularizer against vanishing gradients of Pascanu et al. 2013, 0 for none [default: 0]
+    #[arg(long, value_name = "LAMBDA")]
+    omega: Option<f64>,
+    /// Begin with N updates that pull Lyapunov exponents to 0 (gradient flossing, Engelken 2023) [default: 0]
+    #[arg(long, value_name = "N")]
+    floss: Option<u64>,
+    /// How many exponents these pull, the largest first [default: all]
+    #[arg(long, value_name = "K")]
+    floss_exponents: Option<usize>,
+    /// Measure the held-out loss every N updates, 0 for the end only [default: 500]
+    #[arg(long, value_name = "N")]
+    pub evaluate_every: Option<u64>,
+    /// Take one sequence's gradient apart every N updates, 0 for never [default: 100]
+    #[arg(long, value_name = "N")]
+    pub trace_every: Option<u64>,
+    /// Where all randomness comes from [default: 1]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+impl Settings {
+    /// A setting that was given and means nothing for a task.
+    pub fn of_text_only(&self) -> Option<&'static str> {
+        let given = [
+            ("--sentences", self.sentences.is_some()),
+            ("--level", self.level.is_some()),
+            ("--unk", self.unk),
+            ("--min-count", self.min_count.is_some()),
+            ("--held-out", self.held_out.is_some()),
+            ("--window", self.window.is_some()),
+        ];
+        given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
+    }
+
+    /// `config` with what was given on the command line.
+    pub fn over(&self, mut config: Config) -> Config {
+        fn set<T: Clone>(place: &mut T, given: Option<&T>) {
+            if let Some(given) = given {
+                place.clone_from(given);
+            }
+        }
+        config.length = self.length.or(config.length);
+        set(&mut config.sentences, self.sentences.as_ref());
+        set(&mut config.level, self.level.as_ref());
+        config.unk |= self.unk;
+        set(&mut config.min_count, self.min_count.as_ref());
+        set(&mut config.held_out, self.held_out.as_ref());
+        set(&mut config.cell, self.cell.as_ref());
+        set(&mut config.hidden, self.hidden.as_ref());
+        set(&mut config.layers, self.layers.as_ref());
+        config.bidirectional |= self.bidirectional;
+        set(&mut config.dropout, self.dropout.as_ref());
+        set(&mut config.init, self.init.as_ref());
+        set(&mut config.init_others, self.init_others.as_ref());
+        config.zero_biases |= self.zero_biases;
+        config.sigma_max = self.sigma_max.or(config.sigma_max);
+        config.spectral_radius = self.spectral_radius.or(config.spectral_radius);
+        config.forget_bias = self.forget_bias.or(config.forget_bias);
+        config.input_bias = self.input_bias.or(config.input_bias);
+        config.chrono = self.chrono.or(config.chrono);
+        set(&mut config.steps, self.steps.as_ref());
+        set(&mut config.batch, self.batch.as_ref());
+        set(&mut config.window, self.window.as_ref());
+        set(&mut config.detach_every, self.detach_every.as_ref());
+        set(&mut config.optimizer, self.optimizer.as_ref());
+        set(&mut config.learning_rate, self.learning_rate.as_ref());
+        set(&mut config.schedule, self.schedule.as_ref());
+        set(&mut config.clip_norm, self.clip_norm.as_ref());
+        set(&mut config.clip_value, self.clip_value.as_ref());
+        set(&mut config.omega, self.omega.as_ref());
+        set(&mut config.floss, self.floss.as_ref());
+        config.floss_exponents = self.floss_exponents.or(config.floss_exponents);
+        set(&mut config.evaluate_every, self.evaluate_every.as_ref());
+        set(&mut config.trace_every, self.trace_every.as_ref());
+        set(&mut config.seed, self.seed.as_ref());
+        config
+    }
+}
