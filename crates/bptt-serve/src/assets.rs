@@ -7,17 +7,40 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bptt_view::report;
 
-/// The pages by their addresses.
-pub(crate) const PAGES: [(&str, &str); 3] = [
-    ("live", include_str!("page/live.html")),
-    ("lab", include_str!("page/lab.html")),
-    ("explore", include_str!("page/explore.html")),
+/// What pages have around what is their own.
+const FRAME: &str = include_str!("page/frame.html");
+
+/// The pages: address, name, title, and what is their own.
+const PAGES: [(&str, &str, &str, &str); 3] = [
+    ("live", "Live", "A training as it goes", include_str!("page/live.html")),
+    ("lab", "Lab", "The laboratory: change a network, see its gradient", include_str!("page/lab.html")),
+    ("explore", "Explore", "What each word contributed", include_str!("page/explore.html")),
 ];
+
+/// The pages by their addresses.
+pub(crate) fn pages() -> impl Iterator<Item = (&'static str, String)> {
+    PAGES.into_iter().map(|(address, _, title, own)| {
+        let main = report::filled(own, |_| report::CONTROLS);
+        let link = |(to, name, ..): (&str, &str, &str, &str)| {
+            let current = if to == address { " aria-current=\"page\"" } else { "" };
+            format!("<a href=\"/{to}\"{current}>{name}</a>")
+        };
+        let links = PAGES.map(link).join(" ");
+        let page = report::filled(FRAME, |part| match part {
+            "address" => address,
+            "title" => title,
+            "links" => &links,
+            "main" => &main,
+            _ => unreachable!("pages have no part {part}"),
+        });
+        (address, page)
+    })
+}
 
 /// Modules and the style sheet of these pages; those of the report are beside them.
 const OWN: [(&str, &str); 8] = [
     ("server.js", include_str!("page/server.js")),
-    ("plotly-loader.js", include_str!("page/plotly-loader.js")),
+    ("start.js", include_str!("page/start.js")),
     ("live.js", include_str!("page/live.js")),
     ("curves.js", include_str!("page/curves.js")),
     ("lab.js", include_str!("page/lab.js")),

@@ -23,7 +23,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::access::{Access, guard, nowhere};
-use crate::assets::{Assets, PAGES};
+use crate::assets::{Assets, pages};
 use crate::explore::Explore;
 use crate::formula::formula;
 use crate::lab::Laboratory;
@@ -76,8 +76,8 @@ pub(crate) fn router(options: Options, address: SocketAddr, live: Option<Arc<Liv
         .route("/api/lab", post(lab))
         .route("/api/lab/formula", post(lab_formula))
         .route("/api/explore", post(explore));
-    for (name, page) in PAGES {
-        router = router.route(&format!("/{name}"), get(Html(page)));
+    for (address, page) in pages() {
+        router = router.route(&format!("/{address}"), get(Html(page)));
     }
     router
         .fallback(nowhere)

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::json;
 use numbers::Numbers;
 
-pub use page::{MODULES, STYLE, plotly_js};
+pub use page::{CONTROLS, MODULES, STYLE, filled, plotly_js};
 pub use verdict::verdict;
 
 /// The name and version of what the page's scripts read.

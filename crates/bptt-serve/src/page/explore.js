@@ -9,7 +9,7 @@ import { Words, contributionTable, lossInWords } from "./words.js";
 import { factList } from "./training.js";
 import { connect, showControls } from "./controls.js";
 import { Charts, possible, tooltip, viewOf } from "./view.js";
-import { loadPlotly, showProblem } from "./plotly-loader.js";
+import { loadPlotly, run } from "./start.js";
 import { Newest, read } from "./server.js";
 
 /** What is shown at first: the last stage and the last loss. */
@@ -84,7 +84,4 @@ async function start() {
   document.documentElement.dataset.ready = "";
 }
 
-start().catch((error) => {
-  showProblem(error);
-  throw error;
-});
+run(start);

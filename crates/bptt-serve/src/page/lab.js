@@ -10,7 +10,7 @@ import { profileInWords, showProfile } from "./flow.js";
 import { connect, showControls } from "./controls.js";
 import { Charts, possible, tooltip, viewOf } from "./view.js";
 import { formulaNodes } from "./formula.js";
-import { loadPlotly, showProblem } from "./plotly-loader.js";
+import { loadPlotly, run, showProblem } from "./start.js";
 import { Newest } from "./server.js";
 
 const TEXT = "Because no food was available in the market, John had to skip dinner.";
@@ -174,7 +174,4 @@ async function start() {
   document.documentElement.dataset.ready = "";
 }
 
-start().catch((error) => {
-  showProblem(error);
-  throw error;
-});
+run(start);

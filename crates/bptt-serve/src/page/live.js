@@ -11,7 +11,7 @@ import { factList } from "./training.js";
 import { PARAMETERS } from "./tables.js";
 import { Charts, tooltip } from "./view.js";
 import { curvesInWords, hueOf, showCurves } from "./curves.js";
-import { loadPlotly, showProblem } from "./plotly-loader.js";
+import { loadPlotly, run, showProblem } from "./start.js";
 import { ask, read } from "./server.js";
 
 /** How often the curves of runs that others train are read again, ms. */
@@ -243,7 +243,4 @@ async function start() {
   document.documentElement.dataset.ready = "";
 }
 
-start().catch((error) => {
-  showProblem(error);
-  throw error;
-});
+run(start);

@@ -7,6 +7,9 @@ use super::numbers::compressed;
 
 const PAGE: &str = include_str!("page/page.html");
 
+/// Where it is chosen what is shown, as the parts of a form.
+pub const CONTROLS: &str = include_str!("page/controls.html");
+
 /// The page's style sheet.
 pub const STYLE: &str = include_str!("page/page.css");
 
@@ -58,16 +61,21 @@ fn shortened(script: &str) -> Option<String> {
 pub(super) fn html(title: &str, data: &Value, numbers: &str) -> String {
     let scripts: String = MODULES.iter().map(|(_, source)| inlined(source)).collect();
     let (title, data, plotly) = (escaped(title), in_script(data), compressed(plotly_js().as_bytes()));
-    let part = |name: &str| match name {
+    filled(PAGE, |name| match name {
         "style" => STYLE,
+        "controls" => CONTROLS,
         "scripts" => &scripts,
         "plotly" => &plotly,
         "numbers" => numbers,
         "title" => &title,
         "data" => &data,
         _ => unreachable!("the page has no part {name}"),
-    };
-    let mut pieces = PAGE.split("{{");
+    })
+}
+
+/// A template with its parts, `{{name}}`, put in.
+pub fn filled<'a>(template: &str, part: impl Fn(&str) -> &'a str) -> String {
+    let mut pieces = template.split("{{");
     let mut text = pieces.next().unwrap_or_default().to_owned();
     for (name, rest) in pieces.filter_map(|piece| piece.split_once("}}")) {
         text.push_str(part(name));

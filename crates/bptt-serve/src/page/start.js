@@ -1,4 +1,4 @@
-// plotly, loaded once the page has been painted.
+// What every page needs at its start: plotly, once the page has been painted, and a place for what goes wrong.
 
 import { byId, el } from "./dom.js";
 
@@ -14,4 +14,12 @@ export async function loadPlotly() {
 export function showProblem(error) {
   byId("problem").hidden = error == null;
   byId("problem").textContent = error == null ? "" : error.message;
+}
+
+/** Starts a page and shows what goes wrong. */
+export function run(start) {
+  start().catch((error) => {
+    showProblem(error);
+    throw error;
+  });
 }
