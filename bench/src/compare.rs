@@ -79,17 +79,15 @@ pub fn run(choice: &Choice, peers: &Peers, out: &Path) -> Result<(), Box<dyn Err
         return Err("there is no such shape: expected A, B, C, D, a, b or c".into());
     }
     let roofs = [1, 2].map(roof::best);
-    let (mut tables, mut notes) = (Vec::new(), Notes::new());
+    let (mut tables, mut notes, mut whole) = (Vec::new(), Notes::new(), String::new());
     for (i, case) in cases.iter().enumerate() {
         eprintln!("{case} ({} of {})", i + 1, cases.len());
         tables.push(measure(case, choice, peers, &mut notes)?);
         // It takes most of an hour: what is measured is kept, whatever happens to the rest.
-        write_whole(
-            &out.join("compare.md"),
-            &text(&tables, cases.len(), &notes, roofs, choice.rounds, peers.patience),
-        )?;
+        whole = text(&tables, cases.len(), &notes, roofs, choice.rounds, peers.patience);
+        write_whole(&out.join("compare.md"), &whole)?;
     }
-    print!("{}", text(&tables, cases.len(), &notes, roofs, choice.rounds, peers.patience));
+    print!("{whole}");
     Ok(())
 }
 

@@ -20,7 +20,10 @@ const PAGES: [(&str, &str, &str, &str); 3] = [
 /// The pages by their addresses.
 pub(crate) fn pages() -> impl Iterator<Item = (&'static str, String)> {
     PAGES.into_iter().map(|(address, _, title, own)| {
-        let main = report::filled(own, |_| report::CONTROLS);
+        let main = report::filled(own, |part| match part {
+            "controls" => report::CONTROLS,
+            _ => unreachable!("{address} has no part {part}"),
+        });
         let link = |(to, name, ..): (&str, &str, &str, &str)| {
             let current = if to == address { " aria-current=\"page\"" } else { "" };
             format!("<a href=\"/{to}\"{current}>{name}</a>")

@@ -79,9 +79,10 @@ async function start() {
     "training-chart": (place, shown) => hasTraining(shown.subject) && showTraining(place, shown),
   });
   const showWords = () => {
-    showSubject(view());
-    showText(view(), words);
-    showControls(view(), data.subjects, state.now);
+    const shown = view();
+    showSubject(shown);
+    showText(shown, words);
+    showControls(shown, data.subjects, state.now);
   };
   const showCharts = () => charts.show(view());
   connect(state);
