@@ -107,8 +107,14 @@ impl Shards {
         let learn = |shard: &mut Shard| -> Result<Result<f64, NotFinite>, Error> {
             shard.learn(network, batch.sequences(shard.first..shard.first + shard.size()), mean, how)
         };
-        network.prepare();
-        let learned: Vec<Result<_, Error>> = self.parts.par_iter_mut().map(learn).collect();
+        let learned: Vec<Result<_, Error>> = match &mut self.parts[..] {
+            // Of one shard there is nothing to hand to another thread.
+            [only] => vec![learn(only)],
+            parts => rayon::scope(|_| {
+                network.prepare();
+                parts.par_iter_mut().map(learn).collect()
+            }),
+        };
         let (mut loss, mut not_finite) = (0.0, Vec::new());
         for learned in learned {
             match learned? {

@@ -1,5 +1,7 @@
 //! A matrix laid out for many products with it: in panels of columns that are read from front to back.
 
+use std::cell::Cell;
+
 use aligned_vec::AVec;
 use pulp::{Simd, WithSimd};
 
@@ -76,18 +78,17 @@ impl<T: Real> Packed<T> {
         self.cols
     }
 
-    /// The panels, of nearly the same width.
-    pub fn panels(&self) -> impl Iterator<Item = Panel> + use<T> {
-        let registers = self.cols.div_ceil(self.lanes);
-        let count = registers.div_ceil(self.width);
-        let (rows, lanes) = (self.rows, self.lanes);
-        let mut first = 0;
-        (0..count).map(move |p| {
-            let width = registers / count + usize::from(p < registers % count);
-            let panel = Panel { start: first * lanes * rows, column: first * lanes, width };
-            first += width;
-            panel
-        })
+    /// How many panels there are.
+    pub fn panel_count(&self) -> usize {
+        self.cols.div_ceil(self.lanes).div_ceil(self.width)
+    }
+
+    /// The `p`-th panel; all are of nearly the same width.
+    pub fn panel(&self, p: usize) -> Panel {
+        let (registers, count) = (self.cols.div_ceil(self.lanes), self.panel_count());
+        let (width, wider) = (registers / count, registers % count);
+        let column = (p * width + p.min(wider)) * self.lanes;
+        Panel { start: column * self.rows, column, width: width + usize::from(p < wider) }
     }
 
     /// All panels, one behind another.
@@ -95,23 +96,33 @@ impl<T: Real> Packed<T> {
         &self.numbers
     }
 
-    /// The numbers of the panel after the `p`-th, which after the last is the first.
-    pub(crate) fn numbers_after(&self, p: usize) -> &[T] {
-        let next = self.panels().nth(p + 1).or_else(|| self.panels().next());
-        next.map_or(&[], |panel| &self.numbers[panel.start..][..self.rows * panel.width * self.lanes])
+    /// The numbers of a panel, rows · width registers.
+    pub(crate) fn numbers_of(&self, panel: Panel) -> &[T] {
+        &self.numbers[panel.start..][..self.rows * panel.width * self.lanes]
+    }
+
+    /// Whether to take the panels from the last to the first: every other time that a thread asks. The panel a thread had
+    /// last is the one it has nearest.
+    pub(crate) fn turns_back(&self) -> bool {
+        thread_local! {
+            /// For each operand, by where it lies; two that meet here only take wrong turns.
+            static BACK: [Cell<bool>; 64] = const { [const { Cell::new(false) }; 64] };
+        }
+        let place = self.numbers.as_ptr().addr() / 64 % 64;
+        BACK.with(|back| back[place].replace(!back[place].get()))
     }
 
     /// The numbers of a panel: rows · width registers.
     pub fn registers<S: Simd>(&self, panel: Panel) -> &[T::Register<S>] {
         assert_eq!(Vector::<T, S>::LANES, self.lanes, "packed for other registers");
-        let numbers = &self.numbers[panel.start..][..self.rows * panel.width * self.lanes];
-        T::whole::<S>(numbers)
+        T::whole::<S>(self.numbers_of(panel))
     }
 
     /// Puts in another matrix of the same shape.
     pub fn fill(&mut self, matrix: View<'_, T>) {
         assert_eq!((matrix.rows(), matrix.cols()), (self.rows, self.cols), "shape of a packed matrix");
-        for panel in self.panels() {
+        for p in 0..self.panel_count() {
+            let panel = self.panel(p);
             let width = panel.width * self.lanes;
             let columns = panel.column..(panel.column + width).min(self.cols);
             let numbers = &mut self.numbers[panel.start..][..self.rows * width];
@@ -125,7 +136,8 @@ impl<T: Real> Packed<T> {
         if self.rows == 0 {
             return;
         }
-        for panel in self.panels() {
+        for p in 0..self.panel_count() {
+            let panel = self.panel(p);
             let width = panel.width * self.lanes;
             let columns = panel.column..(panel.column + width).min(self.cols);
             let numbers = &mut self.numbers[panel.start..][..self.rows * width];

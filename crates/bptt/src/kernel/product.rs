@@ -154,18 +154,22 @@ impl<T: Real> WithSimd for Multiply<'_, T> {
         let job = &mut self;
         // What does not stay near from product to product is called for while the panel before it is at work.
         let far = size_of_val(job.b.numbers()) > NEAR;
+        let count = job.b.panel_count();
         let mut block = 0;
         while block < job.a.rows() {
-            let count = rows.min(job.a.rows() - block);
-            for (p, panel) in job.b.panels().enumerate() {
-                let next = if far { job.b.numbers_after(p) } else { &[] };
-                for (first, size) in tiles(count) {
-                    let ahead = &next[next.len() * first / count..next.len() * (first + size) / count];
+            let rows = rows.min(job.a.rows() - block);
+            let back = job.b.turns_back();
+            let in_turn = |i| job.b.panel(if back { count - 1 - i } else { i });
+            for i in 0..count {
+                let panel = in_turn(i);
+                let next = if far && i + 1 < count { job.b.numbers_of(in_turn(i + 1)) } else { &[] };
+                for (first, size) in tiles(rows) {
+                    let ahead = &next[next.len() * first / rows..next.len() * (first + size) / rows];
                     let (job, first) = (&mut *job, block + first);
                     for_shape!(simd, (size, panel.width), RowTile { job, first, panel, ahead });
                 }
             }
-            block += count;
+            block += rows;
         }
     }
 }
@@ -374,7 +378,7 @@ impl<T: Real> WithSimd for Outer<'_, T> {
             right.fill(b.some_rows(rows.clone()));
             pack_tiles(left, apart, a.some_rows(rows));
             let right = &*right;
-            for panel in right.panels() {
+            for panel in (0..right.panel_count()).map(|p| right.panel(p)) {
                 for (t, (first, size)) in tiles(m).enumerate() {
                     let left = &left[t * apart..][..depth * size];
                     let out = &mut *out;
