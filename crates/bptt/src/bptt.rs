@@ -3,6 +3,8 @@
 //! Training carries one row (all losses in one group), itemizing a row for each loss, and both meet the same step:
 //! every row at step t is multiplied by the same local derivative.
 
+use std::ops::Range;
+
 use aligned_vec::AVec;
 
 use crate::bounds::Bounds;
@@ -127,14 +129,28 @@ pub(crate) struct Reverse<T> {
     /// The same as the recurrent side sees it; empty unless the cell splits.
     pub(crate) da_hh: AVec<T>,
     dkept: AVec<T>,
+    seeded: Seeded<T>,
     /// With [`Carry::Falling`], what has fallen.
     pub(crate) falling: Falling<T>,
 }
 
+/// What the readout sends into the cell at some steps, made for all of them at once: rows of one product need its weights
+/// only once.
+#[derive(Clone, Debug)]
+struct Seeded<T> {
+    steps: Range<usize>,
+    /// dy W_hy, (len · B, H).
+    dh: AVec<T>,
+}
+
+/// How many rows of seeds are made at once, if these are more than one step's.
+const SEEDED_ROWS: usize = 48;
+
 impl<T: Real> Default for Reverse<T> {
     fn default() -> Self {
         let falling = Falling::default();
-        Self { rows: Rows::default(), da: zeros(0), da_hh: zeros(0), dkept: zeros(0), falling }
+        let seeded = Seeded { steps: 0..0, dh: zeros(0) };
+        Self { rows: Rows::default(), da: zeros(0), da_hh: zeros(0), dkept: zeros(0), seeded, falling }
     }
 }
 
@@ -158,7 +174,15 @@ struct ReverseCell<'a, T: Real> {
 impl<T: Real> ReverseCell<'_, T> {
     /// Adds what step `t` sends into its h: its own loss's gradient, or the upper layer's. Returns how many losses are
     /// open now; `open` were before.
-    fn add_seeds(&self, rows: &mut Rows<T>, plan: &Plan, t: usize, open: usize, classes: usize) -> usize {
+    fn add_seeds(
+        &self,
+        rows: &mut Rows<T>,
+        seeded: &mut Seeded<T>,
+        plan: &Plan,
+        t: usize,
+        open: usize,
+        classes: usize,
+    ) -> usize {
         let (batch, hidden) = (rows.batch(), self.params.hidden());
         let columns = self.column..self.column + hidden;
         let mut open = open;
@@ -175,8 +199,15 @@ impl<T: Real> ReverseCell<'_, T> {
                 match (seeds, self.readout) {
                     // No row has travelled yet that a loss of the same group could meet with an exponent.
                     (Seeds::Output(dy), Some(w_hy)) => {
+                        if !seeded.steps.contains(&t) {
+                            seeded.steps = self.steps_to_seed(plan, t, SEEDED_ROWS / batch);
+                            seeded.dh.resize(seeded.steps.len() * batch * hidden, T::zero());
+                            let dy = dy.rows(seeded.steps.clone());
+                            T::multiply(&mut seeded.dh, hidden, Start::Zero, dy, w_hy);
+                        }
+                        let from = (t - seeded.steps.start) * batch * hidden;
                         let dh = &mut rows.dh[first * hidden..(first + batch) * hidden];
-                        T::multiply(dh, hidden, Start::Out, dy.step(t), w_hy);
+                        kernel::add_scaled(dh, T::one(), &seeded.dh[from..from + batch * hidden]);
                     }
                     (Seeds::State(dh) | Seeds::Output(dh), _) => {
                         for b in (0..batch).filter(|&b| self.bounds.can_have_loss(t, b)) {
@@ -196,6 +227,17 @@ impl<T: Real> ReverseCell<'_, T> {
                 }
                 open.max(passed.open[t])
             }
+        }
+    }
+
+    /// Step `t` and those the way back comes to next, `most` at most, up to the first without a loss.
+    fn steps_to_seed(&self, plan: &Plan, t: usize, most: usize) -> Range<usize> {
+        let has_loss = |&t: &usize| plan.row(t).is_some();
+        if self.trace.direction() == Direction::Forward {
+            let first = (t + 1).saturating_sub(most);
+            t - (first..t).rev().take_while(has_loss).count()..t + 1
+        } else {
+            t..t + 1 + (t + 1..plan.steps().min(t + most)).take_while(has_loss).count()
         }
     }
 }
@@ -245,7 +287,8 @@ fn reverse_scan<T: Real>(
     let classes = carry.classes(cell);
     let (hidden, width, steps) = (params.hidden(), params.w_ih.rows(), plan.steps());
     let memory = if cell.has_memory() { hidden } else { 0 };
-    let Reverse { rows, da: all_da, da_hh: all_da_hh, dkept, falling } = reverse;
+    let Reverse { rows, da: all_da, da_hh: all_da_hh, dkept, seeded, falling } = reverse;
+    seeded.steps = 0..0;
     rows.clear(plan.groups().len() * classes, batch, hidden, memory);
     falling.clear(plan.groups().len());
     let slot = plan.groups().len() * classes * batch * width;
@@ -257,7 +300,7 @@ fn reverse_scan<T: Real>(
     let (mut open, mut first) = (0, 0);
     for i in 0..steps {
         let t = if of.trace.direction() == Direction::Forward { steps - 1 - i } else { i };
-        open = of.add_seeds(rows, plan, t, open, classes);
+        open = of.add_seeds(rows, seeded, plan, t, open, classes);
         if matches!(carry, Carry::InRange | Carry::ByGate | Carry::Falling(_)) {
             rows.keep_in_range(first * classes..open * classes);
         }
