@@ -180,12 +180,11 @@ impl<T: Real> StepInput<'_, T> {
         match self {
             Self::Dense(x) => kernel::product_transposed(out, false, *x, w.view()),
             Self::Symbols(ids) => {
-                let width = w.cols();
+                // A column's numbers lie far apart; those of a transpose's row do not.
+                let mut columns = Matrix::zeros(w.cols(), w.rows());
+                kernel::transpose(columns.data_mut(), w.rows(), w.view());
                 for (out, &id) in out.chunks_exact_mut(w.rows()).zip(*ids) {
-                    let column = w.data()[id as usize..].iter().step_by(width);
-                    for (out, &w) in out.iter_mut().zip(column) {
-                        *out = w;
-                    }
+                    out.copy_from_slice(columns.row(id as usize));
                 }
             }
         }

@@ -6,17 +6,19 @@ mod work;
 
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use crate::bounds::Reach;
 use crate::gradient::{Gradient, add_cell_gradient, add_readout_gradient};
 use crate::ledger::{Balance, Entry, Ledger, Parameter, PerLoss, SequenceSizes};
 use crate::loss::Losses;
-use crate::measure::{Against, gram_norm, measured, norm};
+use crate::measure::{Against, distance, gram_norm, measured, norm};
 use crate::meter::LossRow;
-use crate::network::{Network, Place, Weights};
+use crate::network::{Network, Place, State, Weights};
 use crate::records::Records;
 use crate::remainder::Fallen;
 use crate::scan::Trace;
-use crate::sequence::{Matrix, Sequence};
+use crate::sequence::Sequence;
 use crate::{Error, Real, kernel};
 use sums::Sums;
 use work::{Measured, Work};
@@ -84,6 +86,17 @@ impl<T: Real> Network<T> {
         losses: &Losses<T>,
         options: &ItemizeOptions<'_, T>,
     ) -> Result<Ledger, Error> {
+        // In the pool as a whole: its parts are handed from thread to thread there, without anybody being woken for it.
+        rayon::scope(|_| self.itemize_here(trace, losses, options))
+    }
+
+    /// The same on this thread of a pool.
+    fn itemize_here(
+        &self,
+        trace: &Trace<T>,
+        losses: &Losses<T>,
+        options: &ItemizeOptions<'_, T>,
+    ) -> Result<Ledger, Error> {
         trace.check_finite()?;
         losses.check_finite()?;
         let gradient = self.gradient(trace, losses, options.inputs)?;
@@ -112,19 +125,18 @@ impl<T: Real> Network<T> {
         });
         let mut rows: Vec<Vec<Option<LossRow>>> =
             (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
-        let mut sums: Option<Sums<T>> = None;
+        let mut all_sums = Vec::with_capacity(done.len());
         let mut fallen: Vec<Vec<Fallen<T>>> = (0..cells).map(|_| Vec::new()).collect();
         for (Measured { rows: measured, fallen: of_cells }, of_task) in done.into_iter().flatten() {
             fallen.iter_mut().zip(of_cells).for_each(|(fallen, of_cell)| fallen.extend(of_cell));
-            match &mut sums {
-                None => sums = Some(of_task),
-                Some(sums) => sums.add(&of_task),
-            }
+            all_sums.push(of_task);
             for (index, k, row) in measured {
                 rows[index][k] = Some(row);
             }
         }
-        let mut sums = sums.unwrap_or_else(|| Sums::zeros(self, trace, options.inputs));
+        let mut all_sums = all_sums.into_iter();
+        let mut sums = all_sums.next().unwrap_or_else(|| Sums::zeros(self, trace, options.inputs));
+        sums.add(all_sums.as_slice());
         let remainder = options.tolerance.map(|_| work.measure_remainder(fallen, &mut sums));
         let mut remainder = remainder.into_iter().flatten();
 
@@ -230,22 +242,9 @@ pub(crate) fn balance<T: Real>(
     itemized: &Gradient<T>,
     gradient: &Gradient<T>,
 ) -> Result<Vec<Balance>, Error> {
-    let named = |g: &Gradient<T>| -> Vec<(String, Vec<T>)> {
-        let weights = g.weights.tensors().into_iter().map(|(name, m)| (name, m.data().to_vec()));
-        let inputs = g.inputs.iter().map(|x| ("input".to_string(), x.data().to_vec()));
-        let states = |name: &'static str, states: &[Matrix<T>]| -> Vec<(String, Vec<T>)> {
-            let known = states.iter().enumerate().filter(|(_, state)| state.cols() > 0);
-            known
-                .map(|(i, state)| (format!("{name}_{}", g.weights.place(i).suffix()), state.data().to_vec()))
-                .collect()
-        };
-        let (h, c) = (states("initial_state", &g.initial.h), states("initial_memory", &g.initial.c));
-        weights.chain(inputs).chain(h).chain(c).collect()
-    };
-    let mut balance = Vec::new();
-    for ((parameter, sum), (_, whole)) in named(itemized).into_iter().zip(named(gradient)) {
-        let differences: Vec<f64> = sum.iter().zip(&whole).map(|(a, b)| a.f64() - b.f64()).collect();
-        let (difference, size) = (norm(&differences), norm(&whole));
+    let pairs: Vec<_> = named(itemized).into_iter().zip(named(gradient)).collect();
+    let of_pair = |((parameter, sum), (_, whole)): ((String, &[T]), (String, &[T]))| {
+        let (difference, size) = (distance(sum, whole), norm(whole));
         // Below the format's normal numbers the ordinary gradient itself has no relative precision left.
         let floor = T::min_positive_value().f64() * (whole.len() as f64).sqrt() / T::BALANCE_TOLERANCE;
         let relative_error = if difference == 0.0 { 0.0 } else { difference / size.max(floor) };
@@ -253,9 +252,24 @@ pub(crate) fn balance<T: Real>(
         if !matches!(relative_error.partial_cmp(&T::BALANCE_TOLERANCE), Some(std::cmp::Ordering::Less)) {
             return Err(Error::Balance { parameter, relative_error, tolerance: T::BALANCE_TOLERANCE });
         }
-        balance.push(Balance { parameter, relative_error });
+        Ok(Balance { parameter, relative_error })
+    };
+    // The first that fails is told, whichever is found first.
+    let balance: Vec<_> = pairs.into_par_iter().map(of_pair).collect();
+    balance.into_iter().collect()
+}
+
+/// All parts of a gradient by name.
+fn named<T: Real>(gradient: &Gradient<T>) -> Vec<(String, &[T])> {
+    let (weights, State { h, c }) = (&gradient.weights, &gradient.initial);
+    let mut parts: Vec<_> = weights.tensors().into_iter().map(|(name, m)| (name, m.data())).collect();
+    parts.extend(gradient.inputs.iter().map(|x| ("input".to_owned(), x.data())));
+    for (name, states) in [("initial_state", h), ("initial_memory", c)] {
+        for (index, state) in states.iter().enumerate().filter(|(_, state)| state.cols() > 0) {
+            parts.push((format!("{name}_{}", weights.place(index).suffix()), state.data()));
+        }
     }
-    Ok(balance)
+    parts
 }
 
 fn initial_states<T: Real>(

@@ -8,7 +8,7 @@
 use crate::Real;
 use crate::gradient::Gradient;
 use crate::inputs::StepInput;
-use crate::kernel;
+use crate::kernel::{self, Packed, Start};
 use crate::ledger::Parameter;
 use crate::network::{Place, Weights};
 use crate::scan::Trace;
@@ -55,21 +55,21 @@ impl<T: Real> Against<T> {
         let (steps, batch) = trace.inputs().shape();
         let (g, u) = (&gradient.weights.layers[index], &update.layers[index]);
         let layer = update.place(index).layer;
-        let inner = |a: &[T], b: &[T]| a.iter().zip(b).map(|(a, b)| a.f64() * b.f64()).sum::<f64>();
-        let mut ih = Sequence::zeros(steps, batch, u.w_ih.rows());
-        trace.inputs_of(layer).all().times_transposed(ih.data_mut(), &u.w_ih);
-        let mut hh = Sequence::zeros(steps, batch, u.w_hh.rows());
-        for (rows, v) in trace.layers()[index].recurrent_inputs(0..steps) {
-            let of_rows =
-                View::new(rows.len(), v.cols(), &u.w_hh.data()[rows.start * v.cols()..rows.end * v.cols()]);
-            let mut product = vec![T::zero(); v.rows() * rows.len()];
-            kernel::product_transposed(&mut product, false, v, of_rows);
+        let of_inputs = || {
+            let mut ih = Sequence::zeros(steps, batch, u.w_ih.rows());
+            trace.inputs_of(layer).all().times_transposed(ih.data_mut(), &u.w_ih);
+            (ih, inner(g.w_ih.data(), u.w_ih.data()))
+        };
+        let of_states = || {
+            let mut hh = Sequence::zeros(steps, batch, u.w_hh.rows());
             let width = hh.features();
-            let to = hh.data_mut().chunks_exact_mut(width).zip(product.chunks_exact(rows.len()));
-            for (to, from) in to {
-                to[rows.clone()].copy_from_slice(from);
+            for (rows, v) in trace.layers()[index].recurrent_inputs(0..steps) {
+                let of_rows = Packed::transposed(u.w_hh.view().some_rows(rows.clone()));
+                T::multiply(&mut hh.data_mut()[rows.start..], width, Start::Zero, v, &of_rows);
             }
-        }
+            (hh, inner(g.w_hh.data(), u.w_hh.data()))
+        };
+        let ((ih, inner_ih), (hh, inner_hh)) = rayon::join(of_inputs, of_states);
         let mut x = gradient.inputs.clone().filter(|_| layer == 0);
         let mut biases = vec![u.b_ih.data().to_vec()];
         if splits {
@@ -77,7 +77,7 @@ impl<T: Real> Against<T> {
         } else {
             kernel::add_scaled(&mut biases[0], T::one(), u.b_hh.data());
         }
-        let mut totals = vec![inner(g.w_ih.data(), u.w_ih.data()), inner(g.w_hh.data(), u.w_hh.data())];
+        let mut totals = vec![inner_ih, inner_hh];
         totals.extend(biases.iter().zip([&g.b_ih, &g.b_hh]).map(|(u, g)| inner(g.data(), u)));
         totals.extend(x.iter_mut().map(|x| to_unit_length(x.data_mut())));
         let states = [&gradient.initial.h[index], &gradient.initial.c[index]];
@@ -135,15 +135,40 @@ pub(crate) fn norm<T: Real>(v: &[T]) -> f64 {
         size if size >= 1e100 => kernel::power_of_two(-600),
         _ => 1.0,
     };
-    let (chunks, rest) = v.as_chunks::<8>();
+    sum_of_pairs(v, v, |v, _| (v * scale).powi(2)).sqrt() / scale
+}
+
+/// ‖a − b‖, likewise.
+pub(crate) fn distance<T: Real>(a: &[T], b: &[T]) -> f64 {
+    /// Differences that are formed at a time.
+    const TOGETHER: usize = 1024;
+    let mut differences = [0.0; TOGETHER];
+    let mut of_parts = Vec::with_capacity(a.len().div_ceil(TOGETHER));
+    for (a, b) in a.chunks(TOGETHER).zip(b.chunks(TOGETHER)) {
+        for ((difference, a), b) in differences.iter_mut().zip(a).zip(b) {
+            *difference = a.f64() - b.f64();
+        }
+        of_parts.push(norm(&differences[..a.len()]));
+    }
+    norm(&of_parts)
+}
+
+/// Σ_i a_i b_i.
+fn inner<T: Real>(a: &[T], b: &[T]) -> f64 {
+    sum_of_pairs(a, b, |a, b| a * b)
+}
+
+/// Σ_i term(a_i, b_i), eight sums side by side: one chain of additions would wait for itself.
+fn sum_of_pairs<T: Real>(a: &[T], b: &[T], term: impl Fn(f64, f64) -> f64) -> f64 {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0.0; 8];
-    for chunk in chunks {
-        for (sum, v) in sums.iter_mut().zip(chunk) {
-            *sum += (v.f64() * scale).powi(2);
+    for (a, b) in a.iter().zip(b) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += term(a.f64(), b.f64());
         }
     }
-    let rest: f64 = rest.iter().map(|v| (v.f64() * scale).powi(2)).sum();
-    (sums.iter().sum::<f64>() + rest).sqrt() / scale
+    let rest: f64 = a_rest.iter().zip(b_rest).map(|(a, b)| term(a.f64(), b.f64())).sum();
+    sums.iter().sum::<f64>() + rest
 }
 
 /// Scales `v` to unit length and returns what its length was; zeros stay.
@@ -240,5 +265,10 @@ mod tests {
         assert_eq!(norm(&[3.0, 4.0]), 5.0);
         assert_eq!(norm(&[f64::MAX, 0.0]), f64::MAX);
         assert!(norm(&[f64::NAN, 1.0]).is_nan());
+        let (a, b) = (vec![2.0; 2500], vec![2.0 - 3e-200; 2500]);
+        assert_eq!((distance(&a, &b), distance(&[5.0, 0.0], &[2.0, 4.0])), (0.0, 5.0));
+        let (a, b) = (vec![3e-200; 2500], vec![0.0; 2500]);
+        assert!((distance(&a, &b) / 1.5e-198 - 1.0).abs() < 1e-15);
+        assert!(distance(&[f64::NAN, 1.0], &[1.0, 1.0]).is_nan());
     }
 }

@@ -1,5 +1,7 @@
 //! What all losses have in sum, which has to be the ordinary gradient.
 
+use rayon::prelude::*;
+
 use crate::meter::StepSums;
 use crate::network::{Network, State};
 use crate::rows::Rows;
@@ -44,18 +46,21 @@ impl<T: Real> Sums<T> {
         }
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
-        let add = |sum: &mut [T], other: &[T]| kernel::add_scaled(sum, T::one(), other);
-        for (sum, other) in self.da.iter_mut().zip(&other.da) {
-            add(sum.da.data_mut(), other.da.data());
-            if let (Some(sum), Some(other)) = (&mut sum.da_hh, &other.da_hh) {
-                add(sum.data_mut(), other.data());
+    /// Adds those of the other tasks, in their order.
+    pub(super) fn add(&mut self, others: &[Self]) {
+        for (index, sum) in self.da.iter_mut().enumerate() {
+            add_all(sum.da.data_mut(), others, |other| other.da[index].da.data());
+            if let Some(sum) = &mut sum.da_hh {
+                add_all(sum.data_mut(), others, |other| {
+                    other.da[index].da_hh.as_ref().map_or(&[], Sequence::data)
+                });
             }
         }
-        add(self.dx.data_mut(), other.dx.data());
-        let sums = self.initial.h.iter_mut().chain(&mut self.initial.c);
-        for (sum, other) in sums.zip(other.initial.h.iter().chain(&other.initial.c)) {
-            add(sum.data_mut(), other.data());
+        add_all(self.dx.data_mut(), others, |other| other.dx.data());
+        let State { h, c } = &mut self.initial;
+        for (index, (h, c)) in h.iter_mut().zip(c).enumerate() {
+            add_all(h.data_mut(), others, |other| other.initial.h[index].data());
+            add_all(c.data_mut(), others, |other| other.initial.c[index].data());
         }
     }
 
@@ -76,4 +81,14 @@ impl<T: Real> Sums<T> {
             kernel::add_scaled(self.initial.c[index].row_mut(b), factor, end.dc(r));
         }
     }
+}
+
+/// sum ← sum + Σ of the others', a part after the other, so that each part is near while all are added to it.
+fn add_all<'a, T: Real>(sum: &mut [T], others: &'a [Sums<T>], of: impl Fn(&'a Sums<T>) -> &'a [T] + Sync) {
+    const PART: usize = 4096;
+    sum.par_chunks_mut(PART).enumerate().for_each(|(i, part)| {
+        for other in others {
+            kernel::add_scaled(part, T::one(), &of(other)[i * PART..]);
+        }
+    });
 }
