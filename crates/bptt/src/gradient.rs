@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::bptt::{Carry, Reverse, reverse_layers};
+use crate::cell::CellParams;
 use crate::inputs::{BySymbol, Inputs};
 use crate::kernel::{self, Start};
 use crate::loss::{Losses, Seeds};
@@ -254,29 +255,40 @@ pub(crate) fn add_cell_gradient<T: Real>(
     by_symbol: Option<&BySymbol<T>>,
 ) {
     let layer = gradient.place(index).layer;
-    let gradient = &mut gradient.layers[index];
-    match by_symbol {
-        Some(sums) => sums.add_to(&mut gradient.w_ih),
-        None => trace.inputs_of(layer).steps(steps.clone()).add_outer(&mut gradient.w_ih, da),
-    }
-    let splits = da_hh.is_some();
+    let CellParams { w_ih, w_hh, b_ih, b_hh } = &mut gradient.layers[index];
+    let (splits, hidden) = (da_hh.is_some(), w_hh.cols());
     let da_hh = da_hh.unwrap_or(da);
-    add_recurrent(&mut gradient.w_hh, da_hh, trace.layers()[index].recurrent_inputs(steps));
-    let hidden = gradient.w_hh.cols();
-    let (b_ih, b_hh) = (gradient.b_ih.data_mut(), gradient.b_hh.data_mut());
-    // Both biases have one gradient, but for the last gate of a cell that splits it.
-    let mut sums = vec![T::zero(); b_ih.len()];
-    match by_symbol {
-        Some(by_symbol) => by_symbol.add_rows_to(&mut sums),
-        None => kernel::add_rows(&mut sums, da),
+    let of_inputs = || {
+        match by_symbol {
+            Some(sums) => sums.add_to(w_ih),
+            None => trace.inputs_of(layer).steps(steps.clone()).add_outer(w_ih, da),
+        }
+        // Both biases have one gradient, but for the last gate of a cell that splits it.
+        let mut sums = vec![T::zero(); b_ih.data().len()];
+        match by_symbol {
+            Some(by_symbol) => by_symbol.add_rows_to(&mut sums),
+            None => kernel::add_rows(&mut sums, da),
+        }
+        kernel::add_scaled(b_ih.data_mut(), T::one(), &sums);
+        if splits {
+            let together = sums.len() - hidden;
+            sums[together..].fill(T::zero());
+            kernel::add_rows(&mut sums[together..], da_hh.columns(together..together + hidden));
+        }
+        kernel::add_scaled(b_hh.data_mut(), T::one(), &sums);
+    };
+    let of_states = || add_recurrent(w_hh, da_hh, trace.layers()[index].recurrent_inputs(steps.clone()));
+    both(of_inputs, of_states);
+}
+
+/// Does both, side by side if this is a thread of a pool; to any other one, waking a pool would cost more than it gives.
+pub(crate) fn both(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    if rayon::current_thread_index().is_some() {
+        rayon::join(a, b);
+    } else {
+        a();
+        b();
     }
-    kernel::add_scaled(b_ih, T::one(), &sums);
-    if splits {
-        let together = sums.len() - hidden;
-        sums[together..].fill(T::zero());
-        kernel::add_rows(&mut sums[together..], da_hh.columns(together..together + hidden));
-    }
-    kernel::add_scaled(b_hh, T::one(), &sums);
 }
 
 /// dW_hh ← dW_hh + Σ da_hh vᵀ over rows, v being what its rows multiply.

@@ -21,14 +21,14 @@ use crate::scan::Trace;
 use crate::sequence::Sequence;
 use crate::{Error, Real, kernel};
 use sums::Sums;
-use work::{Measured, Work};
+use work::{Chain, Measured, Work};
 
 /// Rows (k, b) of one block of losses at most: enough for a product to run at speed, few enough to stay in cache.
 const ROWS_OF_A_BLOCK: usize = 64;
 /// Rows of a block at least, however few there are altogether.
 const ROWS_AT_LEAST: usize = 16;
-/// Tasks that blocks of losses are dealt out to. Each adds up what it sees in (T, B, G·H) arrays of its own, so it bounds
-/// the memory, and the number of threads that can help.
+/// Chains that blocks of losses are dealt out to. Each adds up what it sees in (T, B, G·H) arrays of its own, block after
+/// block, so their number bounds the memory and that of the threads that can help.
 pub(crate) const TASKS: usize = 8;
 
 /// How many of `losses` losses make a block.
@@ -114,28 +114,30 @@ impl<T: Real> Network<T> {
         let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
         let reach: Arc<[Reach]> = (0..steps).map(|k| losses.reach(trace, k)).collect();
         let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
-        let work = Work { network: self, trace, losses, reach: &reach, against: &against, options };
-        // Late losses have more steps to go back, so the blocks are dealt out in turn, and the longest task begins first.
-        let mut done: Vec<Option<_>> = (0..TASKS.min(blocks.len())).map(|_| None).collect();
+        let work = &Work { network: self, trace, losses, reach: &reach, against: &against, options };
+        // The last losses have the most steps to go back, so their blocks come first, and the chains take turns.
+        let chains = TASKS.min(blocks.len());
+        let mut done: Vec<Option<_>> = (0..chains).map(|_| None).collect();
         rayon::in_place_scope_fifo(|scope| {
-            for (task, done) in done.iter_mut().enumerate().rev() {
-                let blocks = blocks.iter().skip(task).step_by(TASKS);
-                scope.spawn_fifo(|_| *done = Some(work.measure(blocks)));
+            for (first, done) in done.iter_mut().enumerate() {
+                let blocks = blocks.iter().rev().copied().skip(first).step_by(TASKS);
+                scope.spawn_fifo(|scope| go_on(scope, work.chain(blocks), done));
             }
         });
         let mut rows: Vec<Vec<Option<LossRow>>> =
             (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
         let mut all_sums = Vec::with_capacity(done.len());
         let mut fallen: Vec<Vec<Fallen<T>>> = (0..cells).map(|_| Vec::new()).collect();
-        for (Measured { rows: measured, fallen: of_cells }, of_task) in done.into_iter().flatten() {
+        for Measured { rows: measured, fallen: of_cells, sums } in done.into_iter().flatten() {
             fallen.iter_mut().zip(of_cells).for_each(|(fallen, of_cell)| fallen.extend(of_cell));
-            all_sums.push(of_task);
+            all_sums.push(sums);
             for (index, k, row) in measured {
                 rows[index][k] = Some(row);
             }
         }
         let mut all_sums = all_sums.into_iter();
-        let mut sums = all_sums.next().unwrap_or_else(|| Sums::zeros(self, trace, options.inputs));
+        let mut sums = all_sums.next().unwrap_or_else(|| Sums::zeros(self, trace, options.inputs, steps));
+        sums.extend(steps);
         sums.add(all_sums.as_slice());
         let remainder = options.tolerance.map(|_| work.measure_remainder(fallen, &mut sums));
         let mut remainder = remainder.into_iter().flatten();
@@ -234,6 +236,20 @@ impl<T: Real> Network<T> {
             expected: show(differs.map(|d| d.0).or_else(|| expected.get(given.len()))),
             given: show(differs.map(|d| d.1).or_else(|| given.get(expected.len()))),
         })
+    }
+}
+
+/// Measures the next block of a chain. Then the other chains have their turns, on this thread or any other: so all threads
+/// end within the time of a short block of each other.
+fn go_on<'s, T: Real, B: Iterator<Item = &'s [usize]> + Send + 's>(
+    scope: &rayon::ScopeFifo<'s>,
+    mut chain: Chain<'s, T, B>,
+    done: &'s mut Option<Measured<T>>,
+) {
+    if chain.measure_next() {
+        scope.spawn_fifo(move |scope| go_on(scope, chain, done));
+    } else {
+        *done = Some(chain.measured());
     }
 }
 

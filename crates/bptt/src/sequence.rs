@@ -298,6 +298,12 @@ impl<T: Real> Sequence<T> {
         self.data.resize(steps * batch * features, T::zero());
     }
 
+    /// Adds zeros behind the last step, up to `steps` of them.
+    pub(crate) fn extend(&mut self, steps: usize) {
+        self.steps = steps;
+        self.data.resize(steps * self.batch * self.features, T::zero());
+    }
+
     /// The same numbers in another precision (f32 to f64 is exact).
     pub fn cast<U: Real>(&self) -> Sequence<U> {
         let data = AVec::from_iter(CACHELINE_ALIGN, self.data.iter().map(|v| U::of(v.f64())));

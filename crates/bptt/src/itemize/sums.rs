@@ -36,8 +36,9 @@ impl<T: Real> Preactivations<T> {
 }
 
 impl<T: Real> Sums<T> {
-    pub(super) fn zeros(network: &Network<T>, trace: &Trace<T>, inputs: bool) -> Self {
-        let (steps, batch) = trace.inputs().shape();
+    /// For the first `steps` steps.
+    pub(super) fn zeros(network: &Network<T>, trace: &Trace<T>, inputs: bool, steps: usize) -> Self {
+        let (_, batch) = trace.inputs().shape();
         let cells = network.weights().layers.iter();
         Self {
             da: cells.map(|_| Preactivations::zeros(network, steps, batch)).collect(),
@@ -46,7 +47,16 @@ impl<T: Real> Sums<T> {
         }
     }
 
-    /// Adds those of the other tasks, in their order.
+    /// Makes room for the steps up to `steps`, zeros.
+    pub(super) fn extend(&mut self, steps: usize) {
+        for Preactivations { da, da_hh } in &mut self.da {
+            da.extend(steps);
+            da_hh.iter_mut().for_each(|da_hh| da_hh.extend(steps));
+        }
+        self.dx.extend(steps);
+    }
+
+    /// Adds those of other chains, which have at most as many steps, in their order.
     pub(super) fn add(&mut self, others: &[Self]) {
         for (index, sum) in self.da.iter_mut().enumerate() {
             add_all(sum.da.data_mut(), others, |other| other.da[index].da.data());
@@ -88,7 +98,7 @@ fn add_all<'a, T: Real>(sum: &mut [T], others: &'a [Sums<T>], of: impl Fn(&'a Su
     const PART: usize = 4096;
     sum.par_chunks_mut(PART).enumerate().for_each(|(i, part)| {
         for other in others {
-            kernel::add_scaled(part, T::one(), &of(other)[i * PART..]);
+            kernel::add_scaled(part, T::one(), of(other).get(i * PART..).unwrap_or(&[]));
         }
     });
 }

@@ -23,6 +23,32 @@ pub(super) struct Measured<T> {
     pub(super) rows: Vec<(usize, usize, LossRow)>,
     /// What has fallen in each cell.
     pub(super) fallen: Vec<Vec<Fallen<T>>>,
+    /// Of all these rows.
+    pub(super) sums: Sums<T>,
+}
+
+/// Blocks of losses that are measured one after another.
+pub(super) struct Chain<'a, T: Real, B> {
+    work: &'a Work<'a, T>,
+    blocks: B,
+    bench: Bench<T>,
+    done: Measured<T>,
+}
+
+impl<'a, T: Real, B: Iterator<Item = &'a [usize]>> Chain<'a, T, B> {
+    /// Measures the next block, if there is one.
+    pub(super) fn measure_next(&mut self) -> bool {
+        let next = self.blocks.next();
+        if let Some(ks) = next {
+            self.work.measure(ks, &mut self.bench, &mut self.done);
+        }
+        next.is_some()
+    }
+
+    /// What all blocks have left.
+    pub(super) fn measured(self) -> Measured<T> {
+        self.done
+    }
 }
 
 /// What there is to measure.
@@ -51,41 +77,41 @@ impl<T: Real> Work<'_, T> {
         Form { slots: parameters.len(), gated, gates: self.gates(), batch }
     }
 
-    /// Measures blocks of losses (ascending) at every step.
-    pub(super) fn measure<'a>(
-        &self,
-        blocks: impl Iterator<Item = &'a &'a [usize]>,
-    ) -> (Measured<T>, Sums<T>) {
-        let Self { network, trace, losses, reach, options, .. } = *self;
-        let (steps, _) = trace.inputs().shape();
-        let mut bench = Bench::new(self);
-        let mut sums = Sums::zeros(network, trace, options.inputs);
+    /// To measure blocks of losses (ascending), the last losses first, at every step.
+    pub(super) fn chain<'s, B: Iterator<Item = &'s [usize]> + Clone>(&'s self, blocks: B) -> Chain<'s, T, B> {
         let cells = self.against.len();
-        let mut done = Measured { rows: Vec::new(), fallen: (0..cells).map(|_| Vec::new()).collect() };
-        let carry = options.tolerance.map_or(Carry::InRange, Carry::Falling);
-        for ks in blocks {
-            let plan = Plan::apart(steps, ks);
-            let row =
-                |index: usize, k: usize| LossRow::new(network.span(index, k, reach[k].end), self.form(index));
-            let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
-            let mut rows: Vec<Vec<LossRow>> = (0..cells).map(rows_of).collect();
-            self.measure_rows(
-                Beginning::Losses(&losses.seeds),
-                &plan,
-                carry,
-                &mut rows,
-                &mut sums,
-                &mut bench,
-            );
-            for (index, (reverse, mut rows)) in bench.reverse.iter_mut().zip(rows).enumerate() {
-                for fallen in &reverse.falling.fallen {
-                    rows[fallen.row].fall(fallen.t);
-                }
-                done.fallen[index].append(&mut reverse.falling.fallen);
-                done.rows.extend(plan.groups().iter().zip(rows).map(|(&k, row)| (index, k, row)));
-            }
+        let end_of = |&k: &usize| {
+            (0..cells).map(move |index| self.network.span(index, k, self.reach[k].end).end).max()
+        };
+        let steps = blocks.clone().flatten().filter_map(end_of).max().unwrap_or(0);
+        let sums = Sums::zeros(self.network, self.trace, self.options.inputs, steps);
+        let fallen = (0..cells).map(|_| Vec::new()).collect();
+        Chain {
+            work: self,
+            blocks,
+            bench: Bench::new(self),
+            done: Measured { rows: Vec::new(), fallen, sums },
         }
-        (done, sums)
+    }
+
+    /// Measures the losses `ks` at every step.
+    fn measure(&self, ks: &[usize], bench: &mut Bench<T>, done: &mut Measured<T>) {
+        let plan = Plan::apart(self.losses.present.len(), ks);
+        let row = |index: usize, k: usize| {
+            LossRow::new(self.network.span(index, k, self.reach[k].end), self.form(index))
+        };
+        let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
+        let mut rows: Vec<Vec<LossRow>> = (0..self.against.len()).map(rows_of).collect();
+        let beginning = Beginning::Losses(&self.losses.seeds);
+        let carry = self.options.tolerance.map_or(Carry::InRange, Carry::Falling);
+        self.measure_rows(beginning, &plan, carry, &mut rows, &mut done.sums, bench);
+        for (index, (reverse, mut rows)) in bench.reverse.iter_mut().zip(rows).enumerate() {
+            for fallen in &reverse.falling.fallen {
+                rows[fallen.row].fall(fallen.t);
+            }
+            done.fallen[index].append(&mut reverse.falling.fallen);
+            done.rows.extend(plan.groups().iter().zip(rows).map(|(&k, row)| (index, k, row)));
+        }
     }
 
     /// Measures what has fallen in each cell, as one row that goes on to the first step.
