@@ -134,17 +134,29 @@ pub(crate) struct Reverse<T> {
     pub(crate) falling: Falling<T>,
 }
 
-/// What the readout sends into the cell at some steps, made for all of them at once: rows of one product need its weights
-/// only once.
+/// What the readout sends into a cell that reads one sequence, at some steps.
 #[derive(Clone, Debug)]
 struct Seeded<T> {
     steps: Range<usize>,
-    /// dy W_hy, (len · B, H).
+    /// dy W_hy, (len, H).
     dh: AVec<T>,
 }
 
-/// How many rows of seeds are made at once, if these are more than one step's.
-const SEEDED_ROWS: usize = 48;
+/// For how many steps they are made at once.
+const SEEDED: usize = 48;
+
+impl<T: Real> Seeded<T> {
+    fn make(&mut self, steps: Range<usize>, dy: &Sequence<T>, w_hy: &Packed<T>) {
+        self.dh.resize(steps.len() * w_hy.cols(), T::zero());
+        T::multiply(&mut self.dh, w_hy.cols(), Start::Zero, dy.rows(steps.clone()), w_hy);
+        self.steps = steps;
+    }
+
+    /// Those of step `t`, (H).
+    fn dh(&self, t: usize, hidden: usize) -> &[T] {
+        &self.dh[(t - self.steps.start) * hidden..][..hidden]
+    }
+}
 
 impl<T: Real> Default for Reverse<T> {
     fn default() -> Self {
@@ -198,16 +210,16 @@ impl<T: Real> ReverseCell<'_, T> {
                 let first = row * classes * batch;
                 match (seeds, self.readout) {
                     // No row has travelled yet that a loss of the same group could meet with an exponent.
+                    (Seeds::Output(dy), Some(w_hy)) if batch > 1 => {
+                        let dh = &mut rows.dh[first * hidden..(first + batch) * hidden];
+                        T::multiply(dh, hidden, Start::Out, dy.step(t), w_hy);
+                    }
+                    // One row alone would wait for the weights; those of many steps are one product.
                     (Seeds::Output(dy), Some(w_hy)) => {
                         if !seeded.steps.contains(&t) {
-                            seeded.steps = self.steps_to_seed(plan, t, SEEDED_ROWS / batch);
-                            seeded.dh.resize(seeded.steps.len() * batch * hidden, T::zero());
-                            let dy = dy.rows(seeded.steps.clone());
-                            T::multiply(&mut seeded.dh, hidden, Start::Zero, dy, w_hy);
+                            seeded.make(self.steps_to_seed(plan, t), dy, w_hy);
                         }
-                        let from = (t - seeded.steps.start) * batch * hidden;
-                        let dh = &mut rows.dh[first * hidden..(first + batch) * hidden];
-                        kernel::add_scaled(dh, T::one(), &seeded.dh[from..from + batch * hidden]);
+                        kernel::add_scaled(&mut rows.dh[first * hidden..], T::one(), seeded.dh(t, hidden));
                     }
                     (Seeds::State(dh) | Seeds::Output(dh), _) => {
                         for b in (0..batch).filter(|&b| self.bounds.can_have_loss(t, b)) {
@@ -230,14 +242,14 @@ impl<T: Real> ReverseCell<'_, T> {
         }
     }
 
-    /// Step `t` and those the way back comes to next, `most` at most, up to the first without a loss.
-    fn steps_to_seed(&self, plan: &Plan, t: usize, most: usize) -> Range<usize> {
+    /// Step `t` and those the way back comes to next, up to the first without a loss.
+    fn steps_to_seed(&self, plan: &Plan, t: usize) -> Range<usize> {
         let has_loss = |&t: &usize| plan.row(t).is_some();
         if self.trace.direction() == Direction::Forward {
-            let first = (t + 1).saturating_sub(most);
+            let first = (t + 1).saturating_sub(SEEDED);
             t - (first..t).rev().take_while(has_loss).count()..t + 1
         } else {
-            t..t + 1 + (t + 1..plan.steps().min(t + most)).take_while(has_loss).count()
+            t..t + 1 + (t + 1..plan.steps().min(t + SEEDED)).take_while(has_loss).count()
         }
     }
 }

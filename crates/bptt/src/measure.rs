@@ -125,9 +125,6 @@ impl<T: Real> Against<T> {
 /// ‖v‖, without under- or overflow on the way.
 pub(crate) fn norm<T: Real>(v: &[T]) -> f64 {
     let size = kernel::largest(v).f64();
-    if size == 0.0 {
-        return 0.0;
-    }
     // Within these limits no square is out of f64's range, nor lost beside the largest. A power of two rounds nothing, and
     // has an inverse where the smallest numbers have none.
     let scale = match size {
@@ -264,7 +261,8 @@ mod tests {
         assert!((norm(&[3e-200, 4e-200]) / 5e-200 - 1.0).abs() < 1e-15);
         assert_eq!(norm(&[3.0, 4.0]), 5.0);
         assert_eq!(norm(&[f64::MAX, 0.0]), f64::MAX);
-        assert!(norm(&[f64::NAN, 1.0]).is_nan());
+        assert!(norm(&[f64::NAN, 1.0]).is_nan() && norm(&[f64::NAN]).is_nan());
+        assert_eq!(norm(&[0.0, 0.0]), 0.0);
         let (a, b) = (vec![2.0; 2500], vec![2.0 - 3e-200; 2500]);
         assert_eq!((distance(&a, &b), distance(&[5.0, 0.0], &[2.0, 4.0])), (0.0, 5.0));
         let (a, b) = (vec![3e-200; 2500], vec![0.0; 2500]);

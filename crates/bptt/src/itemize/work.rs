@@ -80,10 +80,10 @@ impl<T: Real> Work<'_, T> {
     /// To measure blocks of losses (ascending), the last losses first, at every step.
     pub(super) fn chain<'s, B: Iterator<Item = &'s [usize]> + Clone>(&'s self, blocks: B) -> Chain<'s, T, B> {
         let cells = self.against.len();
-        let end_of = |&k: &usize| {
-            (0..cells).map(move |index| self.network.span(index, k, self.reach[k].end).end).max()
-        };
-        let steps = blocks.clone().flatten().filter_map(end_of).max().unwrap_or(0);
+        let (steps, _) = self.trace.inputs().shape();
+        // A forward cell has nothing to show behind the last of the losses.
+        let last = blocks.clone().flatten().max().map_or(0, |&k| k + 1);
+        let steps = if self.network.directions() == 1 { last } else { steps };
         let sums = Sums::zeros(self.network, self.trace, self.options.inputs, steps);
         let fallen = (0..cells).map(|_| Vec::new()).collect();
         Chain {
