@@ -1,7 +1,7 @@
 //! The exact components themselves, for those who want the matrices.
 
 use crate::bptt::{Carry, reverse_layers};
-use crate::gradient::add_recurrent;
+use crate::gradient::{Threads, add_recurrent};
 use crate::loss::Losses;
 use crate::network::{Direction, Network, Place};
 use crate::rows::Plan;
@@ -131,7 +131,8 @@ fn form<T: Real>(
     let mut w_ih = Matrix::zeros(params.w_ih.rows(), params.inputs());
     trace.inputs_of(place.layer).step(t).add_outer(&mut w_ih, da);
     let mut w_hh = Matrix::zeros(params.w_hh.rows(), params.hidden());
-    add_recurrent(&mut w_hh, da_hh, trace.layers()[index].recurrent_inputs(t..t + 1));
+    let inputs = trace.layers()[index].recurrent_inputs(t..t + 1);
+    add_recurrent(&mut w_hh, da_hh, inputs, Threads::This);
     let sum_of_rows = |da: View<'_, T>| {
         let mut sum = Matrix::zeros(1, da.cols());
         kernel::add_rows(sum.data_mut(), da);

@@ -49,7 +49,7 @@ impl<T: Real> Network<T> {
         with_inputs: bool,
     ) -> Result<Gradient<T>, Error> {
         let mut gradient = self.zero_gradient(trace, with_inputs);
-        self.gradient_into(&mut gradient, &mut Backward::default(), trace, losses)?;
+        self.gradient_into(&mut gradient, &mut Backward::new(Threads::All), trace, losses)?;
         Ok(gradient)
     }
 
@@ -97,7 +97,7 @@ impl<T: Real> Network<T> {
         group_of: &[Option<usize>],
         with_inputs: bool,
     ) -> Result<Vec<Gradient<T>>, Error> {
-        let mut backward = Backward::default();
+        let mut backward = Backward::new(Threads::All);
         let plan = self.way_back(&mut backward, trace, losses, group_of)?;
         let mut gradients: Vec<(usize, Gradient<T>)> = Vec::with_capacity(plan.groups().len());
         for (row, &group) in plan.groups().iter().enumerate() {
@@ -129,7 +129,7 @@ impl<T: Real> Network<T> {
         let plan = Plan::new(group_of.iter().zip(&heard).map(|(&group, &present)| group.filter(|_| present)));
         let (_, batch) = trace.inputs().shape();
         let (groups, width) = (plan.groups().len(), self.weights().layers[0].w_ih.rows());
-        let Backward { cells, by_symbol } = backward;
+        let Backward { cells, by_symbol, .. } = backward;
         let by_cell = if let Inputs::Symbols(_) = trace.inputs() { self.directions() } else { 0 };
         by_symbol.resize_with(by_cell * groups, BySymbol::default);
         for sums in by_symbol.iter_mut() {
@@ -174,7 +174,15 @@ impl<T: Real> Network<T> {
             let da = View::new(steps * batch, width, da);
             let da_hh = self.cell().splits().then(|| View::new(steps * batch, width, da_hh));
             let by_symbol = backward.by_symbol.get(index * groups + row);
-            add_cell_gradient(&mut gradient.weights, trace, index, 0..steps, (da, da_hh), by_symbol);
+            add_cell_gradient(
+                &mut gradient.weights,
+                trace,
+                index,
+                0..steps,
+                (da, da_hh),
+                by_symbol,
+                backward.threads,
+            );
             if let (Some(dx), 0) = (&mut gradient.inputs, self.weights().place(index).layer) {
                 let w_ih = self.layouts().inputs_back(index, params);
                 T::multiply(dx.data_mut(), params.inputs(), Start::Out, da, w_ih);
@@ -236,11 +244,34 @@ pub(crate) struct Backward<T> {
     pub(crate) cells: Vec<Reverse<T>>,
     /// Of one-hot inputs, for each cell of the bottom layer and each group of losses.
     by_symbol: Vec<BySymbol<T>>,
+    threads: Threads,
 }
 
-impl<T> Default for Backward<T> {
-    fn default() -> Self {
-        Self { cells: Vec::new(), by_symbol: Vec::new() }
+impl<T> Backward<T> {
+    pub(crate) fn new(threads: Threads) -> Self {
+        Self { cells: Vec::new(), by_symbol: Vec::new(), threads }
+    }
+}
+
+/// Which threads work on one gradient.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Threads {
+    /// This one. The others have gradients of their own to find, and would only lose what they have near.
+    This,
+    /// All of the pool that this one belongs to, if it belongs to one.
+    All,
+}
+
+impl Threads {
+    /// Does both.
+    fn both(self, a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+        // From outside, waking a pool would cost more than it gives.
+        if self == Self::All && rayon::current_thread_index().is_some() {
+            rayon::join(a, b);
+        } else {
+            a();
+            b();
+        }
     }
 }
 
@@ -253,6 +284,7 @@ pub(crate) fn add_cell_gradient<T: Real>(
     steps: Range<usize>,
     (da, da_hh): (View<'_, T>, Option<View<'_, T>>),
     by_symbol: Option<&BySymbol<T>>,
+    threads: Threads,
 ) {
     let layer = gradient.place(index).layer;
     let CellParams { w_ih, w_hh, b_ih, b_hh } = &mut gradient.layers[index];
@@ -277,18 +309,9 @@ pub(crate) fn add_cell_gradient<T: Real>(
         }
         kernel::add_scaled(b_hh.data_mut(), T::one(), &sums);
     };
-    let of_states = || add_recurrent(w_hh, da_hh, trace.layers()[index].recurrent_inputs(steps.clone()));
-    both(of_inputs, of_states);
-}
-
-/// Does both, side by side if this is a thread of a pool; to any other one, waking a pool would cost more than it gives.
-pub(crate) fn both(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
-    if rayon::current_thread_index().is_some() {
-        rayon::join(a, b);
-    } else {
-        a();
-        b();
-    }
+    let of_states =
+        || add_recurrent(w_hh, da_hh, trace.layers()[index].recurrent_inputs(steps.clone()), threads);
+    threads.both(of_inputs, of_states);
 }
 
 /// dW_hh ← dW_hh + Σ da_hh vᵀ over rows, v being what its rows multiply.
@@ -296,11 +319,24 @@ pub(crate) fn add_recurrent<T: Real>(
     dw_hh: &mut Matrix<T>,
     da_hh: View<'_, T>,
     inputs: Vec<(Range<usize>, View<'_, T>)>,
+    threads: Threads,
 ) {
+    /// Rows of dW_hh that make it worth laying out v a second time.
+    const WORTH: usize = 128;
     let hidden = dw_hh.cols();
     for (rows, v) in inputs {
-        let dw = &mut dw_hh.data_mut()[rows.start * hidden..rows.end * hidden];
-        kernel::sum_of_outer_products(dw, true, da_hh.columns(rows), v);
+        let middle = rows.start + (rows.len() / 2).next_multiple_of(kernel::TILE_ROWS);
+        let (start, end) = (rows.start * hidden, rows.end * hidden);
+        let dw = &mut dw_hh.data_mut()[start..end];
+        if threads == Threads::All && rows.end >= middle + WORTH {
+            let (upper, lower) = dw.split_at_mut(middle * hidden - start);
+            threads.both(
+                || kernel::sum_of_outer_products(upper, true, da_hh.columns(rows.start..middle), v),
+                || kernel::sum_of_outer_products(lower, true, da_hh.columns(middle..rows.end), v),
+            );
+        } else {
+            kernel::sum_of_outer_products(dw, true, da_hh.columns(rows), v);
+        }
     }
 }
 

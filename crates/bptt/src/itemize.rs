@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::bounds::Reach;
-use crate::gradient::{Gradient, add_cell_gradient, add_readout_gradient};
+use crate::gradient::{Gradient, Threads, add_cell_gradient, add_readout_gradient};
 use crate::ledger::{Balance, Entry, Ledger, Parameter, PerLoss, SequenceSizes};
 use crate::loss::Losses;
 use crate::measure::{Against, distance, gram_norm, measured, norm};
@@ -146,7 +146,7 @@ impl<T: Real> Network<T> {
         for (index, da) in sums.da.iter().enumerate() {
             let all = 0..steps;
             let da = (da.da.rows(all.clone()), da.da_hh.as_ref().map(|da_hh| da_hh.rows(all)));
-            add_cell_gradient(&mut itemized.weights, trace, index, 0..steps, da, None);
+            add_cell_gradient(&mut itemized.weights, trace, index, 0..steps, da, None, Threads::All);
         }
         itemized.inputs = options.inputs.then_some(sums.dx);
         itemized.initial = sums.initial;

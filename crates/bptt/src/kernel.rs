@@ -52,7 +52,7 @@ use columns::{Sum, columns, parts};
 use lanes::Vector;
 pub use packed::Packed;
 pub(crate) use packed::transpose;
-pub(crate) use product::{Products, Start};
+pub(crate) use product::{Products, Start, TILE_ROWS};
 
 /// out ← a b, or out ← out + a b with `accumulate`; a is (m, k), b is (k, n), out is (m, n) row-major.
 pub fn product<T: Real>(out: &mut [T], accumulate: bool, a: View<'_, T>, b: View<'_, T>) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::bptt::{Carry, Step, reverse_layers};
-use crate::gradient::add_cell_gradient;
+use crate::gradient::{Threads, add_cell_gradient};
 use crate::itemize::{TASKS, balance, losses_of_a_block};
 use crate::loss::Losses;
 use crate::network::{Network, Weights};
@@ -211,6 +211,6 @@ impl<T: Real> LagSums<T> {
         let rows = self.steps.len() * batch;
         let view = |da| View::new(rows, gradient.layers[index].w_ih.rows(), da);
         let da = (view(&self.da), (!self.da_hh.is_empty()).then(|| view(&self.da_hh)));
-        add_cell_gradient(gradient, trace, index, self.steps.clone(), da, None);
+        add_cell_gradient(gradient, trace, index, self.steps.clone(), da, None, Threads::This);
     }
 }

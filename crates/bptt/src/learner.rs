@@ -2,7 +2,7 @@
 
 use crate::bounds::ScanOptions;
 use crate::bptt::Reverse;
-use crate::gradient::{Backward, Gradient};
+use crate::gradient::{Backward, Gradient, Threads};
 use crate::inputs::Inputs;
 use crate::loss::{Losses, Objective};
 use crate::network::{Network, State};
@@ -26,7 +26,7 @@ impl<T: Real> Default for Learner<T> {
             trace: Trace::default(),
             losses: Losses::default(),
             gradient: None,
-            backward: Backward::default(),
+            backward: Backward::new(Threads::This),
         }
     }
 }

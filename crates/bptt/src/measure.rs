@@ -5,6 +5,8 @@
 //! ‖Σ_b da_b x_bᵀ‖² = Σ_{b,b'} (da_b · da_b') (x_b · x_b')          ⟨da xᵀ, U⟩ = da · (U x)
 //! ```
 
+use rayon::prelude::*;
+
 use crate::Real;
 use crate::gradient::Gradient;
 use crate::inputs::StepInput;
@@ -55,6 +57,8 @@ impl<T: Real> Against<T> {
         let (steps, batch) = trace.inputs().shape();
         let (g, u) = (&gradient.weights.layers[index], &update.layers[index]);
         let layer = update.place(index).layer;
+        /// Rows (t, b) that are multiplied at a time.
+        const PART: usize = 240;
         let of_inputs = || {
             let mut ih = Sequence::zeros(steps, batch, u.w_ih.rows());
             trace.inputs_of(layer).all().times_transposed(ih.data_mut(), &u.w_ih);
@@ -65,7 +69,11 @@ impl<T: Real> Against<T> {
             let width = hh.features();
             for (rows, v) in trace.layers()[index].recurrent_inputs(0..steps) {
                 let of_rows = Packed::transposed(u.w_hh.view().some_rows(rows.clone()));
-                T::multiply(&mut hh.data_mut()[rows.start..], width, Start::Zero, v, &of_rows);
+                let parts = hh.data_mut().par_chunks_mut(PART * width);
+                parts.enumerate().for_each(|(i, part)| {
+                    let v = v.some_rows(i * PART..v.rows().min((i + 1) * PART));
+                    T::multiply(&mut part[rows.start..], width, Start::Zero, v, &of_rows);
+                });
             }
             (hh, inner(g.w_hh.data(), u.w_hh.data()))
         };

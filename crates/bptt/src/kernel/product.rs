@@ -20,7 +20,7 @@ use crate::Real;
 use crate::sequence::{View, zeros};
 
 /// Rows of a tile at most: six rows of four registers are 24 sums, which leaves registers for the operands.
-const TILE_ROWS: usize = 6;
+pub(crate) const TILE_ROWS: usize = 6;
 
 /// Steps of k that are unrolled.
 const UNROLLED: usize = 4;

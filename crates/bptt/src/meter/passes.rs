@@ -3,6 +3,8 @@
 // What is not inlined into the function that knows the registers is compiled without them.
 #![allow(clippy::inline_always)]
 
+use pulp::Simd;
+
 use crate::Real;
 use crate::kernel::columns::{Sum, parts};
 use crate::kernel::lanes::Vector;
@@ -120,6 +122,61 @@ impl<T: Real> Side<T> {
     }
 }
 
+/// gram_ab ← ⟨row_a, row_b⟩ relative_a relative_b for b ≤ a, in blocks of A rows and B others.
+#[inline(always)]
+fn gram_of<'a, T: Real, S: Simd, const A: usize, const B: usize>(
+    simd: S,
+    row: impl Fn(usize) -> &'a [T],
+    relative: &[T],
+    gram: &mut [T],
+) {
+    let batch = relative.len();
+    for first in (0..batch).step_by(A) {
+        let last = (first + A).min(batch) - 1;
+        for others in (0..=last).step_by(B) {
+            let rows: [&[T]; A] = std::array::from_fn(
+                #[inline(always)]
+                |i| row((first + i).min(last)),
+            );
+            let with: [&[T]; B] = std::array::from_fn(
+                #[inline(always)]
+                |j| row((others + j).min(last)),
+            );
+            let mut products = [[Sum::new(simd); B]; A];
+            parts::<T, S>(
+                rows[0].len(),
+                #[inline(always)]
+                |at, part| {
+                    let with = with.map(
+                        #[inline(always)]
+                        |with| Vector::load(simd, with, at),
+                    );
+                    for i in 0..A {
+                        let row = Vector::load(simd, rows[i], at);
+                        for j in 0..B {
+                            products[i][j].add_product(part, row, with[j]);
+                        }
+                    }
+                },
+            );
+            let totals = products.map(
+                #[inline(always)]
+                |products| {
+                    products.map(
+                        #[inline(always)]
+                        |sum| sum.total(),
+                    )
+                },
+            );
+            for (a, totals) in (first..=last).zip(totals) {
+                for (b, total) in (others..=a).zip(totals) {
+                    gram[a * batch + b] = total * (relative[a] * relative[b]);
+                }
+            }
+        }
+    }
+}
+
 on_registers! {
     /// Of every row ‖row‖² and ⟨row, with⟩; and sums_b ← sums_b + Σ factor · row over the rows of sequence b, without what is
     /// below the format's normal numbers.
@@ -171,26 +228,13 @@ on_registers! {
         let width = rows.cols() / blocks;
         for (i, gram) in gram.chunks_exact_mut(batch * batch).enumerate().take(rows.rows() / batch * blocks) {
             let (first, columns) = (i / blocks * batch, i % blocks * width..(i % blocks + 1) * width);
-            for a in 0..batch {
-                let row = &rows.row(first + a)[columns.clone()];
-                // Four at a time: each is a chain of additions that the others need not wait for.
-                for others in (0..=a).step_by(4) {
-                    let with: [&[T]; 4] =
-                        std::array::from_fn(#[inline(always)] |n| &rows.row(first + (others + n).min(a))[columns.clone()]);
-                    let mut products = [Sum::new(simd); 4];
-                    parts::<T, S>(width, #[inline(always)] |at, part| {
-                        let row = Vector::load(simd, row, at);
-                        for n in 0..4 {
-                            products[n].add_product(part, row, Vector::load(simd, with[n], at));
-                        }
-                    });
-                    // Written out: sums that are looked up by a number would lie in memory, not in registers.
-                    let [p, q, r, s] = products;
-                    let totals = [p.total(), q.total(), r.total(), s.total()];
-                    for (b, total) in (others..=a).zip(totals) {
-                        gram[a * batch + b] = total * (relative[first + a] * relative[first + b]);
-                    }
-                }
+            let row = |b: usize| &rows.row(first + b)[columns.clone()];
+            let relative = &relative[first..first + batch];
+            // As many at a time as keep their sums in registers, each of which is used for several.
+            if S::REGISTER_COUNT >= 32 {
+                gram_of::<T, S, 2, 4>(simd, row, relative, gram);
+            } else {
+                gram_of::<T, S, 1, 2>(simd, row, relative, gram);
             }
         }
     }
