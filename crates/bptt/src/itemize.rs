@@ -24,16 +24,18 @@ use sums::Sums;
 use work::{Chain, Measured, Work};
 
 /// Rows (k, b) of one block of losses at most: enough for a product to run at speed, few enough to stay in cache.
-const ROWS_OF_A_BLOCK: usize = 64;
-/// Rows of a block at least, however few there are altogether.
-const ROWS_AT_LEAST: usize = 16;
-/// Chains that blocks of losses are dealt out to. Each adds up what it sees in (T, B, G·H) arrays of its own, block after
-/// block, so their number bounds the memory and that of the threads that can help.
-pub(crate) const TASKS: usize = 8;
+const ROWS_OF_A_BLOCK: usize = 72;
+/// Rows of a block at least, however few there are altogether. Both are whole tiles of a product.
+const ROWS_AT_LEAST: usize = 18;
+/// Blocks of losses that are under way side by side at most: chains that blocks are dealt out to. Each adds up what it sees in
+/// (T, B, G·H) arrays of its own, so this bounds the memory, and the number of threads that can help.
+pub(crate) const SIDE_BY_SIDE: usize = 8;
 
 /// How many of `losses` losses make a block.
 pub(crate) fn losses_of_a_block(losses: usize, batch: usize) -> usize {
-    let rows = (losses * batch / TASKS).clamp(ROWS_AT_LEAST, ROWS_OF_A_BLOCK);
+    let rows = (losses * batch / SIDE_BY_SIDE)
+        .clamp(ROWS_AT_LEAST, ROWS_OF_A_BLOCK)
+        .next_multiple_of(kernel::TILE_ROWS);
     (rows / batch).max(1)
 }
 
@@ -116,11 +118,11 @@ impl<T: Real> Network<T> {
         let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
         let work = &Work { network: self, trace, losses, reach: &reach, against: &against, options };
         // The last losses have the most steps to go back, so their blocks come first, and the chains take turns.
-        let chains = TASKS.min(blocks.len());
+        let chains = SIDE_BY_SIDE.min(blocks.len());
         let mut done: Vec<Option<_>> = (0..chains).map(|_| None).collect();
         rayon::in_place_scope_fifo(|scope| {
             for (first, done) in done.iter_mut().enumerate() {
-                let blocks = blocks.iter().rev().copied().skip(first).step_by(TASKS);
+                let blocks = blocks.iter().rev().copied().skip(first).step_by(SIDE_BY_SIDE);
                 scope.spawn_fifo(|scope| go_on(scope, work.chain(blocks), done));
             }
         });
@@ -258,8 +260,9 @@ pub(crate) fn balance<T: Real>(
     itemized: &Gradient<T>,
     gradient: &Gradient<T>,
 ) -> Result<Vec<Balance>, Error> {
-    let pairs: Vec<_> = named(itemized).into_iter().zip(named(gradient)).collect();
-    let of_pair = |((parameter, sum), (_, whole)): ((String, &[T]), (String, &[T]))| {
+    let both = named(itemized).into_iter().zip(named(gradient));
+    let pairs: Vec<_> = both.map(|((parameter, sum), (_, whole))| (parameter, sum, whole)).collect();
+    let of_pair = |(parameter, sum, whole): (String, &[T], &[T])| {
         let (difference, size) = (distance(sum, whole), norm(whole));
         // Below the format's normal numbers the ordinary gradient itself has no relative precision left.
         let floor = T::min_positive_value().f64() * (whole.len() as f64).sqrt() / T::BALANCE_TOLERANCE;

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::bptt::{Carry, Step, reverse_layers};
 use crate::gradient::{Threads, add_cell_gradient};
-use crate::itemize::{TASKS, balance, losses_of_a_block};
+use crate::itemize::{SIDE_BY_SIDE, balance, losses_of_a_block};
 use crate::loss::Losses;
 use crate::network::{Network, Weights};
 use crate::rows::Plan;
@@ -94,7 +94,7 @@ impl<T: Real> Network<T> {
         let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
         let mut parts = vec![self.weights().zeros_like(); first_lags.len()];
         // Blocks run side by side, then parts: each part is written by one task, in the order of the blocks.
-        for side_by_side in blocks.chunks(TASKS) {
+        for side_by_side in blocks.chunks(SIDE_BY_SIDE) {
             let sums: Vec<_> =
                 side_by_side.par_iter().map(|ks| self.sums_by_lag(trace, losses, first_lags, ks)).collect();
             parts.par_iter_mut().enumerate().for_each(|(j, part)| {

@@ -45,6 +45,9 @@ pub(crate) struct Against<T> {
     initial_totals: Vec<f64>,
 }
 
+/// Rows (t, b) of U_hh h_{t-1} that are made by one thread.
+const PART: usize = 240;
+
 impl<T: Real> Against<T> {
     /// For cell `index`.
     pub(crate) fn new(
@@ -57,8 +60,6 @@ impl<T: Real> Against<T> {
         let (steps, batch) = trace.inputs().shape();
         let (g, u) = (&gradient.weights.layers[index], &update.layers[index]);
         let layer = update.place(index).layer;
-        /// Rows (t, b) that are multiplied at a time.
-        const PART: usize = 240;
         let of_inputs = || {
             let mut ih = Sequence::zeros(steps, batch, u.w_ih.rows());
             trace.inputs_of(layer).all().times_transposed(ih.data_mut(), &u.w_ih);

@@ -51,7 +51,9 @@ impl<T: Real> Sums<T> {
     pub(super) fn extend(&mut self, steps: usize) {
         for Preactivations { da, da_hh } in &mut self.da {
             da.extend(steps);
-            da_hh.iter_mut().for_each(|da_hh| da_hh.extend(steps));
+            if let Some(da_hh) = da_hh {
+                da_hh.extend(steps);
+            }
         }
         self.dx.extend(steps);
     }

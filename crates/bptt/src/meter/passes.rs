@@ -161,12 +161,7 @@ fn gram_of<'a, T: Real, S: Simd, const A: usize, const B: usize>(
             );
             let totals = products.map(
                 #[inline(always)]
-                |products| {
-                    products.map(
-                        #[inline(always)]
-                        |sum| sum.total(),
-                    )
-                },
+                |products| products.map(Sum::total),
             );
             for (a, totals) in (first..=last).zip(totals) {
                 for (b, total) in (others..=a).zip(totals) {
