@@ -79,8 +79,8 @@ pub(crate) enum Carry {
     Plain,
     /// The same, rounded to a format at every step.
     Rounded(Format),
-    /// The same, and da of every step is kept, see [`Reverse::da`].
-    Keep,
+    /// The same, and da of so many steps is kept until they are seen together, see [`Step::kept`].
+    Keep(usize),
     /// Rows (k, b) with exponents, which neither under- nor overflow.
     InRange,
     /// The same, and rows fall as soon as they are at most this times the largest they have been, see [`Falling`]. For
@@ -117,6 +117,17 @@ pub(crate) struct Step<'a, T> {
     pub(crate) da_hh: View<'a, T>,
     /// The exponent of each of these rows.
     pub(crate) exponents: &'a [i32],
+    /// With [`Carry::Keep`], where this is the last of the steps that are kept together.
+    pub(crate) kept: Option<Kept<'a, T>>,
+}
+
+/// What was kept of some steps.
+pub(crate) struct Kept<'a, T> {
+    pub(crate) steps: Range<usize>,
+    /// (len, K·B, G·H), zeros where a row was not open.
+    pub(crate) da: &'a [T],
+    /// The same as the recurrent side sees it; `da` itself unless the cell splits.
+    pub(crate) da_hh: &'a [T],
 }
 
 /// What the way back through one cell works with and leaves behind; its memory serves again.
@@ -124,10 +135,10 @@ pub(crate) struct Step<'a, T> {
 pub(crate) struct Reverse<T> {
     /// At the end, the gradients with respect to the initial state.
     pub(crate) rows: Rows<T>,
-    /// da of the step at hand, or with [`Carry::Keep`] of every step, (T, K·B, G·H); zeros where a row was not open.
-    pub(crate) da: AVec<T>,
+    /// da of the step at hand, or with [`Carry::Keep`] of those that are kept together.
+    da: AVec<T>,
     /// The same as the recurrent side sees it; empty unless the cell splits.
-    pub(crate) da_hh: AVec<T>,
+    da_hh: AVec<T>,
     dkept: AVec<T>,
     seeded: Seeded<T>,
     /// With [`Carry::Falling`], what has fallen.
@@ -285,6 +296,21 @@ pub(crate) fn through_recurrent<T: Real>(
     kernel::add_scaled(dh, T::one(), dkept);
 }
 
+/// Puts zeros into these numbers of those that have any.
+fn clear<T: Real>(all: &mut [&mut [T]], numbers: Range<usize>) {
+    for some in all.iter_mut().filter(|some| !some.is_empty()) {
+        some[numbers.clone()].fill(T::zero());
+    }
+}
+
+/// The steps that are kept together, so many at most, if the way back ends with `t` there.
+fn kept_until(t: usize, together: usize, steps: usize, direction: Direction) -> Option<Range<usize>> {
+    let first = t - t % together;
+    let all = first..steps.min(first + together);
+    let last = if direction == Direction::Forward { all.start } else { all.end - 1 };
+    (t == last).then_some(all)
+}
+
 /// The reverse time loop of one cell. `visit` is called once a step, against the cell's direction of reading, as soon as
 /// a row is open.
 fn reverse_scan<T: Real>(
@@ -304,7 +330,7 @@ fn reverse_scan<T: Real>(
     rows.clear(plan.groups().len() * classes, batch, hidden, memory);
     falling.clear(plan.groups().len());
     let slot = plan.groups().len() * classes * batch * width;
-    let slots = if carry == Carry::Keep { steps } else { 1 };
+    let slots = if let Carry::Keep(together) = carry { together.clamp(1, steps) } else { 1 };
     all_da.resize(slots * slot, T::zero());
     all_da_hh.resize(if cell.splits() { slots * slot } else { 0 }, T::zero());
     dkept.resize(if cell.reads_kept() { rows.dh.len() } else { 0 }, T::zero());
@@ -325,13 +351,10 @@ fn reverse_scan<T: Real>(
         }
         let live = first * classes..open * classes;
         let numbers = |width: usize| live.start * batch * width..live.end * batch * width;
-        let start = if carry == Carry::Keep { t * slot } else { 0 };
+        let start = t % slots * slot;
         let end = start + numbers(width).len();
-        if carry == Carry::Keep {
-            all_da[end..start + slot].fill(T::zero());
-            if cell.splits() {
-                all_da_hh[end..start + slot].fill(T::zero());
-            }
+        if let Carry::Keep(_) = carry {
+            clear(&mut [&mut *all_da, &mut *all_da_hh], end..start + slot);
         }
         if live.is_empty() {
             continue;
@@ -362,15 +385,18 @@ fn reverse_scan<T: Real>(
             rows.restore(&padding, &before);
         }
         for r in padding.iter().map(|r| r - live.start * batch) {
-            da[r * width..(r + 1) * width].fill(T::zero());
-            if cell.splits() {
-                da_hh[r * width..(r + 1) * width].fill(T::zero());
-            }
+            clear(&mut [&mut *da, &mut *da_hh], r * width..(r + 1) * width);
         }
         let dkept = &mut dkept[..if cell.reads_kept() { numbers(hidden).len() } else { 0 }];
         through_kept(cell, of.weights, &cache, da, dkept);
-        let view = |da| View::new(numbers(1).len(), width, da);
-        let (da, da_hh) = (view(da), if cell.splits() { view(da_hh) } else { view(da) });
+        let sides = [&all_da[..], if cell.splits() { &all_da_hh[..] } else { &all_da[..] }];
+        let [da, da_hh] = sides.map(|side| View::new(numbers(1).len(), width, &side[start..end]));
+        let kept =
+            kept_until(t, slots, steps, of.trace.direction()).filter(|_| matches!(carry, Carry::Keep(_)));
+        let kept = kept.map(|steps| {
+            let [da, da_hh] = sides.map(|side| &side[..steps.len() * slot]);
+            Kept { steps, da, da_hh }
+        });
         let (passing, exponents) = (&rows.dh[numbers(hidden)], &rows.exponents[numbers(1)]);
         visit(Step {
             t,
@@ -382,6 +408,7 @@ fn reverse_scan<T: Real>(
             da,
             da_hh,
             exponents,
+            kept,
         });
         if carry == Carry::ByGate {
             hop_by_gate(rows, da_hh, dkept, classes, params);

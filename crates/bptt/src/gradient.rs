@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::bptt::{Carry, Reverse, reverse_layers};
+use crate::bptt::{Carry, Kept, Reverse, Step, reverse_layers};
 use crate::cell::CellParams;
-use crate::inputs::{BySymbol, Inputs};
+use crate::inputs::{BySymbol, Inputs, StepInput};
 use crate::kernel::{self, Start};
 use crate::loss::{Losses, Seeds};
 use crate::network::{Network, Readout, State, Weights};
@@ -49,21 +49,22 @@ impl<T: Real> Network<T> {
         with_inputs: bool,
     ) -> Result<Gradient<T>, Error> {
         let mut gradient = self.zero_gradient(trace, with_inputs);
-        self.gradient_into(&mut gradient, &mut Backward::new(Threads::All), trace, losses)?;
+        self.gradient_into(&mut gradient, &mut Backward::new(Threads::All), trace, losses, |_, _| ())?;
         Ok(gradient)
     }
 
     /// The same in the memory of an older gradient, and with that of an older way back. It has what that one had: with or
-    /// without the inputs'. After an error it is of no use.
+    /// without the inputs'. After an error it is of no use. `visit` sees every step of the way back, see [`reverse_layers`].
     pub(crate) fn gradient_into(
         &self,
         gradient: &mut Gradient<T>,
         backward: &mut Backward<T>,
         trace: &Trace<T>,
         losses: &Losses<T>,
+        visit: impl FnMut(usize, &Step<'_, T>),
     ) -> Result<(), Error> {
         let group_of: Vec<_> = losses.present.iter().map(|&present| present.then_some(0)).collect();
-        let plan = self.way_back(backward, trace, losses, &group_of)?;
+        let plan = self.plan(trace, losses, &group_of)?;
         let (steps, batch) = trace.inputs().shape();
         for tensor in gradient.weights.tensors_mut() {
             tensor.data_mut().fill(T::zero());
@@ -81,7 +82,7 @@ impl<T: Real> Network<T> {
             }
             return Ok(());
         }
-        self.gather(gradient, backward, trace, losses, &plan, 0);
+        self.way_back(std::slice::from_mut(gradient), backward, trace, losses, &plan, visit);
         Ok(())
     }
 
@@ -97,26 +98,17 @@ impl<T: Real> Network<T> {
         group_of: &[Option<usize>],
         with_inputs: bool,
     ) -> Result<Vec<Gradient<T>>, Error> {
-        let mut backward = Backward::new(Threads::All);
-        let plan = self.way_back(&mut backward, trace, losses, group_of)?;
-        let mut gradients: Vec<(usize, Gradient<T>)> = Vec::with_capacity(plan.groups().len());
-        for (row, &group) in plan.groups().iter().enumerate() {
-            let mut gradient = self.zero_gradient(trace, with_inputs);
-            self.gather(&mut gradient, &backward, trace, losses, &plan, row);
-            gradients.push((group, gradient));
-        }
-        gradients.sort_by_key(|(group, _)| *group);
+        let plan = self.plan(trace, losses, group_of)?;
+        let mut gradients: Vec<_> =
+            plan.groups().iter().map(|_| self.zero_gradient(trace, with_inputs)).collect();
+        self.way_back(&mut gradients, &mut Backward::new(Threads::All), trace, losses, &plan, |_, _| ());
+        let mut gradients: Vec<_> = plan.groups().iter().zip(gradients).collect();
+        gradients.sort_by_key(|(group, _)| **group);
         Ok(gradients.into_iter().map(|(_, gradient)| gradient).collect())
     }
 
-    /// The reverse scan with a row for each group, which keeps da of every step.
-    fn way_back(
-        &self,
-        backward: &mut Backward<T>,
-        trace: &Trace<T>,
-        losses: &Losses<T>,
-        group_of: &[Option<usize>],
-    ) -> Result<Plan, Error> {
+    /// Which loss enters which row: a row for each group.
+    fn plan(&self, trace: &Trace<T>, losses: &Losses<T>, group_of: &[Option<usize>]) -> Result<Plan, Error> {
         self.check_losses(trace, losses)?;
         if group_of.len() != losses.present.len() {
             return Err(Error::Shape {
@@ -126,16 +118,31 @@ impl<T: Real> Network<T> {
             });
         }
         let heard = losses.heard(trace);
-        let plan = Plan::new(group_of.iter().zip(&heard).map(|(&group, &present)| group.filter(|_| present)));
-        let (_, batch) = trace.inputs().shape();
-        let (groups, width) = (plan.groups().len(), self.weights().layers[0].w_ih.rows());
-        let Backward { cells, by_symbol, .. } = backward;
+        Ok(Plan::new(group_of.iter().zip(&heard).map(|(&group, &present)| group.filter(|_| present))))
+    }
+
+    /// The reverse scan with a row for each group, whose gradients are added to `gradients`, zeros before.
+    fn way_back(
+        &self,
+        gradients: &mut [Gradient<T>],
+        backward: &mut Backward<T>,
+        trace: &Trace<T>,
+        losses: &Losses<T>,
+        plan: &Plan,
+        mut visit: impl FnMut(usize, &Step<'_, T>),
+    ) {
+        let (steps, batch) = trace.inputs().shape();
+        let (groups, width) = (gradients.len(), self.weights().layers[0].w_ih.rows());
+        let Backward { cells, by_symbol, threads } = backward;
+        let threads = *threads;
         let by_cell = if let Inputs::Symbols(_) = trace.inputs() { self.directions() } else { 0 };
         by_symbol.resize_with(by_cell * groups, BySymbol::default);
         for sums in by_symbol.iter_mut() {
             sums.clear(self.inputs(), width);
         }
-        reverse_layers(self, trace, &losses.seeds, &plan, Carry::Keep, cells, |index, step| {
+        let carry = Carry::Keep(if threads == Threads::All { steps } else { NEAR_ROWS.div_ceil(batch) });
+        reverse_layers(self, trace, &losses.seeds, plan, carry, cells, |index, step| {
+            visit(index, step);
             // What a symbol's column gets is added up while it is near.
             if let (Inputs::Symbols(symbols), Some(sums)) =
                 (trace.inputs(), by_symbol.get_mut(index * groups..(index + 1) * groups))
@@ -144,65 +151,72 @@ impl<T: Real> Network<T> {
                     sums.add(symbols.step(step.t), step.da.rows_of(row, batch));
                 }
             }
-        });
-        Ok(plan)
-    }
-
-    /// Adds what the way back has left of row `row` to a gradient of zeros.
-    fn gather(
-        &self,
-        gradient: &mut Gradient<T>,
-        backward: &Backward<T>,
-        trace: &Trace<T>,
-        losses: &Losses<T>,
-        plan: &Plan,
-        row: usize,
-    ) {
-        let (steps, batch) = trace.inputs().shape();
-        let groups = plan.groups().len();
-        for (index, reverse) in backward.cells.iter().enumerate() {
-            let params = &self.weights().layers[index];
-            let width = params.w_ih.rows();
-            let one_row = |da: &[T]| -> Option<Vec<T>> {
-                let steps = da.chunks_exact(groups * batch * width);
-                let of_row = |step: &[T]| step[row * batch * width..(row + 1) * batch * width].to_vec();
-                (groups > 1).then(|| steps.flat_map(of_row).collect())
-            };
-            let own = [one_row(&reverse.da), one_row(&reverse.da_hh)];
-            let [da, da_hh] = [(&own[0], &reverse.da), (&own[1], &reverse.da_hh)]
-                .map(|(own, all)| own.as_ref().map_or(&all[..], |own| own));
-            let da = View::new(steps * batch, width, da);
-            let da_hh = self.cell().splits().then(|| View::new(steps * batch, width, da_hh));
-            let by_symbol = backward.by_symbol.get(index * groups + row);
-            add_cell_gradient(
-                &mut gradient.weights,
-                trace,
-                index,
-                0..steps,
-                (da, da_hh),
-                by_symbol,
-                backward.threads,
-            );
-            if let (Some(dx), 0) = (&mut gradient.inputs, self.weights().place(index).layer) {
-                let w_ih = self.layouts().inputs_back(index, params);
-                T::multiply(dx.data_mut(), params.inputs(), Start::Out, da, w_ih);
-            }
-            for b in 0..batch {
-                let rows = &reverse.rows;
-                gradient.initial.h[index].row_mut(b).copy_from_slice(rows.dh(row * batch + b));
-                gradient.initial.c[index].row_mut(b).copy_from_slice(rows.dc(row * batch + b));
-            }
-        }
-        if let (Some(readout), Some(dy)) = (&mut gradient.weights.readout, losses.dy()) {
-            let heard = losses.heard(trace);
-            let belongs = |t: usize| plan.row(t) == Some(row) || !heard[t];
-            if (0..steps).all(belongs) {
-                add_readout_gradient(readout, trace.output().rows(0..steps), dy.rows(0..steps));
-            } else {
-                for t in (0..steps).filter(|&t| belongs(t)) {
-                    add_readout_gradient(readout, trace.output().step(t), dy.step(t));
+            if let Some(kept) = &step.kept {
+                for (row, gradient) in gradients.iter_mut().enumerate() {
+                    self.add_kept(gradient, trace, index, kept, (row, groups), threads);
                 }
             }
+        });
+        for (row, gradient) in gradients.iter_mut().enumerate() {
+            let of_symbols = by_symbol.iter().skip(row).step_by(groups);
+            for (layer, sums) in gradient.weights.layers.iter_mut().zip(of_symbols) {
+                let CellParams { w_ih, b_ih, b_hh, .. } = layer;
+                sums.add_to(w_ih);
+                let mut of_bias = vec![T::zero(); width];
+                sums.add_rows_to(&mut of_bias);
+                let split = self.cell().splits().then_some(self.hidden());
+                add_bias_gradient(b_ih.data_mut(), b_hh.data_mut(), &of_bias, split);
+            }
+            for (index, Reverse { rows, .. }) in cells.iter().enumerate() {
+                for b in 0..batch {
+                    gradient.initial.h[index].row_mut(b).copy_from_slice(rows.dh(row * batch + b));
+                    gradient.initial.c[index].row_mut(b).copy_from_slice(rows.dc(row * batch + b));
+                }
+            }
+            add_row_of_readout(&mut gradient.weights, trace, losses, plan, row);
+        }
+    }
+
+    /// Adds what some steps contribute to row `row` of `groups`.
+    fn add_kept(
+        &self,
+        gradient: &mut Gradient<T>,
+        trace: &Trace<T>,
+        index: usize,
+        kept: &Kept<'_, T>,
+        (row, groups): (usize, usize),
+        threads: Threads,
+    ) {
+        let (_, batch) = trace.inputs().shape();
+        let params = &self.weights().layers[index];
+        let (width, rows) = (params.w_ih.rows(), kept.steps.len() * batch);
+        let one_row = |da: &[T]| -> Option<Vec<T>> {
+            let steps = da.chunks_exact(groups * batch * width);
+            let of_row = |step: &[T]| step[row * batch * width..(row + 1) * batch * width].to_vec();
+            (groups > 1).then(|| steps.flat_map(of_row).collect())
+        };
+        let of_row = [one_row(kept.da), one_row(kept.da_hh)];
+        let [da, da_hh] = [(&of_row[0], kept.da), (&of_row[1], kept.da_hh)]
+            .map(|(of_row, all)| View::new(rows, width, of_row.as_ref().map_or(all, |of_row| of_row)));
+        let layer = self.weights().place(index).layer;
+        let inputs = match trace.inputs_of(layer).steps(kept.steps.clone()) {
+            StepInput::Symbols(_) => None,
+            dense @ StepInput::Dense(_) => Some(dense),
+        };
+        let da_hh = self.cell().splits().then_some(da_hh);
+        add_cell_gradient(
+            &mut gradient.weights,
+            trace,
+            index,
+            kept.steps.clone(),
+            (da, da_hh),
+            inputs,
+            threads,
+        );
+        if let (Some(dx), 0) = (&mut gradient.inputs, layer) {
+            let w_ih = self.layouts().inputs_back(index, params);
+            let dx = &mut dx.data_mut()[kept.steps.start * batch * params.inputs()..];
+            T::multiply(dx, params.inputs(), Start::Out, da, w_ih);
         }
     }
 
@@ -238,10 +252,14 @@ impl<T: Real> Network<T> {
     }
 }
 
+/// Rows of da, about, from which one thread forms weight gradients: many enough for a large product, and few enough to be
+/// near when it comes.
+const NEAR_ROWS: usize = 256;
+
 /// What the way back leaves of every cell, and works with; its memory serves again.
 #[derive(Clone, Debug)]
 pub(crate) struct Backward<T> {
-    pub(crate) cells: Vec<Reverse<T>>,
+    cells: Vec<Reverse<T>>,
     /// Of one-hot inputs, for each cell of the bottom layer and each group of losses.
     by_symbol: Vec<BySymbol<T>>,
     threads: Threads,
@@ -275,43 +293,43 @@ impl Threads {
     }
 }
 
-/// Adds Σ da xᵀ, Σ da_hh h_prevᵀ, Σ da and Σ da_hh over `steps`, (len · B, G·H) each, to the gradient of cell `index`. What
-/// one-hot inputs give may be known already.
+/// Adds Σ da xᵀ, Σ da_hh h_prevᵀ, Σ da and Σ da_hh over `steps`, (len · B, G·H) each, to the gradient of cell `index`; without
+/// `inputs`, x, only what these have no part in: W_hh, and the last gate's b_hh in a cell that splits it.
 pub(crate) fn add_cell_gradient<T: Real>(
     gradient: &mut Weights<T>,
     trace: &Trace<T>,
     index: usize,
     steps: Range<usize>,
     (da, da_hh): (View<'_, T>, Option<View<'_, T>>),
-    by_symbol: Option<&BySymbol<T>>,
+    inputs: Option<StepInput<'_, T>>,
     threads: Threads,
 ) {
-    let layer = gradient.place(index).layer;
     let CellParams { w_ih, w_hh, b_ih, b_hh } = &mut gradient.layers[index];
-    let (splits, hidden) = (da_hh.is_some(), w_hh.cols());
-    let da_hh = da_hh.unwrap_or(da);
+    let hidden = w_hh.cols();
     let of_inputs = || {
-        match by_symbol {
-            Some(sums) => sums.add_to(w_ih),
-            None => trace.inputs_of(layer).steps(steps.clone()).add_outer(w_ih, da),
+        if let Some(x) = inputs {
+            x.add_outer(w_ih, da);
+            let mut sums = vec![T::zero(); da.cols()];
+            kernel::add_rows(&mut sums, da);
+            add_bias_gradient(b_ih.data_mut(), b_hh.data_mut(), &sums, da_hh.map(|_| hidden));
         }
-        // Both biases have one gradient, but for the last gate of a cell that splits it.
-        let mut sums = vec![T::zero(); b_ih.data().len()];
-        match by_symbol {
-            Some(by_symbol) => by_symbol.add_rows_to(&mut sums),
-            None => kernel::add_rows(&mut sums, da),
+        if let Some(da_hh) = da_hh {
+            let own = da_hh.cols() - hidden..da_hh.cols();
+            kernel::add_rows(&mut b_hh.data_mut()[own.clone()], da_hh.columns(own));
         }
-        kernel::add_scaled(b_ih.data_mut(), T::one(), &sums);
-        if splits {
-            let together = sums.len() - hidden;
-            sums[together..].fill(T::zero());
-            kernel::add_rows(&mut sums[together..], da_hh.columns(together..together + hidden));
-        }
-        kernel::add_scaled(b_hh.data_mut(), T::one(), &sums);
     };
-    let of_states =
-        || add_recurrent(w_hh, da_hh, trace.layers()[index].recurrent_inputs(steps.clone()), threads);
+    let of_states = || {
+        let inputs = trace.layers()[index].recurrent_inputs(steps);
+        add_recurrent(w_hh, da_hh.unwrap_or(da), inputs, threads);
+    };
     threads.both(of_inputs, of_states);
+}
+
+/// Adds Σ da to both biases' gradients; the last so many numbers of b_hh's are another sum in a cell that splits them.
+fn add_bias_gradient<T: Real>(b_ih: &mut [T], b_hh: &mut [T], sums: &[T], split: Option<usize>) {
+    kernel::add_scaled(b_ih, T::one(), sums);
+    let together = sums.len() - split.unwrap_or(0);
+    kernel::add_scaled(&mut b_hh[..together], T::one(), &sums[..together]);
 }
 
 /// dW_hh ← dW_hh + Σ da_hh vᵀ over rows, v being what its rows multiply.
@@ -344,4 +362,26 @@ pub(crate) fn add_recurrent<T: Real>(
 pub(crate) fn add_readout_gradient<T: Real>(gradient: &mut Readout<T>, h: View<'_, T>, dy: View<'_, T>) {
     kernel::sum_of_outer_products(gradient.w_hy.data_mut(), true, dy, h);
     kernel::add_rows(gradient.b_y.data_mut(), dy);
+}
+
+/// Adds the readout's part of row `row`, if there is one.
+fn add_row_of_readout<T: Real>(
+    gradient: &mut Weights<T>,
+    trace: &Trace<T>,
+    losses: &Losses<T>,
+    plan: &Plan,
+    row: usize,
+) {
+    let (steps, _) = trace.inputs().shape();
+    if let (Some(readout), Some(dy)) = (&mut gradient.readout, losses.dy()) {
+        let heard = losses.heard(trace);
+        let belongs = |t: usize| plan.row(t) == Some(row) || !heard[t];
+        if (0..steps).all(belongs) {
+            add_readout_gradient(readout, trace.output().rows(0..steps), dy.rows(0..steps));
+        } else {
+            for t in (0..steps).filter(|&t| belongs(t)) {
+                add_readout_gradient(readout, trace.output().step(t), dy.step(t));
+            }
+        }
+    }
 }

@@ -148,7 +148,8 @@ impl<T: Real> Network<T> {
         for (index, da) in sums.da.iter().enumerate() {
             let all = 0..steps;
             let da = (da.da.rows(all.clone()), da.da_hh.as_ref().map(|da_hh| da_hh.rows(all)));
-            add_cell_gradient(&mut itemized.weights, trace, index, 0..steps, da, None, Threads::All);
+            let x = trace.inputs_of(self.weights().place(index).layer).all();
+            add_cell_gradient(&mut itemized.weights, trace, index, 0..steps, da, Some(x), Threads::All);
         }
         itemized.inputs = options.inputs.then_some(sums.dx);
         itemized.initial = sums.initial;

@@ -211,6 +211,7 @@ impl<T: Real> LagSums<T> {
         let rows = self.steps.len() * batch;
         let view = |da| View::new(rows, gradient.layers[index].w_ih.rows(), da);
         let da = (view(&self.da), (!self.da_hh.is_empty()).then(|| view(&self.da_hh)));
-        add_cell_gradient(gradient, trace, index, self.steps.clone(), da, None, Threads::This);
+        let inputs = trace.inputs_of(gradient.place(index).layer).steps(self.steps.clone());
+        add_cell_gradient(gradient, trace, index, self.steps.clone(), da, Some(inputs), Threads::This);
     }
 }

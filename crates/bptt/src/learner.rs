@@ -1,7 +1,7 @@
 //! Forward and backward again and again, in the same memory.
 
 use crate::bounds::ScanOptions;
-use crate::bptt::Reverse;
+use crate::bptt::Step;
 use crate::gradient::{Backward, Gradient, Threads};
 use crate::inputs::Inputs;
 use crate::loss::{Losses, Objective};
@@ -54,10 +54,21 @@ impl<T: Real> Learner<T> {
     /// # Errors
     /// As of [`Network::gradient`].
     pub fn backward(&mut self, network: &Network<T>) -> Result<&mut Gradient<T>, Error> {
+        self.backward_seen(network, |_, _, _| ())
+    }
+
+    /// The same, and `visit` sees the trace and every step of the way back.
+    pub(crate) fn backward_seen(
+        &mut self,
+        network: &Network<T>,
+        mut visit: impl FnMut(&Trace<T>, usize, &Step<'_, T>),
+    ) -> Result<&mut Gradient<T>, Error> {
+        let Self { trace, losses, backward, .. } = self;
         let fits = |gradient: &Gradient<T>| gradient.weights.has_shape_of(network.weights());
         let gradient = self.gradient.take().filter(fits);
-        let mut gradient = gradient.unwrap_or_else(|| network.zero_gradient(&self.trace, false));
-        network.gradient_into(&mut gradient, &mut self.backward, &self.trace, &self.losses)?;
+        let mut gradient = gradient.unwrap_or_else(|| network.zero_gradient(trace, false));
+        let visit = |index: usize, step: &Step<'_, T>| visit(trace, index, step);
+        network.gradient_into(&mut gradient, backward, trace, losses, visit)?;
         Ok(self.gradient.insert(gradient))
     }
 
@@ -69,11 +80,6 @@ impl<T: Real> Learner<T> {
     /// The last batch's forward scan.
     pub fn trace(&self) -> &Trace<T> {
         &self.trace
-    }
-
-    /// What the way back has left of every cell.
-    pub(crate) fn reverse(&self) -> &[Reverse<T>] {
-        &self.backward.cells
     }
 
     /// Its losses.

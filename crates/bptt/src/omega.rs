@@ -14,11 +14,12 @@
 //! ∂Ω/∂W_hh = mean over t of 2 (r_t − 1) dᵀ (v / ‖v‖ ∘ φ'(a_{t-1}))
 //! ```
 
-use crate::bptt::Reverse;
+use crate::bptt::Step;
 use crate::cell::Backward;
 use crate::kernel::{self, Start};
 use crate::learner::Learner;
 use crate::network::{Direction, Network};
+use crate::scan::Trace;
 use crate::sequence::{Matrix, View};
 use crate::{Error, Real};
 
@@ -34,11 +35,11 @@ pub struct Omega<T> {
 }
 
 impl<T: Real> Learner<T> {
-    /// Ω of the last batch, whose gradient [`Learner::backward`] has found.
+    /// What [`Learner::backward`] does, and Ω of the same batch.
     ///
     /// # Errors
-    /// If the network's cell is another than a vanilla one, or no gradient has been found.
-    pub fn omega(&self, network: &Network<T>) -> Result<Omega<T>, Error> {
+    /// As of [`Learner::backward`], and if the network's cell is another than a vanilla one.
+    pub fn backward_with_omega(&mut self, network: &Network<T>) -> Result<Omega<T>, Error> {
         let cell = network.cell();
         if !cell.gate_is_state() {
             return Err(Error::Option {
@@ -48,69 +49,77 @@ impl<T: Real> Learner<T> {
             });
         }
         let hidden = network.hidden();
-        let cells = self.reverse();
-        if cells.len() != network.weights().layers.len() {
-            return Err(Error::Option {
-                option: "omega".into(),
-                given: "no gradient".into(),
-                expected: "the gradient of a batch before it".into(),
-            });
-        }
-        let w_hh = vec![Matrix::zeros(hidden, hidden); cells.len()];
+        let w_hh = vec![Matrix::zeros(hidden, hidden); network.weights().layers.len()];
         let mut omega = Omega { sum: 0.0, count: 0, w_hh };
-        // Without a loss nothing came back.
-        for (index, reverse) in cells.iter().enumerate().filter(|(_, reverse)| !reverse.da.is_empty()) {
-            self.add_cell(&mut omega, network, index, reverse);
-        }
+        let mut memory = Memory::default();
+        self.backward_seen(network, |trace, index, step| {
+            omega.add(network, trace, index, step, &mut memory);
+        })?;
         Ok(omega)
     }
+}
 
-    fn add_cell(&self, omega: &mut Omega<T>, network: &Network<T>, index: usize, reverse: &Reverse<T>) {
-        let trace = self.trace();
+/// What a step is worked with, (B, H) each.
+#[derive(Default)]
+struct Memory<T> {
+    d: Vec<T>,
+    u: Vec<T>,
+    v: Vec<T>,
+}
+
+impl<T: Real> Omega<T> {
+    /// Adds the terms of one step of cell `index`, whose gradient is `step.da`.
+    fn add(
+        &mut self,
+        network: &Network<T>,
+        trace: &Trace<T>,
+        index: usize,
+        step: &Step<'_, T>,
+        Memory { d, u, v }: &mut Memory<T>,
+    ) {
         let (steps, batch) = trace.inputs().shape();
         let (cell, hidden) = (network.cell(), network.hidden());
-        let params = &network.weights().layers[index];
-        let weights = network.layouts().recurrent_back(index, params, cell);
         let layer = &trace.layers()[index];
-        let size = batch * hidden;
-        let [mut d, mut u, mut v] = [(); 3].map(|()| vec![T::zero(); size]);
-        // The step read before t, if there is one.
-        let before = |t: usize| match layer.direction() {
-            Direction::Forward => t.checked_sub(1),
-            Direction::Reverse => Some(t + 1).filter(|&t| t < steps),
+        // The step read before, if there is one.
+        let before = match layer.direction() {
+            Direction::Forward => step.t.checked_sub(1),
+            Direction::Reverse => Some(step.t + 1).filter(|&t| t < steps),
         };
-        for (t, before) in (0..steps).filter_map(|t| Some((t, before(t)?))) {
-            d.copy_from_slice(&reverse.da[t * size..(t + 1) * size]);
-            for b in trace.bounds().cuts_at(layer.direction(), t) {
-                d[b * hidden..(b + 1) * hidden].fill(T::zero());
-            }
-            for d in d.chunks_exact_mut(hidden) {
-                scale_to_one(d);
-            }
-            // φ'(a_{t-1}) is what the cell's own way back multiplies with.
-            let cache = layer.cache(before);
-            let through = |dh: &mut [T], da: &mut [T]| {
-                cell.step_vjp(&cache, Backward { dh, dc: &mut [], da, da_hh: &mut [] });
-            };
-            T::multiply(&mut u, hidden, Start::Zero, View::new(batch, hidden, &d), &weights[0]);
-            through(&mut u, &mut v);
-            for (d, v) in d.chunks_exact(hidden).zip(v.chunks_exact_mut(hidden)) {
-                if d.iter().all(|d| *d == T::zero()) {
-                    v.fill(T::zero());
-                    continue;
-                }
-                let ratio = scale_to_one(v);
-                omega.sum += (ratio - 1.0).powi(2);
-                omega.count += 1;
-                let factor = T::of(2.0 * (ratio - 1.0));
-                for v in v {
-                    *v *= factor;
-                }
-            }
-            through(&mut v, &mut u);
-            let (d, u) = (View::new(batch, hidden, &d), View::new(batch, hidden, &u));
-            kernel::sum_of_outer_products(omega.w_hh[index].data_mut(), true, d, u);
+        let Some(before) = before else { return };
+        let weights = network.layouts().recurrent_back(index, &network.weights().layers[index], cell);
+        d.clear();
+        d.extend_from_slice(&step.da.data()[..batch * hidden]);
+        u.resize(batch * hidden, T::zero());
+        v.resize(batch * hidden, T::zero());
+        for b in trace.bounds().cuts_at(layer.direction(), step.t) {
+            d[b * hidden..(b + 1) * hidden].fill(T::zero());
         }
+        for d in d.chunks_exact_mut(hidden) {
+            scale_to_one(d);
+        }
+        // φ'(a_{t-1}) is what the cell's own way back multiplies with.
+        let cache = layer.cache(before);
+        let through = |dh: &mut [T], da: &mut [T]| {
+            cell.step_vjp(&cache, Backward { dh, dc: &mut [], da, da_hh: &mut [] });
+        };
+        T::multiply(u, hidden, Start::Zero, View::new(batch, hidden, d), &weights[0]);
+        through(u, v);
+        for (d, v) in d.chunks_exact(hidden).zip(v.chunks_exact_mut(hidden)) {
+            if d.iter().all(|d| *d == T::zero()) {
+                v.fill(T::zero());
+                continue;
+            }
+            let ratio = scale_to_one(v);
+            self.sum += (ratio - 1.0).powi(2);
+            self.count += 1;
+            let factor = T::of(2.0 * (ratio - 1.0));
+            for v in v {
+                *v *= factor;
+            }
+        }
+        through(v, u);
+        let (d, u) = (View::new(batch, hidden, d), View::new(batch, hidden, u));
+        kernel::sum_of_outer_products(self.w_hh[index].data_mut(), true, d, u);
     }
 }
 

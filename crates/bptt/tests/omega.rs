@@ -43,7 +43,6 @@ impl Case {
         let mut learner = Learner::default();
         let state = self.network.zero_state(BATCH);
         learner.forward(&self.network, self.inputs.clone(), &state, options, &self.objective).unwrap();
-        learner.backward(&self.network).unwrap();
         learner
     }
 
@@ -108,9 +107,11 @@ fn omega_is_its_definition_and_its_derivative_the_immediate_one() {
     for (cell, slope) in slopes {
         for detach in [None, Some(5)] {
             let case = Case::new(cell);
-            let learner =
+            let mut learner =
                 case.learner(ScanOptions { detach: detach.into_iter().collect(), ..Default::default() });
-            let found = learner.omega(&case.network).unwrap();
+            let gradient = learner.backward(&case.network).unwrap().clone();
+            let found = learner.backward_with_omega(&case.network).unwrap();
+            assert_eq!(learner.gradient(), Some(&mut gradient.clone()), "the gradient is the same");
             let h = learner.trace().layers()[0].h();
             let da = case.da(h, slope, detach);
             let w_hh = case.network.weights().layers[0].w_hh.data().to_vec();
@@ -131,12 +132,11 @@ fn omega_is_its_definition_and_its_derivative_the_immediate_one() {
 
 #[test]
 fn omega_is_refused_where_it_means_nothing() {
-    let refused = Case::new("lstm").learner(ScanOptions::default());
-    let message = refused.omega(&Case::new("lstm").network).unwrap_err().to_string();
+    let case = Case::new("lstm");
+    let message =
+        case.learner(ScanOptions::default()).backward_with_omega(&case.network).unwrap_err().to_string();
     assert_eq!(
         message,
         "omega: cell lstm is not possible; expected a vanilla one: rnn, rnn_relu or rnn_identity"
     );
-    let message = Learner::default().omega(&Case::new("rnn").network).unwrap_err().to_string();
-    assert_eq!(message, "omega: no gradient is not possible; expected the gradient of a batch before it");
 }

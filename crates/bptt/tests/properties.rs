@@ -2,7 +2,8 @@
 
 mod common;
 
-use bptt::{EntryState, Gradient, Inputs, ItemizeOptions, Matrix, Parameter, Select};
+use bptt::gradcheck::Problem;
+use bptt::{EntryState, Gradient, Inputs, ItemizeOptions, Learner, Matrix, Parameter, Select};
 use common::{Normals, Shape, norm, reference, shapes, vanilla_shapes};
 use proptest::prelude::*;
 
@@ -252,6 +253,27 @@ proptest! {
         let scale = norm([&flat(&whole)]);
         for (s, w) in sum.into_iter().zip(flat(&whole)) {
             prop_assert!(close(s, w, scale, 1e-12));
+        }
+    }
+
+    /// A learner forms weight gradients from some steps at a time, and its memory serves again.
+    #[test]
+    fn a_learner_finds_the_gradient_of_batches_of_any_length(shape in shapes(), more in 0..150usize) {
+        let mut learner = Learner::default();
+        for steps in [shape.steps + more, shape.steps, shape.steps + 90] {
+            let problem = Shape { steps, batch: shape.batch + 2, ..shape.clone() }.problem();
+            let Problem { network, inputs, initial, options, objective } = &problem;
+            learner.forward(network, inputs.clone(), initial, options.clone(), objective).unwrap();
+            let found = learner.backward(network).unwrap().clone();
+            let trace = problem.scan().unwrap();
+            let losses = network.losses(&trace, objective).unwrap();
+            let expected = network.gradient(&trace, &losses, false).unwrap();
+            prop_assert_eq!(&found.initial, &expected.initial);
+            for ((name, found), (_, expected)) in found.weights.tensors().into_iter().zip(expected.weights.tensors()) {
+                let scale = norm([&expected.data().to_vec()]);
+                let equal = |(f, e): (&f64, &f64)| close(*f, *e, scale, 1e-11);
+                prop_assert!(found.data().iter().zip(expected.data()).all(equal), "{name}, {steps} steps");
+            }
         }
     }
 }

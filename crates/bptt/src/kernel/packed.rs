@@ -1,6 +1,7 @@
 //! A matrix laid out for many products with it: in panels of columns that are read from front to back.
 
 use std::cell::Cell;
+use std::ops::Range;
 
 use aligned_vec::AVec;
 use pulp::{Simd, WithSimd};
@@ -32,6 +33,13 @@ pub struct Panel {
     pub column: usize,
     /// How many registers each of its rows has.
     pub width: usize,
+}
+
+impl Panel {
+    /// Its columns, those included that only fill up a register.
+    pub(crate) fn columns(&self, lanes: usize) -> Range<usize> {
+        self.column..self.column + self.width * lanes
+    }
 }
 
 /// How many registers a panel is wide: so many that a tile of rows keeps its sums in registers.
@@ -153,7 +161,7 @@ on_registers! {
         to: &'a mut [T],
         width: usize,
         matrix: View<'a, T>,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
     ) -> () {
         for (k, to) in to.chunks_exact_mut(width).enumerate() {
             let from = &matrix.row(k)[range.clone()];

@@ -8,6 +8,7 @@
 #![allow(clippy::inline_always)]
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use aligned_vec::AVec;
 use pulp::{Simd, WithSimd};
@@ -155,6 +156,8 @@ impl<T: Real> WithSimd for Multiply<'_, T> {
         // What does not stay near from product to product is called for while the panel before it is at work.
         let far = size_of_val(job.b.numbers()) > NEAR;
         let count = job.b.panel_count();
+        // The results of a scan; what starts from nothing goes round and round in the same memory.
+        let far_ends = job.a.rows() > 1 && !matches!(job.start, Start::Zero);
         let mut block = 0;
         while block < job.a.rows() {
             let rows = rows.min(job.a.rows() - block);
@@ -162,6 +165,9 @@ impl<T: Real> WithSimd for Multiply<'_, T> {
             let in_turn = |i| job.b.panel(if back { count - 1 - i } else { i });
             for i in 0..count {
                 let panel = in_turn(i);
+                if far_ends && i + 1 < count {
+                    job.call_for_ends::<S>(block..block + rows, in_turn(i + 1));
+                }
                 let next = if far && i + 1 < count { job.b.numbers_of(in_turn(i + 1)) } else { &[] };
                 for (first, size) in tiles(rows) {
                     let ahead = &next[next.len() * first / rows..next.len() * (first + size) / rows];
@@ -170,6 +176,21 @@ impl<T: Real> WithSimd for Multiply<'_, T> {
                 }
             }
             block += rows;
+        }
+    }
+}
+
+impl<T: Real> Multiply<'_, T> {
+    /// Calls for what a panel's sums begin with and for where they go. Stores to what is far away would hold up those after
+    /// them.
+    #[inline(always)]
+    fn call_for_ends<S: Simd>(&self, rows: Range<usize>, panel: Panel) {
+        let columns = panel.columns(Vector::<T, S>::LANES);
+        for i in rows {
+            if let Start::Table(table, ids) = self.start {
+                prefetch(table.row(ids[i] as usize), columns.clone());
+            }
+            prefetch(&self.out[i * self.stride..], columns.clone());
         }
     }
 }
@@ -382,6 +403,10 @@ impl<T: Real> WithSimd for Outer<'_, T> {
                 for (t, (first, size)) in tiles(m).enumerate() {
                     let left = &left[t * apart..][..depth * size];
                     let out = &mut *out;
+                    // The next tile's sums would be waited for.
+                    for i in (first + size..m).take(TILE_ROWS) {
+                        prefetch(&out[i * stride..], panel.columns(Vector::<T, S>::LANES));
+                    }
                     for_shape!(
                         simd,
                         (size, panel.width),
