@@ -185,12 +185,12 @@ impl Shard {
             return Ok(Err((step, sequence, what)));
         }
         let loss = losses.total;
-        self.omega = None;
-        if how.omega > 0.0 {
-            self.omega = Some(self.learner.backward_with_omega(network)?);
+        self.omega = if how.omega > 0.0 {
+            Some(self.learner.backward_with_omega(network)?)
         } else {
             self.learner.backward(network)?;
-        }
+            None
+        };
         let tensors = self.learner.gradient().map_or(Vec::new(), |gradient| gradient.weights.tensors_mut());
         // What has an entry that is not finite has no finite sum of sizes.
         if !tensors.iter().all(|tensor| kernel::sum_of_sizes(tensor.data()).is_finite()) {

@@ -96,6 +96,20 @@ impl Carry {
     fn classes<T: Real>(self, cell: &dyn Cell<T>) -> usize {
         if self == Self::ByGate { 1 + cell.gates().len() } else { 1 }
     }
+
+    /// Of how many of `steps` steps da is there at a time.
+    fn slots(self, steps: usize) -> usize {
+        if let Self::Keep(together) = self { together.clamp(1, steps) } else { 1 }
+    }
+
+    /// The steps that are kept together, if `t` is the last of them that the way back comes to.
+    fn kept_until(self, t: usize, steps: usize, direction: Direction) -> Option<Range<usize>> {
+        let Self::Keep(_) = self else { return None };
+        let first = t - t % self.slots(steps);
+        let together = first..steps.min(first + self.slots(steps));
+        let last = if direction == Direction::Forward { together.start } else { together.end - 1 };
+        (t == last).then_some(together)
+    }
 }
 
 /// What the reverse scan shows of a cell at one step.
@@ -303,14 +317,6 @@ fn clear<T: Real>(all: &mut [&mut [T]], numbers: Range<usize>) {
     }
 }
 
-/// The steps that are kept together, so many at most, if the way back ends with `t` there.
-fn kept_until(t: usize, together: usize, steps: usize, direction: Direction) -> Option<Range<usize>> {
-    let first = t - t % together;
-    let all = first..steps.min(first + together);
-    let last = if direction == Direction::Forward { all.start } else { all.end - 1 };
-    (t == last).then_some(all)
-}
-
 /// The reverse time loop of one cell. `visit` is called once a step, against the cell's direction of reading, as soon as
 /// a row is open.
 fn reverse_scan<T: Real>(
@@ -330,7 +336,7 @@ fn reverse_scan<T: Real>(
     rows.clear(plan.groups().len() * classes, batch, hidden, memory);
     falling.clear(plan.groups().len());
     let slot = plan.groups().len() * classes * batch * width;
-    let slots = if let Carry::Keep(together) = carry { together.clamp(1, steps) } else { 1 };
+    let slots = carry.slots(steps);
     all_da.resize(slots * slot, T::zero());
     all_da_hh.resize(if cell.splits() { slots * slot } else { 0 }, T::zero());
     dkept.resize(if cell.reads_kept() { rows.dh.len() } else { 0 }, T::zero());
@@ -391,9 +397,7 @@ fn reverse_scan<T: Real>(
         through_kept(cell, of.weights, &cache, da, dkept);
         let sides = [&all_da[..], if cell.splits() { &all_da_hh[..] } else { &all_da[..] }];
         let [da, da_hh] = sides.map(|side| View::new(numbers(1).len(), width, &side[start..end]));
-        let kept =
-            kept_until(t, slots, steps, of.trace.direction()).filter(|_| matches!(carry, Carry::Keep(_)));
-        let kept = kept.map(|steps| {
+        let kept = carry.kept_until(t, steps, of.trace.direction()).map(|steps| {
             let [da, da_hh] = sides.map(|side| &side[..steps.len() * slot]);
             Kept { steps, da, da_hh }
         });

@@ -140,6 +140,7 @@ impl<T: Real> Network<T> {
         for sums in by_symbol.iter_mut() {
             sums.clear(self.inputs(), width);
         }
+        // What is handed to several threads should be large.
         let carry = Carry::Keep(if threads == Threads::All { steps } else { NEAR_ROWS.div_ceil(batch) });
         reverse_layers(self, trace, &losses.seeds, plan, carry, cells, |index, step| {
             visit(index, step);

@@ -88,7 +88,7 @@ impl<T: Real> Omega<T> {
         let Some(before) = before else { return };
         let weights = network.layouts().recurrent_back(index, &network.weights().layers[index], cell);
         d.clear();
-        d.extend_from_slice(&step.da.data()[..batch * hidden]);
+        d.extend_from_slice(step.da.data());
         u.resize(batch * hidden, T::zero());
         v.resize(batch * hidden, T::zero());
         for b in trace.bounds().cuts_at(layer.direction(), step.t) {

@@ -109,9 +109,9 @@ fn omega_is_its_definition_and_its_derivative_the_immediate_one() {
             let case = Case::new(cell);
             let mut learner =
                 case.learner(ScanOptions { detach: detach.into_iter().collect(), ..Default::default() });
-            let gradient = learner.backward(&case.network).unwrap().clone();
+            let mut gradient = learner.backward(&case.network).unwrap().clone();
             let found = learner.backward_with_omega(&case.network).unwrap();
-            assert_eq!(learner.gradient(), Some(&mut gradient.clone()), "the gradient is the same");
+            assert_eq!(learner.gradient(), Some(&mut gradient), "the gradient is the same");
             let h = learner.trace().layers()[0].h();
             let da = case.da(h, slope, detach);
             let w_hh = case.network.weights().layers[0].w_hh.data().to_vec();
