@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bptt::spectrum::singular_values;
+use bptt::dynamics::singular_values;
 use bptt::{Matrix, Real};
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
@@ -89,7 +89,7 @@ pub fn sigma_max<T: Real>(matrix: &Matrix<T>) -> f64 {
 
 /// The largest modulus of an eigenvalue; NaN if an entry is not finite.
 ///
-/// Gelfand's formula lim ‖Aᵐ‖^(1/m) by repeated squaring up to m = 2⁶⁰. An iteration for [eigenvalues](bptt::spectrum::eigenvalues)
+/// Gelfand's formula lim ‖Aᵐ‖^(1/m) by repeated squaring up to m = 2⁶⁰. An iteration for [eigenvalues](bptt::dynamics::eigenvalues)
 /// takes the zeros of a nilpotent matrix of size n for numbers of about ε^(1/n), by which it would be scaled up.
 ///
 /// # Panics

@@ -1,6 +1,6 @@
 //! How far back a network's gradient reaches on some sequences.
 
-use bptt::spectrum::LyapunovOptions;
+use bptt::dynamics::LyapunovOptions;
 use bptt::{
     Direction, Inputs, ItemizeOptions, Ledger, Network, Parameter, Place, Reduction, ScanOptions, State,
     Targets, Trace,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bptt::spectrum::LyapunovOptions;
+use bptt::dynamics::LyapunovOptions;
 use bptt::{Entry, Flossing, Matrix, Network, Parameter, Weights};
 
 use crate::clip::{Clipped, Clipping};

@@ -25,67 +25,32 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
-mod bounds;
-mod bptt;
-mod cell;
-mod component;
+mod analysis;
+mod array;
+pub mod dynamics;
 mod error;
-mod flossing;
-pub mod gradcheck;
+mod forward;
 mod gradient;
-mod horizons;
-mod inputs;
-mod itemize;
 pub mod kernel;
-mod lags;
-mod layout;
-mod learner;
 mod ledger;
-mod loss;
-mod measure;
-mod memory;
-mod meter;
-mod network;
-mod omega;
-mod paths;
-mod precision;
-mod profile;
-mod real;
-mod records;
-mod remainder;
-mod rows;
-mod saturation;
-mod scan;
-mod sequence;
-pub mod spectrum;
-mod truncation;
+mod model;
+mod reverse;
 
-pub use bounds::ScanOptions;
-pub use cell::{
-    Activation, Backward, Cell, CellParams, Forward, Gru, GruResetBefore, Leaky, Lstm, Rnn, StepCache,
-    cell_by_name, cells,
+pub use analysis::{
+    Bootstrap, FormatAtLag, GateSaturation, Horizons, Interval, LagParts, LagPrecision, PathSplit,
+    PrecisionAudit, SATURATED, SmallestWindow, Truncation, TruncationCurve, log_spaced_windows,
+    quantile_interval,
 };
-pub use component::{Component, Select};
+pub use array::{Matrix, Sequence, SequenceView, View};
+pub use dynamics::{Flossing, MemoryProfile, Omega, Perturbed};
 pub use error::Error;
-pub use flossing::Flossing;
-pub use gradient::Gradient;
-pub use horizons::{Bootstrap, Horizons, Interval, quantile_interval};
-
-pub use inputs::{Inputs, Symbols};
-pub use itemize::ItemizeOptions;
-pub use lags::LagParts;
-pub use layout::{Contribution, Recurrent};
-pub use learner::Learner;
-pub use ledger::{Balance, Entry, Ledger, Parameter, PerLoss, State as EntryState};
-pub use loss::{Losses, Objective, Reduction, Targets};
-pub use memory::{MemoryProfile, Perturbed};
-pub use network::{Direction, Network, Place, Readout, State, Weights};
-pub use omega::Omega;
-pub use paths::PathSplit;
-pub use precision::{Format, FormatAtLag, LagPrecision, PrecisionAudit};
-pub use profile::{LagQuantiles, QUANTILES};
-pub use real::Real;
-pub use saturation::{GateSaturation, SATURATED};
-pub use scan::{LayerTrace, Trace};
-pub use sequence::{Matrix, Sequence, SequenceView, View};
-pub use truncation::{SmallestWindow, Truncation, TruncationCurve, log_spaced_windows};
+pub use forward::{Inputs, LayerTrace, Losses, Objective, Reduction, ScanOptions, Symbols, Targets, Trace};
+pub use gradient::{Component, Gradient, Learner, Select, gradcheck};
+pub use kernel::{Format, Real};
+pub use ledger::{
+    Balance, Entry, EntryState, ItemizeOptions, LagQuantiles, Ledger, Parameter, PerLoss, QUANTILES,
+};
+pub use model::{
+    Activation, Backward, Cell, CellParams, Contribution, Direction, Forward, Gru, GruResetBefore, Leaky,
+    Lstm, Network, Place, Readout, Recurrent, Rnn, State, StepCache, Weights, cell_by_name, cells,
+};

@@ -2,7 +2,7 @@
 
 mod common;
 
-use bptt::spectrum::LyapunovOptions;
+use bptt::dynamics::LyapunovOptions;
 use bptt::{Direction, Inputs, Matrix, Network, Place, ScanOptions, Sequence, State, Weights, cell_by_name};
 use common::Normals;
 

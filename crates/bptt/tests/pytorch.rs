@@ -6,7 +6,7 @@
 
 mod common;
 
-use bptt::spectrum::LyapunovOptions;
+use bptt::dynamics::LyapunovOptions;
 use bptt::{
     Cell, CellParams, Inputs, Matrix, Network, Objective, Readout, Real, Reduction, ScanOptions, Select,
     Sequence, State, Symbols, Targets, Weights, cell_by_name,

@@ -2,7 +2,7 @@
 
 mod common;
 
-use bptt::spectrum::{
+use bptt::dynamics::{
     Exponents, Implication, LyapunovOptions, condition_number, eigenvalues, singular_values,
 };
 use bptt::{

@@ -4,7 +4,7 @@ mod metrics;
 
 use std::path::Path;
 
-use bptt::spectrum::LyapunovOptions;
+use bptt::dynamics::LyapunovOptions;
 use bptt::{Entry, Network, Parameter, log_spaced_windows};
 use bptt_train::{Level, files, pantry};
 use bptt_view::figure::{self, Figure, Panel, Profile, Truncated};

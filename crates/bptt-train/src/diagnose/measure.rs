@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use bptt::spectrum::{GateSpectrum, Implication, LyapunovOptions};
+use bptt::dynamics::{GateSpectrum, Implication, LyapunovOptions};
 use bptt::{
     Bootstrap, Direction, Entry, GateSaturation, Inputs, ItemizeOptions, Ledger, Losses, Matrix,
     MemoryProfile, Network, Parameter, Perturbed, Place, ScanOptions, SmallestWindow, State, Trace,

@@ -6,13 +6,12 @@
 // What is not inlined into the function that knows the registers is compiled without them.
 #![allow(clippy::inline_always)]
 
-use std::ops::{Add, Div, Mul, Neg, Sub};
-
 use pulp::Simd;
 use pulp::bytemuck::{self, Pod};
+use std::ops::{Add, Div, Mul, Neg, Sub};
 
-use super::columns::Columns;
-use crate::Real;
+use super::range::Columns;
+use super::real::Real;
 
 /// A number type and its vectors on any registers.
 pub trait Lanes: Pod {

@@ -1,16 +1,15 @@
 //! A matrix laid out for many products with it: in panels of columns that are read from front to back.
 
+use aligned_vec::AVec;
+use pulp::{Simd, WithSimd};
 use std::cell::Cell;
 use std::ops::Range;
 
-use aligned_vec::AVec;
-use pulp::{Simd, WithSimd};
-
 use super::columns::columns;
 use super::lanes::{Lanes, Vector};
+use super::real::Real;
 use super::registers;
-use crate::Real;
-use crate::sequence::{View, zeros};
+use crate::array::{View, zeros};
 
 /// The right operand of products, (k, n), in panels of at most `panel_registers` registers of columns. A panel has its
 /// rows one behind another, the last register filled up with zeros.

@@ -7,18 +7,17 @@
 // What is not inlined into the function that knows the registers is compiled without them.
 #![allow(clippy::inline_always)]
 
+use aligned_vec::AVec;
+use pulp::{Simd, WithSimd};
 use std::cell::RefCell;
 use std::ops::Range;
 
-use aligned_vec::AVec;
-use pulp::{Simd, WithSimd};
-
-use super::columns::Columns;
 use super::lanes::{Lanes, Vector};
 use super::packed::{Packed, Panel};
+use super::range::Columns;
+use super::real::Real;
 use super::{prefetch, registers};
-use crate::Real;
-use crate::sequence::{View, zeros};
+use crate::array::{View, zeros};
 
 /// Rows of a tile at most: six rows of four registers are 24 sums, which leaves registers for the operands.
 pub(crate) const TILE_ROWS: usize = 6;

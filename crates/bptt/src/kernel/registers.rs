@@ -1,8 +1,7 @@
 //! Which vector registers the kernels compute with: found out at run time, once for each call.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
 use pulp::{Arch, WithSimd};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Vector registers, from the narrowest up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

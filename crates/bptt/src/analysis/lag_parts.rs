@@ -1,0 +1,215 @@
+//! The gradient as a sum of parts by lag: how much of it came from how far away.
+
+use rayon::prelude::*;
+use std::ops::Range;
+
+use crate::array::View;
+use crate::forward::{Losses, Trace};
+use crate::gradient::{Threads, add_cell_gradient};
+use crate::kernel::Real;
+use crate::ledger::balance;
+use crate::model::{Network, Weights};
+use crate::reverse::{Carry, Plan, SIDE_BY_SIDE, Step, losses_of_a_block, reverse_layers};
+use crate::{Error, kernel};
+
+/// The gradient of all losses together in parts: of every component (k, t), see [`crate::Component`], the part of its lag
+/// τ = |k − t| has it in full. The parts add up to the gradient. The readout's gradient is of lag 0.
+#[derive(Clone, Debug)]
+pub struct LagParts<T> {
+    /// Where each part's lags begin, ascending from 0.
+    first: Vec<usize>,
+    /// T, which no lag reaches.
+    steps: usize,
+    parts: Vec<Weights<T>>,
+}
+
+impl<T: Real> LagParts<T> {
+    /// How many parts there are.
+    #[allow(clippy::len_without_is_empty)] // there is always one
+    pub fn len(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// The lags of part `j`; those of the last one end at T.
+    pub fn lags(&self, j: usize) -> Range<usize> {
+        self.first[j]..self.first.get(j + 1).copied().unwrap_or(self.steps)
+    }
+
+    /// The parts, nearest lags first.
+    pub fn parts(&self) -> &[Weights<T>] {
+        &self.parts
+    }
+
+    /// Part `j`'s share of the gradient, ⟨part, gradient⟩ / ‖gradient‖² over all parameters. Shares are signed and add up to
+    /// 1; NaN where the gradient is zero.
+    pub fn shares(&self) -> Vec<f64> {
+        let numbers = |weights: &Weights<T>| -> Vec<f64> {
+            weights.tensors().iter().flat_map(|(_, m)| m.data().iter().map(|v| v.f64())).collect()
+        };
+        let mut sum = numbers(&self.parts[0]);
+        for part in &self.parts[1..] {
+            kernel::add_scaled(&mut sum, 1.0, &numbers(part));
+        }
+        let square = kernel::dot(&sum, &sum);
+        self.parts.iter().map(|part| kernel::dot(&numbers(part), &sum) / square).collect()
+    }
+}
+
+impl<T: Real> Network<T> {
+    /// The gradient in parts by lag: part j has the lags from `first_lags[j]` up to the next part's, the last one all from
+    /// there on.
+    ///
+    /// One reverse scan with a row for each loss, in blocks on the threads of the caller's rayon pool, whatever the number of
+    /// parts; the result does not depend on the number of threads. Working memory is eight blocks of O(T·B·(G·H)) and one
+    /// set of weights for each part.
+    ///
+    /// # Errors
+    /// [`Error::Balance`] if the parts do not add up to the ordinary gradient, [`Error::NotFinite`] or [`Error::Exploded`]
+    /// if something is not finite, [`Error::Shape`] if `losses` does not belong to `trace`, [`Error::Option`] if
+    /// `first_lags` does not ascend from 0.
+    pub fn lag_parts(
+        &self,
+        trace: &Trace<T>,
+        losses: &Losses<T>,
+        first_lags: &[usize],
+    ) -> Result<LagParts<T>, Error> {
+        if first_lags.first() != Some(&0) || !first_lags.is_sorted_by(|a, b| a < b) {
+            return Err(Error::Option {
+                option: "first lags".into(),
+                given: format!("{first_lags:?}"),
+                expected: "lags that ascend from 0".into(),
+            });
+        }
+        self.check_losses(trace, losses)?;
+        trace.check_finite()?;
+        losses.check_finite()?;
+        let gradient = self.gradient(trace, losses, false)?;
+        gradient.check_finite()?;
+
+        let (steps, batch) = trace.inputs().shape();
+        let present = losses.heard(trace);
+        let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
+        let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
+        let mut parts = vec![self.weights().zeros_like(); first_lags.len()];
+        // Blocks run side by side, then parts: each part is written by one task, in the order of the blocks.
+        for side_by_side in blocks.chunks(SIDE_BY_SIDE) {
+            let sums: Vec<_> =
+                side_by_side.par_iter().map(|ks| self.sums_by_lag(trace, losses, first_lags, ks)).collect();
+            parts.par_iter_mut().enumerate().for_each(|(j, part)| {
+                for (index, of_cell) in sums.iter().flat_map(|cells| cells.iter().enumerate()) {
+                    of_cell[j].add_to(part, trace, index);
+                }
+            });
+        }
+        parts[0].readout.clone_from(&gradient.weights.readout);
+
+        // The states' gradients are not taken apart; the check is of the weights'.
+        let mut summed = gradient.clone();
+        summed.weights = parts[0].clone();
+        for part in &parts[1..] {
+            summed.weights.add(part);
+        }
+        balance(&summed, &gradient)?;
+        Ok(LagParts { first: first_lags.to_vec(), steps, parts })
+    }
+
+    /// For each cell and part the sums over the losses `ks` (ascending).
+    fn sums_by_lag(
+        &self,
+        trace: &Trace<T>,
+        losses: &Losses<T>,
+        first_lags: &[usize],
+        ks: &[usize],
+    ) -> Vec<Vec<LagSums<T>>> {
+        let (_, batch) = trace.inputs().shape();
+        let plan = Plan::apart(losses.present.len(), ks);
+        let cells = 0..self.weights().layers.len();
+        let spans: Vec<Vec<Range<usize>>> = cells
+            .map(|index| {
+                let span = |&k: &usize| self.span(index, k, losses.reach(trace, k).end);
+                plan.groups().iter().map(span).collect()
+            })
+            .collect();
+        let size = batch * self.weights().layers[0].w_ih.rows();
+        let sizes = (size, if self.cell().splits() { size } else { 0 });
+        let lags = |j: usize| first_lags[j]..first_lags.get(j + 1).copied().unwrap_or(usize::MAX);
+        let mut sums: Vec<Vec<LagSums<T>>> = spans
+            .iter()
+            .map(|spans| {
+                let part = |j| LagSums::zeros(steps_at(plan.groups(), spans, &lags(j)), sizes);
+                (0..first_lags.len()).map(part).collect()
+            })
+            .collect();
+        let mut reverse = Vec::new();
+        reverse_layers(self, trace, &losses.seeds, &plan, Carry::InRange, &mut reverse, |index, step| {
+            for (row, &k) in plan.groups().iter().enumerate().take(step.da.rows() / batch) {
+                if spans[index][row].contains(&step.t) {
+                    let part = first_lags.partition_point(|&first| first <= k.abs_diff(step.t)) - 1;
+                    sums[index][part].add(step, row, batch);
+                }
+            }
+        });
+        sums
+    }
+}
+
+/// From the first to the last step at which one of the losses `ks`, within its span, has one of `lags`.
+fn steps_at(ks: &[usize], spans: &[Range<usize>], lags: &Range<usize>) -> Range<usize> {
+    let mut hull: Option<Range<usize>> = None;
+    for (&k, span) in ks.iter().zip(spans) {
+        let before = (k + 1).saturating_sub(lags.end)..(k + 1).saturating_sub(lags.start);
+        let after = k.saturating_add(lags.start)..k.saturating_add(lags.end);
+        for side in [before, after] {
+            let steps = side.start.max(span.start)..side.end.min(span.end);
+            if !steps.is_empty() {
+                let hull = hull.get_or_insert_with(|| steps.clone());
+                *hull = hull.start.min(steps.start)..hull.end.max(steps.end);
+            }
+        }
+    }
+    hull.unwrap_or(0..0)
+}
+
+/// Σ da over losses at the lags of one part, of one cell.
+struct LagSums<T> {
+    steps: Range<usize>,
+    /// For each of these steps (B, G·H).
+    da: Vec<T>,
+    /// The same as the recurrent side sees it; empty unless the cell splits.
+    da_hh: Vec<T>,
+}
+
+impl<T: Real> LagSums<T> {
+    fn zeros(steps: Range<usize>, (da, da_hh): (usize, usize)) -> Self {
+        let zeros = |size: usize| vec![T::zero(); steps.len() * size];
+        Self { da: zeros(da), da_hh: zeros(da_hh), steps }
+    }
+
+    /// Adds the rows of one loss at one step, in full.
+    fn add(&mut self, step: &Step<'_, T>, row: usize, batch: usize) {
+        let sides = [(&mut self.da, step.da), (&mut self.da_hh, step.da_hh)];
+        for (sums, da) in sides.into_iter().filter(|(sums, _)| !sums.is_empty()) {
+            let width = da.cols();
+            let sums = &mut sums[(step.t - self.steps.start) * batch * width..][..batch * width];
+            for (b, sum) in sums.chunks_exact_mut(width).enumerate() {
+                let r = row * batch + b;
+                let factor = kernel::power_of_two::<T>(step.exponents[r]);
+                if factor > T::zero() {
+                    kernel::add_scaled(sum, factor, da.row(r));
+                }
+            }
+        }
+    }
+
+    fn add_to(&self, gradient: &mut Weights<T>, trace: &Trace<T>, index: usize) {
+        if self.steps.is_empty() {
+            return;
+        }
+        let (_, batch) = trace.inputs().shape();
+        let rows = self.steps.len() * batch;
+        let view = |da| View::new(rows, gradient.layers[index].w_ih.rows(), da);
+        let da = (view(&self.da), (!self.da_hh.is_empty()).then(|| view(&self.da_hh)));
+        let inputs = trace.inputs_of(gradient.place(index).layer).steps(self.steps.clone());
+        add_cell_gradient(gradient, trace, index, self.steps.clone(), da, Some(inputs), Threads::This);
+    }
+}

@@ -1,0 +1,227 @@
+//! The way a gradient came: dL_k/dh_t taken apart by the paths through a cell.
+//!
+//! Between two steps a gradient goes past the recurrent weights (by an LSTM's forget gates from c to c, by a GRU's update
+//! gates from h to h) or through the pre-activation of a gate and W_hh. A path is a sequence of such steps; the gradient
+//! is the sum over all paths. The reverse scan carries it apart by the gate that it last passed, and what each of these
+//! parts sends on is added to the way it belongs to, see [`crate::Cell::paths`].
+
+use crate::array::{Matrix, View};
+use crate::forward::{Losses, Trace};
+use crate::kernel::{Real, norm};
+use crate::ledger::Balance;
+use crate::model::{Network, Place};
+use crate::reverse::{Carry, Part, Plan, Step, reverse_layers, sum_of_classes};
+use crate::reverse::{Scaled, add, largest};
+use crate::{Error, kernel};
+
+/// dL_k/dh_t of one loss k in one cell at every step t, taken apart by the way the gradient came.
+///
+/// The first part, `"seed"`, is what enters the cell's output at step t itself: the gradient of the step's own loss, or
+/// what the layer above sends. The others are the cell's, [`crate::Cell::paths`].
+#[derive(Clone, Debug)]
+pub struct PathSplit<T> {
+    /// The loss.
+    pub k: usize,
+    /// The cell.
+    pub place: Place,
+    paths: Vec<&'static str>,
+    /// By step; `None` where the loss does not reach.
+    steps: Vec<Option<Parts<T>>>,
+}
+
+/// dL_k/dh_t and its parts.
+#[derive(Clone, Debug)]
+struct Parts<T> {
+    whole: Part<T>,
+    by_path: Vec<Part<T>>,
+}
+
+impl<T: Real> PathSplit<T> {
+    /// The names of the parts.
+    pub fn paths(&self) -> &[&'static str] {
+        &self.paths
+    }
+
+    /// T, the number of steps.
+    pub fn steps(&self) -> usize {
+        self.steps.len()
+    }
+
+    /// dL_k/dh_t, (B, H). `None` where loss k does not reach step t.
+    pub fn whole(&self, t: usize) -> Option<Matrix<T>> {
+        let at = self.steps.get(t)?.as_ref()?;
+        Some(at.whole.in_full())
+    }
+
+    /// What of dL_k/dh_t came by path `path`, (B, H).
+    pub fn part(&self, t: usize, path: usize) -> Option<Matrix<T>> {
+        self.steps.get(t)?.as_ref()?.by_path.get(path).map(Part::in_full)
+    }
+
+    /// log₁₀ ‖part‖, however small; −∞ where it is exactly zero.
+    pub fn log10_norm(&self, t: usize, path: usize) -> Option<f64> {
+        let part = self.steps.get(t)?.as_ref()?.by_path.get(path)?;
+        let exponent = f64::from(part.exponent) * std::f64::consts::LOG10_2;
+        Some(norm(part.numbers.data()).log10() + exponent)
+    }
+
+    /// ⟨part, whole⟩ / ⟨whole, whole⟩ over all sequences; the shares of all paths add up to 1. NaN where the whole is zero.
+    pub fn share(&self, t: usize, path: usize) -> Option<f64> {
+        let Parts { whole, by_path } = self.steps.get(t)?.as_ref()?;
+        let part = by_path.get(path)?;
+        let inner = |a: &[T], b: &[T]| a.iter().zip(b).map(|(a, b)| a.f64() * b.f64()).sum::<f64>();
+        let (of_whole, of_part) = (whole.numbers.data(), part.numbers.data());
+        let share = inner(of_part, of_whole) / inner(of_whole, of_whole);
+        // Zeros have no exponent.
+        let relative: f64 = kernel::power_of_two(part.exponent - whole.exponent);
+        Some(if share == 0.0 { 0.0 } else { share * relative })
+    }
+}
+
+impl<T: Real> Network<T> {
+    /// Takes dL_k/dh_t apart by the way it came, for every cell and step.
+    ///
+    /// # Errors
+    /// If there is no loss at step k, `losses` does not belong to `trace`, or the parts do not add up to the ordinary
+    /// gradient ([`Error::Balance`]).
+    pub fn path_split(
+        &self,
+        trace: &Trace<T>,
+        losses: &Losses<T>,
+        k: usize,
+    ) -> Result<Vec<PathSplit<T>>, Error> {
+        self.check_losses(trace, losses)?;
+        let (steps, batch) = trace.inputs().shape();
+        if losses.heard(trace).get(k) != Some(&true) {
+            return Err(Error::Option {
+                option: "loss".into(),
+                given: format!("{k}"),
+                expected: format!("a step below {steps} that has a loss"),
+            });
+        }
+        let plan = Plan::apart(steps, &[k]);
+        let end = losses.reach(trace, k).end;
+        let recorder = |index| Recorder {
+            k,
+            place: self.weights().place(index),
+            span: self.span(index, k, end),
+            pending: None,
+            steps: vec![None; steps],
+            da: vec![None; steps],
+        };
+        let mut recorders: Vec<Recorder<T>> = (0..self.weights().layers.len()).map(recorder).collect();
+        let mut reverse = Vec::new();
+        reverse_layers(self, trace, &losses.seeds, &plan, Carry::ByGate, &mut reverse, |index, step| {
+            recorders[index].record(self, trace, index, step, batch);
+        });
+        let mut worst: Option<Balance> = None;
+        reverse_layers(self, trace, &losses.seeds, &plan, Carry::InRange, &mut reverse, |index, step| {
+            let relative_error = recorders[index].deviation(step);
+            if worst.as_ref().is_none_or(|worst| relative_error > worst.relative_error) {
+                let parameter = format!("paths_{}", self.weights().place(index).suffix());
+                worst = Some(Balance { parameter, relative_error });
+            }
+        });
+        match worst {
+            Some(Balance { parameter, relative_error }) if relative_error > T::BALANCE_TOLERANCE => {
+                Err(Error::Balance { parameter, relative_error, tolerance: T::BALANCE_TOLERANCE })
+            }
+            _ => Ok(recorders.into_iter().map(|r| r.finish(self)).collect()),
+        }
+    }
+}
+
+/// What is seen of one cell.
+struct Recorder<T> {
+    k: usize,
+    place: Place,
+    /// The steps that the loss reaches.
+    span: std::ops::Range<usize>,
+    /// What the step before (on the way back) sends into this one: the row that has passed no gate, and each path's part.
+    pending: Option<(Scaled<T>, Vec<Scaled<T>>)>,
+    steps: Vec<Option<Parts<T>>>,
+    /// Σ_p da of every step, and how large its terms are.
+    da: Vec<Option<(Scaled<T>, f64)>>,
+}
+
+impl<T: Real> Recorder<T> {
+    fn record(
+        &mut self,
+        network: &Network<T>,
+        trace: &Trace<T>,
+        index: usize,
+        step: &Step<'_, T>,
+        batch: usize,
+    ) {
+        let (cell, hidden) = (network.cell(), network.hidden());
+        let shape = (step.classes, batch);
+        let states = |numbers| View::new(step.exponents.len(), hidden, numbers);
+        let gate_of = |p: usize| p.checked_sub(1);
+
+        if self.span.contains(&step.t) {
+            let whole = sum_of_classes(states(step.arrived), step.exponents, shape, |_, _| true);
+            let mut seed = sum_of_classes(states(step.arrived), step.exponents, shape, |p, _| p == 0);
+            let mut parts = Vec::new();
+            if let Some((direct, pending)) = self.pending.take() {
+                let minus: Vec<T> = direct.0.iter().map(|&v| -v).collect();
+                add(&mut seed, &(minus, direct.1), hidden);
+                parts = pending;
+            }
+            parts.insert(0, seed);
+            parts.resize_with(1 + cell.paths().len(), || (vec![T::zero(); batch * hidden], vec![0; batch]));
+            let by_path = parts.iter().map(|part| Part::new(part, hidden)).collect();
+            self.steps[step.t] = Some(Parts { whole: Part::new(&whole, hidden), by_path });
+        }
+        let sum = sum_of_classes(step.da, step.exponents, shape, |_, _| true);
+        let terms = step.da.data().chunks_exact(step.da.cols()).zip(step.exponents);
+        let size = terms.map(|(row, &e)| norm(row) * kernel::power_of_two::<f64>(e - largest(&sum.1))).sum();
+        self.da[step.t] = Some((sum, size));
+
+        let cut: Vec<usize> = trace.bounds().cuts_at(self.place.direction, step.t).collect();
+        let without_cut = |mut rows: Scaled<T>| {
+            for &b in &cut {
+                rows.0[b * hidden..(b + 1) * hidden].fill(T::zero());
+            }
+            rows
+        };
+        let w_hh = network.weights().layers[index].w_hh.view();
+        let on_path = |path: usize| {
+            let last = cell.gates().len() - 1;
+            let is_here = |p: usize, gate: usize| cell.path(gate_of(p), Some(gate)) == path;
+            let (da, exponents) = sum_of_classes(step.da_hh, step.exponents, shape, |p, column| {
+                let gate = column / hidden;
+                is_here(p, gate) && !(cell.reads_kept() && gate == last)
+            });
+            let mut through = vec![T::zero(); batch * hidden];
+            kernel::product(&mut through, false, View::new(batch, w_hh.rows(), &da), w_hh);
+            let mut part = (through, exponents);
+            if cell.reads_kept() {
+                let through = states(step.through_kept);
+                let kept = sum_of_classes(through, step.exponents, shape, |p, _| is_here(p, last));
+                add(&mut part, &kept, hidden);
+            }
+            let past = |p: usize, _| cell.path(gate_of(p), None) == path;
+            add(&mut part, &sum_of_classes(states(step.passing), step.exponents, shape, past), hidden);
+            without_cut(part)
+        };
+        let direct = sum_of_classes(states(step.passing), step.exponents, shape, |p, _| p == 0);
+        self.pending = Some((without_cut(direct), (0..cell.paths().len()).map(on_path).collect()));
+    }
+
+    /// ‖Σ_p da − da‖ relative to the size of its terms.
+    fn deviation(&self, step: &Step<'_, T>) -> f64 {
+        let Some((sum, size)) = &self.da[step.t] else { return f64::INFINITY };
+        let mut difference = sum.clone();
+        let minus = step.da.data().iter().map(|&v| -v).collect();
+        add(&mut difference, &(minus, step.exponents.to_vec()), step.da.cols());
+        let rows = difference.0.chunks_exact(step.da.cols()).zip(&difference.1);
+        let distance: f64 =
+            rows.map(|(row, &e)| norm(row) * kernel::power_of_two::<f64>(e - largest(&sum.1))).sum();
+        if distance == 0.0 { 0.0 } else { distance / size }
+    }
+
+    fn finish(self, network: &Network<T>) -> PathSplit<T> {
+        let paths = std::iter::once("seed").chain(network.cell().paths().iter().copied()).collect();
+        PathSplit { k: self.k, place: self.place, paths, steps: self.steps }
+    }
+}

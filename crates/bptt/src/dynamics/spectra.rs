@@ -1,0 +1,183 @@
+//! Singular values and eigenvalues of weights, and what they say by themselves.
+
+use nalgebra::{DMatrix, Schur};
+
+use crate::Error;
+use crate::array::View;
+use crate::kernel::Real;
+use crate::model::{Cell, Network, Place};
+
+/// An eigenvalue of a real matrix, re + i·im.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Eigenvalue {
+    /// The real part.
+    pub re: f64,
+    /// The imaginary part; complex eigenvalues come in conjugate pairs.
+    pub im: f64,
+}
+
+impl Eigenvalue {
+    /// |re + i·im|.
+    pub fn modulus(self) -> f64 {
+        self.re.hypot(self.im)
+    }
+}
+
+/// The singular values of a matrix, the largest first: min(rows, cols) numbers; NaN if an entry is not finite.
+pub fn singular_values<T: Real>(matrix: View<'_, T>) -> Vec<f64> {
+    let matrix = to_nalgebra(matrix);
+    // The iteration need not end on anything else.
+    if !matrix.iter().all(|number| number.is_finite()) {
+        return vec![f64::NAN; matrix.nrows().min(matrix.ncols())];
+    }
+    let mut values: Vec<f64> = matrix.singular_values().iter().copied().collect();
+    values.sort_by(|a, b| b.total_cmp(a));
+    values
+}
+
+/// σ_max / σ_min: how much more one direction is stretched than another. Infinite for a singular matrix, NaN for zeros and
+/// where a singular value is NaN. `singular_values` come with the largest first.
+pub fn condition_number(singular_values: &[f64]) -> f64 {
+    match singular_values {
+        [] => f64::NAN,
+        [largest, ..] => largest / singular_values[singular_values.len() - 1],
+    }
+}
+
+/// The eigenvalues of a square matrix, those of largest modulus first.
+///
+/// # Errors
+/// If the matrix is not square, has an entry that is not finite, or the iteration (Francis' QR algorithm) does not end.
+pub fn eigenvalues<T: Real>(matrix: View<'_, T>) -> Result<Vec<Eigenvalue>, Error> {
+    let refuse = |given: String, expected: &str| {
+        Err(Error::Option { option: "eigenvalues".into(), given, expected: expected.into() })
+    };
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    if rows != cols {
+        return refuse(format!("a ({rows}, {cols}) matrix"), "a square one");
+    }
+    let matrix = to_nalgebra(matrix);
+    if let Some(at) = matrix.iter().position(|number| !number.is_finite()) {
+        let given = format!("a matrix with {} at ({}, {})", matrix[at], at % rows, at / rows);
+        return refuse(given, "finite entries");
+    }
+    // The shifts of the iteration can go in circles, as they do on cyclic permutations; seen from turned axes the same
+    // eigenvalues are found.
+    let most = 100 * rows.max(10);
+    let schur = Schur::try_new(matrix.clone(), f64::EPSILON, most)
+        .or_else(|| Schur::try_new(turned(&matrix), f64::EPSILON, most));
+    let Some(schur) = schur else {
+        return refuse(format!("a ({rows}, {rows}) matrix on which the iteration does not end"), "another");
+    };
+    let mut values: Vec<Eigenvalue> =
+        schur.complex_eigenvalues().iter().map(|value| Eigenvalue { re: value.re, im: value.im }).collect();
+    values.sort_by(|a, b| b.modulus().total_cmp(&a.modulus()).then(b.im.total_cmp(&a.im)));
+    Ok(values)
+}
+
+/// H A H with the reflection H = I − 2vvᵀ/vᵀv in an irregular direction v: a matrix with the same eigenvalues.
+fn turned(matrix: &DMatrix<f64>) -> DMatrix<f64> {
+    let n = matrix.nrows();
+    let v = nalgebra::DVector::from_vec(super::exponents::start(n, 1)).normalize();
+    let reflection = DMatrix::identity(n, n) - &v * v.transpose() * 2.0;
+    &reflection * matrix * &reflection
+}
+
+fn to_nalgebra<T: Real>(matrix: View<'_, T>) -> DMatrix<f64> {
+    DMatrix::from_fn(matrix.rows(), matrix.cols(), |i, j| matrix.row(i)[j].f64())
+}
+
+/// γ, the largest slope of gate `gate`'s activation: 1/4 for σ, 1 for tanh, relu and the identity.
+pub fn slope_bound<T: Real>(cell: &dyn Cell<T>, gate: usize) -> f64 {
+    if cell.range(gate) == (0.0, 1.0) { 0.25 } else { 1.0 }
+}
+
+/// What σ_max(W_hh) implies for the gradients, whatever is read (Pascanu, Mikolov and Bengio 2013).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Implication {
+    /// σ_max < 1/γ: every step shrinks every gradient, so gradients vanish. The condition is sufficient, not necessary: they
+    /// may vanish without it.
+    Vanishing,
+    /// σ_max = 1/γ up to the weights' rounding, as of orthogonal ones: no step stretches a gradient; they do not explode, and may or may not vanish.
+    NoExplosion,
+    /// σ_max > 1/γ, which is necessary for gradients to explode and not sufficient: it leaves both open.
+    Open,
+    /// The cell has gates, by which a gradient goes around this block; the condition is one for cells without them.
+    DoesNotApply,
+}
+
+/// The spectrum of one gate's (H, H) block of a cell's W_hh.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GateSpectrum {
+    /// The cell.
+    pub place: Place,
+    /// The gate's name; `"h"` for a cell that has only one.
+    pub gate: &'static str,
+    /// The largest first.
+    pub singular_values: Vec<f64>,
+    /// Those of largest modulus first.
+    pub eigenvalues: Vec<Eigenvalue>,
+    /// γ, the largest slope of the gate's activation.
+    pub slope_bound: f64,
+    /// What σ_max implies.
+    pub implication: Implication,
+}
+
+impl GateSpectrum {
+    /// The largest singular value.
+    pub fn sigma_max(&self) -> f64 {
+        self.singular_values[0]
+    }
+
+    /// 1/γ, what σ_max is compared with.
+    pub fn sigma_limit(&self) -> f64 {
+        1.0 / self.slope_bound
+    }
+
+    /// The largest modulus of an eigenvalue.
+    pub fn spectral_radius(&self) -> f64 {
+        self.eigenvalues[0].modulus()
+    }
+
+    /// σ_max / σ_min, see [`condition_number`].
+    pub fn condition_number(&self) -> f64 {
+        condition_number(&self.singular_values)
+    }
+}
+
+impl<T: Real> Network<T> {
+    /// The spectrum of every gate's block of every W_hh, in the order of [`crate::Weights::layers`].
+    ///
+    /// # Errors
+    /// If a weight is not finite, or an eigenvalue iteration does not end.
+    pub fn recurrent_spectra(&self) -> Result<Vec<GateSpectrum>, Error> {
+        let (cell, hidden) = (self.cell(), self.hidden());
+        let mut spectra = Vec::new();
+        for (index, params) in self.weights().layers.iter().enumerate() {
+            for (g, &gate) in cell.gates().iter().enumerate() {
+                let block = params.w_hh.view().some_rows(g * hidden..(g + 1) * hidden);
+                let eigenvalues = eigenvalues(block)?;
+                let singular_values = singular_values(block);
+                let slope_bound = slope_bound(cell, g);
+                let gain = singular_values[0] * slope_bound;
+                let rounding = T::epsilon().f64() * hidden as f64;
+                let implication = match gain - 1.0 {
+                    _ if cell.gates().len() > 1 => Implication::DoesNotApply,
+                    above if above > rounding => Implication::Open,
+                    above if above < -rounding => Implication::Vanishing,
+                    _ => Implication::NoExplosion,
+                };
+                let place = self.weights().place(index);
+                spectra.push(GateSpectrum {
+                    place,
+                    gate,
+                    singular_values,
+                    eigenvalues,
+                    slope_bound,
+                    implication,
+                });
+            }
+        }
+        Ok(spectra)
+    }
+}

@@ -1,0 +1,341 @@
+//! Losses at every step, and the gradients ("seeds") each of them sends into the hidden state.
+
+use pulp::Scalar;
+use std::ops::Range;
+
+use super::boundaries::Reach;
+use super::cache::Trace;
+use super::inputs::Symbols;
+use crate::Error;
+use crate::array::{Sequence, View};
+use crate::kernel::activation::exp;
+use crate::kernel::columns::{Sum, columns, parts};
+use crate::kernel::lanes::Vector;
+use crate::kernel::{Real, Start, on_registers};
+use crate::model::{Network, Readout};
+
+/// What the outputs are compared with, and by which loss.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Targets<T> {
+    /// Softmax cross-entropy with the right symbol of each step, L = −ln softmax(y)\[target\] (nats).
+    CrossEntropy(Symbols),
+    /// Squared error with (T, B, V) values, L = Σ_v (y_v − target_v)²; no factor ½, as PyTorch's `mse_loss`
+    /// (whose "mean" also divides by V).
+    SquaredError(Sequence<T>),
+}
+
+/// How the losses of single steps and sequences become one number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reduction {
+    /// The plain sum.
+    Sum,
+    /// The sum divided by the number of (t, b) that have a loss.
+    MeanTokens,
+    /// Summed over steps and divided by B: the convention of CS231n's temporal losses.
+    MeanBatch,
+    /// The sum times this factor: a part of a batch in the mean of the whole.
+    Times(f64),
+}
+
+/// Targets, the steps that have one, and the reduction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Objective<T> {
+    /// What the outputs should be.
+    pub targets: Targets<T>,
+    /// (T, B) time-major; `false` where a step has no loss. `None`: every step has one. A many-to-one task is a mask
+    /// that is true at the last step only.
+    pub mask: Option<Vec<bool>>,
+    /// How the losses add up.
+    pub reduction: Reduction,
+}
+
+/// The losses of a forward scan, ready for the reverse scan.
+///
+/// What each loss sends into the top layer's output is its *seed* ∂L_t/∂h_t: given as it is, or dy_t W_hy, which the reverse
+/// scan forms where it enters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Losses<T> {
+    /// L of each (t, b) before reduction, time-major; 0 where masked. Empty when made by [`Losses::from_seeds`].
+    pub values: Vec<f64>,
+    /// The reduced loss.
+    pub total: f64,
+    /// Whether step t has a loss in any sequence.
+    pub present: Vec<bool>,
+    pub(crate) seeds: Seeds<T>,
+}
+
+/// Where gradients begin.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Seeds<T> {
+    /// At the top layer's output: ∂L_t/∂h_t, (T, B, D·H).
+    State(Sequence<T>),
+    /// At the readout: dL/dy of the reduced loss, (T, B, V).
+    Output(Sequence<T>),
+}
+
+impl<T: Real> Seeds<T> {
+    fn numbers(&self) -> &Sequence<T> {
+        match self {
+            Self::State(numbers) | Self::Output(numbers) => numbers,
+        }
+    }
+}
+
+impl<T: Real> Default for Losses<T> {
+    /// Losses of nothing.
+    fn default() -> Self {
+        Self::from_seeds(Sequence::default())
+    }
+}
+
+impl<T: Real> Losses<T> {
+    /// Losses known only by their seeds dL_k/dh_k, (T, B, D·H): every step has one. Seeds behind a sequence's end and in
+    /// burn-in steps are ignored.
+    pub fn from_seeds(dh: Sequence<T>) -> Self {
+        let present = vec![true; dh.steps()];
+        Self { values: Vec::new(), total: f64::NAN, present, seeds: Seeds::State(dh) }
+    }
+
+    /// dL/dy of the reduced loss, (T, B, V); `None` without a readout.
+    pub fn dy(&self) -> Option<&Sequence<T>> {
+        match &self.seeds {
+            Seeds::Output(dy) => Some(dy),
+            Seeds::State(_) => None,
+        }
+    }
+
+    /// Whether step t has a loss in any sequence that can have one there.
+    pub(crate) fn heard(&self, trace: &Trace<T>) -> Vec<bool> {
+        let (_, batch) = trace.inputs().shape();
+        let heard = |t: usize| (0..batch).any(|b| trace.bounds().can_have_loss(t, b));
+        self.present.iter().enumerate().map(|(t, &present)| present && heard(t)).collect()
+    }
+
+    /// How far loss k reaches, in the sequences it has a seed in.
+    pub(crate) fn reach(&self, trace: &Trace<T>, k: usize) -> Reach {
+        let seeds = self.seeds.numbers();
+        let has_seed = |b: &usize| seeds.at(k, *b).iter().any(|v| *v != T::zero());
+        let sequences = (0..seeds.batch()).filter(|&b| trace.bounds().can_have_loss(k, b));
+        trace.bounds().reach(k, sequences.filter(has_seed))
+    }
+
+    /// Refuses losses that are not all finite, naming the first step whose loss or seed is not.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] with step and sequence.
+    pub fn check_finite(&self) -> Result<(), Error> {
+        let batch = self.seeds.numbers().batch();
+        let loss = self.values.iter().position(|v| !v.is_finite()).map(|i| ("loss", (i / batch, i % batch)));
+        let what = if self.dy().is_some() { "gradient dL/dy" } else { "seed dL/dh" };
+        let seed = self.seeds.numbers().first_not_finite().map(|at| (what, at));
+        match loss.or(seed) {
+            None => Ok(()),
+            Some((what, (step, sequence))) => Err(Error::NotFinite { what: what.into(), step, sequence }),
+        }
+    }
+}
+
+impl<T: Real> Network<T> {
+    /// The outputs y = W_hy h + b_y of every step, (T, B, V).
+    ///
+    /// # Errors
+    /// If the network has no readout.
+    pub fn outputs(&self, trace: &Trace<T>) -> Result<Sequence<T>, Error> {
+        let readout = self.readout()?;
+        let (steps, batch) = trace.inputs().shape();
+        let mut y = Sequence::zeros(steps, batch, readout.outputs());
+        self.read_out(trace, 0..steps, readout, y.data_mut());
+        Ok(y)
+    }
+
+    /// y of these steps, (len · B, V).
+    fn read_out(&self, trace: &Trace<T>, steps: Range<usize>, readout: &Readout<T>, y: &mut [T]) {
+        let h = trace.output().rows(steps);
+        T::multiply(y, readout.outputs(), Start::Row(readout.b_y.data()), h, self.layouts().readout(readout));
+    }
+
+    /// The losses of a forward scan under `objective`, and their seeds. Padding and burn-in steps have none.
+    ///
+    /// # Errors
+    /// If the network has no readout, a shape does not fit or a target lies outside the output alphabet.
+    pub fn losses(&self, trace: &Trace<T>, objective: &Objective<T>) -> Result<Losses<T>, Error> {
+        let mut losses = Losses::default();
+        self.losses_into(&mut losses, trace, objective)?;
+        Ok(losses)
+    }
+
+    /// The same in the memory of older losses. After an error they are of no use.
+    pub(crate) fn losses_into(
+        &self,
+        losses: &mut Losses<T>,
+        trace: &Trace<T>,
+        objective: &Objective<T>,
+    ) -> Result<(), Error> {
+        let readout = self.readout()?;
+        let (steps, batch) = trace.inputs().shape();
+        let outputs = readout.outputs();
+        objective.check(steps, batch, outputs)?;
+
+        let has_loss = |i: usize| {
+            objective.mask.as_ref().is_none_or(|mask| mask[i])
+                && trace.bounds().can_have_loss(i / batch, i % batch)
+        };
+        let has_loss: Vec<bool> = (0..steps * batch).map(has_loss).collect();
+        let count = has_loss.iter().filter(|&&has_loss| has_loss).count();
+        let factor = match objective.reduction {
+            Reduction::Sum => 1.0,
+            Reduction::MeanTokens => 1.0 / count.max(1) as f64,
+            Reduction::MeanBatch => 1.0 / batch as f64,
+            Reduction::Times(factor) => factor,
+        };
+
+        let mut dy = match std::mem::replace(&mut losses.seeds, Seeds::State(Sequence::default())) {
+            Seeds::State(numbers) | Seeds::Output(numbers) => numbers,
+        };
+        dy.reshape(steps, batch, outputs);
+        losses.values.clear();
+        losses.values.resize(steps * batch, 0.0);
+        // Some steps at a time: what the product leaves is still near when the loss is taken.
+        let at_a_time = (ROWS_AT_A_TIME / batch).max(1);
+        for first in (0..steps).step_by(at_a_time) {
+            let range = first..steps.min(first + at_a_time);
+            let y = &mut dy.data_mut()[range.start * batch * outputs..range.end * batch * outputs];
+            self.read_out(trace, range.clone(), readout, y);
+            let rows = range.start * batch..range.end * batch;
+            let (has_loss, values) = (&has_loss[rows.clone()], &mut losses.values[rows.clone()]);
+            match &objective.targets {
+                Targets::CrossEntropy(symbols) => {
+                    cross_entropies(y, &symbols.ids()[rows], has_loss, T::of(factor), values);
+                }
+                Targets::SquaredError(target) => {
+                    squared_errors(y, target.rows(range), has_loss, T::of(factor), values);
+                }
+            }
+        }
+        losses.present.clear();
+        losses.present.extend(has_loss.chunks(batch).map(|step| step.contains(&true)));
+        losses.total = losses.values.iter().sum::<f64>() * factor;
+        losses.seeds = Seeds::Output(dy);
+        Ok(())
+    }
+
+    fn readout(&self) -> Result<&Readout<T>, Error> {
+        self.weights().readout.as_ref().ok_or_else(|| Error::Option {
+            option: "readout".into(),
+            given: "a network without one".into(),
+            expected: "a network with a readout (head.weight, head.bias)".into(),
+        })
+    }
+}
+
+/// Rows (t, b) of outputs that are made and compared with their targets at a time.
+const ROWS_AT_A_TIME: usize = 128;
+
+impl<T: Real> Objective<T> {
+    /// The same objective in another precision.
+    pub fn cast<U: Real>(&self) -> Objective<U> {
+        let targets = match &self.targets {
+            Targets::CrossEntropy(symbols) => Targets::CrossEntropy(symbols.clone()),
+            Targets::SquaredError(values) => Targets::SquaredError(values.cast()),
+        };
+        Objective { targets, mask: self.mask.clone(), reduction: self.reduction }
+    }
+
+    fn check(&self, steps: usize, batch: usize, outputs: usize) -> Result<(), Error> {
+        let mismatch = |what: &str, expected: String, given: String| {
+            if expected == given { Ok(()) } else { Err(Error::Shape { what: what.into(), expected, given }) }
+        };
+        match &self.targets {
+            Targets::CrossEntropy(symbols) => {
+                mismatch(
+                    "targets",
+                    format!("(T, B) = ({steps}, {batch})"),
+                    format!("(T, B) = {:?}", symbols.shape()),
+                )?;
+                symbols.check("targets", outputs)?;
+            }
+            Targets::SquaredError(target) => mismatch(
+                "targets",
+                format!("(T, B, V) = {:?}", (steps, batch, outputs)),
+                format!("(T, B, V) = {:?}", (target.steps(), target.batch(), target.features())),
+            )?,
+        }
+        match &self.mask {
+            Some(mask) => {
+                mismatch("mask", format!("{} entries", steps * batch), format!("{} entries", mask.len()))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+on_registers! {
+    /// −ln softmax(y)\[target\] of each row with a loss; `y` leaves as its gradient times `factor`,
+    /// (softmax(y) − onehot) · factor, and as zeros in the other rows.
+    fn cross_entropies<'a, T>(
+        simd,
+        y: &'a mut [T],
+        targets: &'a [u32],
+        has_loss: &'a [bool],
+        factor: T,
+        values: &'a mut [f64],
+    ) -> () {
+        let outputs = y.len() / targets.len();
+        let lowest = Vector::splat(simd, T::neg_infinity());
+        for (i, y) in y.chunks_exact_mut(outputs).enumerate() {
+            if !has_loss[i] {
+                y.fill(T::zero());
+                continue;
+            }
+            let mut largest = lowest;
+            columns::<T, S>(outputs, #[inline(always)] |at| {
+                largest = Vector::load_or(simd, y, at, lowest).max(largest);
+            });
+            let largest = largest.largest();
+            let (target, shift) = (targets[i] as usize, Vector::splat(simd, largest));
+            let at_target = y[target] - largest;
+            let right = exp(Vector::splat(Scalar::new(), at_target)).largest();
+            // The others are added up alone: what they leave of the right one's probability is then known to the last
+            // digit, however near to 1 that is.
+            y[target] = T::neg_infinity();
+            let mut others = Sum::new(simd);
+            parts::<T, S>(outputs, #[inline(always)] |at, part| {
+                let power = exp(Vector::load_or(simd, y, at, lowest) - shift);
+                power.store(y, at);
+                others.add(part, power);
+            });
+            let others = others.total();
+            let scale = factor / (others + right);
+            let by = Vector::splat(simd, scale);
+            columns::<T, S>(outputs, #[inline(always)] |at| (Vector::load(simd, y, at) * by).store(y, at));
+            y[target] = -others * scale;
+            values[i] = if right > T::min_positive_value() {
+                (others.f64() / right.f64()).ln_1p()
+            } else {
+                others.f64().ln() - at_target.f64()
+            };
+        }
+    }
+}
+
+/// Σ (y − target)² of each row with a loss; `y` leaves as its gradient times `factor`, 2 (y − target) · factor, and as zeros
+/// in the other rows.
+fn squared_errors<T: Real>(
+    y: &mut [T],
+    targets: View<'_, T>,
+    has_loss: &[bool],
+    factor: T,
+    values: &mut [f64],
+) {
+    for (i, y) in y.chunks_exact_mut(targets.cols()).enumerate() {
+        if !has_loss[i] {
+            y.fill(T::zero());
+            continue;
+        }
+        for (y, &target) in y.iter_mut().zip(targets.row(i)) {
+            let difference = *y - target;
+            values[i] += (difference * difference).f64();
+            *y = (difference + difference) * factor;
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The forward scan: inputs, sequence boundaries, the time loop, what it saves, and the losses.
+
+mod boundaries;
+mod cache;
+mod inputs;
+mod loss;
+mod scan;
+
+pub use boundaries::ScanOptions;
+pub(crate) use boundaries::{Bounds, Reach};
+pub use cache::{LayerTrace, Trace};
+pub(crate) use inputs::{BySymbol, StepInput};
+pub use inputs::{Inputs, Symbols};
+pub(crate) use loss::Seeds;
+pub use loss::{Losses, Objective, Reduction, Targets};

@@ -1,0 +1,11 @@
+//! Ordinary gradients, the reusable training step, single components, and the check by finite differences.
+
+mod components;
+pub mod gradcheck;
+mod ordinary;
+mod train_step;
+
+pub use components::{Component, Select};
+pub use ordinary::Gradient;
+pub(crate) use ordinary::{Threads, add_cell_gradient, add_readout_gradient};
+pub use train_step::Learner;

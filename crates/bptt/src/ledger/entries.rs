@@ -1,0 +1,362 @@
+//! The result of itemizing: for every loss k, step t and parameter the size of the contribution and its share of the
+//! update, and the proof that the contributions add up.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::balance::Balance;
+use super::records::{Form, Records};
+use crate::forward::Reach;
+use crate::model::{Direction, Place};
+
+/// What a contribution is a contribution to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Parameter {
+    /// W_ih.
+    WeightIh,
+    /// W_hh.
+    WeightHh,
+    /// The common gradient of b_ih and b_hh, of a cell where they have one.
+    Bias,
+    /// b_ih, of a cell whose recurrent side sees other gradients (GRU).
+    BiasIh,
+    /// b_hh, of such a cell.
+    BiasHh,
+    /// The input x_t itself.
+    Input,
+    /// h0; one number for each loss.
+    InitialState,
+    /// c0, of a cell that has it; one number for each loss.
+    InitialMemory,
+    /// W_hy; only step k contributes to loss k.
+    HeadWeight,
+    /// b_y; only step k contributes to loss k.
+    HeadBias,
+}
+
+impl Parameter {
+    /// The name in the ledger's JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WeightIh => "weight_ih",
+            Self::WeightHh => "weight_hh",
+            Self::Bias => "bias",
+            Self::BiasIh => "bias_ih",
+            Self::BiasHh => "bias_hh",
+            Self::Input => "input",
+            Self::InitialState => "initial_state",
+            Self::InitialMemory => "initial_memory",
+            Self::HeadWeight => "head_weight",
+            Self::HeadBias => "head_bias",
+        }
+    }
+}
+
+/// Why an entry (k, t) has the size it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// An ordinary number.
+    Value,
+    /// Exactly zero: a factor of it is zero.
+    Zero,
+    /// Not zero, but smaller than the smallest normal number of the network's precision: a framework computing in it
+    /// would lose it. Its logarithm is still known.
+    Underflow,
+    /// Exactly zero because the state was forgotten or detached at this step, between t and k: in every sequence of the
+    /// batch, and here in the one where the loss reaches farthest.
+    Cut(usize),
+    /// Too small to be told apart, see [`crate::ItemizeOptions::tolerance`]: part of the remainder at this step.
+    Remainder,
+    /// Step k has no loss.
+    Masked,
+    /// No path leads from step t through this cell to loss k: t > k in a network that reads forward only, or t lies
+    /// behind the end of every sequence that has loss k.
+    Unreached,
+}
+
+/// The contributions of one cell to one parameter.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Which cell.
+    pub place: Place,
+    /// Which parameter.
+    pub parameter: Parameter,
+    /// What was measured of the cell.
+    pub(crate) records: Arc<Records>,
+    /// Which of a record's parameters this is.
+    pub(crate) slot: usize,
+    /// The gates' names.
+    pub(crate) gates: &'static [&'static str],
+    /// How far each loss reaches; common to all entries.
+    pub(crate) reach: Arc<[Reach]>,
+    /// ⟨gradient, U⟩.
+    pub(crate) total_inner: f64,
+    /// ‖Σ components‖: the norm of the ordinary gradient.
+    pub(crate) total: f64,
+    /// The smallest normal number of the network's precision.
+    pub(crate) smallest_normal: f64,
+    /// What turns norms of single sequences into those of components, if they were asked for.
+    pub(crate) sequences: Option<Arc<SequenceSizes>>,
+}
+
+impl Entry {
+    /// The number of steps T, which is also the number of losses, masked ones included.
+    pub fn steps(&self) -> usize {
+        self.records.steps()
+    }
+
+    /// ‖component (k, t)‖ of the batch sum (Frobenius norm). `None` where t > k, loss k is masked or the component is part
+    /// of the remainder; 0 where it is below f64's range, see [`Entry::log10_norm`].
+    pub fn norm(&self, k: usize, t: usize) -> Option<f64> {
+        Some(in_full(self.records.get(k, t)?, Form::norm(self.slot)))
+    }
+
+    /// ‖Σ of the components at step t that are in the remainder‖. `None` without a tolerance.
+    pub fn remainder_norm(&self, t: usize) -> Option<f64> {
+        Some(in_full(self.records.remainder(t)?, Form::norm(self.slot)))
+    }
+
+    /// log₁₀ of [`Entry::remainder_norm`], however small; −∞ where it is exactly zero or nothing is in it.
+    pub fn remainder_log10_norm(&self, t: usize) -> Option<f64> {
+        Some(log10(self.records.remainder(t)?, Form::norm(self.slot)))
+    }
+
+    /// ⟨remainder at step t, U⟩ / ⟨Σ components, U⟩: with these, all shares add up to 1. `None` without a tolerance.
+    pub fn remainder_share(&self, t: usize) -> Option<f64> {
+        Some(self.records.remainder(t)?[Form::inner(self.slot)] / self.total_inner)
+    }
+
+    fn form(&self) -> Form {
+        self.records.form()
+    }
+
+    /// log₁₀ of the norm, however small; −∞ where it is exactly zero.
+    pub fn log10_norm(&self, k: usize, t: usize) -> Option<f64> {
+        Some(log10(self.records.get(k, t)?, Form::norm(self.slot)))
+    }
+
+    /// The names of the gates whose rows have norms of their own; none if they were not asked for, the cell has one gate
+    /// only, or the parameter has no rows of gates (the input).
+    pub fn gates(&self) -> &'static [&'static str] {
+        if self.slot < self.form().gated && self.form().gates > 0 { self.gates } else { &[] }
+    }
+
+    /// ‖rows of gate `gate` of component (k, t)‖; their squares add up to the square of [`Entry::norm`].
+    pub fn gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
+        let record = self.records.get(k, t).filter(|_| gate < self.gates().len())?;
+        Some(in_full(record, self.form().gate(self.slot, gate)))
+    }
+
+    /// log₁₀ of [`Entry::gate_norm`], however small; −∞ where it is exactly zero.
+    pub fn log10_gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
+        let record = self.records.get(k, t).filter(|_| gate < self.gates().len())?;
+        Some(log10(record, self.form().gate(self.slot, gate)))
+    }
+
+    /// ⟨component, U⟩ / ⟨Σ components, U⟩ with U the update; all shares add up to 1. NaN where ⟨Σ components, U⟩ is 0.
+    pub fn share(&self, k: usize, t: usize) -> Option<f64> {
+        Some(self.inner(k, t)? / self.total_inner)
+    }
+
+    /// ⟨component, U⟩ with U the update: to first order, how much adding U raises the loss by way of this component. For
+    /// the inputs U is the direction of their total gradient, of unit length.
+    pub fn inner(&self, k: usize, t: usize) -> Option<f64> {
+        self.records.get(k, t).map(|record| record[Form::inner(self.slot)])
+    }
+
+    /// ‖component (k, t)‖ of sequence `b` alone. `None` where there is no such entry or sequence, or norms of single
+    /// sequences were not asked for.
+    pub fn sequence_norm(&self, k: usize, t: usize, b: usize) -> Option<f64> {
+        let sizes = self.sequences.as_ref().filter(|_| b < self.form().batch)?;
+        let record = self.records.get(k, t)?;
+        let of = |what| record[self.form().sequence(what, b)];
+        let i = t * self.form().batch + b;
+        match self.parameter {
+            Parameter::WeightIh => Some(of(0) * sizes.x[i]),
+            Parameter::WeightHh => Some(of(1) * sizes.h_prev[i]),
+            Parameter::Bias | Parameter::BiasIh => Some(of(0)),
+            Parameter::BiasHh => Some(of(1)),
+            Parameter::Input => Some(of(2)),
+            Parameter::InitialState
+            | Parameter::InitialMemory
+            | Parameter::HeadWeight
+            | Parameter::HeadBias => None,
+        }
+    }
+
+    /// B, if norms of single sequences were asked for.
+    pub fn sequences(&self) -> Option<usize> {
+        self.sequences.as_ref().map(|_| self.form().batch)
+    }
+
+    /// Why the entry has the size it has.
+    pub fn state(&self, k: usize, t: usize) -> State {
+        match self.records.get(k, t).map(|record| record[Form::norm(self.slot)]) {
+            None if self.records.is_masked(k) => State::Masked,
+            None if self.records.has_fallen(k, t) && t < self.reach[k].uncut.start => {
+                State::Cut(self.reach[k].uncut.start)
+            }
+            None if self.records.has_fallen(k, t) => State::Remainder,
+            None => State::Unreached,
+            Some(0.0) if t < self.reach[k].uncut.start => State::Cut(self.reach[k].uncut.start),
+            Some(0.0) if t >= self.reach[k].uncut.end => State::Cut(self.reach[k].uncut.end),
+            Some(0.0) => State::Zero,
+            Some(_) if self.norm(k, t) < Some(self.smallest_normal) => State::Underflow,
+            Some(_) => State::Value,
+        }
+    }
+
+    /// ‖Σ components‖, the norm of the ordinary gradient.
+    pub fn total_norm(&self) -> f64 {
+        self.total
+    }
+
+    /// ‖Σ components‖ / Σ ‖components‖: 1 where all pull the same way, near 0 where they cancel. NaN if all are zero. Of
+    /// what is in the remainder, only each step's sum is known and counts.
+    pub fn cancellation(&self) -> f64 {
+        let sum: f64 =
+            (0..self.steps()).flat_map(|k| (0..self.steps()).filter_map(move |t| self.norm(k, t))).sum();
+        let remainder: f64 = (0..self.steps()).filter_map(|t| self.remainder_norm(t)).sum();
+        self.total / (sum + remainder)
+    }
+}
+
+/// A number of a record, with its power of two.
+#[allow(clippy::cast_possible_truncation)] // an integer within ±10⁵ or so
+fn in_full(record: &[f64], place: usize) -> f64 {
+    let exponent = record[Form::EXPONENT] as i32;
+    // Twice half the exponent: a mantissa below 1 may still lift a power that is out of range by itself.
+    record[place] * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2)
+}
+
+/// log₁₀ of a number of a record, with its power of two.
+fn log10(record: &[f64], place: usize) -> f64 {
+    record[place].log10() + record[Form::EXPONENT] * std::f64::consts::LOG10_2
+}
+
+/// The contributions that have one number for each loss: h0's, and the readout's on the diagonal t = k.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PerLoss {
+    /// Which cell; `None` for the readout.
+    pub place: Option<Place>,
+    /// Which parameter.
+    pub parameter: Parameter,
+    /// log₁₀ of the norm for each loss; `None` where masked or part of the remainder, −∞ where exactly zero.
+    pub log10_norm: Vec<Option<f64>>,
+    /// The norm for each loss.
+    pub norm: Vec<Option<f64>>,
+    /// ⟨component, U⟩ for each loss.
+    pub inner: Vec<Option<f64>>,
+    /// ⟨Σ components, U⟩.
+    pub total_inner: f64,
+    /// The norm of the sum of those losses that fell below the tolerance on their way, and its inner product; `None`
+    /// without a tolerance, and of the readout, which nothing is on its way to.
+    pub remainder: Option<(f64, f64)>,
+}
+
+impl PerLoss {
+    /// Nothing for any of `losses` losses.
+    pub(crate) fn masked(place: Option<Place>, parameter: Parameter, losses: usize) -> Self {
+        Self {
+            place,
+            parameter,
+            norm: vec![None; losses],
+            log10_norm: vec![None; losses],
+            inner: vec![None; losses],
+            total_inner: 0.0,
+            remainder: None,
+        }
+    }
+
+    /// Sets what loss k contributes.
+    pub(crate) fn set(&mut self, k: usize, norm: f64, log10_norm: f64, inner: f64) {
+        self.norm[k] = Some(norm);
+        self.log10_norm[k] = Some(log10_norm);
+        self.inner[k] = Some(inner);
+    }
+
+    /// ⟨component, U⟩ / ⟨Σ components, U⟩ of loss k, see [`Entry::share`].
+    pub fn share(&self, k: usize) -> Option<f64> {
+        Some(self.inner[k]? / self.total_inner)
+    }
+
+    /// The share of the remainder; with it, all shares add up to 1.
+    pub fn remainder_share(&self) -> Option<f64> {
+        Some(self.remainder?.1 / self.total_inner)
+    }
+}
+
+/// What turns ‖da‖ of a sequence into the norm of its component.
+#[derive(Clone, Debug)]
+pub(crate) struct SequenceSizes {
+    /// ‖x_{t,b}‖, time-major.
+    pub(crate) x: Vec<f64>,
+    /// ‖h_{t-1,b}‖, time-major.
+    pub(crate) h_prev: Vec<f64>,
+}
+
+/// Every contribution of every past step to every loss, as norms and shares. See [`crate::Network::itemize`].
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    pub(crate) steps: usize,
+    pub(crate) present: Vec<bool>,
+    pub(crate) reach: Arc<[Reach]>,
+    pub(crate) tolerance: Option<f64>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) per_loss: Vec<PerLoss>,
+    pub(crate) balance: Vec<Balance>,
+}
+
+impl Ledger {
+    /// T, the number of steps, which is also the number of losses, masked ones included.
+    pub fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Whether step k has a loss.
+    pub fn has_loss(&self, k: usize) -> bool {
+        self.present[k]
+    }
+
+    /// The steps that no forgotten or detached state parts from loss k, in the sequence where it reaches farthest. What
+    /// lies outside of them is [`State::Cut`].
+    pub fn uncut(&self, k: usize) -> Range<usize> {
+        self.reach[k].uncut.clone()
+    }
+
+    /// The tolerance below which components were not told apart, see [`crate::ItemizeOptions::tolerance`].
+    pub fn tolerance(&self) -> Option<f64> {
+        self.tolerance
+    }
+
+    /// The contributions over (k, t), by layer and parameter.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The contributions of layer `layer` (its forward cell) to `parameter` over (k, t), if that is what the parameter
+    /// has.
+    pub fn entry(&self, layer: usize, parameter: Parameter) -> Option<&Entry> {
+        self.entry_at(Place { layer, direction: Direction::Forward }, parameter)
+    }
+
+    /// The contributions of the cell at `place` to `parameter` over (k, t), if that is what the parameter has.
+    pub fn entry_at(&self, place: Place, parameter: Parameter) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.place == place && e.parameter == parameter)
+    }
+
+    /// The contributions with one number for each loss: initial state and readout.
+    pub fn per_loss(&self) -> &[PerLoss] {
+        &self.per_loss
+    }
+
+    /// The proof: for every parameter, how far Σ components is from the ordinary gradient.
+    pub fn balance(&self) -> &[Balance] {
+        &self.balance
+    }
+
+    /// The largest relative error of the balance.
+    pub fn worst_balance(&self) -> f64 {
+        self.balance.iter().map(|b| b.relative_error).fold(0.0, f64::max)
+    }
+}

@@ -1,0 +1,32 @@
+//! What a ledger measures.
+
+use crate::model::Weights;
+
+/// What to measure besides the norms and shares of the batch sum.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemizeOptions<'a, T> {
+    /// Keep the norms of every single sequence too, T²·B more numbers.
+    pub sequences: bool,
+    /// Keep the norms of each gate's rows too, of a cell with several: G more numbers for each of the others.
+    pub gates: bool,
+    /// Measure dL_k/dx_t too, for which every row is multiplied with W_ih.
+    pub inputs: bool,
+    /// The update U that shares are measured against; `None`: the total gradient. h0's and the inputs' shares are
+    /// always measured against their total gradient, since no update is applied to them.
+    pub update: Option<&'a Weights<T>>,
+    /// Stop telling losses apart once they are small: from the step on where the largest number of a loss's dh (and dc) is
+    /// at most this times the largest that it has been in the same cell, and that of every later loss of its block as well,
+    /// its components are added to the remainder, of which the ledger has one row: [`EntryState::Remainder`]. The balance
+    /// stays exact, and the time grows with how far losses reach, no longer with T². What is told apart is as without a
+    /// tolerance; but below another layer, what a loss sends down after it has fallen there is in the remainder too. From 0
+    /// to below 1; `None` tells everything apart. For networks that read forward only.
+    ///
+    /// [`EntryState::Remainder`]: crate::EntryState::Remainder
+    pub tolerance: Option<f64>,
+}
+
+impl<T> Default for ItemizeOptions<'_, T> {
+    fn default() -> Self {
+        Self { sequences: true, gates: false, inputs: true, update: None, tolerance: None }
+    }
+}

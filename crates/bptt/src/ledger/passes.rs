@@ -1,0 +1,260 @@
+//! Passes over all rows of a step, and what they have found.
+
+// What is not inlined into the function that knows the registers is compiled without them.
+#![allow(clippy::inline_always)]
+
+use pulp::Simd;
+
+use crate::array::View;
+use crate::kernel::columns::{Sum, parts};
+use crate::kernel::lanes::Vector;
+use crate::kernel::{Real, on_registers, power_of_two};
+use crate::reverse::floor_log2;
+
+/// What a row is multiplied with to get its true size, 2^exponent, in two steps, because one may be out of range. What would
+/// be smaller than the smallest normal number is dropped: processors take a hundred times as long for what lies below, and
+/// it could not be added with any precision.
+#[derive(Clone, Copy)]
+pub(super) struct Factor<T> {
+    /// Numbers of the row that are not larger are dropped.
+    smallest: T,
+    first: T,
+    second: T,
+}
+
+impl<T: Real> Factor<T> {
+    pub(super) fn new(exponent: i32) -> Self {
+        let lowest = floor_log2(T::min_positive_value().f64());
+        let second = exponent.clamp(lowest, -lowest);
+        Self {
+            smallest: power_of_two((lowest - exponent).max(lowest)),
+            first: if exponent - second < lowest { T::zero() } else { power_of_two(exponent - second) },
+            second: power_of_two(second),
+        }
+    }
+}
+
+/// What passes over the rows of one side have found.
+pub(super) struct Side<T> {
+    /// ‖row‖².
+    pub(super) squares: Vec<T>,
+    /// Inner products with what shares are measured against, those of one row side by side.
+    pub(super) inner: Vec<T>,
+    /// Inner products of the rows of each loss with each other, B·B for each block of columns.
+    gram: Vec<T>,
+    /// The squared norm of the sum of a loss's rows, for each block.
+    pub(super) summed: Vec<T>,
+}
+
+/// What rows are multiplied with.
+#[derive(Clone, Copy)]
+pub(super) enum With<'a, T> {
+    /// The same row for all of them.
+    Row(&'a [T]),
+    /// Each sequence's own row, (B, ·).
+    Sequences(View<'a, T>),
+}
+
+impl<'a, T: Real> With<'a, T> {
+    #[inline(always)]
+    fn of(&self, b: usize) -> &'a [T] {
+        match self {
+            Self::Row(row) => row,
+            Self::Sequences(rows) => rows.row(b),
+        }
+    }
+}
+
+impl<T: Real> Side<T> {
+    pub(super) fn new() -> Self {
+        Self { squares: Vec::new(), inner: Vec::new(), gram: Vec::new(), summed: Vec::new() }
+    }
+
+    /// One pass over the rows: squares, inner products, and their sum in full.
+    pub(super) fn pass<const N: usize>(
+        &mut self,
+        rows: View<'_, T>,
+        batch: usize,
+        with: [With<'_, T>; N],
+        factors: &[Factor<T>],
+        sums: &mut [T],
+    ) {
+        self.squares.resize(rows.rows(), T::zero());
+        self.inner.resize(rows.rows() * N, T::zero());
+        pass(rows, batch, with, factors, sums, &mut self.squares, &mut self.inner);
+    }
+
+    /// Inner products of the rows of each loss with each other, and the size of their sum, by blocks of columns.
+    pub(super) fn pairs(&mut self, rows: View<'_, T>, batch: usize, blocks: usize, relative: &[T]) {
+        let losses = rows.rows() / batch;
+        self.gram.resize(losses * blocks * batch * batch, T::zero());
+        self.summed.resize(losses * blocks, T::zero());
+        gram(rows, batch, blocks, relative, &mut self.gram);
+        summed(rows, batch, blocks, relative, &mut self.summed);
+    }
+
+    /// ‖Σ_b da_b v_bᵀ‖² of one block, from the inner products of the v.
+    pub(super) fn square_with(&self, k: usize, block: usize, batch: usize, blocks: usize, v: &[f64]) -> f64 {
+        let gram = &self.gram[(k * blocks + block) * batch * batch..][..batch * batch];
+        let mut sum = 0.0;
+        for a in 0..batch {
+            let (gram, v) = (&gram[a * batch..][..=a], &v[a * batch..][..=a]);
+            let others: f64 = gram[..a].iter().zip(v).map(|(gram, v)| gram.f64() * v).sum();
+            sum += gram[a].f64() * v[a] + 2.0 * others;
+        }
+        // Terms that cancel may leave a rounding error below zero.
+        sum.max(0.0)
+    }
+
+    /// ‖da‖ of row `r`, the square of the last block's part taken times `last`.
+    pub(super) fn size(&self, r: usize, b: usize, blocks: usize, batch: usize, last: f64) -> f64 {
+        if last == 1.0 {
+            return self.squares[r].f64().sqrt();
+        }
+        let place = |block: usize| ((r / batch) * blocks + block) * batch * batch + b * (batch + 1);
+        let square = |block: usize| -> f64 { self.gram[place(block)].f64() };
+        let whole: f64 = (0..blocks).map(square).sum();
+        let rest = whole - square(blocks - 1);
+        // The inner products are relative to the loss's largest exponent; only their ratio counts here.
+        let ratio = if whole > 0.0 { (rest + square(blocks - 1) * last) / whole } else { 1.0 };
+        (self.squares[r].f64() * ratio).sqrt()
+    }
+}
+
+/// gram_ab ← ⟨row_a, row_b⟩ relative_a relative_b for b ≤ a, in blocks of A rows and B others.
+#[inline(always)]
+fn gram_of<'a, T: Real, S: Simd, const A: usize, const B: usize>(
+    simd: S,
+    row: impl Fn(usize) -> &'a [T],
+    relative: &[T],
+    gram: &mut [T],
+) {
+    let batch = relative.len();
+    for first in (0..batch).step_by(A) {
+        let last = (first + A).min(batch) - 1;
+        for others in (0..=last).step_by(B) {
+            let rows: [&[T]; A] = std::array::from_fn(
+                #[inline(always)]
+                |i| row((first + i).min(last)),
+            );
+            let with: [&[T]; B] = std::array::from_fn(
+                #[inline(always)]
+                |j| row((others + j).min(last)),
+            );
+            let mut products = [[Sum::new(simd); B]; A];
+            parts::<T, S>(
+                rows[0].len(),
+                #[inline(always)]
+                |at, part| {
+                    let with = with.map(
+                        #[inline(always)]
+                        |with| Vector::load(simd, with, at),
+                    );
+                    for i in 0..A {
+                        let row = Vector::load(simd, rows[i], at);
+                        for j in 0..B {
+                            products[i][j].add_product(part, row, with[j]);
+                        }
+                    }
+                },
+            );
+            let totals = products.map(
+                #[inline(always)]
+                |products| products.map(Sum::total),
+            );
+            for (a, totals) in (first..=last).zip(totals) {
+                for (b, total) in (others..=a).zip(totals) {
+                    gram[a * batch + b] = total * (relative[a] * relative[b]);
+                }
+            }
+        }
+    }
+}
+
+on_registers! {
+    /// Of every row ‖row‖² and ⟨row, with⟩; and sums_b ← sums_b + Σ factor · row over the rows of sequence b, without what is
+    /// below the format's normal numbers.
+    fn pass<'a, T, const N: usize>(
+        simd,
+        rows: View<'a, T>,
+        batch: usize,
+        with: [With<'a, T>; N],
+        factors: &'a [Factor<T>],
+        sums: &'a mut [T],
+        squares: &'a mut [T],
+        inner: &'a mut [T],
+    ) -> () {
+        let width = rows.cols();
+        for r in 0..rows.rows() {
+            let (row, b) = (rows.row(r), r % batch);
+            let with = with.map(#[inline(always)] |with| with.of(b));
+            let sums = &mut sums[b * width..(b + 1) * width];
+            let zero = Vector::splat(simd, T::zero());
+            let Factor { smallest, first, second } = factors[r];
+            let (smallest, first) = (Vector::splat(simd, smallest), Vector::splat(simd, first));
+            let second = Vector::splat(simd, second);
+            let (mut square, mut products) = (Sum::new(simd), [Sum::new(simd); N]);
+            parts::<T, S>(width, #[inline(always)] |at, part| {
+                let row = Vector::load(simd, row, at);
+                square.add_product(part, row, row);
+                for n in 0..N {
+                    products[n].add_product(part, row, Vector::load(simd, with[n], at));
+                }
+                let kept = row.abs().if_greater(smallest, row, zero) * first;
+                kept.mul_add(second, Vector::load(simd, sums, at)).store(sums, at);
+            });
+            squares[r] = square.total();
+            for n in 0..N {
+                inner[r * N + n] = products[n].total();
+            }
+        }
+    }
+
+    /// Inner products of the rows of each loss with each other (b ≤ a), each row times its factor, for each block of columns.
+    fn gram<'a, T>(
+        simd,
+        rows: View<'a, T>,
+        batch: usize,
+        blocks: usize,
+        relative: &'a [T],
+        gram: &'a mut [T],
+    ) -> () {
+        let width = rows.cols() / blocks;
+        for (i, gram) in gram.chunks_exact_mut(batch * batch).enumerate().take(rows.rows() / batch * blocks) {
+            let (first, columns) = (i / blocks * batch, i % blocks * width..(i % blocks + 1) * width);
+            let row = |b: usize| &rows.row(first + b)[columns.clone()];
+            let relative = &relative[first..first + batch];
+            // As many at a time as keep their sums in registers, each of which is used for several.
+            if S::REGISTER_COUNT >= 32 {
+                gram_of::<T, S, 2, 4>(simd, row, relative, gram);
+            } else {
+                gram_of::<T, S, 1, 2>(simd, row, relative, gram);
+            }
+        }
+    }
+
+    /// ‖Σ_b relative_b row_b‖² of each loss, for each block of columns.
+    fn summed<'a, T>(
+        simd,
+        rows: View<'a, T>,
+        batch: usize,
+        blocks: usize,
+        relative: &'a [T],
+        squares: &'a mut [T],
+    ) -> () {
+        let width = rows.cols() / blocks;
+        for (i, square) in squares.iter_mut().enumerate().take(rows.rows() / batch * blocks) {
+            let (first, block) = (i / blocks * batch, i % blocks * width);
+            let mut total = Sum::new(simd);
+            parts::<T, S>(width, #[inline(always)] |at, part| {
+                let mut sum = Vector::splat(simd, T::zero());
+                for b in 0..batch {
+                    let row = &rows.row(first + b)[block..block + width];
+                    sum = Vector::load(simd, row, at).mul_add(sum.and(relative[first + b]), sum);
+                }
+                total.add_product(part, sum, sum);
+            });
+            *square = total.total();
+        }
+    }
+}

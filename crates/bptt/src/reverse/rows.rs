@@ -1,0 +1,235 @@
+//! The rows that the reverse scan carries: which loss enters which, and numbers that neither under- nor overflow.
+
+use aligned_vec::AVec;
+use std::ops::Range;
+
+use crate::array::{View, zeros};
+use crate::kernel;
+use crate::kernel::columns::columns;
+use crate::kernel::lanes::Vector;
+use crate::kernel::{Real, on_registers};
+
+/// Rows whose largest entry is outside 2^±RANGE are brought back to about 1.
+const RANGE: i32 = 40;
+
+/// Gradients on their way back, rows (k, b). A stored number stands for itself times 2^exponent of its row.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows<T> {
+    /// (K·B, H).
+    pub(crate) dh: AVec<T>,
+    /// (K·B, H), or empty for a cell without c.
+    pub(crate) dc: AVec<T>,
+    /// One for each row; all zero unless the scan keeps its rows in range.
+    pub(crate) exponents: Vec<i32>,
+    batch: usize,
+    /// Of each row, for [`Rows::keep_in_range`].
+    sizes: Vec<T>,
+}
+
+impl<T: Real> Default for Rows<T> {
+    fn default() -> Self {
+        Self { dh: zeros(0), dc: zeros(0), exponents: Vec::new(), batch: 0, sizes: Vec::new() }
+    }
+}
+
+impl<T: Real> Rows<T> {
+    /// Makes them zeros in the memory they have.
+    pub(crate) fn clear(&mut self, rows: usize, batch: usize, hidden: usize, memory: usize) {
+        let Self { dh, dc, exponents, .. } = self;
+        for (numbers, width) in [(dh, hidden), (dc, memory)] {
+            numbers.clear();
+            numbers.resize(rows * batch * width, T::zero());
+        }
+        exponents.clear();
+        exponents.resize(rows * batch, 0);
+        self.batch = batch;
+    }
+
+    /// B, the number of sequences: row r belongs to sequence r mod B.
+    pub(crate) fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Row `r` of dh, H numbers.
+    pub(crate) fn dh(&self, r: usize) -> &[T] {
+        let hidden = self.dh.len() / self.exponents.len();
+        &self.dh[r * hidden..(r + 1) * hidden]
+    }
+
+    /// Row `r` of dc, H numbers or none.
+    pub(crate) fn dc(&self, r: usize) -> &[T] {
+        let memory = self.dc.len() / self.exponents.len();
+        &self.dc[r * memory..(r + 1) * memory]
+    }
+
+    /// Row `r` of both, and its exponent, to write.
+    pub(crate) fn parts_mut(&mut self, r: usize) -> (&mut [T], &mut [T], &mut i32) {
+        let hidden = self.dh.len() / self.exponents.len();
+        let memory = self.dc.len() / self.exponents.len();
+        (
+            &mut self.dh[r * hidden..(r + 1) * hidden],
+            &mut self.dc[r * memory..(r + 1) * memory],
+            &mut self.exponents[r],
+        )
+    }
+
+    /// Copies these rows, dh and dc.
+    pub(crate) fn copy_of(&self, rows: &[usize]) -> Vec<T> {
+        rows.iter().flat_map(|&r| [self.dh(r), self.dc(r)]).flatten().copied().collect()
+    }
+
+    /// Puts back what [`Rows::copy_of`] copied.
+    pub(crate) fn restore(&mut self, rows: &[usize], copy: &[T]) {
+        let mut copy = copy;
+        for &r in rows {
+            let (dh, dc, _) = self.parts_mut(r);
+            for part in [dh, dc] {
+                let (these, rest) = copy.split_at(part.len());
+                part.copy_from_slice(these);
+                copy = rest;
+            }
+        }
+    }
+
+    /// Adds a seed, H numbers times 2^`exponent`, to row `r`.
+    pub(crate) fn add_seed(&mut self, r: usize, seed: &[T], exponent: i32) {
+        let (dh, dc, row_exponent) = self.parts_mut(r);
+        add_row(dh, dc, row_exponent, seed, exponent);
+    }
+
+    /// Moves powers of two between the numbers and the exponents so that a row neither underflows nor overflows, however
+    /// far it travels. Multiplying by a power of two is exact, so nothing else changes.
+    pub(crate) fn keep_in_range(&mut self, open: Range<usize>) {
+        let (low, high) = (kernel::power_of_two(-RANGE), kernel::power_of_two(RANGE));
+        let rows = self.exponents.len();
+        let open = open.start * self.batch..open.end * self.batch;
+        let Self { dh, dc, sizes, .. } = self;
+        sizes.clear();
+        sizes.resize(open.end, T::zero());
+        for numbers in [&*dh, dc] {
+            let width = numbers.len() / rows.max(1);
+            row_sizes(&numbers[open.start * width..], width, &mut sizes[open.start..]);
+        }
+        for r in open {
+            let size = self.sizes[r];
+            if size == T::zero() || (size >= low && size <= high) || !size.is_finite() {
+                continue;
+            }
+            // No further at a time than a factor of this type can go; the rest follows at the next step.
+            let exponent = floor_log2(size.f64()).clamp(-100, 100);
+            let factor: T = kernel::power_of_two(-exponent);
+            let (dh, dc, row_exponent) = self.parts_mut(r);
+            for number in dh.iter_mut().chain(dc) {
+                *number *= factor;
+            }
+            *row_exponent += exponent;
+            self.sizes[r] = size * factor;
+        }
+    }
+
+    /// log₂ of the largest number in any sequence's row of `k`, as [`Rows::keep_in_range`] has just left it.
+    pub(crate) fn log2_size(&self, k: usize) -> f64 {
+        let rows = k * self.batch..(k + 1) * self.batch;
+        let size = |r: usize| self.sizes[r].f64().log2() + f64::from(self.exponents[r]);
+        rows.map(size).fold(f64::NEG_INFINITY, f64::max)
+    }
+}
+
+on_registers! {
+    /// sizes_r ← the larger of itself and the largest absolute value of row r, NaN-blind.
+    fn row_sizes<'a, T>(simd, rows: &'a [T], width: usize, sizes: &'a mut [T]) -> () {
+        if width == 0 {
+            return;
+        }
+        for (row, size) in rows.chunks_exact(width).zip(sizes) {
+            let mut largest = Vector::splat(simd, *size);
+            columns::<T, S>(width, #[inline(always)] |at| {
+                largest = Vector::load(simd, row, at).abs().max(largest);
+            });
+            *size = largest.largest();
+        }
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // the binary logarithm of a finite number is within ±1100
+pub(crate) fn floor_log2(size: f64) -> i32 {
+    size.log2().floor() as i32
+}
+
+/// row ← row + added · 2^`exponent`, where row stands for itself times 2^`row_exponent`, as does `beside`, which only
+/// follows the row's exponent. The larger exponent of the two stays, but zeros have none.
+pub(crate) fn add_row<T: Real>(
+    row: &mut [T],
+    beside: &mut [T],
+    row_exponent: &mut i32,
+    added: &[T],
+    exponent: i32,
+) {
+    if exponent == *row_exponent {
+        kernel::add_scaled(row, T::one(), added);
+    } else if kernel::largest(added) > T::zero() {
+        if kernel::largest(row).max(kernel::largest(beside)) == T::zero() {
+            *row_exponent = exponent;
+        } else if exponent > *row_exponent {
+            let factor: T = kernel::power_of_two(*row_exponent - exponent);
+            for number in row.iter_mut().chain(beside) {
+                *number *= factor;
+            }
+            *row_exponent = exponent;
+        }
+        kernel::add_scaled(row, kernel::power_of_two(exponent - *row_exponent), added);
+    }
+}
+
+/// Σ_p of rows (k, p, b), without the entries (p, column) that `keep` refuses: rows (k, b) and their exponents.
+pub(crate) fn sum_of_classes<T: Real>(
+    rows: View<'_, T>,
+    exponents: &[i32],
+    (classes, batch): (usize, usize),
+    keep: impl Fn(usize, usize) -> bool,
+) -> (Vec<T>, Vec<i32>) {
+    let (count, width) = (rows.rows() / classes, rows.cols());
+    let (mut sum, mut of_sum) = (vec![T::zero(); count * width], vec![0; count]);
+    for (r, &exponent) in exponents.iter().enumerate() {
+        let (k, p, b) = (r / (classes * batch), r / batch % classes, r % batch);
+        let kept = |(column, &v): (usize, &T)| if keep(p, column) { v } else { T::zero() };
+        let row: Vec<T> = rows.row(r).iter().enumerate().map(kept).collect();
+        let to = k * batch + b;
+        add_row(&mut sum[to * width..(to + 1) * width], &mut [], &mut of_sum[to], &row, exponent);
+    }
+    (sum, of_sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_far_out_of_range_come_back_without_losing_a_bit() {
+        let dh = AVec::from_slice(64, &[3.0e-30f32, -1.5e-31, 5.0e20, 7.0]);
+        let mut rows = Rows { dh, exponents: vec![0, 0], batch: 1, ..Rows::default() };
+        let before: Vec<f64> = rows.dh.iter().map(|&v| f64::from(v)).collect();
+        rows.keep_in_range(0..2);
+        assert!(rows.dh[0] >= 1.0 && rows.dh[0] < 2.0);
+        for (i, (&v, before)) in rows.dh.iter().zip(before).enumerate() {
+            assert_eq!(f64::from(v) * 2f64.powi(rows.exponents[i / 2]), before);
+        }
+    }
+
+    #[test]
+    fn adding_rows_keeps_the_larger_exponent() {
+        let (mut row, mut beside, mut exponent) = ([1.0f32, 2.0], [4.0], -3);
+        add_row(&mut row, &mut beside, &mut exponent, &[1.0, 0.0], 0);
+        assert_eq!((row, beside, exponent), ([1.125, 0.25], [0.5], 0));
+        add_row(&mut row, &mut beside, &mut exponent, &[8.0, 8.0], -3);
+        assert_eq!((row, exponent), ([2.125, 1.25], 0));
+        // Nor may zeros that have come far drag down what is added to them.
+        let (mut zeros, mut at) = ([0.0f32; 2], 0);
+        add_row(&mut zeros, &mut [], &mut at, &[1.0, 2.0], -500);
+        assert_eq!((zeros, at), ([1.0, 2.0], -500));
+        // A seed of zeros must not pull a far row up into underflow.
+        let mut far = -500;
+        add_row(&mut row, &mut beside, &mut far, &[0.0, 0.0], 0);
+        assert_eq!((row, far), ([2.125, 1.25], -500));
+    }
+}
