@@ -38,6 +38,12 @@ impl From<bptt::Error> for Failure {
     }
 }
 
+impl From<bptt_io::Error> for Failure {
+    fn from(error: bptt_io::Error) -> Self {
+        bptt_train::Error::from(error).into()
+    }
+}
+
 impl Failure {
     fn code(&self) -> ExitCode {
         let wrong_usage = matches!(
@@ -46,7 +52,9 @@ impl Failure {
                 | Self::Serve(bptt_serve::Error::NoToken(_) | bptt_serve::Error::WeakToken)
                 | Self::Train(
                     bptt_train::Error::Option { .. }
-                        | bptt_train::Error::Choice { .. }
+                        | bptt_train::Error::Io(
+                            bptt_io::Error::Option { .. } | bptt_io::Error::Choice { .. }
+                        )
                         | bptt_train::Error::Model(bptt::Error::Option { .. })
                 )
         );

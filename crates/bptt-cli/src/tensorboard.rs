@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bptt::{Ledger, Parameter};
-use bptt_train::{Event, Flow, Observer, files};
+use bptt_io::files;
+use bptt_train::{Event, Flow, Observer};
 use bptt_view::figure::heatmap_png;
 use bptt_view::json::HORIZON;
 use bptt_view::tensorboard as records;

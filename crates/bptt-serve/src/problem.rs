@@ -31,6 +31,12 @@ impl From<bptt::Error> for Problem {
     }
 }
 
+impl From<bptt_io::Error> for Problem {
+    fn from(error: bptt_io::Error) -> Self {
+        Self::of_request(error.to_string())
+    }
+}
+
 impl From<bptt_train::Error> for Problem {
     fn from(error: bptt_train::Error) -> Self {
         Self::of_request(error.to_string())

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use axum::http::StatusCode;
-use bptt_train::{files, run as runs};
+use bptt_io::files;
+use bptt_train::run as runs;
 use bptt_view::report;
 use serde_json::{Value, json};
 

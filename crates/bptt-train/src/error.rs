@@ -1,23 +1,11 @@
-//! What can go wrong around a network: files, texts and options.
+//! What can go wrong around a network: texts, runs and options.
 
-use std::io;
 use std::path::PathBuf;
 
 /// An error of this crate. Every message names the thing, what was expected, and the way out where there is one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A file cannot be read or written; the operating system's reason is the source.
-    #[error("cannot {action} {}", path.display())]
-    File {
-        /// What was tried, as a verb: `"read"`, `"write"`, `"remove"`.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-
     /// A text file is not UTF-8.
     #[error(
         "{} is not UTF-8: byte 0x{byte:02x} at offset {offset} cannot stand there; convert the file first, for \
@@ -76,48 +64,6 @@ pub enum Error {
         problem: String,
     },
 
-    /// A model file cannot be used.
-    #[error("{} is not a usable model: {problem}", path.display())]
-    ModelFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-
-    /// A model file has a weight that is infinite or not a number.
-    #[error("{} is not a usable model: tensor {tensor} is not finite at {place}", path.display())]
-    TensorNotFinite {
-        /// The file.
-        path: PathBuf,
-        /// The tensor's name.
-        tensor: String,
-        /// The first such entry's index: `"(3, 0)"`.
-        place: String,
-    },
-
-    /// A file of several things, none of which was chosen.
-    #[error("{} holds {what}; choose one with --{option}:\n  {}", path.display(), choices.join("\n  "))]
-    Choice {
-        /// The file.
-        path: PathBuf,
-        /// How many of what: `"2 recurrent modules"`.
-        what: String,
-        /// The option that chooses.
-        option: &'static str,
-        /// What there is, a line each, its name first.
-        choices: Vec<String>,
-    },
-
-    /// A file with an array cannot be used.
-    #[error("{} is not a usable array: {problem}", path.display())]
-    ArrayFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-
     /// A run's settings or vocabulary cannot be used.
     #[error("{} cannot be used: {problem}", path.display())]
     RunFile {
@@ -166,7 +112,21 @@ pub enum Error {
         expected: String,
     },
 
+    /// A file, or weights in it, cannot be used.
+    #[error(transparent)]
+    Io(bptt_io::Error),
+
     /// An error of the library underneath.
     #[error(transparent)]
     Model(#[from] bptt::Error),
+}
+
+impl From<bptt_io::Error> for Error {
+    /// What `bptt` refused while weights were read stays an error of `bptt`.
+    fn from(error: bptt_io::Error) -> Self {
+        match error {
+            bptt_io::Error::Model(error) => Self::Model(error),
+            error => Self::Io(error),
+        }
+    }
 }

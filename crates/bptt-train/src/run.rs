@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use bptt::{Network, Readout};
+use bptt_io::{files, model};
 
-use crate::{Config, Corpus, Error, Vocabulary, files, model, pantry, task_by_name, text};
+use crate::{Config, Corpus, Error, Vocabulary, pantry, task_by_name, text};
 
 /// The name of the file with a run's settings.
 pub const CONFIG: &str = "config.toml";
@@ -83,7 +84,7 @@ impl Run {
     /// # Errors
     /// If the file cannot be written.
     pub fn save_model(folder: &Path, network: &Network<f32>) -> Result<(), Error> {
-        model::save(network, &folder.join(MODEL))
+        Ok(model::save(network, &folder.join(MODEL))?)
     }
 
     /// Writes the network as it is after `step` updates, besides the one at the end.
@@ -93,7 +94,7 @@ impl Run {
     pub fn save_snapshot(folder: &Path, step: u64, network: &Network<f32>) -> Result<(), Error> {
         let folder = folder.join(SNAPSHOTS);
         files::create_folder(&folder)?;
-        model::save(network, &folder.join(format!("{step:08}.safetensors")))
+        Ok(model::save(network, &folder.join(format!("{step:08}.safetensors")))?)
     }
 }
 
@@ -129,7 +130,7 @@ pub fn remove(folder: &Path) -> Result<(), Error> {
     for (_, snapshot) in snapshot_files(folder)? {
         files::remove(&snapshot)?;
     }
-    [MODEL, METRICS, VOCABULARY, CONFIG].iter().try_for_each(|file| files::remove(&folder.join(file)))
+    Ok([MODEL, METRICS, VOCABULARY, CONFIG].iter().try_for_each(|file| files::remove(&folder.join(file)))?)
 }
 
 /// The model of the run in `path`, if that is a folder; otherwise the file itself.

@@ -5,9 +5,9 @@ mod report;
 use std::path::{Path, PathBuf};
 
 use bptt::{Network, ScanOptions, Symbols};
+use bptt_io::files;
 use bptt_train::{
-    Config, Corpus, Ending, Error, Event, Flow, Lesson, Level, Schedule, Vocabulary, files, pantry,
-    run as runs,
+    Config, Corpus, Ending, Error, Event, Flow, Lesson, Level, Schedule, Vocabulary, pantry, run as runs,
 };
 use bptt_view::json;
 use serde_json::Value;

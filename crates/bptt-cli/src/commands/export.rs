@@ -1,6 +1,6 @@
 //! `bptt export`: a model with PyTorch's names.
 
-use bptt_train::interchange::{Module, Tensors, choose, export, find};
+use bptt_io::{Module, Tensors, choose, export, find};
 use bptt_train::run::model_file;
 
 use super::print;

@@ -1,6 +1,6 @@
 //! `bptt inspect`: what is in a model file.
 
-use bptt_train::interchange::{Block, ModuleReport, Other, Report, Tensors, inspect};
+use bptt_io::{Block, ModuleReport, Other, Report, Tensors, inspect};
 use bptt_train::run::model_file;
 use bptt_view::table::{Align, number, table};
 use serde_json::json;

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use bptt::dynamics::LyapunovOptions;
 use bptt::{Entry, Network, Parameter, log_spaced_windows};
-use bptt_train::{Level, files, pantry};
+use bptt_io::files;
+use bptt_train::{Level, pantry};
 use bptt_view::figure::{self, Figure, Panel, Profile, Truncated};
 use bptt_view::json::HORIZON;
 

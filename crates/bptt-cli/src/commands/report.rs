@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bptt::{Inputs, Matrix, Network, Reduction, Symbols, Targets, Weights};
+use bptt_io::files;
 use bptt_train::material::held_out_batch;
-use bptt_train::{Batch, Config, Run, Task, Vocabulary, files, init, run as runs, task_by_name};
+use bptt_train::{Batch, Config, Run, Task, Vocabulary, init, run as runs, task_by_name};
 use bptt_view::report::{self, Block, LossUnit, Report, Stage, Subject};
 use serde_json::Value;
 

@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use bptt::{Inputs, Losses, Network, Objective, Reduction, ScanOptions, Targets, Trace};
+use bptt_io::files;
 use bptt_train::diagnose::{Evidence, NotFinite, Origin, Subject, Training, measure};
 use bptt_train::material::held_out_batch;
-use bptt_train::{Config, Error, Run, files, run as runs, task_by_name};
+use bptt_train::{Config, Error, Run, run as runs, task_by_name};
 use serde_json::Value;
 
 use super::trace::{held_out, refuse_for_task, sentence};
@@ -60,7 +61,7 @@ fn found(
     let evidence = Evidence::default();
     let mut measured = Measured { name, is_run, config, evidence, subject: None, objective: None };
     let (what, origin, step, sequence) = match read(&mut measured) {
-        Err(Failure::Train(Error::TensorNotFinite { tensor, place, .. })) => {
+        Err(Failure::Train(Error::Io(bptt_io::Error::TensorNotFinite { tensor, place, .. }))) => {
             (format!("{tensor} at {place}"), Origin::Weights, None, None)
         }
         Err(Failure::Train(Error::Model(bptt::Error::NotFinite { what, step, sequence }))) => {

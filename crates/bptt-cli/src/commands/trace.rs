@@ -8,7 +8,8 @@ use bptt::{
     Direction, Entry, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective, Parameter, Place,
     Reduction, ScanOptions, Symbols, Targets, Trace,
 };
-use bptt_train::{Config, Level, Run, Streams, files, run as runs};
+use bptt_io::files;
+use bptt_train::{Config, Level, Run, Streams, run as runs};
 use bptt_view::entries::entries;
 use bptt_view::{json, npz};
 use serde_json::Value;

@@ -6,7 +6,7 @@ use bptt::{
     Inputs, ItemizeOptions, Losses, Network, Objective, Reduction, ScanOptions, Sequence, State, Symbols,
     Targets, Trace,
 };
-use bptt_train::interchange::{Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
+use bptt_io::{Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
 use bptt_train::run::model_file;
 
 use super::trace::{Read, Traced, itemize_options, loss_at, output};

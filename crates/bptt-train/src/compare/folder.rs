@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Comparison, Plan, Reached, Training};
-use crate::{Config, Error, files, run};
+use bptt_io::files;
+
+use crate::{Config, Error, run};
 
 const COMPARISON: &str = "comparison.json";
 const TRAININGS: &str = "trainings";
@@ -155,5 +157,5 @@ fn read_json<F: DeserializeOwned>(path: &Path, schema: &str) -> Result<F, Error>
 fn write_json(path: &Path, file: &impl Serialize) -> Result<(), Error> {
     let mut bytes = serde_json::to_vec_pretty(file).expect("settings and numbers are JSON");
     bytes.push(b'\n');
-    files::write(path, &bytes)
+    Ok(files::write(path, &bytes)?)
 }

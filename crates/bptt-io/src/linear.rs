@@ -2,10 +2,10 @@
 
 use bptt::{Matrix, Readout};
 
-use super::module::Module;
-use super::tensor::{Tensor, shape};
-use super::tensors::{Size, Tensors};
 use crate::Error;
+use crate::module::Module;
+use crate::tensor::{Tensor, shape};
+use crate::tensors::{Size, Tensors};
 
 /// A map's name and the names of its matrix, its bias and how the matrix stands.
 struct Candidate<'a> {
@@ -75,8 +75,11 @@ pub fn head(tensors: &Tensors, module: &Module, name: Option<&str>) -> Result<Re
     let sizes = if found.transposed { [features, Size::Any("V")] } else { [Size::Any("V"), features] };
     let (_, numbers) = tensors.floats(&found.weight.name, &sizes)?;
     let outputs = numbers.len() / width;
-    let numbers =
-        if found.transposed { super::layout::to_pytorch(&numbers, outputs, &[0], true) } else { numbers };
+    let numbers = if found.transposed {
+        crate::conventions::to_pytorch(&numbers, outputs, &[0], true)
+    } else {
+        numbers
+    };
     let bias = ["weight", "kernel"].iter().find_map(|ending| {
         let (before, after) = found.weight.name.rsplit_once(ending)?;
         let bias = format!("{before}bias{after}");

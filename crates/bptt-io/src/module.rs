@@ -2,9 +2,9 @@
 
 use bptt::{Error, Network, Readout, Weights, cell_by_name};
 
-use super::layout::{Layout, Part};
-use super::modules::Outline;
-use super::tensor::{Dtype, Tensor};
+use crate::conventions::{Layout, Part};
+use crate::modules::Outline;
+use crate::tensor::{Dtype, Tensor};
 
 /// A recurrent module, read: its parameters in PyTorch's arrangement and what it takes to write the same bits again.
 #[derive(Clone, Debug)]

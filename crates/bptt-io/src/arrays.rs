@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::tensor::{Dtype, Tensor, shape};
+use crate::tensor::{Dtype, Tensor, shape};
 use crate::{Error, files};
 
 const MAGIC: &[u8] = b"\x93NUMPY";

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use bptt::{Network, cell_by_name};
 
-use crate::Error;
-use crate::interchange::{Dtype, Stamp, Tensor, Tensors, choose, head, write};
+use crate::tensors::{Stamp, write};
+use crate::{Dtype, Error, Tensor, Tensors, choose, head};
 
 /// The recurrent layers' name as a module.
 const MODULE: &str = "rnn";

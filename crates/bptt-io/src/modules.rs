@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use bptt::{CellParams, Direction, Matrix, Place, Weights, cell_by_name};
 
-use super::layout::{self, Layout, Part, RESET_BEFORE, SEPARATORS, recognize, to_pytorch};
-use super::module::Module;
-use super::tensor::{Dtype, shape};
-use super::tensors::{Size, Tensors};
 use crate::Error;
+use crate::conventions::{self, Layout, Part, RESET_BEFORE, SEPARATORS, recognize, to_pytorch};
+use crate::module::Module;
+use crate::tensor::{Dtype, shape};
+use crate::tensors::{Size, Tensors};
 
 /// A recurrent module as the names in a file show it; nothing of it is checked yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,7 +172,7 @@ impl Outline {
         bias: Option<usize>,
         told: Option<&str>,
     ) -> Result<(String, Option<String>), Error> {
-        let possible = layout::cells(self.layout, gates, bias);
+        let possible = conventions::cells(self.layout, gates, bias);
         let stamped = tensors.stamp().map(|stamp| stamp.cell.as_str());
         let mut assumed = None;
         let cell = match told.or(stamped) {

@@ -2,9 +2,9 @@
 
 use bptt::{Error as CoreError, Matrix, Sequence, View};
 
-use super::tensor::{FLOATS, Tensor, shape};
-use super::tensors::{Size, expected, fits};
 use crate::Error;
+use crate::tensor::{FLOATS, Tensor, shape};
+use crate::tensors::{Size, expected, fits};
 
 /// Which axis of a user's arrays comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,7 +167,7 @@ pub fn finite(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::interchange::Dtype;
+    use crate::Dtype;
 
     fn array(shape: &[usize]) -> Tensor {
         let numbers: Vec<f64> = (0..shape.iter().product::<usize>()).map(|v| v as f64).collect();

@@ -4,10 +4,10 @@ use bptt::{Matrix, Place, cell_by_name};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::all;
-use super::module::Module;
-use super::tensors::Tensors;
-use crate::{Error, init};
+use crate::choose::all;
+use crate::module::Module;
+use crate::tensors::Tensors;
+use crate::{Error, spectra};
 
 /// The schema of the report as JSON; NOTATION.md documents it.
 const SCHEMA: &str = "bptt.inspect/1";
@@ -134,8 +134,8 @@ fn blocks(module: &Module) -> Result<Vec<Block>, Error> {
             layer,
             direction: direction.as_str(),
             gate: gates[gate],
-            sigma_max: init::sigma_max(&block),
-            spectral_radius: init::spectral_radius(&block),
+            sigma_max: spectra::sigma_max(&block),
+            spectral_radius: spectra::spectral_radius(&block),
             bias: module.biased().then_some(bias),
         })
     };

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bptt::{Inputs, Sequence};
-use bptt_train::interchange::{Module, Tensors, choose, embedding, export, find, head};
+use bptt_io::{Module, Tensors, choose, embedding, export, find, head};
 use safetensors::tensor::{Dtype, TensorView};
 
 const I: usize = 2;

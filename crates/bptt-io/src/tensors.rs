@@ -10,8 +10,8 @@ use serde_json::Value;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-use super::arrays;
-use super::tensor::{Dtype, FLOATS, Tensor, shape};
+use crate::arrays;
+use crate::tensor::{Dtype, FLOATS, Tensor, shape};
 use crate::{Error, files};
 
 /// The one key of the metadata of this project's files; its value is JSON, because the order of several keys would not

@@ -1,0 +1,77 @@
+//! What can go wrong with the weights and arrays of others.
+
+use std::io;
+use std::path::PathBuf;
+
+/// An error of this crate. Every message names the thing, what was expected, and the way out where there is one.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file cannot be read or written; the operating system's reason is the source.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried, as a verb: `"read"`, `"write"`, `"remove"`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+
+    /// A model file cannot be used.
+    #[error("{} is not a usable model: {problem}", path.display())]
+    ModelFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A model file has a weight that is infinite or not a number.
+    #[error("{} is not a usable model: tensor {tensor} is not finite at {place}", path.display())]
+    TensorNotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        tensor: String,
+        /// The first such entry's index: `"(3, 0)"`.
+        place: String,
+    },
+
+    /// A file of several things, none of which was chosen.
+    #[error("{} holds {what}; choose one with --{option}:\n  {}", path.display(), choices.join("\n  "))]
+    Choice {
+        /// The file.
+        path: PathBuf,
+        /// How many of what: `"2 recurrent modules"`.
+        what: String,
+        /// The option that chooses.
+        option: &'static str,
+        /// What there is, a line each, its name first.
+        choices: Vec<String>,
+    },
+
+    /// A file with an array cannot be used.
+    #[error("{} is not a usable array: {problem}", path.display())]
+    ArrayFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// An option has a value it cannot have.
+    #[error("{option}: {given} is not possible; expected {expected}")]
+    Option {
+        /// The option's name.
+        option: String,
+        /// The value.
+        given: String,
+        /// What it may be.
+        expected: String,
+    },
+
+    /// An error of `bptt`.
+    #[error(transparent)]
+    Model(#[from] bptt::Error),
+}
