@@ -1,5 +1,6 @@
 //! The project's chores: `cargo xtask ci` is what has to pass before a commit, and each of its parts can be run alone.
 
+mod arrows;
 mod bench;
 mod browser;
 mod pictures;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         ["ci"] => run(TASKS.iter()),
+        ["arrows"] => arrows::run(root()),
         ["bench", ..] => bench::run(root(), Path::new(&cargo()), &args[1..]),
         ["browser"] => browser::run(root(), Path::new(&cargo())),
         ["readers"] => readers::run(root(), Path::new(&cargo())),
@@ -109,10 +111,14 @@ fn cargo() -> OsString {
 fn usage() -> String {
     let parts = TASKS.iter().map(|task| format!("  {:<5} {}\n", task.name, task.about));
     let head = "cargo xtask TASK\n\n  ci    all of the following, up to the first that fails\n".to_owned();
-    let bench = "\n  bench [compare | costs | scale] [OPTIONS]    measures against every peer; fetches and builds them first\n";
+    let arrows = "\n  arrows    packages and folders import in one direction only; prints how many imports there are\n";
+    let bench = "  bench [compare | costs | scale] [OPTIONS]    measures against every peer; fetches and builds them first\n";
     let browser =
         "  browser    opens the pages in a browser and tries them; needs Node 20 or newer and Chromium\n";
     let readers = "  readers    pandas, pyarrow and TensorBoard read tables and events; fetches them first\n";
     let pictures = "  pictures   draws the README's pictures anew\n";
-    std::iter::once(head).chain(parts).chain([bench, browser, readers, pictures].map(str::to_owned)).collect()
+    std::iter::once(head)
+        .chain(parts)
+        .chain([arrows, bench, browser, readers, pictures].map(str::to_owned))
+        .collect()
 }
