@@ -1,4 +1,4 @@
-//! NumPy's `.npy`: one array with a header that says type, order and shape.
+//! NumPy's `.npy`: one array with a header that gives type, order and shape.
 
 use std::path::Path;
 
@@ -91,7 +91,7 @@ fn number_type(descr: &str) -> Result<(Dtype, bool), String> {
     Ok((dtype, descr.starts_with("'>")))
 }
 
-/// Numbers of `width` bytes whose first axis is contiguous, put so that the last one is.
+/// Converts numbers of `width` bytes from Fortran to C order.
 fn c_order(data: &[u8], width: usize, sizes: &[usize]) -> Vec<u8> {
     let mut index = vec![0; sizes.len()];
     let mut ordered = Vec::with_capacity(data.len());
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_order_and_the_other_endianness_are_turned_round() {
+    fn fortran_order_and_big_endian_numbers_are_converted() {
         let data: Vec<u8> = [0_i16, 3, 1, 4, 2, 5].iter().flat_map(|v| v.to_be_bytes()).collect();
         let tensor = parsed(&npy("'>i2'", true, "(2, 3)", &data)).unwrap();
         assert_eq!((tensor.shape.as_slice(), tensor.integers().unwrap()), (&[2, 3][..], (0..6).collect()));

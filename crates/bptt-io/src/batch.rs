@@ -1,4 +1,4 @@
-//! Arrays of a batch, as users keep them, turned into what a network reads: (B, T, …) or (T, B, …) in, time-major out.
+//! The arrays of a batch, (B, T, …) or (T, B, …), as the time-major sequences, ids and states that a network reads.
 
 use bptt::{Error as CoreError, Matrix, Sequence, View};
 
@@ -8,6 +8,7 @@ use crate::tensors::{Size, expected, fits};
 
 /// Which axis of a user's arrays comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Arrangement {
     /// (B, T, …), PyTorch's `batch_first=True`.
     BatchFirst,
@@ -112,7 +113,7 @@ fn unusable(array: &Tensor, problem: String) -> Error {
     Error::ArrayFile { path: array.name.clone().into(), problem }
 }
 
-/// Ids of a (T, B) grid as [`Arrangement::grid`] gives it. Where `counts` says no, anything may stand; it becomes 0.
+/// Ids of a (T, B) grid as [`Arrangement::grid`] gives it. Where `counts` is false, any value is accepted and replaced by 0.
 ///
 /// # Errors
 /// If an id that counts is below 0 or not below `size`.
@@ -141,7 +142,7 @@ pub fn ids(
     values.iter().enumerate().map(id).collect()
 }
 
-/// Refuses a sequence that is not finite at a step that counts, and puts zeros at those that do not.
+/// Refuses a sequence that is not finite at a step that counts, and sets those that do not to zero.
 ///
 /// # Errors
 /// [`bptt::Error::NotFinite`] with the array's name, step and sequence.

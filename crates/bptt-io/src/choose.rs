@@ -1,8 +1,8 @@
-//! Which of a file's recurrent modules is read.
+//! The choice of one of a file's recurrent modules.
 
 use crate::Error;
 use crate::module::Module;
-use crate::modules::{Outline, find};
+use crate::outline::{Outline, find};
 use crate::tensors::Tensors;
 
 /// Reads the module called `name`, or the only one. `cell` is the cell's name where the file leaves it open.
@@ -44,7 +44,7 @@ fn names(outlines: &[Outline]) -> String {
     outlines.iter().map(|outline| format!("{:?}", outline.name)).collect::<Vec<_>>().join(" or ")
 }
 
-/// A module in one line: what it is, or why it cannot be used.
+/// A module in one line: its description, or why it cannot be used.
 fn line(tensors: &Tensors, outline: &Outline, cell: Option<&str>) -> String {
     let description = match outline.read(tensors, cell) {
         Ok(module) => module.description(),

@@ -1,12 +1,14 @@
-//! How others name and arrange the parameters of a recurrent cell: the one mapping to and from PyTorch's.
+//! The table of conventions: how others name and arrange the parameters of a recurrent cell, and which registered cell
+//! computes what theirs does.
 //!
-//! NOTATION.md has it as a table.
+//! Nothing else in this crate knows a framework's names, gate orders or cells. NOTATION.md has the table in prose.
 
 use bptt::Place;
 
 /// Whose names and whose arrangement a module's tensors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+#[non_exhaustive]
+pub enum Convention {
     /// `torch.nn.LSTM` and its like: `weight_ih_l0`, …, `_reverse`.
     PyTorch,
     /// `torch.nn.LSTMCell` and its like: `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.
@@ -19,21 +21,171 @@ pub enum Layout {
 
 /// A parameter of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum Parameter {
     WeightIh,
     WeightHh,
     BiasIh,
     BiasHh,
 }
 
+/// A convention's row of the table.
+struct Row {
+    /// The names of w_ih, w_hh, b_ih and b_hh; the same one twice where there is one bias.
+    names: [&'static str; 4],
+    /// Whether a name ends with layer and direction: `_l0_reverse`.
+    numbered: bool,
+    /// Whether weights are (features, G·H), x W in place of PyTorch's x Wᵀ, with a single bias.
+    transposed: bool,
+    kinds: &'static [Kind],
+}
+
+/// A kind of recurrent module, known by its number of gates.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// For each of the cell's gates, which of the convention's blocks of H it is.
+    pub order: &'static [usize],
+    /// Whether the one bias may have a second row, for the recurrent side.
+    pub two_rows_of_bias: bool,
+    /// The cells it may be, without a bias, with a bias of one axis, and with one of two.
+    cells: [Cells; 3],
+}
+
+/// The registered cells that tensors may be of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cells {
+    /// The first is meant unless another is asked for by name.
+    pub names: &'static [&'static str],
+    pub undecided: Undecided,
+}
+
+/// What to do where names and shapes leave the cell open and none is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Undecided {
+    /// Nothing else is known to have these names.
+    No,
+    /// The first is assumed; it has this activation.
+    Assume(&'static str),
+    /// The cell has to be given; this says what the module is and why.
+    Ask(&'static str),
+}
+
+const RNN: Kind = Kind::any_bias(
+    &[0],
+    Cells { names: &["rnn", "rnn_relu", "rnn_identity"], undecided: Undecided::Assume("tanh") },
+);
+const LSTM: Kind = Kind::any_bias(&[0, 1, 2, 3], LSTM_CELLS);
+const LSTM_CELLS: Cells = Cells { names: &["lstm"], undecided: Undecided::No };
+/// PyTorch has only the first, but this project writes the other with its names.
+const GRU: Kind =
+    Kind::any_bias(&[0, 1, 2], Cells { names: &["gru", "gru_reset_before"], undecided: Undecided::No });
+/// r, z, n of z, r, h. The bias has two rows exactly if `reset_after` is set; without it the reset gate multiplies h before
+/// the product with W_hn.
+const KERAS_GRU: Kind = Kind {
+    order: &[1, 0, 2],
+    two_rows_of_bias: true,
+    cells: [
+        Cells {
+            names: &["gru", "gru_reset_before"],
+            undecided: Undecided::Ask(
+                "is a Keras GRU without a bias, so the file does not say whether reset_after is set; give --cell gru \
+                 (reset_after=True, Keras' default) or --cell gru_reset_before",
+            ),
+        },
+        Cells { names: &["gru_reset_before"], undecided: Undecided::No },
+        Cells { names: &["gru"], undecided: Undecided::No },
+    ],
+};
+/// i, f, g, o of i, f, o, g.
+const CS231N_LSTM: Kind = Kind::any_bias(&[0, 1, 3, 2], LSTM_CELLS);
+
+const PYTORCH: Row = Row {
+    names: ["weight_ih", "weight_hh", "bias_ih", "bias_hh"],
+    numbered: true,
+    transposed: false,
+    kinds: &[RNN, GRU, LSTM],
+};
+const PYTORCH_CELL: Row = Row { numbered: false, ..PYTORCH };
+/// Its c is PyTorch's g.
+const KERAS: Row = Row {
+    names: ["kernel", "recurrent_kernel", "bias", "bias"],
+    numbered: false,
+    transposed: true,
+    kinds: &[RNN, KERAS_GRU, LSTM],
+};
+const CS231N: Row =
+    Row { names: ["Wx", "Wh", "b", "b"], numbered: false, transposed: true, kinds: &[RNN, CS231N_LSTM] };
+
+/// A cell as PyTorch makes it: its registered name, PyTorch's class, and the options that the class needs.
+const IN_PYTORCH: [(&str, &str, &str); 4] = [
+    ("rnn", "RNN", ""),
+    ("rnn_relu", "RNN", ", nonlinearity=\"relu\""),
+    ("gru", "GRU", ""),
+    ("lstm", "LSTM", ""),
+];
+
+impl Kind {
+    /// A kind whose cells do not depend on the bias.
+    const fn any_bias(order: &'static [usize], cells: Cells) -> Self {
+        Self { order, two_rows_of_bias: false, cells: [cells; 3] }
+    }
+
+    /// The cells it may be. `bias` is the number of the bias's axes, if there is a bias.
+    pub fn cells(&self, bias: Option<usize>) -> Cells {
+        self.cells[bias.unwrap_or(0).min(2)]
+    }
+}
+
+impl Convention {
+    fn row(self) -> &'static Row {
+        match self {
+            Self::PyTorch => &PYTORCH,
+            Self::PyTorchCell => &PYTORCH_CELL,
+            Self::Keras => &KERAS,
+            Self::Cs231n => &CS231N,
+        }
+    }
+
+    /// The name of a parameter, without the module's prefix and suffix. Where there is one bias, it is b_ih.
+    pub(crate) fn name(self, parameter: Parameter, place: Place) -> String {
+        let name = self.row().names[parameter as usize];
+        if self.row().numbered { format!("{name}_{}", place.suffix()) } else { name.into() }
+    }
+
+    /// Whether weights are (features, G·H) and there is one bias: x W in place of PyTorch's x Wᵀ.
+    pub(crate) fn transposed(self) -> bool {
+        self.row().transposed
+    }
+
+    /// Its kind of module with so many gates, if it has one.
+    pub(crate) fn kind(self, gates: usize) -> Option<&'static Kind> {
+        self.row().kinds.iter().find(|kind| kind.order.len() == gates)
+    }
+}
+
+/// PyTorch's class for a cell of so many gates and the options it needs, and whether it computes what the cell does; if
+/// not, it has parameters of the same shapes.
+pub(crate) fn in_pytorch(cell: &str, gates: usize) -> (&'static str, &'static str, bool) {
+    let find = |name: &str| IN_PYTORCH.iter().find(|(known, ..)| *known == name);
+    if let Some((_, class, options)) = find(cell) {
+        return (class, options, true);
+    }
+    let like = default_in_pytorch(gates).and_then(find);
+    like.map_or(("RNN", "", false), |(_, class, options)| (class, options, false))
+}
+
+/// The cell that PyTorch's names stand for where nothing else is said.
+pub(crate) fn default_in_pytorch(gates: usize) -> Option<&'static str> {
+    Convention::PyTorch.kind(gates).map(|kind| kind.cells(None).names[0])
+}
+
 /// What a recurrent weight's name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Recognized<'a> {
-    pub layout: Layout,
-    /// What stands before, separator included.
+    pub convention: Convention,
+    /// The module's prefix, separator included.
     pub prefix: &'a str,
-    /// What stands behind: TensorFlow's `:0`, or nothing.
-    pub tail: &'a str,
+    /// What follows the parameter's name: TensorFlow's `:0`, or nothing.
+    pub suffix: &'a str,
     pub layer: usize,
     pub reverse: bool,
 }
@@ -44,12 +196,11 @@ pub(crate) const SEPARATORS: [char; 3] = ['.', '/', '_'];
 /// The name as one of a recurrent module's weights, if it is one.
 pub(crate) fn recognize(name: &str) -> Option<Recognized<'_>> {
     pytorch(name).or_else(|| {
-        let (name, tail) = name.strip_suffix(":0").map_or((name, ""), |short| (short, ":0"));
-        let layouts = [("recurrent_kernel", Layout::Keras), ("Wh", Layout::Cs231n)];
-        layouts.into_iter().find_map(|(weight, layout)| {
-            let prefix = name.strip_suffix(weight)?;
+        let (name, suffix) = name.strip_suffix(":0").map_or((name, ""), |short| (short, ":0"));
+        [Convention::Keras, Convention::Cs231n].into_iter().find_map(|convention| {
+            let prefix = name.strip_suffix(convention.row().names[Parameter::WeightHh as usize])?;
             let whole = prefix.is_empty() || prefix.ends_with(SEPARATORS);
-            whole.then_some(Recognized { layout, prefix, tail, layer: 0, reverse: false })
+            whole.then_some(Recognized { convention, prefix, suffix, layer: 0, reverse: false })
         })
     })
 }
@@ -57,73 +208,15 @@ pub(crate) fn recognize(name: &str) -> Option<Recognized<'_>> {
 fn pytorch(name: &str) -> Option<Recognized<'_>> {
     let weight = ["weight_hh", "weight_ih"].into_iter().find_map(|weight| name.rfind(weight))?;
     let prefix = &name[..weight];
-    let suffix = &name[weight + "weight_hh".len()..];
-    if suffix.is_empty() {
-        let layout = Layout::PyTorchCell;
-        return Some(Recognized { layout, prefix, tail: "", layer: 0, reverse: false });
+    let rest = &name[weight + "weight_hh".len()..];
+    if rest.is_empty() {
+        let convention = Convention::PyTorchCell;
+        return Some(Recognized { convention, prefix, suffix: "", layer: 0, reverse: false });
     }
-    let place = suffix.strip_prefix("_l")?;
+    let place = rest.strip_prefix("_l")?;
     let (layer, reverse) = place.strip_suffix("_reverse").map_or((place, false), |layer| (layer, true));
     let layer = layer.parse().ok()?;
-    Some(Recognized { layout: Layout::PyTorch, prefix, tail: "", layer, reverse })
-}
-
-impl Layout {
-    /// The name of a parameter, without what stands before and behind. Where there is one bias, it is `bias_ih`.
-    pub(crate) fn name(self, part: Part, place: Place) -> String {
-        let pytorch = match part {
-            Part::WeightIh => "weight_ih",
-            Part::WeightHh => "weight_hh",
-            Part::BiasIh => "bias_ih",
-            Part::BiasHh => "bias_hh",
-        };
-        match (self, part) {
-            (Self::PyTorch, _) => format!("{pytorch}_{}", place.suffix()),
-            (Self::PyTorchCell, _) => pytorch.into(),
-            (Self::Keras, Part::WeightIh) => "kernel".into(),
-            (Self::Keras, Part::WeightHh) => "recurrent_kernel".into(),
-            (Self::Keras, _) => "bias".into(),
-            (Self::Cs231n, Part::WeightIh) => "Wx".into(),
-            (Self::Cs231n, Part::WeightHh) => "Wh".into(),
-            (Self::Cs231n, _) => "b".into(),
-        }
-    }
-
-    /// Whether weights stand as (features, G·H) and biases alone: x W in place of PyTorch's x Wᵀ.
-    pub(crate) fn transposed(self) -> bool {
-        matches!(self, Self::Keras | Self::Cs231n)
-    }
-
-    /// For each of PyTorch's gates, which of the layout's blocks of H it is; `None` if it has no such cell.
-    pub(crate) fn gate_order(self, gates: usize) -> Option<&'static [usize]> {
-        match (self, gates) {
-            (_, 1) => Some(&[0]),
-            (Self::Cs231n, 4) => Some(&[0, 1, 3, 2]), // i, f, g, o of i, f, o, g
-            (_, 4) => Some(&[0, 1, 2, 3]),            // i, f, g, o; Keras' c is g
-            (Self::Keras, 3) => Some(&[1, 0, 2]),     // r, z, n of z, r, h
-            (Self::Cs231n, 3) => None,
-            (_, 3) => Some(&[0, 1, 2]),
-            _ => None,
-        }
-    }
-}
-
-/// The cell of a Keras GRU with `reset_after=False`: its reset gate multiplies h before the product with W_hn.
-pub(crate) const RESET_BEFORE: &str = "gru_reset_before";
-
-/// The cells that tensors of `gates` gates may be of; the first is meant unless one is asked for by name. `bias` is the
-/// rank of the bias, if there is one: Keras' GRU has two rows of it exactly if `reset_after` is set.
-///
-/// For a GRU of Keras' without a bias nothing says which of the two it is. PyTorch has only `gru`, but the other may have
-/// been written with its names.
-pub(crate) fn cells(layout: Layout, gates: usize, bias: Option<usize>) -> &'static [&'static str] {
-    match (gates, layout, bias) {
-        (1, _, _) => &["rnn", "rnn_relu", "rnn_identity"],
-        (4, _, _) => &["lstm"],
-        (3, Layout::Keras, Some(1)) => &[RESET_BEFORE],
-        (3, Layout::Keras, Some(_)) => &["gru"],
-        _ => &["gru", RESET_BEFORE],
-    }
+    Some(Recognized { convention: Convention::PyTorch, prefix, suffix: "", layer, reverse })
 }
 
 /// The blocks of H in the order of `order`: of a (width, G·H) matrix, transposed to (G·H, width); of a bias, (1, G·H),
@@ -140,20 +233,26 @@ pub(crate) fn to_pytorch(numbers: &[f64], hidden: usize, order: &[usize], transp
 
 #[cfg(test)]
 mod tests {
+    use bptt::cell_by_name;
+
     use super::*;
 
     #[test]
     fn modules_are_known_by_the_names_of_their_weights() {
         let cases = [
-            ("weight_hh_l0", Layout::PyTorch, "", "", 0, false),
-            ("net.actor.weight_ih_l12_reverse", Layout::PyTorch, "net.actor.", "", 12, true),
-            ("cells.0.weight_hh", Layout::PyTorchCell, "cells.0.", "", 0, false),
-            ("lstm/lstm_cell/recurrent_kernel:0", Layout::Keras, "lstm/lstm_cell/", ":0", 0, false),
-            ("gru_recurrent_kernel", Layout::Keras, "gru_", "", 0, false),
-            ("Wh", Layout::Cs231n, "", "", 0, false),
+            ("weight_hh_l0", Convention::PyTorch, "", "", 0, false),
+            ("net.actor.weight_ih_l12_reverse", Convention::PyTorch, "net.actor.", "", 12, true),
+            ("cells.0.weight_hh", Convention::PyTorchCell, "cells.0.", "", 0, false),
+            ("lstm/lstm_cell/recurrent_kernel:0", Convention::Keras, "lstm/lstm_cell/", ":0", 0, false),
+            ("gru_recurrent_kernel", Convention::Keras, "gru_", "", 0, false),
+            ("Wh", Convention::Cs231n, "", "", 0, false),
         ];
-        for (name, layout, prefix, tail, layer, reverse) in cases {
-            assert_eq!(recognize(name), Some(Recognized { layout, prefix, tail, layer, reverse }), "{name}");
+        for (name, convention, prefix, suffix, layer, reverse) in cases {
+            assert_eq!(
+                recognize(name),
+                Some(Recognized { convention, prefix, suffix, layer, reverse }),
+                "{name}"
+            );
         }
         for name in ["head.weight", "weight_hh_l", "weight_hh_lx", "weight_hh_l0_backward", "kernel", "myWh"]
         {
@@ -164,14 +263,38 @@ mod tests {
     #[test]
     fn blocks_are_put_in_pytorchs_order() {
         // One input, one unit: the blocks of i, f, o, g are 1 to 4.
-        let order = Layout::Cs231n.gate_order(4).unwrap();
+        let order = Convention::Cs231n.kind(4).unwrap().order;
         assert_eq!(to_pytorch(&[1.0, 2.0, 3.0, 4.0], 1, order, true), [1.0, 2.0, 4.0, 3.0]);
         // Two inputs, two units: z, r, h, each with two columns.
         let kernel: Vec<f64> = (0..12).map(f64::from).collect();
-        let order = Layout::Keras.gate_order(3).unwrap();
+        let order = Convention::Keras.kind(3).unwrap().order;
         assert_eq!(
             to_pytorch(&kernel, 2, order, true),
             [2.0, 8.0, 3.0, 9.0, 0.0, 6.0, 1.0, 7.0, 4.0, 10.0, 5.0, 11.0]
         );
+    }
+
+    #[test]
+    fn every_cell_of_the_table_is_registered_with_its_number_of_gates() {
+        for row in [PYTORCH, KERAS, CS231N] {
+            for kind in row.kinds {
+                for name in kind.cells.iter().flat_map(|cells| cells.names) {
+                    let cell = cell_by_name::<f64>(name).unwrap();
+                    assert_eq!(cell.gates().len(), kind.order.len(), "{name}");
+                }
+            }
+        }
+        for (cell, class, _) in IN_PYTORCH {
+            let gates = cell_by_name::<f64>(cell).unwrap().gates().len();
+            assert_eq!(in_pytorch(cell, gates).0, class);
+        }
+    }
+
+    #[test]
+    fn a_cell_that_pytorch_lacks_is_written_for_a_class_of_the_same_shapes() {
+        assert_eq!(in_pytorch("rnn_relu", 1), ("RNN", ", nonlinearity=\"relu\"", true));
+        assert_eq!(in_pytorch("rnn_identity", 1), ("RNN", "", false));
+        assert_eq!(in_pytorch("gru_reset_before", 3), ("GRU", "", false));
+        assert_eq!(in_pytorch("lstm_1997", 3), ("GRU", "", false));
     }
 }

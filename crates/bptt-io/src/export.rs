@@ -41,7 +41,7 @@ pub fn export(
     }
     let stamp = match modules.as_slice() {
         // What its tensors do not tell, the file's metadata has to.
-        [only] if !only.is_told_by_names() => Some(Stamp::new(&only.cell, &named)),
+        [only] if !only.is_identified_by_names() => Some(Stamp::new(&only.cell, &named)),
         _ => tensors.stamp().filter(|_| module.is_none()).cloned(),
     };
     write(to, &named, stamp.as_ref())

@@ -1,4 +1,4 @@
-//! Files are read with a reason if they cannot be, and written whole or not at all.
+//! Whole files, replaced atomically; an error names the file and what was tried.
 
 use std::fs;
 use std::io::{self, Write};
@@ -18,10 +18,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(error("read", path))
 }
 
-/// Writes a file next to its place and moves it there, so that nobody ever sees half of it.
+/// Writes a file under another name in the same folder and renames it, so that no reader sees a part of it.
 ///
 /// # Errors
-/// If it cannot be written; whatever was there before is still there then.
+/// If it cannot be written; the file that was there before is then unchanged.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written =

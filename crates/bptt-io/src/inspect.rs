@@ -1,4 +1,4 @@
-//! What is in a file: its recurrent modules, measured, and its other tensors.
+//! The contents of a file: its recurrent modules with measures of their weights, and its other tensors.
 
 use bptt::{Matrix, Place, cell_by_name};
 use rayon::prelude::*;
@@ -12,8 +12,9 @@ use crate::{Error, spectra};
 /// The schema of the report as JSON; NOTATION.md documents it.
 const SCHEMA: &str = "bptt.inspect/1";
 
-/// What is in a file.
+/// The contents of a file.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// `"bptt.inspect/1"`.
     pub schema: &'static str,
@@ -25,6 +26,7 @@ pub struct Report {
 
 /// A recurrent module.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct ModuleReport {
     /// Its name; empty if the file holds it alone.
     pub name: String,
@@ -44,12 +46,13 @@ pub struct ModuleReport {
     pub dtypes: Vec<String>,
     /// Every gate of every cell.
     pub blocks: Vec<Block>,
-    /// What deserves a look, in words.
+    /// Peculiarities of its weights, a sentence each.
     pub notes: Vec<String>,
 }
 
 /// One gate of one cell.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Block {
     /// From 0 at the input.
     pub layer: usize,
@@ -65,8 +68,9 @@ pub struct Block {
     pub bias: Option<[f64; 3]>,
 }
 
-/// A tensor that is of no recurrent module.
+/// A tensor that belongs to no recurrent module.
 #[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
 pub struct Other {
     /// Its name.
     pub name: String,
@@ -76,7 +80,7 @@ pub struct Other {
     pub shape: Vec<usize>,
 }
 
-/// Looks into a file. `cell` is the cell's name where the file leaves it open.
+/// Lists the contents of a file. `cell` is the cell's name where the file leaves it open.
 ///
 /// # Errors
 /// If a module in it cannot be read.
@@ -115,7 +119,7 @@ fn report(tensors: &Tensors, module: &Module) -> Result<ModuleReport, Error> {
     })
 }
 
-/// Every gate of every cell, measured side by side.
+/// Every gate of every cell, measured in parallel.
 fn blocks(module: &Module) -> Result<Vec<Block>, Error> {
     let gates = cell_by_name::<f64>(&module.cell)?.gates();
     let places: Vec<(usize, usize)> = (0..module.weights.layers.len())
@@ -142,7 +146,7 @@ fn blocks(module: &Module) -> Result<Vec<Block>, Error> {
     places.par_iter().map(measure).collect()
 }
 
-/// An LSTM's forget bias, set to 1 in both of PyTorch's biases by somebody who meant 1.
+/// An LSTM's forget bias that was probably set to 1 in both of PyTorch's biases, which add up.
 fn doubled(module: &Module, index: usize) -> Option<String> {
     let p = &module.weights.layers[index];
     let gates = cell_by_name::<f64>(&module.cell).ok()?.gates();

@@ -3,7 +3,6 @@
 //!
 //! A file is read as [`Tensors`], which keep every bit; [`find`] lists the recurrent modules in it by the names of their
 //! weights, and [`choose`] reads one of them as a [`Module`], which makes a [`bptt::Network`].
-
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod arrays;
@@ -17,19 +16,20 @@ mod inspect;
 mod linear;
 pub mod model;
 mod module;
-mod modules;
+mod outline;
+mod read;
 mod spectra;
 mod tensor;
 mod tensors;
 
 pub use choose::choose;
-pub use conventions::Layout;
+pub use conventions::Convention;
 pub use error::Error;
 pub use export::export;
 pub use inspect::{Block, ModuleReport, Other, Report, inspect};
 pub use linear::{embedding, head};
 pub use module::Module;
-pub use modules::{Outline, find};
+pub use outline::{Outline, find};
 pub use spectra::{sigma_max, spectral_radius};
 pub use tensor::{Dtype, Tensor};
 pub use tensors::Tensors;

@@ -16,7 +16,7 @@ fn on_disk(name: &str) -> String {
     if name.starts_with("head.") { name.to_owned() } else { format!("{MODULE}.{name}") }
 }
 
-/// Writes `network`, whole or not at all; the same network gives the same bytes.
+/// Writes `network` atomically; the same network gives the same bytes.
 ///
 /// # Errors
 /// If the file cannot be written.

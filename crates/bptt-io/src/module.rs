@@ -1,25 +1,26 @@
-//! A recurrent module that was read: as a network, in words, and written again.
+//! A recurrent module that was read: its network, its description, and its tensors to be written again.
 
 use bptt::{Error, Network, Readout, Weights, cell_by_name};
 
-use crate::conventions::{Layout, Part};
-use crate::modules::Outline;
+use crate::conventions::{Convention, Parameter, default_in_pytorch, in_pytorch};
+use crate::outline::Outline;
 use crate::tensor::{Dtype, Tensor};
 
-/// A recurrent module, read: its parameters in PyTorch's arrangement and what it takes to write the same bits again.
+/// A recurrent module that was read: its parameters in PyTorch's arrangement and the number types they came with.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Module {
-    /// Where it stood.
+    /// Its name and whose names its tensors have.
     pub outline: Outline,
     /// The name of its cell, as [`cell_by_name`] knows it.
     pub cell: String,
     /// Its parameters; no readout.
     pub weights: Weights<f64>,
     /// The number type of w_ih, w_hh, b_ih and b_hh of each cell; of biases none if the module has none.
-    pub(super) dtypes: Vec<[Option<Dtype>; 4]>,
+    pub(crate) dtypes: Vec<[Option<Dtype>; 4]>,
     /// The names of its tensors in the file.
-    pub(super) sources: Vec<String>,
-    /// What was taken for granted in reading it, in words.
+    pub(crate) sources: Vec<String>,
+    /// What was assumed in reading it, in a sentence.
     pub assumed: Option<String>,
 }
 
@@ -59,38 +60,41 @@ impl Module {
     /// Its tensors with PyTorch's names behind `prefix`, in PyTorch's arrangement, with the bits they came with.
     pub(crate) fn tensors(&self, prefix: &str) -> Vec<Tensor> {
         let mut tensors = Vec::new();
-        let layout =
-            if self.outline.layout == Layout::PyTorchCell { Layout::PyTorchCell } else { Layout::PyTorch };
+        let convention = if self.outline.convention == Convention::PyTorchCell {
+            Convention::PyTorchCell
+        } else {
+            Convention::PyTorch
+        };
         for (index, (p, dtypes)) in self.weights.layers.iter().zip(&self.dtypes).enumerate() {
-            let parts = [
-                (Part::WeightIh, &p.w_ih),
-                (Part::WeightHh, &p.w_hh),
-                (Part::BiasIh, &p.b_ih),
-                (Part::BiasHh, &p.b_hh),
+            let parameters = [
+                (Parameter::WeightIh, &p.w_ih),
+                (Parameter::WeightHh, &p.w_hh),
+                (Parameter::BiasIh, &p.b_ih),
+                (Parameter::BiasHh, &p.b_hh),
             ];
-            for ((part, matrix), dtype) in parts.into_iter().zip(dtypes) {
+            for ((parameter, matrix), dtype) in parameters.into_iter().zip(dtypes) {
                 let Some(dtype) = *dtype else { continue };
-                let is_bias = matches!(part, Part::BiasIh | Part::BiasHh);
+                let is_bias = matches!(parameter, Parameter::BiasIh | Parameter::BiasHh);
                 let shape = if is_bias { vec![matrix.cols()] } else { vec![matrix.rows(), matrix.cols()] };
-                let name = format!("{prefix}{}", layout.name(part, self.weights.place(index)));
+                let name = format!("{prefix}{}", convention.name(parameter, self.weights.place(index)));
                 tensors.push(Tensor::of_floats(name, dtype, shape, matrix.data()));
             }
         }
         tensors
     }
 
-    /// What stands before its tensors' names in PyTorch: Keras' slashes become dots.
+    /// The prefix of its tensors' names in PyTorch: Keras' slashes become dots.
     pub(crate) fn pytorch_prefix(&self) -> String {
-        match self.outline.layout {
-            Layout::PyTorch | Layout::PyTorchCell => self.outline.prefixes[0].clone(),
+        match self.outline.convention {
+            Convention::PyTorch | Convention::PyTorchCell => self.outline.prefixes[0].clone(),
             _ if self.outline.name.is_empty() => String::new(),
             _ => format!("{}.", self.outline.name.replace('/', ".")),
         }
     }
 
-    /// Whether its cell is what one would take it for by PyTorch's names alone.
-    pub(super) fn is_told_by_names(&self) -> bool {
-        ["rnn", "gru", "lstm"].contains(&self.cell.as_str())
+    /// Whether PyTorch's names and shapes alone say which cell it is.
+    pub(crate) fn is_identified_by_names(&self) -> bool {
+        default_in_pytorch(self.gates()) == Some(self.cell.as_str())
     }
 
     /// In a few words: `"lstm, 2 layers, both directions, I 5, H 4"`.
@@ -105,25 +109,33 @@ impl Module {
         format!("{cell}, {layers}{directions}, I {inputs}, H {hidden}")
     }
 
-    /// PyTorch's module of this shape: `"torch.nn.LSTM(5, 4, num_layers=2, bidirectional=True)"`.
+    /// G, the number of its cell's gates.
+    fn gates(&self) -> usize {
+        let first = &self.weights.layers[0];
+        first.w_hh.rows() / first.hidden()
+    }
+
+    /// Whether PyTorch has its cell, so that [`python`](Self::python) computes what this module does.
+    pub fn is_in_pytorch(&self) -> bool {
+        in_pytorch(&self.cell, self.gates()).2
+    }
+
+    /// PyTorch's module that loads its weights: `"torch.nn.LSTM(5, 4, num_layers=2, bidirectional=True)"`.
     pub fn python(&self) -> String {
-        let kind = match self.cell.as_str() {
-            "lstm" => "LSTM",
-            "gru" => "GRU",
-            _ => "RNN",
-        };
-        let cell = if self.outline.layout == Layout::PyTorchCell { "Cell" } else { "" };
+        let (class, class_options, _) = in_pytorch(&self.cell, self.gates());
+        let cell = if self.outline.convention == Convention::PyTorchCell { "Cell" } else { "" };
         let first = &self.weights.layers[0];
         let mut options = format!("{}, {}", first.inputs(), first.hidden());
         if self.outline.layers > 1 {
             options += &format!(", num_layers={}", self.outline.layers);
         }
-        let more = [
-            (self.weights.bidirectional, ", bidirectional=True"),
-            (self.cell == "rnn_relu", ", nonlinearity=\"relu\""),
-            (!self.biased(), ", bias=False"),
-        ];
-        options.extend(more.into_iter().filter(|(is, _)| *is).map(|(_, option)| option));
-        format!("torch.nn.{kind}{cell}({options})")
+        if self.weights.bidirectional {
+            options += ", bidirectional=True";
+        }
+        options += class_options;
+        if !self.biased() {
+            options += ", bias=False";
+        }
+        format!("torch.nn.{class}{cell}({options})")
     }
 }

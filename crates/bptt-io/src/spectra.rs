@@ -1,4 +1,4 @@
-//! Two measures of a square block of weights.
+//! Measures of a block of weights: its largest singular value and its spectral radius.
 
 use bptt::dynamics::singular_values;
 use bptt::{Matrix, Real};
@@ -12,7 +12,7 @@ pub fn sigma_max<T: Real>(matrix: &Matrix<T>) -> f64 {
 /// The largest modulus of an eigenvalue; NaN if an entry is not finite.
 ///
 /// Gelfand's formula lim ‖Aᵐ‖^(1/m) by repeated squaring up to m = 2⁶⁰. An iteration for [eigenvalues](bptt::dynamics::eigenvalues)
-/// takes the zeros of a nilpotent matrix of size n for numbers of about ε^(1/n), by which it would be scaled up.
+/// returns numbers of about ε^(1/n) for the zero eigenvalues of a nilpotent matrix of size n.
 ///
 /// # Panics
 /// If the matrix is not square.

@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 pub use safetensors::Dtype;
 
-/// An array as it stands in a file: whatever is not asked for its numbers keeps its bits.
+/// An array as it stands in a file: its bits are kept until its numbers are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tensor {
     /// Its name in the file; of a lone array, the file's own.
@@ -68,7 +68,7 @@ impl Tensor {
         self.bytes.as_chunks().0.iter().map(|&bytes| number(bytes)).collect()
     }
 
-    /// Turns a matrix round, whatever its numbers are.
+    /// Transposes a matrix of any number type.
     pub(crate) fn transpose(&mut self) {
         let &[rows, cols] = self.shape.as_slice() else { return };
         let width = self.bytes.len() / (rows * cols).max(1);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_found_at_its_index() {
+    fn the_first_entry_that_is_not_finite_is_located() {
         let numbers = [0.0, 1.0, 2.0, f64::INFINITY, 0.0, f64::NAN];
         let tensor = Tensor::of_floats("w".into(), Dtype::F64, vec![3, 2], &numbers);
         assert_eq!(tensor.not_finite(&numbers).unwrap(), "(1, 1)");

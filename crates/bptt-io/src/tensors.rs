@@ -21,7 +21,7 @@ const STAMP: &str = "bptt";
 const SAVE: &str =
     "from safetensors.torch import save_file; save_file(model.state_dict(), \"model.safetensors\")";
 
-/// What the tensors alone do not say.
+/// What the tensors alone do not tell: the cell, and a checksum.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Stamp {
     pub cell: String,
@@ -83,7 +83,7 @@ pub(crate) fn fits(given: &[usize], sizes: &[Size]) -> bool {
 }
 
 impl Tensors {
-    /// Reads a file; what it is, its bytes say, not its name.
+    /// Reads a file, whose format is recognized by its content, not its name.
     ///
     /// # Errors
     /// If it cannot be read, is damaged, or is neither safetensors nor `.npz`: the message says how to save such a file.
@@ -109,7 +109,7 @@ impl Tensors {
         self.by_name.values()
     }
 
-    /// What this project wrote beside the tensors, if it did.
+    /// The metadata that this project writes beside the tensors, if the file has it.
     pub(crate) fn stamp(&self) -> Option<&Stamp> {
         self.stamp.as_ref()
     }
@@ -265,8 +265,8 @@ fn what_it_is_instead(bytes: &[u8]) -> String {
     format!("it is neither safetensors nor .npz, or its beginning is damaged; in PyTorch, save with: {SAVE}")
 }
 
-/// Writes tensors whole or not at all, in the format that the ending says (`.safetensors` or `.npz`); the same tensors
-/// give the same bytes.
+/// Writes tensors atomically in the format that the ending names (`.safetensors` or `.npz`); the same tensors give the
+/// same bytes.
 ///
 /// # Errors
 /// If the ending is another, `.npz` lacks a tensor's type, or the file cannot be written.

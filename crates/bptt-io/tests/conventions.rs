@@ -1,4 +1,4 @@
-//! Weights in others' arrangement, against their forward steps written out as their documentation has them.
+//! Weights in each convention, compared with the framework's forward step written out from its documentation.
 
 use std::path::PathBuf;
 

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
     };
     for module in &written {
         let (title, cell) = (module.outline.title(), &module.cell);
-        if ["rnn", "rnn_relu", "lstm", "gru"].contains(&cell.as_str()) {
+        if module.is_in_pytorch() {
             eprintln!("{title} is {}", module.python());
         } else {
             eprintln!(

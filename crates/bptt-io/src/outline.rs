@@ -1,0 +1,102 @@
+//! Recurrent modules in a file, found by the names of their weights.
+
+use std::collections::BTreeMap;
+
+use bptt::{Direction, Place};
+
+use crate::conventions::{Convention, Parameter, SEPARATORS, recognize};
+use crate::tensors::Tensors;
+
+/// A recurrent module as the names in a file show it; its tensors are not checked yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outline {
+    /// Its name in the file; empty if the file holds its tensors alone.
+    pub name: String,
+    /// Whose names its tensors have.
+    pub convention: Convention,
+    /// The prefixes of its tensors' names, one for each direction (the same for both, except in Keras).
+    pub(crate) prefixes: Vec<String>,
+    /// Their suffix.
+    suffix: String,
+    pub(crate) layers: usize,
+}
+
+/// The recurrent modules of a file, in the order of their names.
+pub fn find(tensors: &Tensors) -> Vec<Outline> {
+    let mut found: BTreeMap<(&str, &str), Outline> = BTreeMap::new();
+    for tensor in tensors.iter() {
+        let Some(weight) = recognize(&tensor.name) else { continue };
+        // Anyone may call a matrix Wh; it is CS231n's beside a Wx.
+        if weight.convention == Convention::Cs231n
+            && tensors.get(&format!("{}Wx{}", weight.prefix, weight.suffix)).is_none()
+        {
+            continue;
+        }
+        let outline = found.entry((weight.prefix, weight.suffix)).or_insert_with(|| Outline {
+            name: weight.prefix.trim_end_matches(SEPARATORS).into(),
+            convention: weight.convention,
+            prefixes: vec![weight.prefix.into()],
+            suffix: weight.suffix.into(),
+            layers: 0,
+        });
+        outline.layers = outline.layers.max(weight.layer.saturating_add(1));
+        if weight.reverse && outline.prefixes.len() == 1 {
+            outline.prefixes.push(weight.prefix.into());
+        }
+    }
+    let mut outlines: Vec<Outline> = found.into_values().collect();
+    join_bidirectional(&mut outlines);
+    outlines
+}
+
+/// Joins the forward and the backward layer of Keras' `Bidirectional`, which have names of their own, to one module.
+fn join_bidirectional(outlines: &mut Vec<Outline>) {
+    let backward: Vec<Outline> = outlines.iter().filter(|outline| outline.is_backward()).cloned().collect();
+    for half in backward {
+        let forward = half.prefixes[0].replacen("backward", "forward", 1);
+        if let Some(first) = outlines.iter_mut().find(|outline| outline.prefixes == [forward.as_str()]) {
+            first.name = first.name.replacen("forward_", "", 1);
+            first.prefixes.extend(half.prefixes.iter().cloned());
+            outlines.retain(|outline| *outline != half);
+        }
+    }
+}
+
+impl Outline {
+    pub(crate) fn is_backward(&self) -> bool {
+        self.convention == Convention::Keras && self.prefixes[0].contains("backward")
+    }
+
+    pub(crate) fn place(&self, index: usize) -> Place {
+        let directions = self.prefixes.len();
+        let direction =
+            if index.is_multiple_of(directions) { Direction::Forward } else { Direction::Reverse };
+        Place { layer: index / directions, direction }
+    }
+
+    /// The name in the file of a parameter of cell `index`.
+    pub(crate) fn tensor(&self, parameter: Parameter, index: usize) -> String {
+        let prefix = &self.prefixes[index % self.prefixes.len()];
+        format!("{prefix}{}{}", self.convention.name(parameter, self.place(index)), self.suffix)
+    }
+
+    /// Whether a tensor of this name is one of its biases.
+    pub(crate) fn is_bias(&self, name: &str) -> bool {
+        (0..self.prefixes.len().min(2)).any(|d| {
+            let first = self.tensor(Parameter::BiasIh, d);
+            // Any layer's, so that a lone one is missed in the others.
+            match self.convention {
+                Convention::PyTorch => ["bias_ih_l", "bias_hh_l"].iter().any(|bias| {
+                    name.strip_prefix(&self.prefixes[d]).is_some_and(|rest| rest.starts_with(bias))
+                }),
+                _ => name == first || name == self.tensor(Parameter::BiasHh, d),
+            }
+        })
+    }
+
+    /// The name, or that there is none.
+    pub fn title(&self) -> &str {
+        if self.name.is_empty() { "the module without a name" } else { &self.name }
+    }
+}

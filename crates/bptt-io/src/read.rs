@@ -1,0 +1,209 @@
+//! A recurrent module's tensors checked and read.
+
+use bptt::{CellParams, Matrix, Weights, cell_by_name};
+
+use crate::Error;
+use crate::conventions::{Kind, Parameter, Undecided, to_pytorch};
+use crate::module::Module;
+use crate::outline::Outline;
+use crate::tensor::{Dtype, shape};
+use crate::tensors::{Size, Tensors};
+
+impl Outline {
+    /// The module's numbers. `cell` is the cell's name where the file leaves it open.
+    ///
+    /// # Errors
+    /// If a tensor is missing, has another shape or type, or is not finite, or the cell is not known here; the message
+    /// names it.
+    pub fn read(&self, tensors: &Tensors, cell: Option<&str>) -> Result<Module, Error> {
+        let backward_alone = self.is_backward() && self.prefixes.len() == 1;
+        if backward_alone {
+            return Err(tensors.problem(format!(
+                "{} is the backward half of a Bidirectional layer without its forward half",
+                self.name
+            )));
+        }
+        if let Some(tensor) =
+            tensors.get(&format!("{}weight_hr_{}", self.prefixes[0], self.place(0).suffix()))
+        {
+            return Err(tensors.problem(format!(
+                "tensor {}: an LSTM with proj_size is not supported; expected one without",
+                tensor.name
+            )));
+        }
+        let (gates, hidden) = self.gates_and_hidden(tensors)?;
+        let kind = self.convention.kind(gates).ok_or_else(|| {
+            tensors.problem(format!("{}: CS231n has no cell of {gates} gates; expected 1 or 4", self.name))
+        })?;
+        let biased = tensors.iter().any(|tensor| self.is_bias(&tensor.name));
+        let mut reader = Reader { outline: self, tensors, hidden, kind, biased, sources: Vec::new() };
+        let (mut layers, mut dtypes) = (Vec::new(), Vec::new());
+        let cells = self.layers.saturating_mul(self.prefixes.len());
+        for index in 0..cells {
+            let inputs = match layers.first() {
+                None => Size::Any("I"),
+                Some(_) if self.place(index).layer > 0 => Size::Is(self.prefixes.len() * hidden),
+                Some(first) => Size::Is(CellParams::<f64>::inputs(first)),
+            };
+            let (params, types) = reader.cell(index, inputs)?;
+            layers.push(params);
+            dtypes.push(types);
+        }
+        let sources = reader.sources;
+        let bias = biased.then(|| tensors.get(&self.tensor(Parameter::BiasIh, 0))).flatten();
+        let (cell, assumed) = self.cell(tensors, kind, bias.map(|bias| bias.shape.len()), cell)?;
+        let bidirectional = self.prefixes.len() == 2;
+        let weights = Weights { layers, bidirectional, readout: None };
+        Ok(Module { outline: self.clone(), cell, weights, dtypes, sources, assumed })
+    }
+
+    /// G and H, from the shape of the first recurrent weight.
+    fn gates_and_hidden(&self, tensors: &Tensors) -> Result<(usize, usize), Error> {
+        let name = self.tensor(Parameter::WeightHh, 0);
+        let expected = if self.convention.transposed() { "(H, G·H)" } else { "(G·H, H)" };
+        let tensor = tensors
+            .get(&name)
+            .ok_or_else(|| tensors.problem(format!("tensor {name} is missing; expected shape {expected}")))?;
+        let (rows, hidden) = match *tensor.shape {
+            [hidden, rows] if self.convention.transposed() => (rows, hidden),
+            [rows, hidden] => (rows, hidden),
+            _ => (0, 0),
+        };
+        match rows.checked_div(hidden) {
+            Some(gates @ (1 | 3 | 4)) if rows == gates * hidden => Ok((gates, hidden)),
+            _ => Err(tensors.problem(format!(
+                "tensor {name}: expected {expected} with G = 1 (rnn), 3 (gru) or 4 (lstm), given {}",
+                shape(&tensor.shape)
+            ))),
+        }
+    }
+
+    /// The cell's name, and what was assumed in choosing it.
+    fn cell(
+        &self,
+        tensors: &Tensors,
+        kind: &Kind,
+        bias: Option<usize>,
+        told: Option<&str>,
+    ) -> Result<(String, Option<String>), Error> {
+        let (gates, cells) = (kind.order.len(), kind.cells(bias));
+        let possible = cells.names;
+        let stamped = tensors.stamp().map(|stamp| stamp.cell.as_str());
+        let mut assumed = None;
+        let cell = match told.or(stamped) {
+            // This project's own files may hold a cell of its own.
+            Some(name) if told.is_none() || possible.contains(&name) => name,
+            Some(name) => {
+                return Err(Error::Option {
+                    option: "cell".into(),
+                    given: format!("{name} for {} with {gates} gates", self.title()),
+                    expected: possible.join(", "),
+                });
+            }
+            None => {
+                match cells.undecided {
+                    Undecided::No => {}
+                    Undecided::Assume(activation) => {
+                        let others = possible[1..].join(" or ");
+                        assumed = Some(format!(
+                            "{} is read with {activation}; if its activation is another, give --cell {others}",
+                            self.title()
+                        ));
+                    }
+                    Undecided::Ask(why) => return Err(tensors.problem(format!("{} {why}", self.title()))),
+                }
+                possible[0]
+            }
+        };
+        match cell_by_name::<f64>(cell) {
+            Ok(known) if known.gates().len() == gates => Ok((cell.into(), assumed)),
+            Ok(known) => Err(tensors.problem(format!(
+                "{}: expected {} gates of its cell {cell}, given {gates}",
+                self.title(),
+                known.gates().len()
+            ))),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// b_ih, b_hh, and their types in the file.
+type Biases = (Matrix<f64>, Matrix<f64>, [Option<Dtype>; 2]);
+
+/// Reads one module's tensors.
+struct Reader<'a> {
+    outline: &'a Outline,
+    tensors: &'a Tensors,
+    hidden: usize,
+    kind: &'a Kind,
+    biased: bool,
+    sources: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// The parameters of cell `index`, and their types in the file.
+    fn cell(&mut self, index: usize, inputs: Size) -> Result<(CellParams<f64>, [Option<Dtype>; 4]), Error> {
+        let rows = self.kind.order.len() * self.hidden;
+        let (w_ih, ih) = self.weight(Parameter::WeightIh, index, inputs)?;
+        let (w_hh, hh) = self.weight(Parameter::WeightHh, index, Size::Is(self.hidden))?;
+        let zeros = || Matrix::zeros(1, rows);
+        let (b_ih, b_hh, types) = if !self.biased {
+            (zeros(), zeros(), [None, None])
+        } else if self.outline.convention.transposed() {
+            self.one_bias(index)?
+        } else {
+            let (b_ih, ih) = self.bias(Parameter::BiasIh, index)?;
+            let (b_hh, hh) = self.bias(Parameter::BiasHh, index)?;
+            (b_ih, b_hh, [Some(ih), Some(hh)])
+        };
+        Ok((CellParams { w_ih, w_hh, b_ih, b_hh }, [Some(ih), Some(hh), types[0], types[1]]))
+    }
+
+    fn read(
+        &mut self,
+        parameter: Parameter,
+        index: usize,
+        sizes: &[Size],
+    ) -> Result<(Dtype, Vec<f64>), Error> {
+        let name = self.outline.tensor(parameter, index);
+        let (tensor, numbers) = self.tensors.floats(&name, sizes)?;
+        self.sources.push(name);
+        Ok((tensor.dtype, numbers))
+    }
+
+    /// A matrix as (G·H, width).
+    fn weight(
+        &mut self,
+        parameter: Parameter,
+        index: usize,
+        width: Size,
+    ) -> Result<(Matrix<f64>, Dtype), Error> {
+        let rows = self.kind.order.len() * self.hidden;
+        let transposed = self.outline.convention.transposed();
+        let sizes = if transposed { [width, Size::Is(rows)] } else { [Size::Is(rows), width] };
+        let (dtype, numbers) = self.read(parameter, index, &sizes)?;
+        let numbers = to_pytorch(&numbers, self.hidden, self.kind.order, transposed);
+        Ok((Matrix::new(rows, numbers.len() / rows, numbers)?, dtype))
+    }
+
+    fn bias(&mut self, parameter: Parameter, index: usize) -> Result<(Matrix<f64>, Dtype), Error> {
+        let rows = self.kind.order.len() * self.hidden;
+        let (dtype, numbers) = self.read(parameter, index, &[Size::Is(rows)])?;
+        Ok((Matrix::new(1, rows, numbers)?, dtype))
+    }
+
+    /// The bias where both are one: b_ih, unless it has a row for each.
+    fn one_bias(&mut self, index: usize) -> Result<Biases, Error> {
+        let rows = self.kind.order.len() * self.hidden;
+        let name = self.outline.tensor(Parameter::BiasIh, index);
+        let two = self.tensors.get(&name).is_some_and(|tensor| tensor.shape.len() == 2);
+        let two = two && self.kind.two_rows_of_bias;
+        let sizes = if two { vec![Size::Is(2), Size::Is(rows)] } else { vec![Size::Is(rows)] };
+        let (dtype, numbers) = self.read(Parameter::BiasIh, index, &sizes)?;
+        let ordered = |row: &[f64]| to_pytorch(row, self.hidden, self.kind.order, true);
+        let b_ih = Matrix::new(1, rows, ordered(&numbers[..rows]))?;
+        let b_hh =
+            if two { Matrix::new(1, rows, ordered(&numbers[rows..]))? } else { Matrix::zeros(1, rows) };
+        Ok((b_ih, b_hh, [Some(dtype), Some(dtype)]))
+    }
+}
