@@ -97,6 +97,9 @@ model.extra.register_buffer("short", torch.randn(3).half())
 model.extra.register_buffer("shorter", torch.randn(2, 2).bfloat16())
 save_file(model.state_dict(), HERE / "model.safetensors")
 np.savez_compressed(HERE / "critic.npz", **{k: v.numpy() for k, v in model.critic.state_dict().items()})
+# The GRU and its head alone, for bptt-io's README.
+alone = torch.nn.ModuleDict({"gru": model.critic, "head": model.value})
+save_file(alone.state_dict(), HERE.parents[2] / "bptt-io/tests/data/gru.safetensors")
 
 inputs = {"x": numbers(B, T, I), "dh": numbers(B, T, 2 * H), "h0": numbers(4, B, H), "c0": numbers(4, B, H)}
 inputs["ids"] = torch.randint(N, (B, T))

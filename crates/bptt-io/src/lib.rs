@@ -1,8 +1,4 @@
-//! Weights and arrays of others for [`bptt`]: safetensors and `.npz` with PyTorch's names, read also in Keras' and CS231n's
-//! arrangement, and `.npy` arrays as the inputs, targets and states of a network.
-//!
-//! A file is read as [`Tensors`], which keep every bit; [`find`] lists the recurrent modules in it by the names of their
-//! weights, and [`choose`] reads one of them as a [`Module`], which makes a [`bptt::Network`].
+#![doc = include_str!("../README.md")]
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod arrays;
