@@ -38,7 +38,8 @@ const FOLDERS: Order<'_> = Order {
         &["ledger"],
         &["analysis", "dynamics"],
     ],
-    beside: &[],
+    // The memory horizon, of dynamics, is shown beside the learning horizon.
+    beside: &[("analysis", "dynamics")],
     below_all: "error",
 };
 
