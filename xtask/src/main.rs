@@ -21,8 +21,14 @@ struct Task {
 }
 
 /// The parts of `ci`, in the order in which they run: what fails soonest comes first.
-const TASKS: [Task; 4] = [
+const TASKS: [Task; 5] = [
     Task { name: "fmt", about: "is everything formatted?", args: &["fmt", "--all", "--check"], env: &[] },
+    Task {
+        name: "arrows",
+        about: "do packages and folders import in one direction only? prints how many imports there are",
+        args: &["xtask", "arrows"],
+        env: &[],
+    },
     Task {
         name: "lint",
         about: "clippy without a warning, tests included",
@@ -109,16 +115,12 @@ fn cargo() -> OsString {
 }
 
 fn usage() -> String {
-    let parts = TASKS.iter().map(|task| format!("  {:<5} {}\n", task.name, task.about));
-    let head = "cargo xtask TASK\n\n  ci    all of the following, up to the first that fails\n".to_owned();
-    let arrows = "\n  arrows    packages and folders import in one direction only; prints how many imports there are\n";
-    let bench = "  bench [compare | costs | scale] [OPTIONS]    measures against every peer; fetches and builds them first\n";
+    let parts = TASKS.iter().map(|task| format!("  {:<6} {}\n", task.name, task.about));
+    let head = "cargo xtask TASK\n\n  ci     all of the following, up to the first that fails\n".to_owned();
+    let bench = "\n  bench [compare | costs | scale] [OPTIONS]    measures against every peer; fetches and builds them first\n";
     let browser =
         "  browser    opens the pages in a browser and tries them; needs Node 20 or newer and Chromium\n";
     let readers = "  readers    pandas, pyarrow and TensorBoard read tables and events; fetches them first\n";
     let pictures = "  pictures   draws the README's pictures anew\n";
-    std::iter::once(head)
-        .chain(parts)
-        .chain([arrows, bench, browser, readers, pictures].map(str::to_owned))
-        .collect()
+    std::iter::once(head).chain(parts).chain([bench, browser, readers, pictures].map(str::to_owned)).collect()
 }
