@@ -52,9 +52,7 @@ impl Failure {
                 | Self::Serve(bptt_serve::Error::NoToken(_) | bptt_serve::Error::WeakToken)
                 | Self::Train(
                     bptt_train::Error::Option { .. }
-                        | bptt_train::Error::Io(
-                            bptt_io::Error::Option { .. } | bptt_io::Error::Choice { .. }
-                        )
+                        | bptt_train::Error::Io(bptt_io::Error::Choice { .. })
                         | bptt_train::Error::Model(bptt::Error::Option { .. })
                 )
         );

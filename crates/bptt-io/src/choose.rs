@@ -1,5 +1,7 @@
 //! The choice of one of a file's recurrent modules.
 
+use bptt::Error as CoreError;
+
 use crate::Error;
 use crate::module::Module;
 use crate::outline::{Outline, find};
@@ -12,15 +14,16 @@ use crate::tensors::Tensors;
 pub fn choose(tensors: &Tensors, name: Option<&str>, cell: Option<&str>) -> Result<Module, Error> {
     let outlines = find(tensors);
     if let Some(name) = name {
-        let outline = outlines.iter().find(|outline| outline.name == name).ok_or_else(|| Error::Option {
-            option: "module".into(),
-            given: format!("{name:?}, which is not in {},", tensors.path().display()),
-            expected: if outlines.is_empty() {
-                "a file with recurrent modules".into()
-            } else {
-                names(&outlines)
-            },
-        })?;
+        let outline =
+            outlines.iter().find(|outline| outline.name == name).ok_or_else(|| CoreError::Option {
+                option: "module".into(),
+                given: format!("{name:?}, which is not in {},", tensors.path().display()),
+                expected: if outlines.is_empty() {
+                    "a file with recurrent modules".into()
+                } else {
+                    names(&outlines)
+                },
+            })?;
         return outline.read(tensors, cell);
     }
     match outlines.as_slice() {

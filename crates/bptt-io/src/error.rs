@@ -60,18 +60,7 @@ pub enum Error {
         problem: String,
     },
 
-    /// An option has a value it cannot have.
-    #[error("{option}: {given} is not possible; expected {expected}")]
-    Option {
-        /// The option's name.
-        option: String,
-        /// The value.
-        given: String,
-        /// What it may be.
-        expected: String,
-    },
-
-    /// An error of `bptt`.
+    /// An error of `bptt`: an option, a shape or a number that cannot be.
     #[error(transparent)]
     Model(#[from] bptt::Error),
 }

@@ -1,6 +1,6 @@
 //! Heads and embeddings: the linear maps around a recurrent module.
 
-use bptt::{Matrix, Readout};
+use bptt::{Error as CoreError, Matrix, Readout};
 
 use crate::Error;
 use crate::module::Module;
@@ -120,11 +120,12 @@ pub fn embedding(
 fn named<'a>(tensors: &'a Tensors, name: &str, option: &str) -> Result<&'a str, Error> {
     candidates(tensors).map(|c| c.name).find(|&candidate| candidate == name).ok_or_else(|| {
         let names: Vec<&str> = candidates(tensors).map(|c| c.name).collect();
-        Error::Option {
+        CoreError::Option {
             option: option.into(),
             given: format!("{name:?}, which is not in {},", tensors.path().display()),
             expected: if names.is_empty() { "a file with NAME.weight".into() } else { names.join(", ") },
         }
+        .into()
     })
 }
 

@@ -1,6 +1,6 @@
 //! A recurrent module's tensors checked and read.
 
-use bptt::{CellParams, Matrix, Weights, cell_by_name};
+use bptt::{CellParams, Error as CoreError, Matrix, Weights, cell_by_name};
 
 use crate::Error;
 use crate::conventions::{Kind, Parameter, Undecided, to_pytorch};
@@ -94,11 +94,12 @@ impl Outline {
             // This project's own files may hold a cell of its own.
             Some(name) if told.is_none() || possible.contains(&name) => name,
             Some(name) => {
-                return Err(Error::Option {
+                return Err(CoreError::Option {
                     option: "cell".into(),
                     given: format!("{name} for {} with {gates} gates", self.title()),
                     expected: possible.join(", "),
-                });
+                }
+                .into());
             }
             None => {
                 match cells.undecided {
