@@ -1,4 +1,4 @@
-//! What is measured: a network, what it reads, and the job that is done with it.
+//! A case: a network, its input and a job.
 
 use std::error::Error;
 use std::fmt;
@@ -8,6 +8,7 @@ use std::path::Path;
 
 use bptt::{CellParams, Inputs, Matrix, Network, Readout, Sequence, Symbols, Weights, cell_by_name};
 use bptt_train::Rng;
+use clap::Args;
 use npyz::WriterBuilder;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub enum Kind {
     /// One forward and one backward pass.
     Train,
-    /// The norms of what every step contributed to every loss.
+    /// The norms of every step's contribution to every loss.
     Itemize,
 }
 
@@ -26,7 +27,7 @@ pub enum Kind {
 pub struct Case {
     /// A, B, C, D or a, b, c.
     pub name: String,
-    /// What is done.
+    /// The job.
     pub kind: Kind,
     /// rnn, lstm or gru.
     pub cell: String,
@@ -42,9 +43,9 @@ pub struct Case {
     /// Symbols.
     #[serde(rename = "V")]
     pub symbols: usize,
-    /// How many threads everyone may use.
+    /// Threads of each participant.
     pub threads: usize,
-    /// How many steps have a loss, the last ones; all without a number. Peers know only of all.
+    /// The number of steps with a loss, counted from the end; all steps if `None`, the only value baselines support.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub losses: Option<usize>,
 }
@@ -59,7 +60,7 @@ impl Kind {
     }
 }
 
-/// The cells that are measured.
+/// The measured cells.
 pub const CELLS: [&str; 3] = ["rnn", "lstm", "gru"];
 
 /// (name, B, T, H, V, threads) of a training step.
@@ -70,7 +71,7 @@ const TRAINED: [(&str, usize, usize, usize, usize, usize); 4] = [
     ("D", 1, 100, 100, 65, 1),
 ];
 
-/// The same of taking gradients apart.
+/// The same for itemizing.
 const ITEMIZED: [(&str, usize, usize, usize, usize, usize); 3] =
     [("a", 1, 100, 128, 96, 2), ("b", 1, 512, 256, 96, 2), ("c", 8, 256, 256, 96, 2)];
 
@@ -110,7 +111,7 @@ impl Case {
         }
     }
 
-    /// The multiplications and additions of the products that nobody can do without. One-hot inputs need none.
+    /// The floating-point operations of the matrix products that no implementation can avoid. One-hot inputs need none.
     ///
     /// Training: h W_hhᵀ, da W_hh and daᵀ h, and the same three of the readout. Itemizing: da W_hh for every pair (k, t) of
     /// every sequence, where k has a loss.
@@ -127,13 +128,41 @@ impl Case {
     }
 }
 
+/// A choice of cases.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Selection {
+    /// Only these shapes: A, B, C, D (training), a, b, c (itemizing)
+    #[arg(long, value_delimiter = ',')]
+    pub shapes: Vec<String>,
+    /// Only these cells: rnn, lstm, gru
+    #[arg(long, value_delimiter = ',')]
+    pub cells: Vec<String>,
+}
+
+impl Selection {
+    /// The selected cases; all without a filter.
+    pub fn cases(&self) -> Result<Vec<Case>, String> {
+        let all = Case::all();
+        let known_shape = |name: &&String| all.iter().any(|case| case.name == **name);
+        if let Some(unknown) = self.shapes.iter().find(|name| !known_shape(name)) {
+            return Err(format!("there is no shape {unknown}: expected A, B, C, D, a, b or c"));
+        }
+        if let Some(unknown) = self.cells.iter().find(|cell| !CELLS.contains(&cell.as_str())) {
+            return Err(format!("there is no cell {unknown}: expected {}", CELLS.join(", ")));
+        }
+        let wanted = |list: &[String], name: &String| list.is_empty() || list.contains(name);
+        let selected = |case: &Case| wanted(&self.shapes, &case.name) && wanted(&self.cells, &case.cell);
+        Ok(all.into_iter().filter(selected).collect())
+    }
+}
+
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.cell)
     }
 }
 
-/// Writes a case's files into `folder`, as the peers read them.
+/// Writes a case's files into `folder`, in the format of `PROTOCOL.md`.
 pub fn write(case: &Case, folder: &Path) -> Result<(), Box<dyn Error>> {
     let data = Data::new(case);
     let weights = &data.weights.layers[0];
@@ -170,16 +199,16 @@ fn save<N: npyz::AutoSerialize>(
     Ok(writer.finish()?)
 }
 
-/// A case's numbers, drawn from a fixed seed: weights that neither vanish nor explode, W_hh with standard deviation
-/// 1/√H, so that no contribution gets so small that it would slow a processor down.
+/// A case's numbers, drawn from a fixed seed. W_hh has standard deviation 1/√H: gradients neither vanish nor explode, so that
+/// no contribution is subnormal, which would be slow.
 pub struct Data {
-    /// Ids of what is read, (T, B).
+    /// Input ids, (T, B).
     pub ids: Vec<u32>,
-    /// Ids of what is to be predicted, (T, B).
+    /// Target ids, (T, B).
     pub targets: Vec<u32>,
     /// ∂L_k/∂h_k, (T, B, H).
     pub seeds: Vec<f32>,
-    /// The parameters; with a readout for training.
+    /// The parameters, with a readout for training.
     pub weights: Weights<f32>,
 }
 
@@ -216,13 +245,13 @@ impl Data {
         Network::new(cell, self.weights.clone()).expect("shapes that fit")
     }
 
-    /// What is read.
+    /// The inputs.
     pub fn inputs(&self, case: &Case) -> Inputs<f32> {
         let symbols = Symbols::new(case.steps, case.batch, self.ids.clone());
         Inputs::Symbols(symbols.expect("an id for each step and sequence"))
     }
 
-    /// What each loss sends into h.
+    /// ∂L_k/∂h_k of every loss.
     pub fn seeds(&self, case: &Case) -> Sequence<f32> {
         let seeds = Sequence::new(case.steps, case.batch, case.hidden, &self.seeds);
         seeds.expect("a number for each unit")

@@ -1,51 +1,48 @@
-//! Everyone's times at every shape, in turns, and one table of them.
+//! Times of all participants at every shape, measured in turns, and the tables of `compare.md`.
 
 use std::error::Error;
 use std::fmt::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-use crate::case::{CELLS, Case, Kind, write};
-use crate::forms::{Form, Notes, Peers};
-use crate::roof;
+use crate::case::{Case, Kind, Selection, write};
+use crate::checks::difference;
+use crate::participants::{Baselines, Notes, Participant};
+use crate::roofline;
 use crate::summary::{head, machine, mb, median, ms, row, three, write_whole};
 
-/// Seconds of one turn, about.
+/// Approximate seconds of one turn.
 const TURN: f64 = 0.15;
 
-/// As many tries of the roof are about as long as a turn.
-const ROOF_TRIES: usize = 20;
+/// Tries of the roofline in one turn; they take about as long.
+const ROOFLINE_TRIES: usize = 20;
 
-/// Before a turn: threads of the form before may spin for 0.2 s after their work is done.
+/// Pause before a turn: threads of the previous participant may spin for 0.2 s.
 const SETTLING: Duration = Duration::from_millis(250);
 
-/// A form that needs more seconds than this for one run has one turn, of one run; and one that needs more than the square
-/// of it, none: the run that made its check is its time.
+/// Participants with longer runs, in seconds, have one turn of one run; above the square of it, the run that made the check
+/// is the measurement.
 const SLOW: f64 = 2.0;
 
-/// What takes part.
+/// What to compare.
 pub struct Choice {
-    /// Shapes; all without one.
-    pub shapes: Vec<String>,
-    /// Cells; all without one.
-    pub cells: Vec<String>,
-    /// Peers.
-    pub peers: Option<Vec<String>>,
-    /// Turns of everyone.
+    /// The cases.
+    pub selection: Selection,
+    /// The baselines; all if `None`.
+    pub baselines: Option<Vec<String>>,
+    /// Turns of every participant.
     pub rounds: usize,
 }
 
-/// What was measured of one form.
+/// The measurement of one participant.
 struct Measured {
     name: String,
     own: bool,
-    /// Whether it needs no way back by hand: a framework's automatic one.
+    /// Whether its backward pass is a framework's automatic one.
     automatic: bool,
-    /// The median run of every turn, seconds.
+    /// The median run of every turn, in seconds.
     turns: Vec<f64>,
-    /// Bytes beyond those it had at its start.
+    /// Peak bytes beyond those at its start.
     extra: u64,
 }
 
@@ -58,144 +55,119 @@ impl Measured {
 /// One case's results.
 struct Table {
     case: Case,
-    /// Seconds of its products at the roof, in every turn.
-    roof: Vec<f64>,
-    forms: Vec<Measured>,
-    /// Who could not do it, and why.
+    /// Seconds of its matrix products at the roofline, in every turn.
+    roofline: Vec<f64>,
+    measured: Vec<Measured>,
+    /// Participants that refused the case, with the reason.
     absent: Vec<String>,
 }
 
-/// Measures, prints and writes.
-pub fn run(choice: &Choice, peers: &Peers, out: &Path) -> Result<(), Box<dyn Error>> {
-    let wanted = |list: &[String], name: &str| list.is_empty() || list.iter().any(|wanted| wanted == name);
-    if let Some(unknown) = choice.cells.iter().find(|cell| !CELLS.contains(&cell.as_str())) {
-        return Err(format!("there is no cell {unknown}: expected {}", CELLS.join(", ")).into());
-    }
-    let cases: Vec<Case> = Case::all()
-        .into_iter()
-        .filter(|case| wanted(&choice.shapes, &case.name) && wanted(&choice.cells, &case.cell))
-        .collect();
-    if cases.is_empty() {
-        return Err("there is no such shape: expected A, B, C, D, a, b or c".into());
-    }
-    let roofs = [1, 2].map(roof::best);
+/// Measures, prints the tables and writes `compare.md`.
+pub fn run(choice: &Choice, baselines: &Baselines, out: &Path) -> Result<(), Box<dyn Error>> {
+    let cases = choice.selection.cases()?;
+    let rooflines = [1, 2].map(roofline::best);
     let (mut tables, mut notes, mut whole) = (Vec::new(), Notes::new(), String::new());
     for (i, case) in cases.iter().enumerate() {
         eprintln!("{case} ({} of {})", i + 1, cases.len());
-        tables.push(measure(case, choice, peers, &mut notes)?);
-        // It takes most of an hour: what is measured is kept, whatever happens to the rest.
-        whole = text(&tables, cases.len(), &notes, roofs, choice.rounds, peers.patience);
+        tables.push(measure(case, choice, baselines, &mut notes)?);
+        // A full run takes most of an hour: keep the finished part even if a later case fails.
+        whole = text(&tables, cases.len(), &notes, rooflines, choice.rounds, baselines.timeout);
         write_whole(&out.join("compare.md"), &whole)?;
     }
     print!("{whole}");
     Ok(())
 }
 
-fn measure(case: &Case, choice: &Choice, peers: &Peers, notes: &mut Notes) -> Result<Table, Box<dyn Error>> {
+fn measure(
+    case: &Case,
+    choice: &Choice,
+    baselines: &Baselines,
+    notes: &mut Notes,
+) -> Result<Table, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     write(case, folder.path())?;
-    let mut table = Table { case: case.clone(), roof: Vec::new(), forms: Vec::new(), absent: Vec::new() };
-    let mut taking_part: Vec<(Form, Measured, f64)> = Vec::new();
+    let mut table =
+        Table { case: case.clone(), roofline: Vec::new(), measured: Vec::new(), absent: Vec::new() };
+    let mut running: Vec<(Participant, Measured, f64)> = Vec::new();
     let mut expected = None;
-    for mut form in peers.start(case, choice.peers.as_deref(), notes) {
+    for mut participant in baselines.start(case, choice.baselines.as_deref(), notes) {
         let start = Instant::now();
-        let check = match form.peer.prepare(folder.path(), &form.called) {
+        let check = match participant.program.prepare(folder.path(), &participant.form) {
             Ok(check) => check,
             Err(why) => {
-                table.absent.push(format!("{}: {why}", form.name));
+                table.absent.push(format!("{}: {why}", participant.name));
                 continue;
             }
         };
         let prepared = start.elapsed().as_secs_f64();
         let expected = expected.get_or_insert_with(|| check.clone());
         if let Some(difference) = difference(expected, &check) {
-            return Err(format!("{} finds other numbers than bptt at {case}: {difference}", form.name).into());
+            return Err(format!(
+                "{case}: {} and bptt compute different numbers: {difference}",
+                participant.name
+            )
+            .into());
         }
-        let seconds = if prepared < SLOW * SLOW { median(form.peer.time(2)?) } else { prepared };
-        eprintln!("  {:20} {:>9} ms", form.name, ms(seconds));
+        let seconds = if prepared < SLOW * SLOW { median(participant.program.time(2)?) } else { prepared };
+        eprintln!("  {:20} {:>9} ms", participant.name, ms(seconds));
         let mut measured = Measured {
-            name: form.name.clone(),
-            own: form.own,
-            automatic: !form.own && !form.called.starts_with("hand"),
+            name: participant.name.clone(),
+            own: participant.own,
+            automatic: !participant.own && !participant.form.starts_with("hand"),
             turns: Vec::new(),
-            extra: form.peer.extra_bytes()?,
+            extra: participant.program.extra_bytes()?,
         };
         if seconds > SLOW * SLOW {
-            // Its process ends here: the memory of all that wait would be too much.
+            // Its process ends here: too many waiting processes would exceed the memory.
             measured.turns.push(seconds);
-            table.forms.push(measured);
+            table.measured.push(measured);
         } else {
-            taking_part.push((form, measured, seconds));
+            running.push((participant, measured, seconds));
         }
     }
     for round in 0..choice.rounds {
         std::thread::sleep(SETTLING);
-        table.roof.push(case.flops() / median(roof::measure(case.threads, ROOF_TRIES)));
-        for (form, measured, seconds) in &mut taking_part {
+        table.roofline.push(case.flops() / median(roofline::measure(case.threads, ROOFLINE_TRIES)));
+        for (participant, measured, seconds) in &mut running {
             if round == 0 || *seconds < SLOW {
                 std::thread::sleep(SETTLING);
                 let repeats = (TURN / *seconds).clamp(3.0, 100.0);
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 3 to 100
-                let mut times = form.peer.time(1 + repeats as usize)?;
-                // Caches and threads are cold after the others' turns, for everyone alike.
+                let mut times = participant.program.time(1 + repeats as usize)?;
+                // Caches and threads are cold after the other turns.
                 times.remove(0);
                 measured.turns.push(median(times));
-                measured.extra = form.peer.extra_bytes()?;
+                measured.extra = participant.program.extra_bytes()?;
             }
         }
     }
-    table.forms.extend(taking_part.into_iter().map(|(_, measured, _)| measured));
+    table.measured.extend(running.into_iter().map(|(_, measured, _)| measured));
     Ok(table)
-}
-
-/// How two checks differ, if they do by more than 1e-4 of a number. Norms far below a list's largest have fewer digits.
-fn difference(expected: &Value, found: &Value) -> Option<String> {
-    match (expected, found) {
-        (Value::Object(a), Value::Object(b)) => {
-            let apart =
-                |(key, a): (&String, &Value)| difference(a, b.get(key)?).map(|what| format!("{key}: {what}"));
-            a.iter().find_map(apart)
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            let largest = a.iter().filter_map(Value::as_f64).fold(0.0, |m: f64, v| m.max(v.abs()));
-            a.iter().zip(b).find_map(|(a, b)| match (a.as_f64(), b.as_f64()) {
-                (Some(x), Some(y)) => apart(x, y, 1e-12 * largest),
-                _ => difference(a, b),
-            })
-        }
-        (a, b) => apart(a.as_f64()?, b.as_f64().unwrap_or(f64::NAN), 0.0),
-    }
-}
-
-fn apart(x: f64, y: f64, least: f64) -> Option<String> {
-    let near = (x - y).abs() <= 1e-4 * x.abs() + least;
-    (!near).then(|| format!("{y} instead of {x}"))
 }
 
 fn text(
     tables: &[Table],
     cases: usize,
     notes: &Notes,
-    roofs: [f64; 2],
+    rooflines: [f64; 2],
     rounds: usize,
-    patience: Duration,
+    timeout: Duration,
 ) -> String {
     let so_far = match tables.len() {
         all if all == cases => String::new(),
         some => format!("\n\nThe first {some} of {cases} cases."),
     };
     let mut text = format!(
-        "# bptt, its peers and the roof\n\n{}{so_far}\n\nThe roof is that of fused multiplications and additions in f32: at \
-         best {:.0} GFLOP/s on one core, {:.0} on two;\nit has its turn as everyone has, and fractions of it are those \
-         of the turns. Times are milliseconds, medians of\n{rounds} turns in which everyone worked one after another, \
-         after a pause and a run that is not counted;\nratios are medians of the turns' ratios. All results were \
-         compared before the first turn. Memory is what\na process needed beyond what it had at its start. A form \
-         that needs more than {SLOW} s for one run had\none turn; one that needs more than {} s or 8 GB does not take \
-         part.\n\n",
+        "# bptt, its baselines and the roofline\n\n{}{so_far}\n\nThe roofline is the rate of f32 fused multiply-adds: at \
+         best {:.0} GFLOP/s on one core, {:.0} on two.\nIt is measured in turn with the participants, and fractions of it \
+         are taken turn by turn. Times are milliseconds, medians\nof {rounds} turns; in a turn all participants run one \
+         after another, each after a pause and a run that is not counted.\nRatios are medians of the turns' ratios. All \
+         results were compared before the first turn. Memory is the peak of a process\nbeyond its size at the start. \
+         Implementations over {SLOW} s for one run have one turn; those over {} s or 8 GB are\nexcluded.\n\n",
         machine(),
-        roofs[0] / 1e9,
-        roofs[1] / 1e9,
-        patience.as_secs(),
+        rooflines[0] / 1e9,
+        rooflines[1] / 1e9,
+        timeout.as_secs(),
     );
     for kind in [Kind::Train, Kind::Itemize] {
         let tables: Vec<_> = tables.iter().filter(|table| table.case.kind == kind).collect();
@@ -203,7 +175,7 @@ fn text(
             text += &overview(kind, &tables);
         }
     }
-    text += "## Everyone\n\n";
+    text += "## All implementations\n\n";
     for table in tables {
         text += &details(table);
     }
@@ -214,16 +186,16 @@ fn text(
     text
 }
 
-/// Which forms take part in a comparison.
-type Wanted = fn(&Measured) -> bool;
+/// A filter of measurements.
+type Filter = fn(&Measured) -> bool;
 
-/// The fastest of the forms that `wanted` lets take part.
-fn fastest(table: &Table, wanted: Wanted) -> Option<&Measured> {
-    let forms = table.forms.iter().filter(|form| !form.own && wanted(form));
-    forms.min_by(|a, b| a.seconds().total_cmp(&b.seconds()))
+/// The fastest baseline that passes `filter`.
+fn fastest(table: &Table, filter: Filter) -> Option<&Measured> {
+    let measured = table.measured.iter().filter(|measured| !measured.own && filter(measured));
+    measured.min_by(|a, b| a.seconds().total_cmp(&b.seconds()))
 }
 
-/// How many times as long as the turns of `own` those of another are.
+/// The time of `other` relative to `own`: the median over paired turns, if both have the same number of turns.
 fn ratio(own: &[f64], other: &[f64]) -> f64 {
     if own.len() == other.len() {
         return median(own.iter().zip(other).map(|(own, other)| other / own).collect());
@@ -232,39 +204,40 @@ fn ratio(own: &[f64], other: &[f64]) -> f64 {
 }
 
 fn overview(kind: Kind, tables: &[&Table]) -> String {
-    let (title, peers): (&str, [(&str, Wanted); 2]) = match kind {
+    let (title, columns): (&str, [(&str, Filter); 2]) = match kind {
         Kind::Train => (
             "## A training step: forward and backward",
-            [("fastest peer", |_| true), ("fastest automatic", |m| m.automatic)],
+            [("fastest baseline", |_| true), ("fastest automatic", |m| m.automatic)],
         ),
         Kind::Itemize => (
-            "## Itemized norms",
+            "## Norms of every contribution",
             [("fastest by hand", |m| !m.automatic), ("fastest automatic", |m| m.automatic)],
         ),
     };
     let titles = [
         "shape (B, T, H, V)",
         "bptt",
-        "of the roof",
-        peers[0].0,
+        "of the roofline",
+        columns[0].0,
         "times",
-        peers[1].0,
+        columns[1].0,
         "times",
         "bptt's memory",
     ];
     let mut text = format!("{title}\n\n{}", head(&titles));
     for table in tables {
         let Case { batch, steps, hidden, symbols, .. } = table.case;
-        let Some(own) = table.forms.iter().find(|form| form.own) else { continue };
+        let Some(own) = table.measured.iter().find(|measured| measured.own) else { continue };
         let mut cells = vec![
             format!("{} ({batch}, {steps}, {hidden}, {symbols})", table.case),
             ms(own.seconds()),
-            format!("{:.0} %", 100.0 * ratio(&own.turns, &table.roof)),
+            format!("{:.0} %", 100.0 * ratio(&own.turns, &table.roofline)),
         ];
-        for (_, wanted) in peers {
-            let peer = fastest(table, wanted);
-            cells.push(peer.map_or("–".into(), |peer| format!("{} {}", ms(peer.seconds()), peer.name)));
-            cells.push(peer.map_or("–".into(), |peer| three(ratio(&own.turns, &peer.turns))));
+        for (_, filter) in columns {
+            let baseline = fastest(table, filter);
+            let time = |baseline: &Measured| format!("{} {}", ms(baseline.seconds()), baseline.name);
+            cells.push(baseline.map_or("–".into(), time));
+            cells.push(baseline.map_or("–".into(), |baseline| three(ratio(&own.turns, &baseline.turns))));
         }
         cells.push(format!("{} MB", mb(own.extra)));
         text += &row(&cells);
@@ -273,29 +246,29 @@ fn overview(kind: Kind, tables: &[&Table]) -> String {
 }
 
 fn details(table: &Table) -> String {
-    let roof = median(table.roof.clone());
+    let roofline = median(table.roofline.clone());
     let mut text = format!(
-        "### {}\n\nAt the roof of these turns, {:.0} GFLOP/s: {} ms.\n\n",
+        "### {}\n\nAt the roofline of these turns, {:.0} GFLOP/s: {} ms.\n\n",
         table.case,
-        table.case.flops() / roof / 1e9,
-        ms(roof)
+        table.case.flops() / roofline / 1e9,
+        ms(roofline)
     );
-    text += &head(&["form", "ms", "of the roof", "times bptt's", "memory, MB", "turns"]);
-    let own = table.forms.iter().find(|form| form.own);
-    let mut forms: Vec<_> = table.forms.iter().collect();
-    forms.sort_by(|a, b| a.seconds().total_cmp(&b.seconds()));
-    for form in forms {
+    text += &head(&["implementation", "ms", "of the roofline", "times bptt's", "memory, MB", "turns"]);
+    let own = table.measured.iter().find(|measured| measured.own);
+    let mut all: Vec<_> = table.measured.iter().collect();
+    all.sort_by(|a, b| a.seconds().total_cmp(&b.seconds()));
+    for measured in all {
         text += &row(&[
-            form.name.clone(),
-            ms(form.seconds()),
-            format!("{:.1} %", 100.0 * ratio(&form.turns, &table.roof)),
-            own.map_or("–".into(), |own| three(ratio(&own.turns, &form.turns))),
-            mb(form.extra),
-            form.turns.len().to_string(),
+            measured.name.clone(),
+            ms(measured.seconds()),
+            format!("{:.1} %", 100.0 * ratio(&measured.turns, &table.roofline)),
+            own.map_or("–".into(), |own| three(ratio(&own.turns, &measured.turns))),
+            mb(measured.extra),
+            measured.turns.len().to_string(),
         ]);
     }
     for absent in &table.absent {
-        let _ = writeln!(text, "\nNot there: {absent}");
+        let _ = writeln!(text, "\nExcluded: {absent}");
     }
     text + "\n"
 }

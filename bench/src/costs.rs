@@ -1,4 +1,4 @@
-//! What comes on top of a training step: clipping, the optimizer, and a look at the gradients.
+//! Costs beyond the forward and backward pass: clipping, the optimizer, and a ledger during training.
 
 use std::error::Error;
 use std::path::Path;
@@ -11,21 +11,21 @@ use crate::case::{CELLS, Case, Kind};
 use crate::own::Job;
 use crate::summary::{head, machine, median, ms, publish, row, three};
 
-/// Updates of one training; the last one's gradients are taken apart.
+/// Updates of one training; the last one makes a ledger.
 const UPDATES: u64 = 100;
 
-/// Measures, prints and writes.
+/// Measures, prints the tables and writes `costs.md`.
 pub fn run(rounds: usize, out: &Path) -> Result<(), Box<dyn Error>> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build()?;
     let mut text = format!(
-        "# What comes on top of a training step\n\n{}\nTwo threads; milliseconds, medians of {rounds} turns.\n\n",
+        "# Costs beyond the forward and backward pass\n\n{}\nTwo threads; milliseconds, medians of {rounds} turns.\n\n",
         machine()
     );
-    text += "## Clipping by norm and Adam, on top of forward and backward\n\n";
-    text += &head(&["shape", "forward and backward", "clipping", "of it", "Adam", "of it"]);
+    text += "## Clipping by norm and Adam\n\n";
+    text += &head(&["shape", "forward and backward", "clipping", "relative", "Adam", "relative"]);
     for case in Case::all().iter().filter(|case| case.kind == Kind::Train && case.threads == 2) {
         eprintln!("{case}: clipping and Adam");
-        let [step, clipping, adam] = pool.install(|| on_top(case, rounds));
+        let [step, clipping, adam] = pool.install(|| step_and_update(case, rounds));
         let of = |part: f64| format!("{} %", three(100.0 * part / step));
         text += &row(&[case.to_string(), ms(step), ms(clipping), of(clipping), ms(adam), of(adam)]);
     }
@@ -45,7 +45,7 @@ pub fn run(rounds: usize, out: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// Seconds of forward and backward, of clipping, and of Adam.
-fn on_top(case: &Case, rounds: usize) -> [f64; 3] {
+fn step_and_update(case: &Case, rounds: usize) -> [f64; 3] {
     let mut job = Job::new(case);
     let (mut parameters, mut gradients) = (job.weights(), job.weights());
     let sizes: Vec<usize> = parameters.tensors_mut().iter().map(|tensor| tensor.data().len()).collect();
@@ -72,7 +72,7 @@ fn on_top(case: &Case, rounds: usize) -> [f64; 3] {
     seconds.map(median)
 }
 
-/// Seconds of an update without a ledger, and what a ledger adds to one.
+/// Seconds of an update without a ledger, and the seconds a ledger adds.
 fn traced(cell: &str) -> Result<[f64; 2], bptt_train::Error> {
     let config = Config {
         cell: cell.into(),

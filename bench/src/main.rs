@@ -1,12 +1,13 @@
-//! Measures bptt against its peers and against the machine's roof.
+//! Measures bptt, its baselines and the machine's compute roofline.
 
 mod case;
+mod checks;
 mod compare;
 mod costs;
-mod forms;
 mod own;
-mod peer;
-mod roof;
+mod participants;
+mod program;
+mod roofline;
 mod scale;
 mod serve;
 mod summary;
@@ -18,61 +19,59 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use forms::Peers;
+use case::Selection;
+use participants::Baselines;
 
-/// Measures bptt against its peers and against the machine's roof. Tables go to stdout and into files, talk to stderr.
+/// Measures bptt and its baselines, the machine's compute roofline, and builds of bptt. Tables go to stdout and to files,
+/// progress to stderr.
 #[derive(Parser)]
 #[command(name = "bptt-bench")]
 struct Args {
-    /// What to measure; all of it without a word.
+    /// What to measure [default: compare, costs and scale]
     #[command(subcommand)]
     what: Option<What>,
-    /// The Python that has the peers' libraries.
-    #[arg(long, global = true, default_value = "target/peers/venv/bin/python")]
+    /// The Python interpreter with the baselines' libraries
+    #[arg(long, global = true, default_value = "target/baselines/venv/bin/python")]
     python: PathBuf,
-    /// Where the peers written in Rust are.
-    #[arg(long, global = true, default_value = "target/peers/release")]
-    rust_peers: PathBuf,
-    /// Seconds that a peer's answer may take; who needs longer does not take part, and the table says so.
+    /// The folder of the baselines written in Rust
+    #[arg(long, global = true, default_value = "target/baselines/release")]
+    rust_baselines: PathBuf,
+    /// Seconds a baseline may take for an answer; slower ones are excluded and named in the table
     #[arg(long, global = true, default_value_t = 90)]
-    patience: u64,
-    /// Where the tables go.
+    timeout: u64,
+    /// The folder for the tables
     #[arg(long, global = true, default_value = "bench/results")]
     out: PathBuf,
 }
 
 #[derive(Clone, Subcommand)]
 enum What {
-    /// Training and itemizing, against every peer.
+    /// Training and itemizing, compared with every baseline
     Compare {
-        /// Only these shapes: A, B, C, D (training), a, b, c (itemizing).
+        #[command(flatten)]
+        selection: Selection,
+        /// Only these baselines; `bptt` is always measured
         #[arg(long, value_delimiter = ',')]
-        shapes: Vec<String>,
-        /// Only these cells: rnn, lstm, gru.
-        #[arg(long, value_delimiter = ',')]
-        cells: Vec<String>,
-        /// Only these peers; `bptt` is always there.
-        #[arg(long, value_delimiter = ',')]
-        peers: Option<Vec<String>>,
-        /// How often everyone has a turn.
+        baselines: Option<Vec<String>>,
+        /// Turns of every participant
         #[arg(long, default_value_t = 7)]
         rounds: usize,
     },
-    /// Time and memory against the number of steps, units, sequences and losses.
+    /// Time and memory as functions of the number of steps, units, sequences and losses
     Scale {
-        /// The longest sequence, 64 at least.
+        /// The longest sequence, 64 at least
         #[arg(long, default_value_t = 16_384)]
         longest: usize,
     },
-    /// What the optimizer and a look at the gradients cost in training.
+    /// The cost of the optimizer and of a ledger during training
     Costs {
-        /// How often each has a turn.
+        /// Turns of each
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
-    /// Answers a driver's questions: this project as one of the peers.
+    /// Answer a driver's requests: this project as a participant
     Serve {
-        /// Threads it may use.
+        /// Threads to use
         #[arg(long, default_value_t = 1)]
         threads: usize,
     },
@@ -89,20 +88,21 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn Error>> {
-    let peers =
-        Peers { python: args.python, rust: args.rust_peers, patience: Duration::from_secs(args.patience) };
-    let compare = |shapes, cells, names, rounds| -> Result<(), Box<dyn Error>> {
-        compare::run(&compare::Choice { shapes, cells, peers: names, rounds }, &peers, &args.out)
+    let timeout = Duration::from_secs(args.timeout);
+    let baselines = Baselines { python: args.python, rust: args.rust_baselines, timeout };
+    let compare = |selection, names, rounds| -> Result<(), Box<dyn Error>> {
+        compare::run(&compare::Choice { selection, baselines: names, rounds }, &baselines, &args.out)
     };
     match args.what {
-        Some(What::Serve { threads }) => serve::run(threads),
-        Some(What::Compare { shapes, cells, peers, rounds }) => compare(shapes, cells, peers, rounds),
-        Some(What::Scale { longest }) => scale::run(longest, &args.out),
-        Some(What::Costs { rounds }) => costs::run(rounds, &args.out),
+        Some(What::Serve { threads }) => serve::run(threads)?,
+        Some(What::Compare { selection, baselines, rounds }) => compare(selection, baselines, rounds)?,
+        Some(What::Scale { longest }) => scale::run(longest, &args.out)?,
+        Some(What::Costs { rounds }) => costs::run(rounds, &args.out)?,
         None => {
-            compare(Vec::new(), Vec::new(), None, 7)?;
+            compare(Selection::default(), None, 7)?;
             costs::run(5, &args.out)?;
-            scale::run(16_384, &args.out)
+            scale::run(16_384, &args.out)?;
         }
     }
+    Ok(())
 }

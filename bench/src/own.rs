@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::case::{Case, Data, Kind};
 
-/// A job that can be done again and again.
+/// A job that can be repeated.
 pub struct Job {
     case: Case,
     network: Network<f32>,
@@ -17,7 +17,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// Of `case`.
+    /// The job of `case`.
     pub fn new(case: &Case) -> Self {
         let data = Data::new(case);
         let network = data.network(case);
@@ -27,9 +27,9 @@ impl Job {
         Self { case: case.clone(), network, data, batch, shards, ledger: None }
     }
 
-    /// Does it once.
+    /// Runs it once.
     pub fn run(&mut self) {
-        // As after an update: the weights have to be laid out anew.
+        // As after an update: packed weights are invalid.
         self.network.tensors_mut();
         match self.case.kind {
             Kind::Train => {
@@ -45,7 +45,7 @@ impl Job {
         self.network.weights().clone()
     }
 
-    /// Lets the last result go.
+    /// Drops the last result.
     pub fn forget(&mut self) {
         self.ledger = None;
     }
@@ -61,7 +61,7 @@ impl Job {
         ledger.expect("a ledger that balances")
     }
 
-    /// The numbers by which the driver sees that everyone did the same.
+    /// The numbers by which the driver checks that all participants computed the same.
     pub fn check(&mut self) -> Value {
         self.ledger
             .as_ref()

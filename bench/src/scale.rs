@@ -1,19 +1,19 @@
-//! Time and memory against T, H, B and the number of losses, with fitted exponents beside those of the counted operations.
+//! Time and memory as functions of T, H, B and the number of losses, with fitted exponents next to those of the operation count.
 
 use std::error::Error;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use crate::case::{Case, Kind, write};
-use crate::peer::Peer;
-use crate::roof;
+use crate::participants::{serve, this_build};
+use crate::program::Program;
+use crate::roofline;
 use crate::summary::{exponent, head, machine, mb, median, ms, publish, row, three};
 
-/// How long the longest sequence may take.
-const PATIENCE: Duration = Duration::from_mins(10);
+/// Limit on the time of one answer.
+const TIMEOUT: Duration = Duration::from_mins(10);
 
-/// What was measured at one size.
+/// The measurement of one size.
 struct Point {
     size: usize,
     flops: f64,
@@ -21,15 +21,15 @@ struct Point {
     extra: u64,
 }
 
-/// A series: what grows, and the case of every size.
+/// A series: what varies, and the case of every size.
 struct Series {
     title: String,
     cases: Vec<(usize, Case)>,
 }
 
-/// Measures, prints and writes.
+/// Measures all series, prints the tables and writes `scale.md`.
 pub fn run(longest: usize, out: &Path) -> Result<(), Box<dyn Error>> {
-    let roof = roof::best(2);
+    let roofline = roofline::best(2);
     let mut text = format!(
         "# How time and memory grow\n\n{}\nTwo threads, f32. Exponents are fitted by least squares of logarithms over the \
          upper half of the sizes.\n\n",
@@ -43,12 +43,12 @@ pub fn run(longest: usize, out: &Path) -> Result<(), Box<dyn Error>> {
             let Point { seconds, extra, .. } = points[points.len() - 1];
             eprintln!("  {size}: {} ms, {} MB", ms(seconds), mb(extra));
         }
-        text += &section(&series.title, &points, roof);
+        text += &section(&series.title, &points, roofline);
     }
     publish(out, "scale.md", &text)
 }
 
-/// Sizes from `first` on, each four times the last.
+/// Sizes from `first` to `last`, in steps of a factor of four.
 fn fourfold(first: usize, last: usize) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(first), |size| Some(4 * size)).take_while(move |&size| size <= last)
 }
@@ -90,12 +90,11 @@ fn all(longest: usize) -> Vec<Series> {
     all
 }
 
-/// One size in a process of its own, so that its memory is its own.
+/// Measures one size in a process of its own, because memory is measured per process.
 fn measure(size: usize, case: &Case) -> Result<Point, Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     write(case, folder.path())?;
-    let mut command = Command::new(std::env::current_exe()?);
-    let mut own = Peer::start(command.args(["serve", "--threads", &case.threads.to_string()]), PATIENCE)?;
+    let mut own = Program::start(&mut serve(&this_build(), case.threads), TIMEOUT)?;
     own.prepare(folder.path(), "bptt")?;
     let once = median(own.time(1)?);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 1 to 50
@@ -104,15 +103,15 @@ fn measure(size: usize, case: &Case) -> Result<Point, Box<dyn Error>> {
     Ok(Point { size, flops: case.flops(), seconds, extra: own.extra_bytes()? })
 }
 
-fn section(title: &str, points: &[Point], roof: f64) -> String {
+fn section(title: &str, points: &[Point], roofline: f64) -> String {
     let mut text = format!("## {title}\n\n");
-    text += &head(&["size", "ms", "GFLOP", "of the roof", "memory, MB"]);
+    text += &head(&["size", "ms", "GFLOP", "of the roofline", "memory, MB"]);
     for point in points {
         text += &row(&[
             point.size.to_string(),
             ms(point.seconds),
             three(point.flops / 1e9),
-            format!("{:.0} %", 100.0 * point.flops / roof / point.seconds),
+            format!("{:.0} %", 100.0 * point.flops / roofline / point.seconds),
             mb(point.extra),
         ]);
     }

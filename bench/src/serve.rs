@@ -1,4 +1,4 @@
-//! This project as a peer: it answers the driver's questions like the others.
+//! This project as a participant: answers the driver's requests.
 
 use std::error::Error;
 use std::fs::File;
@@ -16,28 +16,28 @@ use crate::own::Job;
 
 #[derive(Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase")]
-enum Ask {
+enum Request {
     Prepare { folder: PathBuf },
     Time { repeats: usize },
     Quit,
 }
 
-/// Keeps to the last `threads` of its cores and answers until it is told to quit.
+/// Pins the process to the last `threads` of its cores and answers until `quit`.
 pub fn run(threads: usize) -> Result<(), Box<dyn Error>> {
-    keep_to_cores(threads)?;
+    pin_to_cores(threads)?;
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     let forms = json!({"train": ["bptt"], "itemize": ["bptt"]});
-    tell(&json!({"name": "bptt", "version": env!("CARGO_PKG_VERSION"), "forms": forms}))?;
+    answer(&json!({"name": "bptt", "version": env!("CARGO_PKG_VERSION"), "forms": forms}))?;
     let mut job: Option<Job> = None;
     for line in stdin().lock().lines() {
         match serde_json::from_str(&line?)? {
-            Ask::Prepare { folder } => {
+            Request::Prepare { folder } => {
                 let case: Case = serde_json::from_reader(File::open(folder.join("case.json"))?)?;
                 let prepared = job.insert(Job::new(&case));
                 prepared.run();
-                tell(&json!({"ok": true, "check": prepared.check()}))?;
+                answer(&json!({"ok": true, "check": prepared.check()}))?;
             }
-            Ask::Time { repeats } => {
+            Request::Time { repeats } => {
                 let job = job.as_mut().ok_or("nothing is prepared")?;
                 let once = |_| {
                     job.forget();
@@ -46,16 +46,16 @@ pub fn run(threads: usize) -> Result<(), Box<dyn Error>> {
                     start.elapsed().as_secs_f64()
                 };
                 let seconds: Vec<f64> = (0..repeats).map(once).collect();
-                tell(&json!({ "seconds": seconds }))?;
+                answer(&json!({ "seconds": seconds }))?;
             }
-            Ask::Quit => break,
+            Request::Quit => break,
         }
     }
     Ok(())
 }
 
-/// As every peer does.
-fn keep_to_cores(threads: usize) -> Result<(), Box<dyn Error>> {
+/// Pins the process to the last `threads` cores it may run on, like every baseline.
+fn pin_to_cores(threads: usize) -> Result<(), Box<dyn Error>> {
     let this = Pid::from_raw(0);
     let allowed = sched_getaffinity(this)?;
     let cores = (0..CpuSet::count()).rev().filter(|&core| allowed.is_set(core).unwrap_or(false));
@@ -66,8 +66,8 @@ fn keep_to_cores(threads: usize) -> Result<(), Box<dyn Error>> {
     Ok(sched_setaffinity(this, &kept)?)
 }
 
-fn tell(answer: &Value) -> std::io::Result<()> {
+fn answer(message: &Value) -> std::io::Result<()> {
     let mut out = stdout().lock();
-    writeln!(out, "{answer}")?;
+    writeln!(out, "{message}")?;
     out.flush()
 }

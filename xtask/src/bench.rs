@@ -1,19 +1,21 @@
-//! `cargo xtask bench`: fetches and builds the peers, then measures.
+//! `cargo xtask bench`: fetches and builds the baselines, then measures.
 //!
-//! A peer that cannot be fetched or built is no failure: the table names it and says that it does not take part.
+//! A baseline that cannot be fetched or built is no failure: the table names it as not measured.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use crate::shell::{done, virtual_environment};
 
-/// Where the peers are made, under the workspace's root.
-const PEERS: &str = "target/peers";
+/// The folder of the baselines, under the workspace's root.
+const BASELINES: &str = "target/baselines";
 
-/// Makes the peers that are not there yet, and runs the driver with `args`.
+/// What the driver measures without baselines.
+const ALONE: [&str; 2] = ["costs", "scale"];
+
+/// Makes the missing baselines, and runs the driver with `args`.
 pub fn run(root: &Path, cargo: &Path, args: &[String]) -> ExitCode {
-    let against_peers = !args.iter().any(|arg| arg == "scale" || arg == "costs");
-    if against_peers {
+    if !args.iter().any(|arg| ALONE.contains(&arg.as_str())) {
         fetch_python(root);
         build_rust(root, cargo);
     }
@@ -27,20 +29,20 @@ pub fn run(root: &Path, cargo: &Path, args: &[String]) -> ExitCode {
 
 /// PyTorch, JAX and NumPy, in a virtual environment.
 fn fetch_python(root: &Path) {
-    let wanted = root.join("bench/peers/requirements.txt");
-    if virtual_environment(&root.join(PEERS).join("venv"), &wanted, "jax, numpy, torch").is_none() {
-        eprintln!("xtask: the Python peers cannot be fetched; those that are not there do not take part");
+    let wanted = root.join("bench/baselines/requirements.txt");
+    if virtual_environment(&root.join(BASELINES).join("venv"), &wanted, "jax, numpy, torch").is_none() {
+        eprintln!("xtask: the Python baselines cannot be fetched; missing ones are not measured");
     }
 }
 
 /// candle, burn and rust-lstm, each a program.
 fn build_rust(root: &Path, cargo: &Path) {
-    // From their own folder, whose settings let them use all of this processor's instructions.
-    let folder = root.join("bench/rust-peers");
-    let target = root.join(PEERS);
+    // In their own folder, whose settings compile for this processor.
+    let folder = root.join("bench/rust-baselines");
+    let target = root.join(BASELINES);
     let mut build = Command::new(cargo);
     build.args(["build", "--release", "--locked", "--target-dir"]).arg(target).current_dir(folder);
     if !done(&mut build) {
-        eprintln!("xtask: the Rust peers cannot be built; those that are not there do not take part");
+        eprintln!("xtask: the Rust baselines cannot be built; missing ones are not measured");
     }
 }
