@@ -1,5 +1,6 @@
-//! Measures bptt, its baselines and the machine's compute roofline.
+//! Measures bptt and its baselines, the machine's compute roofline, and builds of bptt.
 
+mod builds;
 mod case;
 mod checks;
 mod compare;
@@ -57,6 +58,8 @@ enum What {
         #[arg(long, default_value_t = 7)]
         rounds: usize,
     },
+    /// Training and itemizing, compared with another build of this program
+    Builds(builds::BuildsArgs),
     /// Time and memory as functions of the number of steps, units, sequences and losses
     Scale {
         /// The longest sequence, 64 at least
@@ -78,22 +81,20 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bptt-bench: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    run(Args::parse()).unwrap_or_else(|error| {
+        eprintln!("bptt-bench: {error}");
+        ExitCode::FAILURE
+    })
 }
 
-fn run(args: Args) -> Result<(), Box<dyn Error>> {
+fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     let timeout = Duration::from_secs(args.timeout);
     let baselines = Baselines { python: args.python, rust: args.rust_baselines, timeout };
     let compare = |selection, names, rounds| -> Result<(), Box<dyn Error>> {
         compare::run(&compare::Choice { selection, baselines: names, rounds }, &baselines, &args.out)
     };
     match args.what {
+        Some(What::Builds(builds)) => return builds::run(&builds, &args.out),
         Some(What::Serve { threads }) => serve::run(threads)?,
         Some(What::Compare { selection, baselines, rounds }) => compare(selection, baselines, rounds)?,
         Some(What::Scale { longest }) => scale::run(longest, &args.out)?,
@@ -104,5 +105,5 @@ fn run(args: Args) -> Result<(), Box<dyn Error>> {
             scale::run(16_384, &args.out)?;
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

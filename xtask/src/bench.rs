@@ -11,7 +11,7 @@ use crate::shell::{done, virtual_environment};
 const BASELINES: &str = "target/baselines";
 
 /// What the driver measures without baselines.
-const ALONE: [&str; 2] = ["costs", "scale"];
+const ALONE: [&str; 3] = ["builds", "costs", "scale"];
 
 /// Makes the missing baselines, and runs the driver with `args`.
 pub fn run(root: &Path, cargo: &Path, args: &[String]) -> ExitCode {

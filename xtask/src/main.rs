@@ -117,7 +117,7 @@ fn cargo() -> OsString {
 fn usage() -> String {
     let parts = TASKS.iter().map(|task| format!("  {:<6} {}\n", task.name, task.about));
     let head = "cargo xtask TASK\n\n  ci     all of the following, up to the first that fails\n".to_owned();
-    let bench = "\n  bench [compare | costs | scale] [OPTIONS]    measures bptt and its baselines, which it fetches and builds first\n";
+    let bench = "\n  bench [compare | builds | costs | scale] [OPTIONS]    measures bptt and its baselines, which it fetches and builds first\n";
     let browser =
         "  browser    opens the pages in a browser and tries them; needs Node 20 or newer and Chromium\n";
     let readers = "  readers    pandas, pyarrow and TensorBoard read tables and events; fetches them first\n";
