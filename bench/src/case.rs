@@ -2,15 +2,14 @@
 
 use std::error::Error;
 use std::fmt;
-use std::fs::File;
-use std::io::BufWriter;
 use std::path::Path;
 
 use bptt::{CellParams, Inputs, Matrix, Network, Readout, Sequence, Symbols, Weights, cell_by_name};
 use bptt_train::Rng;
 use clap::Args;
-use npyz::WriterBuilder;
 use serde::{Deserialize, Serialize};
+
+use crate::npy::save;
 
 /// The job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,35 +167,24 @@ pub fn write(case: &Case, folder: &Path) -> Result<(), Box<dyn Error>> {
     let weights = &data.weights.layers[0];
     let (t, b, h, rows) = (case.steps, case.batch, case.hidden, weights.w_hh.rows());
     let wide = |ids: &[u32]| ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>();
+    let file = |name: &str| folder.join(name).with_extension("npy");
     let array =
-        |name: &str, shape: &[usize], numbers: &[f32]| save(folder, name, shape, numbers.iter().copied());
+        |name: &str, shape: &[usize], numbers: &[f32]| save(&file(name), shape, numbers.iter().copied());
+
     std::fs::write(folder.join("case.json"), serde_json::to_vec(case)?)?;
-    save(folder, "ids", &[t, b], wide(&data.ids))?;
+    save(&file("ids"), &[t, b], wide(&data.ids))?;
     array("w_ih", &[rows, case.symbols], weights.w_ih.data())?;
     array("w_hh", &[rows, h], weights.w_hh.data())?;
     array("b_ih", &[rows], weights.b_ih.data())?;
     array("b_hh", &[rows], weights.b_hh.data())?;
     match &data.weights.readout {
         Some(readout) => {
-            save(folder, "targets", &[t, b], wide(&data.targets))?;
+            save(&file("targets"), &[t, b], wide(&data.targets))?;
             array("w_hy", &[case.symbols, h], readout.w_hy.data())?;
             array("b_y", &[case.symbols], readout.b_y.data())
         }
         None => array("seeds", &[t, b, h], &data.seeds),
     }
-}
-
-fn save<N: npyz::AutoSerialize>(
-    folder: &Path,
-    name: &str,
-    shape: &[usize],
-    numbers: impl IntoIterator<Item = N>,
-) -> Result<(), Box<dyn Error>> {
-    let shape: Vec<u64> = shape.iter().map(|&n| n as u64).collect();
-    let file = BufWriter::new(File::create(folder.join(name).with_extension("npy"))?);
-    let mut writer = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(file).begin_nd()?;
-    writer.extend(numbers)?;
-    Ok(writer.finish()?)
 }
 
 /// A case's numbers, drawn from a fixed seed. W_hh has standard deviation 1/√H: gradients neither vanish nor explode, so that

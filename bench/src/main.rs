@@ -5,10 +5,12 @@ mod case;
 mod checks;
 mod compare;
 mod costs;
+mod npy;
 mod own;
 mod participants;
 mod program;
 mod roofline;
+mod same_numbers;
 mod scale;
 mod serve;
 mod summary;
@@ -60,6 +62,8 @@ enum What {
     },
     /// Training and itemizing, compared with another build of this program
     Builds(builds::BuildsArgs),
+    /// Whether two builds of the command `bptt` compute the same bits
+    SameNumbers(same_numbers::SameNumbersArgs),
     /// Time and memory as functions of the number of steps, units, sequences and losses
     Scale {
         /// The longest sequence, 64 at least
@@ -95,6 +99,7 @@ fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     };
     match args.what {
         Some(What::Builds(builds)) => return builds::run(&builds, &args.out),
+        Some(What::SameNumbers(args)) => return same_numbers::run(&args),
         Some(What::Serve { threads }) => serve::run(threads)?,
         Some(What::Compare { selection, baselines, rounds }) => compare(selection, baselines, rounds)?,
         Some(What::Scale { longest }) => scale::run(longest, &args.out)?,

@@ -19,6 +19,11 @@ pub fn run(root: &Path, cargo: &Path, args: &[String]) -> ExitCode {
         fetch_python(root);
         build_rust(root, cargo);
     }
+    drive(root, cargo, args)
+}
+
+/// Runs the driver, built if need be.
+pub fn drive(root: &Path, cargo: &Path, args: &[String]) -> ExitCode {
     let mut driver = Command::new(cargo);
     driver
         .args(["run", "--release", "--locked", "--package", "bptt-bench", "--"])

@@ -59,6 +59,7 @@ fn main() -> ExitCode {
         ["ci"] => run(TASKS.iter()),
         ["arrows"] => arrows::run(root()),
         ["bench", ..] => bench::run(root(), Path::new(&cargo()), &args[1..]),
+        ["same-numbers", ..] => bench::drive(root(), Path::new(&cargo()), &args),
         ["browser"] => browser::run(root(), Path::new(&cargo())),
         ["readers"] => readers::run(root(), Path::new(&cargo())),
         ["pictures"] => pictures::run(root(), Path::new(&cargo())),
@@ -120,7 +121,12 @@ fn usage() -> String {
     let bench = "\n  bench [compare | builds | costs | scale] [OPTIONS]    measures bptt and its baselines, which it fetches and builds first\n";
     let browser =
         "  browser    opens the pages in a browser and tries them; needs Node 20 or newer and Chromium\n";
+    let same_numbers =
+        "  same-numbers --old BPTT --new BPTT    whether two builds of the command compute the same bits\n";
     let readers = "  readers    pandas, pyarrow and TensorBoard read tables and events; fetches them first\n";
     let pictures = "  pictures   draws the README's pictures anew\n";
-    std::iter::once(head).chain(parts).chain([bench, browser, readers, pictures].map(str::to_owned)).collect()
+    std::iter::once(head)
+        .chain(parts)
+        .chain([bench, same_numbers, browser, readers, pictures].map(str::to_owned))
+        .collect()
 }
