@@ -1,4 +1,6 @@
 //! The command line.
+//!
+//! A renamed flag keeps its old name as a hidden alias for one version, and [`warn_of_old_names`] says the new one.
 
 mod compare;
 mod diagnose;
@@ -20,15 +22,15 @@ pub(crate) use serve::{PageOptions, ServeArgs};
 pub(crate) use trace::{Reading, ReadingArgs, Shown, TraceArgs};
 pub(crate) use train::{Settings, TrainArgs};
 
-/// Which past step taught a recurrent network what.
+/// Show which past step contributed what to the gradient of a recurrent network.
 #[derive(Debug, Parser)]
 #[command(name = "bptt", version, after_help = "Start with: bptt demo")]
 pub(crate) struct Cli {
-    /// Threads to compute with; the results are the same with any number [default: all cores]
+    /// Number of threads; results do not depend on it [default: all cores]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 
-    /// No progress on stderr
+    /// Print no progress on stderr; warnings and assumptions are still printed
     #[arg(long, short, global = true)]
     pub quiet: bool,
 
@@ -38,34 +40,33 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Train a tanh RNN and an LSTM on sentences whose dependencies are known, and see which word taught them which (no
-    /// arguments needed)
+    /// Train a tanh RNN and an LSTM on sentences with a known dependency, and show which word they learned from
     Demo(DemoArgs),
-    /// The numerical example of the article that this began with, and the exercise it leaves to its reader
+    /// Print the numerical example of the article that this project is based on
     Article(ArticleArgs),
     /// Train a network on a text or a task
     Train(Box<TrainArgs>),
-    /// The tasks whose dependencies are known: how far back they reach, and what is reached without remembering
+    /// List the tasks with a known dependency: their lag, and the loss of a model without memory
     Tasks(TasksArgs),
-    /// Learn a task with one remedy after another, and see which works
+    /// Train on a task with several remedies against vanishing gradients, and compare the results
     Compare(Box<CompareArgs>),
-    /// Write text with a trained network
+    /// Generate text with a trained network
     Sample(SampleArgs),
-    /// Take the gradient of a trained network apart: which past step contributed what to which loss
+    /// Print the ledger of a network: what each past step contributed to the gradient of each loss
     Trace(Box<TraceArgs>),
-    /// Draw a figure for paper or screen: heatmaps, lag profiles, training curves, comparisons
+    /// Draw a figure: heatmap, lag profile, spectrum, truncation curve, training curves, comparison
     Plot(Box<PlotArgs>),
-    /// A run as one HTML file to look into, offline: verdict, pictures, numbers
+    /// Write a run as one interactive HTML file that works offline
     Report(ReportArgs),
-    /// How far learning reaches in a network, why no farther, and what to change
+    /// Measure how far back gradients reach in a network, say what limits them, and propose changes
     Diagnose(Box<DiagnoseArgs>),
-    /// Hold a network's reach against limits: exit code 0 if they are kept, 1 if not
+    /// Compare a network with limits: exit code 0 if all are met, 1 if not
     Check(Box<CheckArgs>),
-    /// A page on this machine: runs to look into, and a laboratory where a network is changed by hand
+    /// Serve a local web page: runs, and a laboratory in which a network can be changed
     Serve(ServeArgs),
-    /// What is in a model file: modules, sizes, and how strong each recurrent block is
+    /// List the recurrent modules in a model file, with the singular values of their recurrent weights
     Inspect(InspectArgs),
-    /// Write a model with PyTorch's names
+    /// Write a model with PyTorch's tensor names
     Export(ExportArgs),
 }
 
@@ -74,17 +75,17 @@ pub(crate) enum Command {
     after_help = "Examples:\n  bptt article\n  bptt article --open\n  bptt article --json > article.json"
 )]
 pub(crate) struct ArticleArgs {
-    /// All numbers as JSON (schema bptt.ledger/1 with "components"), and no report
+    /// Print all numbers as JSON (schema bptt.ledger/2 with "components"), and write no report
     #[arg(long, conflicts_with_all = ["out", "open", "no_report"])]
     pub json: bool,
-    /// The folder for the report
+    /// Folder of the report
     #[arg(long, default_value = "runs/article", value_name = "DIR")]
     pub out: PathBuf,
     #[command(flatten)]
     pub report: ReportOptions,
 }
 
-/// The report that a command ends with.
+/// The report that a command writes at its end.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct ReportOptions {
     /// Open the report in the browser
@@ -98,28 +99,29 @@ pub(crate) struct ReportOptions {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bptt report runs/book                         # the start of the held-out text
-  bptt report runs/demo --text \"Because no food was available in the market, John had to skip dinner.\" --of dinner
+  bptt report runs/demo --text \"Because no food was available in the market, John had to skip dinner.\" \\
+    --predicting dinner
   bptt report runs/book --steps 512 -o book.html --open")]
 pub(crate) struct ReportArgs {
-    /// Runs' folders, or a folder with runs in it such as a demo's; several are shown side by side
+    /// Folders of runs, or folders that contain runs; several runs are shown side by side
     #[arg(required = true, value_name = "RUN")]
     pub runs: Vec<PathBuf>,
-    /// The text to take apart, read as if after a line break [default: the held-out text's beginning]
+    /// Text to read, preceded by a line break [default: the beginning of the held-out text]
     #[arg(long, value_name = "TEXT")]
     pub text: Option<String>,
-    /// Steps of the held-out text [default: the run's window]
+    /// Number of steps of the held-out text [default: the window of the run]
     #[arg(long, value_name = "N", conflicts_with = "text")]
     pub steps: Option<usize>,
-    /// Begin with the loss of predicting this symbol (its last occurrence) [default: the last loss]
-    #[arg(long, value_name = "SYMBOL")]
-    pub of: Option<String>,
-    /// Begin with the loss at this step, counted from 0
-    #[arg(long, value_name = "K", conflicts_with = "of")]
-    pub at: Option<usize>,
-    /// The file to write [default: report.html in the first folder]
+    /// Show the loss of predicting this symbol first, at its last occurrence [default: the last loss]
+    #[arg(long, alias = "of", value_name = "SYMBOL")]
+    pub predicting: Option<String>,
+    /// Show the loss at this step first, counted from 0
+    #[arg(long, alias = "at", value_name = "K", conflicts_with = "predicting")]
+    pub loss_step: Option<usize>,
+    /// File to write [default: report.html in the first folder]
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
-    /// Open it in the browser
+    /// Open the report in the browser
     #[arg(long)]
     pub open: bool,
 }
@@ -127,19 +129,19 @@ pub(crate) struct ReportArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  bptt demo\n  bptt demo --out runs/another --json")]
 pub(crate) struct DemoArgs {
-    /// Where all randomness comes from
+    /// Seed of the random numbers
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,
 
-    /// Updates of each network; with fewer it is sooner done and has learned less
+    /// Number of updates of each network
     #[arg(long, default_value_t = 6_000, value_name = "N")]
     pub steps: u64,
 
-    /// The folder for the two runs, rnn and lstm; an older demo in it is replaced
+    /// Folder of the two runs, rnn and lstm; an older demo in it is replaced
     #[arg(long, default_value = "runs/demo", value_name = "DIR")]
     pub out: PathBuf,
 
-    /// What was found as JSON (schema bptt.demo/2)
+    /// Print the result as JSON (schema bptt.demo/2)
     #[arg(long)]
     pub json: bool,
 
@@ -152,10 +154,10 @@ pub(crate) struct DemoArgs {
     after_help = "Examples:\n  bptt tasks\n  bptt tasks --length 200 --json\n  bptt train --task adding --length 50 --cell lstm"
 )]
 pub(crate) struct TasksArgs {
-    /// L, the length of the sequences [default: of each task the usual one]
+    /// Length L of the sequences [default: the usual length of each task]
     #[arg(long, value_name = "L")]
     pub length: Option<usize>,
-    /// As JSON (schema bptt.tasks/1)
+    /// Print JSON (schema bptt.tasks/1)
     #[arg(long)]
     pub json: bool,
 }
@@ -165,24 +167,84 @@ pub(crate) struct TasksArgs {
   bptt sample runs/demo/lstm
   bptt sample runs/book --prime \"It was\" --length 500 --temperature 0.7 --top-k 20")]
 pub(crate) struct SampleArgs {
-    /// A run's folder
+    /// Folder of a run
     pub run: PathBuf,
-    /// What the text begins with
+    /// Beginning of the text
     #[arg(long, default_value = "", value_name = "TEXT")]
     pub prime: String,
-    /// Symbols to write
+    /// Number of symbols to generate
     #[arg(long, default_value_t = 200, value_name = "N")]
     pub length: usize,
-    /// Below 1 is safer, above 1 is bolder, 0 takes the likeliest symbol every time
+    /// Softmax temperature; 0 always takes the most likely symbol
     #[arg(long, default_value_t = 0.8, value_name = "T")]
     pub temperature: f64,
-    /// Draw from the K likeliest symbols only
+    /// Sample from the K most likely symbols only
     #[arg(long, value_name = "K")]
     pub top_k: Option<usize>,
-    /// Where all randomness comes from
+    /// Seed of the random numbers
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seed: u64,
-    /// As JSON
+    /// Print JSON (schema bptt.sample/1)
     #[arg(long)]
     pub json: bool,
+}
+
+/// Flags, or values of flags, with their old and new names, and the commands they belong to.
+const RENAMED: [(&[&str], &str, &str); 8] = [
+    (&["trace", "plot", "diagnose", "check"], "--seeds", "--grad-output"),
+    (&["trace", "report"], "--of", "--predicting"),
+    (&["trace", "report"], "--at", "--loss-step"),
+    (&["diagnose"], "--bias", "--max-bias"),
+    (&["compare"], "--solved", "--solved-at"),
+    (&["train"], "--generate pantry", "--generate cue_sentences"),
+    (&["train"], "--task pantry", "--task cue_sentences"),
+    (&["compare"], "--task pantry", "--task cue_sentences"),
+];
+
+/// Warns on stderr of every old name among the arguments.
+pub(crate) fn warn_of_old_names(arguments: impl Iterator<Item = String>) {
+    for (old, new) in old_names(&arguments.collect::<Vec<_>>()) {
+        eprintln!("warning: {old} is now called {new}; the old name will be removed in the next version");
+    }
+}
+
+/// The old names among the arguments, with the new ones.
+fn old_names(arguments: &[String]) -> Vec<(&'static str, &'static str)> {
+    let command = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
+    let given = |old: &str| match old.split_once(' ') {
+        Some((flag, value)) => {
+            arguments.windows(2).any(|pair| pair[0] == flag && pair[1] == value)
+                || arguments.contains(&format!("{flag}={value}"))
+        }
+        None => arguments.iter().any(|argument| argument.split('=').next() == Some(old)),
+    };
+    let renamed = RENAMED.iter().filter(|(commands, old, _)| {
+        command.is_some_and(|command| commands.contains(&command.as_str())) && given(old)
+    });
+    renamed.map(|&(_, old, new)| (old, new)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn old(line: &str) -> Vec<&'static str> {
+        let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        old_names(&arguments).into_iter().map(|(_, new)| new).collect()
+    }
+
+    #[test]
+    fn old_names_are_found_where_they_are_old() {
+        assert_eq!(old("bptt trace --model m.npz --seeds dh.npy --at=3"), ["--grad-output", "--loss-step"]);
+        assert_eq!(old("bptt train --generate pantry --level word"), ["--generate cue_sentences"]);
+        assert_eq!(old("bptt compare --seeds 5 --task=pantry"), ["--task cue_sentences"]);
+        assert!(old("bptt trace run --grad-output dh.npy --predicting --of-course").is_empty());
+    }
+
+    #[test]
+    fn the_definition_of_the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

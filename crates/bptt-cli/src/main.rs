@@ -1,6 +1,6 @@
 //! The `bptt` command: glue between the terminal and the libraries.
 //!
-//! Data goes to stdout, talk to stderr. Exit codes: 0 fine, 1 failed, 2 wrong usage.
+//! Data goes to stdout, messages go to stderr. Exit codes: 0 for success, 1 for failure, 2 for wrong usage.
 
 mod args;
 mod commands;
@@ -15,19 +15,19 @@ use miette::{Report, miette};
 
 use args::{Cli, Command};
 
-/// What a command failed with.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// An option that cannot be: exit code 2.
+    /// Wrong usage: exit code 2.
     #[error("{0}")]
     Usage(String),
-    /// Anything of the libraries.
+    /// An error of the libraries.
     #[error(transparent)]
     Train(#[from] bptt_train::Error),
-    /// There is no page.
+    /// The page cannot be served.
     #[error(transparent)]
     Serve(#[from] bptt_serve::Error),
-    /// Anything else, in words.
+    /// Any other failure.
     #[error("{0}")]
     Other(String),
 }
@@ -62,6 +62,7 @@ impl Failure {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    args::warn_of_old_names(std::env::args());
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -72,7 +73,7 @@ fn main() -> ExitCode {
                     .collect();
             let whole: Vec<String> = std::iter::once(failure.to_string()).chain(causes).collect();
             let report: Report = miette!("{}", whole.join(": "));
-            // Whoever read stderr may have gone away.
+            // The reader of stderr may have closed it.
             let _ = writeln!(std::io::stderr(), "{report:?}");
             code
         }

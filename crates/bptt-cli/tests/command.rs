@@ -56,8 +56,12 @@ fn the_article_is_printed_as_it_stands() {
 #[test]
 fn the_articles_json_has_the_documented_schema() {
     let json: Value = serde_json::from_str(&stdout(&bptt(Path::new("."), &["article", "--json"]))).unwrap();
-    assert_eq!(json["schema"], "bptt.ledger/1");
-    assert_eq!((json["loss_steps"].as_u64(), json["steps"].as_u64()), (Some(3), Some(3)));
+    assert_eq!(json["schema"], "bptt.ledger/2");
+    assert_eq!((&json["loss_steps"], json["steps"].as_u64()), (&serde_json::json!([0, 1, 2]), Some(3)));
+    assert!(json["losses"].is_null() && json["total_loss"].is_null(), "gradients alone are given");
+    assert_eq!((&json["provenance"]["cell"], &json["states"]["v"]), (&"rnn".into(), &"value".into()));
+    let said = json["assumptions"].as_array().unwrap();
+    assert!(said.iter().any(|sentence| sentence.as_str().unwrap().contains("transpose of PyTorch's")));
     assert_eq!(
         json["components"]["weight_ih"][2][0][0][3].as_f64().map(|v| (v * 1e8).round()),
         Some(-1_311_703.0)
@@ -105,7 +109,7 @@ fn a_run_can_be_sampled_and_traced() {
     assert!(text.starts_with("the ") && text.chars().count() == 35, "{text:?}");
     assert_eq!(stdout(&fixture.bptt(&sample)), text);
 
-    let table = stdout(&fixture.bptt(&["trace", "runs/a", "--text", "the quick fox", "--of", "q"]));
+    let table = stdout(&fixture.bptt(&["trace", "runs/a", "--text", "the quick fox", "--predicting", "q"]));
     assert!(table.starts_with("loss 4: predicting “q” after “␣”"), "{table}");
     assert!(table.contains("horizon") && table.contains("decay") && table.contains("balance"));
 
@@ -254,7 +258,7 @@ fn bad_input_is_refused_before_work_starts() {
             2,
             "length: 5 is not possible; expected a task that has it",
         ),
-        (&[], 2, "nothing to learn: give --text FILE, --generate pantry or --task NAME"),
+        (&[], 2, "nothing to learn: give --text FILE, --generate cue_sentences or --task NAME"),
     ];
     for (arguments, code, expected) in cases {
         let (found, message) = train(arguments);
@@ -279,8 +283,8 @@ fn damaged_runs_and_unknown_symbols_are_named() {
         message.contains("line 2, column 5: \"ß\" (symbol 9 of the text) is not in the vocabulary"),
         "{message}"
     );
-    assert_eq!(refused(&["trace", "run", "--text", "fox", "--of", "z"]).0, 2);
-    assert_eq!(refused(&["trace", "run", "--text", "fox", "--at", "9"]).0, 2);
+    assert_eq!(refused(&["trace", "run", "--text", "fox", "--predicting", "z"]).0, 2);
+    assert_eq!(refused(&["trace", "run", "--text", "fox", "--loss-step", "9"]).0, 2);
     assert_eq!(refused(&["sample", "run", "--temperature", "NaN"]).0, 2);
     assert_eq!(refused(&["sample", "nowhere"]).0, 1);
 
@@ -349,8 +353,8 @@ fn the_demo_compares_two_networks_and_leaves_two_runs() {
 
         let run = network["run"].as_str().unwrap();
         let ledger = fs::read(fixture.path(run).join("ledger.json")).unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&ledger).unwrap()["schema"], "bptt.ledger/1");
-        stdout(&fixture.bptt(&["trace", run, "--text", "no food", "--of", "food"]));
+        assert_eq!(serde_json::from_slice::<Value>(&ledger).unwrap()["schema"], "bptt.ledger/2");
+        stdout(&fixture.bptt(&["trace", run, "--text", "no food", "--predicting", "food"]));
         stdout(&fixture.bptt(&["sample", run, "--prime", "Without ink", "--length", "5"]));
     }
 
@@ -433,17 +437,17 @@ fn a_report_is_made_of_one_run_or_of_all_in_a_folder() {
     for run in ["runs/a", "runs/b"] {
         stdout(&fixture.train(run, &["--no-report"]));
     }
-    let text = stdout(&fixture.bptt(&["report", "runs", "--text", "the fox", "--of", "f"]));
+    let text = stdout(&fixture.bptt(&["report", "runs", "--text", "the fox", "--predicting", "f"]));
     assert_eq!(text, "wrote runs/report.html\n");
     let shown = report(&fixture.path("runs/report.html"));
     let names: Vec<&Value> = shown["subjects"].as_array().unwrap().iter().map(|of| &of["name"]).collect();
     assert_eq!(names, ["a", "b"]);
     assert_eq!((&shown["subjects"][0]["k"], &shown["subjects"][0]["targets"][4]), (&4.into(), &"f".into()));
-    assert_eq!(shown["reproduce"][2], "bptt report runs --text 'the fox' --of f");
+    assert_eq!(shown["reproduce"][2], "bptt report runs --text 'the fox' --predicting f");
 
     let (code, message) = refusal(&fixture.bptt(&["report", "nowhere"]));
     assert_eq!((code, message.as_str()), (2, "nowhere is no run and has none in it; bptt train makes one"));
-    assert_eq!(refusal(&fixture.bptt(&["report", "runs/a", "--at", "99"])).0, 2);
+    assert_eq!(refusal(&fixture.bptt(&["report", "runs/a", "--loss-step", "99"])).0, 2);
     let (code, message) = refusal(&fixture.bptt(&["report", "runs/a", "--steps", "100000"]));
     assert!(code != 0 && !message.is_empty(), "{message}");
 }
@@ -465,8 +469,9 @@ fn both_directions_can_be_learned_and_traced_but_not_sampled() {
         code == 2 && message.contains("the reverse cells would have to read what is not written yet"),
         "{message}"
     );
-    let trace =
-        |more: &[&str]| fixture.bptt(&[&["trace", "both", "--text", "fox", "--at", "1"][..], more].concat());
+    let trace = |more: &[&str]| {
+        fixture.bptt(&[&["trace", "both", "--text", "fox", "--loss-step", "1"][..], more].concat())
+    };
     // Loss 1 reaches steps 0 and 1 through the top layer's forward cell, 1 and 2 through its reverse cell, and all below.
     for (layer, direction, first) in [
         ("1", "forward", vec!["0", "1"]),
@@ -538,11 +543,14 @@ fn truncation_is_shown_where_it_cuts() {
     let json: Value =
         serde_json::from_str(&stdout(&fixture.bptt(&[&trace[..], &["--json"]].concat()))).unwrap();
     assert_eq!(json["entries"][0]["state"][9], "ccccccccvv..");
-    assert_eq!(json["entries"][0]["state"][1], "mmmmmmmmmmmm");
-    assert_eq!(json["uncut"][3], serde_json::json!([2, 4]));
+    assert!(["norm", "share", "state"].iter().all(|key| json["entries"][0][key][1].is_null()));
+    assert_eq!(json["loss_steps"], serde_json::json!((2..12).collect::<Vec<_>>()));
+    assert!(json["losses"][1].is_null() && json["losses"][2].as_f64().unwrap() > 0.0);
+    assert_eq!(json["gradient_span"][3], serde_json::json!([2, 4]));
     assert!(stdout(&fixture.bptt(&trace)).contains("cut at 8"));
-    let (code, message) = refusal(&fixture.bptt(&[&trace[..], &["--at", "1"]].concat()));
-    let expected = "there is no loss at step 1: it is masked, padding or burn-in; choose another with --at";
+    let (code, message) = refusal(&fixture.bptt(&[&trace[..], &["--loss-step", "1"]].concat()));
+    let expected =
+        "there is no loss at step 1: it is masked, padding or burn-in; choose another with --loss-step";
     assert_eq!((code, message.as_str()), (2, expected));
 }
 

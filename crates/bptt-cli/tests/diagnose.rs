@@ -159,7 +159,7 @@ fn a_texts_window_is_what_cuts_unless_told_otherwise() {
 fn a_model_of_others_is_diagnosed_data_first() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interchange");
     let model = ["--model", "model.safetensors", "--module", "net.lstm_actor", "--lag", "3"];
-    let arrays = ["--input", "x.npy", "--seeds", "dh.npy"];
+    let arrays = ["--input", "x.npy", "--grad-output", "dh.npy"];
     let whole = bptt(&fixtures, &[&["diagnose", "--json"][..], &model, &arrays].concat());
     let json: Value = serde_json::from_str(&stdout(&whole)).unwrap();
     assert_eq!(json["measured"]["reach"]["at_lag"].as_u64().map(|losses| losses > 0), Some(true));
@@ -170,7 +170,7 @@ fn a_model_of_others_is_diagnosed_data_first() {
     let end = bytes.len();
     bytes[end - 8..].copy_from_slice(&f64::INFINITY.to_le_bytes());
     fs::write(&broken, bytes).unwrap();
-    let input = ["--input", broken.to_str().unwrap(), "--seeds", "dh.npy"];
+    let input = ["--input", broken.to_str().unwrap(), "--grad-output", "dh.npy"];
     let said = stdout(&bptt(&fixtures, &[&["diagnose"][..], &model, &input].concat()));
     assert!(said.starts_with("not finite: first at step "), "{said}");
     assert!(said.contains("x.npy (it is the data, not the network)"), "{said}");
@@ -196,7 +196,7 @@ fn wrong_usage_is_another_exit_code_than_a_failed_check() {
 fn update_formats_and_windows_are_told_where_they_are_asked_for() {
     let fixture = Fixture::new();
     fixture.train("faint", &["--init", "orthogonal", "--sigma-max", "0.5", "--optimizer", "sgd"]);
-    let json = fixture.diagnosis(&["faint", "--update", "--precision", "--bias", "0.01"]);
+    let json = fixture.diagnosis(&["faint", "--update", "--precision", "--max-bias", "0.01"]);
     let update = &json["update"];
     let lags = update["lags"].as_array().unwrap();
     let sum = |key: &str| lags.iter().map(|lag| lag[key].as_f64().unwrap()).sum::<f64>();
@@ -232,7 +232,9 @@ fn update_formats_and_windows_are_told_where_they_are_asked_for() {
     {
         assert!(text.contains(words), "{words}: {text}");
     }
-    for wrong in [&["diagnose", "faint", "--bias", "0"][..], &["diagnose", "--model", "m.npz", "--update"]] {
+    for wrong in
+        [&["diagnose", "faint", "--max-bias", "0"][..], &["diagnose", "--model", "m.npz", "--update"]]
+    {
         assert_eq!(fixture.bptt(wrong).status.code(), Some(2), "{wrong:?}");
     }
 }

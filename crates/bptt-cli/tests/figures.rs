@@ -13,7 +13,7 @@ use common::{bptt, refusal, stdout};
 /// A small run in `a` and one of another cell in `b`, whose events are in `tb`.
 fn runs() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let common = "train --generate pantry --level word --sentences 200 --hidden 8 --steps 12 --window 12 --batch 10 \
+    let common = "train --generate cue_sentences --level word --sentences 200 --hidden 8 --steps 12 --window 12 --batch 10 \
                   --trace-every 4 --evaluate-every 6 --quiet";
     for more in ["--out a", "--out b --cell lstm --tensorboard tb"] {
         let arguments: Vec<&str> =
@@ -200,7 +200,10 @@ fn a_task_has_a_report_that_names_it_and_refuses_what_is_of_texts() {
     {
         assert!(html.contains(words), "{words}");
     }
-    assert_eq!(stdout(&bptt(folder.path(), &["report", "sums", "--at", "7"])), "wrote sums/report.html\n");
+    assert_eq!(
+        stdout(&bptt(folder.path(), &["report", "sums", "--loss-step", "7"])),
+        "wrote sums/report.html\n"
+    );
     let (code, message) = refusal(&bptt(folder.path(), &["report", "sums", "--text", "a text"]));
     assert_eq!(
         (code, message.contains("is of texts, and this is a run of the task adding")),

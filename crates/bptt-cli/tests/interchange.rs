@@ -90,12 +90,12 @@ fn file(tensors: &[(&str, &[usize], Vec<f64>)]) -> Vec<u8> {
 }
 
 const ACTOR: [&str; 2] = ["--module", "net.lstm_actor"];
-const SEEDS: [&str; 4] = ["--input", "x.npy", "--seeds", "dh.npy"];
+const SEEDS: [&str; 4] = ["--input", "x.npy", "--grad-output", "dh.npy"];
 
 #[test]
 fn every_component_of_a_pytorch_model_has_the_norm_that_autograd_gives() {
     let ledger = traced(&[&ACTOR[..], &SEEDS].concat());
-    assert_eq!((&ledger["schema"], &ledger["symbols"]), (&json!("bptt.ledger/1"), &Value::Null));
+    assert_eq!((&ledger["schema"], &ledger["symbols"]), (&json!("bptt.ledger/2"), &Value::Null));
     assert_totals(&ledger, &expected()["seeds"], 16);
     let components = expected()["components"].clone();
     for (name, rows) in components.as_object().unwrap() {
@@ -115,7 +115,7 @@ fn time_major_arrays_give_the_same_ledger() {
     let turned: Vec<f64> = turned.flat_map(|i| seeds[i..i + 8].to_vec()).collect();
     let path = folder.path().join("dh.npy");
     write_npy(&path, &[5, 2, 8], &turned);
-    let seeds = ["--input", "x_time_major.npy", "--time-major", "--seeds", path.to_str().unwrap()];
+    let seeds = ["--input", "x_time_major.npy", "--time-major", "--grad-output", path.to_str().unwrap()];
     assert_eq!(traced(&[&ACTOR[..], &seeds].concat()), traced(&[&ACTOR[..], &SEEDS].concat()));
 }
 
@@ -192,7 +192,8 @@ fn a_pytorch_model_comes_back_with_the_same_bits() {
 fn a_run_is_exported_with_the_names_of_its_modules() {
     let folder = tempfile::tempdir().unwrap();
     let here = |arguments: &[&str]| bptt(folder.path(), arguments);
-    let train = ["train", "--generate", "pantry", "--sentences", "50", "--steps", "2", "--hidden", "4"];
+    let train =
+        ["train", "--generate", "cue_sentences", "--sentences", "50", "--steps", "2", "--hidden", "4"];
     stdout(&here(&[&train[..], &["--cell", "lstm", "--out", "run"]].concat()));
     stdout(&here(&["export", "run", "--to", "model.safetensors"]));
     let exported = fs::read(folder.path().join("model.safetensors")).unwrap();
@@ -245,7 +246,7 @@ fn the_table_shows_both_directions_and_what_is_cut() {
     let table = |more: &[&str]| {
         said(&[&["trace", "--model", "model.safetensors"], &ACTOR[..], &SEEDS, more].concat())
     };
-    let reverse = table(&["--layer", "1", "--direction", "reverse", "--at", "1"]);
+    let reverse = table(&["--layer", "1", "--direction", "reverse", "--loss-step", "1"]);
     let head = "loss 1 of net.lstm_actor (lstm, 2 layers, both directions, I 3, H 4), 2 sequences together; contributions \
                 to weight_hh of layer 1, reverse cell\n";
     assert!(reverse.starts_with(head), "{reverse}");

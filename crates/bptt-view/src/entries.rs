@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use bptt::{Entry, EntryState, Ledger, Place};
 
 use crate::columns::{Column, Table};
+use crate::json::state_name;
 
 /// The schema's name and version.
 pub const SCHEMA: &str = "bptt.entries/1";
 
-/// A row for each contribution: every (k, t) that a path leads to, or that is masked, of every cell and parameter, then of
-/// every gate whose norms were asked for; and one for each loss of the initial state and the readout.
+/// One row per contribution: every (k, t) that is reached or masked, for every cell and parameter and for every gate whose norms
+/// were requested; then one row per loss for the initial states and the readout.
 pub fn entries(ledger: &Ledger) -> Table {
     let mut rows = Rows::default();
     ledger.entries().iter().for_each(|entry| rows.add(entry));
@@ -21,7 +22,7 @@ pub fn entries(ledger: &Ledger) -> Table {
                 Some(f64::NEG_INFINITY) => "zero",
                 Some(_) => "value",
             };
-            // The readout's contribution is step k's own; h0 has no step.
+            // The readout contributes at step k; h0 has no step.
             let t = of.place.is_none().then_some(k);
             let numbers = [of.norm[k], of.log10_norm[k], of.share(k)];
             rows.push(of.place, of.parameter.as_str(), None, k, t, numbers, state);
@@ -30,24 +31,11 @@ pub fn entries(ledger: &Ledger) -> Table {
     rows.table()
 }
 
-/// The rows of some cells and parameters only.
+/// The rows of some entries only.
 pub(crate) fn rows_of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Table {
     let mut rows = Rows::default();
     entries.for_each(|entry| rows.add(entry));
     rows.table()
-}
-
-/// A state in a word.
-fn state_name(state: EntryState) -> &'static str {
-    match state {
-        EntryState::Value => "value",
-        EntryState::Zero => "zero",
-        EntryState::Underflow => "underflow",
-        EntryState::Cut(_) => "cut",
-        EntryState::Remainder => "remainder",
-        EntryState::Masked => "masked",
-        EntryState::Unreached => "unreached",
-    }
 }
 
 type Names = Vec<Option<Cow<'static, str>>>;
@@ -60,13 +48,13 @@ struct Rows {
     gate: Names,
     k: Vec<Option<usize>>,
     t: Vec<Option<usize>>,
-    /// Norm, its log₁₀, share.
+    /// Norm, log₁₀ of the norm, share.
     numbers: [Vec<Option<f64>>; 3],
     state: Names,
 }
 
 impl Rows {
-    /// Every (k, t) that a path leads to, or that is masked, of one cell and parameter; then of its gates.
+    /// Every (k, t) of one entry that is reached or masked, followed by its gates.
     fn add(&mut self, entry: &Entry) {
         let parameter = entry.parameter.as_str();
         let pairs = (0..entry.steps()).flat_map(|k| (0..entry.steps()).map(move |t| (k, t)));

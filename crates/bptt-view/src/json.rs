@@ -1,67 +1,101 @@
-//! The ledger as JSON, schema `bptt.ledger/1`; `NOTATION.md` documents it.
+//! The ledger as JSON, schema `bptt.ledger/2`; `NOTATION.md` documents it.
 
-use bptt::{Component, Entry, EntryState, GateSaturation, Ledger, Matrix, Parameter, PathSplit, PerLoss};
+use bptt::{
+    Component, Entry, EntryState, GateSaturation, Ledger, Losses, Matrix, Parameter, PathSplit, PerLoss,
+};
 use serde_json::{Map, Value, json};
 
-/// The schema's name and version.
-pub const SCHEMA: &str = "bptt.ledger/1";
+/// The schema's name and version. Later versions of this program only add keys to it.
+pub const SCHEMA: &str = "bptt.ledger/2";
 
-/// The fraction that horizons in the JSON are of.
+/// The fraction of the contributions that the horizons in the JSON cover.
 pub const HORIZON: f64 = 0.99;
 
-/// A ledger. `symbols` are what the network read at each step, if it read symbols.
-///
-/// Numbers that JSON does not have (NaN and infinities) become null.
-pub fn ledger(ledger: &Ledger, symbols: Option<&[String]>) -> Map<String, Value> {
-    let mut entries: Vec<Value> = ledger.entries().iter().map(entry).collect();
+/// What the JSON says besides the ledger: inputs, losses, and where they come from.
+#[derive(Clone, Debug, Default)]
+pub struct Context<'a> {
+    /// The symbol read at each step, if the inputs are symbols and there is one sequence.
+    pub symbols: Option<&'a [String]>,
+    /// The losses that the ledger was made from.
+    pub losses: Option<&'a Losses<f64>>,
+    /// Named values: the file or run, the module, the cell, the loss, the precision.
+    pub provenance: Map<String, Value>,
+    /// What was assumed because it was not given, one sentence each.
+    pub assumptions: &'a [String],
+}
+
+/// A ledger. Numbers that JSON does not have (NaN and infinities) become null.
+pub fn ledger(ledger: &Ledger, context: &Context<'_>) -> Map<String, Value> {
+    let steps = ledger.steps();
+    let mut entries: Vec<Value> = ledger.entries().iter().map(|of| entry(ledger, of)).collect();
     entries.extend(ledger.per_loss().iter().map(per_loss));
     let balance: Map<String, Value> =
         ledger.balance().iter().map(|b| (b.parameter.clone(), json!(b.relative_error))).collect();
     let recurrent = ledger.entry(0, Parameter::WeightHh);
     let mut object = Map::new();
-    object.insert("schema".into(), json!(SCHEMA));
-    object.insert("loss_steps".into(), json!(ledger.steps()));
-    object.insert("steps".into(), json!(ledger.steps()));
-    object.insert("symbols".into(), json!(symbols));
-    let uncut = (0..ledger.steps()).map(|k| [ledger.uncut(k).start, ledger.uncut(k).end]);
-    object.insert("uncut".into(), uncut.collect());
+    let mut insert = |key: &str, value: Value| object.insert(key.into(), value);
+    insert("schema", json!(SCHEMA));
+    insert("provenance", Value::Object(context.provenance.clone()));
+    insert("assumptions", json!(context.assumptions));
+    insert("steps", json!(steps));
+    insert("loss_steps", (0..steps).filter(|&k| ledger.has_loss(k)).collect());
+    insert("losses", context.losses.map_or(Value::Null, |of| losses(ledger, of)));
+    insert("total_loss", json!(context.losses.map(|of| of.total).filter(|total| total.is_finite())));
+    insert("symbols", json!(context.symbols));
+    insert("gradient_span", (0..steps).map(|k| [ledger.uncut(k).start, ledger.uncut(k).end]).collect());
     if let Some(tolerance) = ledger.tolerance() {
-        object.insert("tolerance".into(), json!(tolerance));
+        insert("tolerance", json!(tolerance));
     }
-    object.insert("entries".into(), Value::Array(entries));
-    object.insert("balance".into(), Value::Object(balance));
-    object.insert("horizon".into(), horizon(recurrent));
-    object.insert("decay_per_step".into(), json!(recurrent.and_then(Entry::decay)));
+    insert("states", states());
+    insert("entries", Value::Array(entries));
+    insert("balance", Value::Object(balance));
+    insert("horizon", horizon(recurrent));
+    insert("decay_per_step", json!(recurrent.and_then(Entry::decay)));
     object
+}
+
+/// The loss of each step, summed over the sequences, before any reduction; null where there is none, or where losses are known
+/// by their gradients only.
+fn losses(ledger: &Ledger, of: &Losses<f64>) -> Value {
+    let steps = ledger.steps();
+    if of.values.is_empty() {
+        return Value::Null;
+    }
+    let batch = of.values.len() / steps;
+    let sum = |k: usize| of.values[k * batch..(k + 1) * batch].iter().sum::<f64>();
+    (0..steps).map(|k| ledger.has_loss(k).then(|| sum(k))).collect()
 }
 
 fn horizon(entry: Option<&Entry>) -> Value {
     json!({ HORIZON.to_string(): entry.and_then(|entry| entry.horizon(HORIZON)) })
 }
 
-fn entry(entry: &Entry) -> Value {
+fn entry(ledger: &Ledger, entry: &Entry) -> Value {
     let steps = entry.steps();
-    let rows = |number: &dyn Fn(usize, usize) -> Option<f64>| -> Vec<Vec<Option<f64>>> {
-        let row = |k| (0..steps).map(|t| number(k, t).filter(|v| v.is_finite())).collect();
-        (0..steps).map(row).collect()
+    // A row per step; none where the step has no loss.
+    let rows = |number: &dyn Fn(usize, usize) -> Option<f64>| -> Value {
+        let row = |k| (0..steps).map(|t| number(k, t).filter(|v| v.is_finite())).collect::<Vec<_>>();
+        (0..steps).map(|k| ledger.has_loss(k).then(|| row(k))).collect()
     };
     let by_gate = entry.gates().iter().enumerate();
-    let by_gate: Map<String, Value> = by_gate
-        .map(|(gate, &name)| (name.into(), json!(rows(&|k, t| entry.gate_norm(k, t, gate)))))
-        .collect();
+    let by_gate: Map<String, Value> =
+        by_gate.map(|(gate, &name)| (name.into(), rows(&|k, t| entry.gate_norm(k, t, gate)))).collect();
     let state = |k| (0..steps).map(|t| state_letter(entry.state(k, t))).collect::<String>();
+    let profile = entry.profile();
     let mut object = json!({
         "layer": entry.place.layer,
         "direction": entry.place.direction.as_str(),
         "parameter": entry.parameter.as_str(),
         "norm": rows(&|k, t| entry.norm(k, t)),
         "share": rows(&|k, t| entry.share(k, t)),
-        "state": (0..steps).map(state).collect::<Vec<_>>(),
+        "state": (0..steps).map(|k| ledger.has_loss(k).then(|| state(k))).collect::<Vec<_>>(),
         "total_norm": entry.total_norm(),
         "cancellation": entry.cancellation(),
         "horizon": horizon(Some(entry)),
         "decay_per_step": entry.decay(),
-        "log10_profile": entry.profile().iter().map(|p| p.log10).collect::<Vec<_>>(),
+        "log10_profile": profile.iter().map(|p| p.log10).collect::<Vec<_>>(),
+        "profile_lags": profile.iter().map(|p| p.lag).collect::<Vec<_>>(),
+        "profile_losses": profile.iter().map(|p| p.losses).collect::<Vec<_>>(),
     });
     if !by_gate.is_empty() {
         object["gate_norm"] = Value::Object(by_gate);
@@ -76,7 +110,36 @@ fn entry(entry: &Entry) -> Value {
     object
 }
 
-/// One letter for each state, so that a row is a short string.
+/// The states of a row; a row of a masked step is null. The step of a cut does not matter here.
+const STATES: [EntryState; 6] = [
+    EntryState::Value,
+    EntryState::Zero,
+    EntryState::Underflow,
+    EntryState::Cut(0),
+    EntryState::Remainder,
+    EntryState::Unreached,
+];
+
+/// What the letters of `state` stand for.
+fn states() -> Value {
+    let named = |&state: &EntryState| (state_letter(state).to_string(), json!(state_name(state)));
+    Value::Object(STATES.iter().map(named).collect())
+}
+
+/// A state in a word, as tables write it.
+pub(crate) fn state_name(state: EntryState) -> &'static str {
+    match state {
+        EntryState::Value => "value",
+        EntryState::Zero => "zero",
+        EntryState::Underflow => "underflow",
+        EntryState::Cut(_) => "cut",
+        EntryState::Remainder => "remainder",
+        EntryState::Masked => "masked",
+        EntryState::Unreached => "unreached",
+    }
+}
+
+/// One letter per state, so that a row is a short string.
 pub(crate) fn state_letter(state: EntryState) -> char {
     match state {
         EntryState::Value => 'v',
@@ -105,7 +168,7 @@ pub(crate) fn per_loss(measured: &PerLoss) -> Value {
     object
 }
 
-/// The way the gradient of one loss came, cell by cell: the ledger's key `paths`.
+/// The gradient of one loss by path, cell by cell: the ledger's key `paths`.
 pub fn paths(splits: &[PathSplit<f64>]) -> Value {
     let split = |split: &PathSplit<f64>| {
         let by_path = |number: &dyn Fn(usize, usize) -> Option<f64>| -> Map<String, Value> {
@@ -125,7 +188,7 @@ pub fn paths(splits: &[PathSplit<f64>]) -> Value {
     splits.iter().map(split).collect()
 }
 
-/// How saturated the gates were: the ledger's key `saturation`.
+/// The fraction of saturated activations of each gate: the ledger's key `saturation`.
 pub fn saturation(gates: &[GateSaturation]) -> Value {
     let gate = |of: &GateSaturation| {
         json!({
@@ -140,8 +203,8 @@ pub fn saturation(gates: &[GateSaturation]) -> Value {
     gates.iter().map(gate).collect()
 }
 
-/// Components as nested arrays `[k][t]`, each matrix in (inputs, units) orientation: the transpose of PyTorch's, which is
-/// how the article prints them. Components must be those of all losses, in order.
+/// Components as nested arrays `[k][t]`, for the components of all losses in order. Matrices are (inputs, units), as the article
+/// prints them: the transpose of PyTorch's.
 pub fn components(components: &[Component<f64>]) -> Value {
     let losses = components.iter().map(|c| c.k + 1).max().unwrap_or(0);
     let grid = |value: &dyn Fn(&Component<f64>) -> Value| -> Value {

@@ -16,49 +16,50 @@ use crate::Failure;
   bptt compare --task adding --length 50 --hidden 32 --steps 4000 --remedy none,orthogonal+clip,forget-bias,gru \\
     --out runs/adding --json
 
-Every remedy learns the same sequences from the same seeds with the same number of updates. An update of an LSTM costs four
-times one of an RNN with as many units, so by default --hidden is the size without a remedy, and every network has as many
-units as cost no more operations (--budget units gives all the same number, and the table shows what they cost).
+All remedies are trained on the same sequences, from the same seeds, with the same number of updates. An update of an LSTM
+costs four times as much as an update of an RNN with as many units. By default, --hidden is the size without a remedy, and
+every other network has as many units as fit into the same number of operations; --budget units gives all networks the
+same number of units.
 
-Not set otherwise, nothing is clipped (as --clip-norm 0), and --evaluate-every is a twentieth of --steps. --seed is the first
-of the seeds.
+Defaults that differ from bptt train: gradients are not clipped (--clip-norm 0), and --evaluate-every is a twentieth of
+--steps. --seed is the first seed.
 
-Each finished training is kept in --out. The same command goes on where it was killed; Ctrl-C ends it and loses only the
-trainings that are not finished.")]
+Finished trainings are kept in --out. Running the same command again continues an interrupted comparison; Ctrl-C loses only
+the trainings that are not finished.")]
 pub(crate) struct CompareArgs {
-    /// The task to learn, see bptt tasks
+    /// Task to learn, see bptt tasks
     #[arg(long, value_name = "NAME", required_unless_present = "list")]
     pub task: Option<String>,
 
-    /// The remedies, see --list; + joins several into one, as in orthogonal+clip:0.5
+    /// Remedies, see --list; + combines several, as in orthogonal+clip:0.5
     #[arg(long = "remedy", value_name = "A,B,…", value_delimiter = ',', required_unless_present = "list")]
     pub remedies: Vec<String>,
 
-    /// Seeds to try each remedy with
+    /// Number of seeds per remedy
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub seeds: u64,
 
-    /// What is kept equal beside the number of updates: flops or units
+    /// What is kept equal in addition to the number of updates: flops or units
     #[arg(long, default_value = "flops")]
     pub budget: Budget,
 
-    /// The fraction of held-out sequences from which on the task counts as solved
-    #[arg(long, value_name = "FRACTION", default_value_t = 0.99)]
-    pub solved: f64,
+    /// Fraction of solved held-out sequences at which the task counts as solved
+    #[arg(long, alias = "solved", value_name = "FRACTION", default_value_t = 0.99)]
+    pub solved_at: f64,
 
-    /// The folder for the results
+    /// Folder of the results
     #[arg(long, value_name = "DIR", default_value = "runs/compare")]
     pub out: PathBuf,
 
-    /// The table and what each training reached as JSON (schema bptt.comparison/1)
+    /// Print the table and the result of each training as JSON (schema bptt.comparison/1)
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
 
-    /// The table as comma-separated values
+    /// Print the table as CSV
     #[arg(long)]
     pub csv: bool,
 
-    /// The remedies there are, and nothing else
+    /// List the remedies
     #[arg(long, conflicts_with_all = ["task", "remedies", "json", "csv"])]
     pub list: bool,
 
@@ -67,16 +68,14 @@ pub(crate) struct CompareArgs {
 }
 
 impl CompareArgs {
-    /// What is asked for.
+    /// The comparison that the arguments describe.
     pub fn comparison(&self) -> Result<Comparison, Failure> {
         let task = self.task.as_deref().unwrap_or_default();
         if let Some(option) = self.settings.of_text_only() {
-            return Err(Failure::Usage(format!(
-                "{option} is of texts, and means nothing for the task {task}"
-            )));
+            return Err(Failure::Usage(format!("{option} applies to texts only, not to the task {task}")));
         }
         if let Some(every) = self.settings.trace_every {
-            let expected = "not to be given: the gradient is taken apart before and after each training";
+            let expected = "no value: ledgers are made before and after each training";
             let (option, given) = ("--trace-every".into(), every.to_string());
             return Err(Error::Option { option, given, expected: expected.into() }.into());
         }
@@ -86,6 +85,6 @@ impl CompareArgs {
             base.evaluate_every = base.steps.div_ceil(20);
         }
         let remedies = self.remedies.clone();
-        Ok(Comparison { base, remedies, seeds: self.seeds, budget: self.budget, solved_at: self.solved })
+        Ok(Comparison { base, remedies, seeds: self.seeds, budget: self.budget, solved_at: self.solved_at })
     }
 }

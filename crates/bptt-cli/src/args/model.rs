@@ -1,4 +1,4 @@
-//! Arguments around models that others made.
+//! Arguments for models from other programs.
 
 use std::path::PathBuf;
 
@@ -7,72 +7,73 @@ use clap::{Args, ValueEnum};
 /// A loss between outputs and targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Loss {
-    /// Softmax cross-entropy with integer targets (B, T); −100 is no target
+    /// Softmax cross-entropy with integer targets (B, T); −100 marks a step without a target
     Ce,
     /// Squared error with targets (B, T, V), summed over V
     Mse,
 }
 
-/// How losses become one number.
+/// How the losses become one number.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Reduce {
-    /// The plain sum
+    /// The sum over all steps and sequences
     Sum,
-    /// The mean over all steps and sequences with a loss (PyTorch's "mean" of mse divides by V as well)
+    /// The mean over all steps and sequences that have a loss (PyTorch's mean of mse also divides by V)
     Mean,
 }
 
-/// A model file and the arrays to trace it on.
+/// A model file and the arrays that it reads.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "A model of your own")]
+#[command(next_help_heading = "Model from another program")]
 pub(crate) struct ModelArgs {
-    /// The weights, .safetensors or .npz (a run's folder will do), instead of a run and text
+    /// Weights to use in place of a run: .safetensors, .npz or the folder of a run
     #[arg(long, value_name = "FILE", requires = "input", conflicts_with_all = ["run", "text", "steps", "batch"])]
     pub model: Option<PathBuf>,
-    /// The recurrent module in it, by its name; needed if there are several
+    /// Name of the recurrent module; required if the file has several
     #[arg(long, value_name = "NAME", requires = "model")]
     pub module: Option<String>,
-    /// What is read, .npy: (B, T, I) real numbers, or (B, T) integers
+    /// Inputs, .npy: (B, T, I) real numbers, or (B, T) integers
     #[arg(long, value_name = "FILE", requires = "model")]
     pub input: Option<PathBuf>,
-    /// What the outputs should be, .npy; needs a head in the model
-    #[arg(long, value_name = "FILE", requires = "model", conflicts_with = "seeds")]
+    /// The targets of the outputs, .npy; the model needs a head
+    #[arg(long, value_name = "FILE", requires = "model", conflicts_with = "grad_output")]
     pub target: Option<PathBuf>,
-    /// Instead of a loss: the gradient each loss sends into the top layer's output, .npy (B, T, H·directions)
-    #[arg(long, value_name = "FILE", requires = "model")]
-    pub seeds: Option<PathBuf>,
-    /// The loss [default: ce for integer targets, otherwise mse]
+    /// In place of targets: the gradient of the loss at each step with respect to the top layer's output, .npy (B, T,
+    /// directions · H)
+    #[arg(long, alias = "seeds", value_name = "FILE", requires = "model")]
+    pub grad_output: Option<PathBuf>,
+    /// Loss [default: ce for integer targets, otherwise mse]
     #[arg(long, value_enum, requires = "target")]
     pub loss: Option<Loss>,
-    /// How losses add up
-    #[arg(long, value_enum, requires = "target", default_value_t = Reduce::Sum)]
-    pub reduction: Reduce,
-    /// The linear map to the outputs, by its name [default: "head", or the only one that fits]
+    /// How the losses become one number [default: sum]
+    #[arg(long, value_enum, requires = "target")]
+    pub reduction: Option<Reduce>,
+    /// Name of the linear map to the outputs [default: "head", or the only one that fits]
     #[arg(long, value_name = "NAME", requires = "target")]
     pub head: Option<String>,
-    /// The vectors that integers stand for, by name [default: the only one with "emb" in its name that fits; without one,
+    /// Name of the embedding of integer inputs [default: the only one that fits with "emb" in its name; without one,
     /// integers are one-hot]
     #[arg(long, value_name = "NAME", requires = "model")]
     pub embedding: Option<String>,
-    /// The cell, where the file leaves it open: rnn_relu or rnn_identity for a vanilla one
+    /// Cell, if the file does not determine it: rnn_relu or rnn_identity for a vanilla RNN
     #[arg(long, value_name = "NAME", requires = "model")]
     pub cell: Option<String>,
-    /// Arrays are (T, B, …) and not (B, T, …)
+    /// Read arrays as (T, B, …) in place of (B, T, …)
     #[arg(long, requires = "model")]
     pub time_major: bool,
-    /// Where there is a loss, .npy (B, T) of bool
+    /// Steps that have a loss, .npy (B, T) of bool
     #[arg(long, value_name = "FILE", requires = "model")]
     pub mask: Option<PathBuf>,
-    /// The initial h, .npy (layers·directions, B, H) as PyTorch has it [default: zeros]
+    /// Initial h, .npy (layers · directions, B, H) as in PyTorch [default: zeros]
     #[arg(long, value_name = "FILE", requires = "model")]
     pub h0: Option<PathBuf>,
-    /// The initial c of an LSTM, likewise
+    /// Initial c of an LSTM, in the same shape [default: zeros]
     #[arg(long, value_name = "FILE", requires = "model")]
     pub c0: Option<PathBuf>,
-    /// The number of steps of each sequence, .npy (B); the rest is padding
+    /// Number of steps of each sequence, .npy (B); later steps are padding [default: all steps]
     #[arg(long, value_name = "FILE", requires = "model")]
     pub lengths: Option<PathBuf>,
-    /// Where an episode begins and the state with it from zeros, .npy (B, T) of bool
+    /// Steps at which an episode begins and the state is reset to zero, .npy (B, T) of bool
     #[arg(long, value_name = "FILE", requires = "model")]
     pub resets: Option<PathBuf>,
 }
@@ -82,12 +83,12 @@ pub(crate) struct ModelArgs {
   bptt inspect model.safetensors
   bptt inspect runs/demo/lstm --json | jq '.modules[0].blocks'")]
 pub(crate) struct InspectArgs {
-    /// A model, .safetensors or .npz, or a run's folder
+    /// Model, .safetensors or .npz, or the folder of a run
     pub file: PathBuf,
-    /// The cell of vanilla layers, where the file leaves it open: rnn_relu or rnn_identity
+    /// Cell of vanilla layers, if the file does not determine it: rnn_relu or rnn_identity
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
-    /// As JSON (schema bptt.inspect/1)
+    /// Print JSON (schema bptt.inspect/1)
     #[arg(long)]
     pub json: bool,
 }
@@ -98,22 +99,23 @@ pub(crate) struct InspectArgs {
   bptt export keras.npz --to pytorch.safetensors
   bptt export model.safetensors --module net.actor --to actor.safetensors
 
-Everything in the file is written, with PyTorch's names and, where it has them already, the same bits: load_state_dict
-takes it with strict=True. It prints the line of Python that does.")]
+The command writes every tensor of the file with PyTorch's names, so that load_state_dict accepts the result with
+strict=True. Tensors that already have PyTorch's arrangement keep their bits. It prints the line of Python that loads the
+file.")]
 pub(crate) struct ExportArgs {
-    /// A run's folder, or a model, .safetensors or .npz
+    /// Folder of a run, or a model, .safetensors or .npz
     #[arg(value_name = "RUN|FILE")]
     pub file: PathBuf,
-    /// The file to write, .safetensors or .npz
+    /// File to write, .safetensors or .npz
     #[arg(long, value_name = "FILE")]
     pub to: PathBuf,
-    /// Only this recurrent module, without its name before its tensors' names
+    /// Write this recurrent module alone, without its name as a prefix
     #[arg(long, value_name = "NAME")]
     pub module: Option<String>,
-    /// The cell, where the file leaves it open: gru for a GRU of Keras' without a bias
+    /// Cell, if the file does not determine it: gru for a Keras GRU without a bias
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
-    /// Replace the file if there is one; without this it is an error
+    /// Replace the file if it exists
     #[arg(long)]
     pub force: bool,
 }

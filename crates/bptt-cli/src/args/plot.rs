@@ -6,22 +6,22 @@ use clap::{Args, ValueEnum};
 
 use super::{Reading, ReadingArgs, Shown};
 
-/// What is drawn.
+/// The kind of figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// The ledger: a color for each loss k and step t
+    /// The ledger: one color per loss k and step t
     Heatmap,
-    /// How large contributions are at each lag, with decay and horizon
+    /// Norm of the contributions at each lag, with decay and horizon
     Profile,
-    /// For each step, how much it contributed to each later loss (RNNbow's bars)
+    /// Contributions of each step to the later losses, as stacked bars (RNNbow)
     Rainbow,
-    /// Singular values of W_hh and the cell's Lyapunov exponents
+    /// Singular values of W_hh and Lyapunov exponents of the cell
     Spectrum,
-    /// What truncated backpropagation would lose, window by window
+    /// Bias of truncated backpropagation by window
     Truncation,
-    /// Training over time: losses, gradient norms, horizon
+    /// Losses, gradient norms and horizon over the training
     Curves,
-    /// Several runs: losses and lag profiles
+    /// Losses and lag profiles of several runs
     Compare,
 }
 
@@ -32,24 +32,24 @@ pub(crate) enum Kind {
   bptt plot runs/demo/rnn --kind profile --parameter weight-ih --lag 11 --out profile.svg
   bptt plot runs/demo/rnn --kind rainbow --text \"John had to skip dinner.\" --out bars.svg
   bptt plot runs/demo/rnn runs/demo/lstm --kind compare --out compare.png
-  bptt plot runs/demo/lstm --kind curves --out curves.csv       # the numbers alone
+  bptt plot runs/demo/lstm --kind curves --out curves.csv       # numbers only
   bptt plot --model m.safetensors --input x.npy --target y.npy --kind heatmap --out heatmap.png
 
-Letters of a PNG are DejaVu Sans; symbols it does not have are boxes there, and right in an SVG.")]
+A PNG uses DejaVu Sans; symbols that this font lacks appear as boxes. An SVG uses the fonts of the viewer.")]
 pub(crate) struct PlotArgs {
-    /// A run's folder; several for --kind compare
+    /// Folder of a run; several for --kind compare
     #[arg(required_unless_present = "model")]
     pub run: Vec<PathBuf>,
-    /// What to draw
+    /// Kind of figure
     #[arg(long, value_enum)]
     pub kind: Kind,
-    /// The file to write: .svg or .png, or .csv or .parquet for its numbers
+    /// File to write: .svg or .png, or .csv or .parquet for the numbers
     #[arg(long, value_name = "FILE", required_unless_present = "table")]
     pub out: Option<PathBuf>,
-    /// Print the figure's numbers as a table
+    /// Print the numbers of the figure as a table
     #[arg(long)]
     pub table: bool,
-    /// What stands above it [default: what it shows]
+    /// Title [default: a description of the figure]
     #[arg(long, value_name = "TEXT")]
     pub title: Option<String>,
     /// Draw the contributions to this parameter
@@ -64,7 +64,7 @@ pub(crate) struct PlotArgs {
     /// Draw every layer, direction and parameter (heatmaps)
     #[arg(long, conflicts_with_all = ["parameter", "layer", "direction"])]
     pub all: bool,
-    /// Mark the lag at which, as you know, the decisive step lies (profiles)
+    /// Mark this lag as the known lag of the dependency (profiles)
     #[arg(long, value_name = "N")]
     pub lag: Option<usize>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The options of the page.
+//! Arguments of the page.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,13 +7,13 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bptt serve                                    # the runs in runs/
+  bptt serve                                    # serves the runs in runs/
   bptt serve runs/demo --open
   bptt serve --host 0.0.0.0 --token \"$(openssl rand -hex 16)\"
 
-Runs are read only. Without --host nobody but this machine is answered. Ctrl-C ends it.")]
+The server only reads runs. Without --host it answers this machine only. Ctrl-C stops it.")]
 pub(crate) struct ServeArgs {
-    /// Runs' folders, or folders with runs in them
+    /// Folders of runs, or folders that contain runs
     #[arg(default_value = "runs", value_name = "RUNS")]
     pub runs: Vec<PathBuf>,
     #[command(flatten)]
@@ -23,17 +23,17 @@ pub(crate) struct ServeArgs {
     pub open: bool,
 }
 
-/// Where the page is and who is answered.
+/// Address of the page and access to it.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Page")]
 pub(crate) struct PageOptions {
-    /// The port [default: 8377, or a free one if that is taken]
+    /// Port [default: 8377, or a free one if that is taken]
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
-    /// The address to listen on; any but this machine's own needs --token [default: 127.0.0.1]
+    /// Address to listen on; any other than a loopback address needs --token [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     pub host: Option<IpAddr>,
-    /// A secret of at least 16 letters or digits that the page's address has to have
+    /// Secret of at least 16 letters or digits that clients have to send
     #[arg(long, value_name = "SECRET")]
     pub token: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Arguments of a trace, and what a network reads while it is taken apart.
+//! Arguments of a trace, and of what a network reads.
 
 use std::path::PathBuf;
 
@@ -6,12 +6,12 @@ use clap::{Args, ValueEnum};
 
 use super::ModelArgs;
 
-/// Which way a cell reads.
+/// The direction in which a cell reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Reading {
-    /// From the first step on
+    /// From the first step to the last
     Forward,
-    /// From the last step back
+    /// From the last step to the first
     Reverse,
 }
 
@@ -30,27 +30,28 @@ pub(crate) enum Shown {
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  bptt trace runs/demo/lstm --text \"Because no food was available in the market, John had to skip dinner.\" --of dinner
+  bptt trace runs/demo/lstm --text \"Because no food was available in the market, John had to skip dinner.\" \\
+    --predicting dinner
   bptt trace runs/book                          # the start of the held-out text
   bptt trace runs/book --text \"It was\" --json | jq .horizon
-  bptt trace runs/book --out ledger.npz         # all numbers, for NumPy
-  bptt trace runs/book --out ledger.parquet     # or, a row for each, for pandas
-  bptt trace runs/demo/lstm --paths --gates     # along the cell state or through the gates?
+  bptt trace runs/book --out ledger.npz         # all numbers as NumPy arrays
+  bptt trace runs/book --out ledger.parquet     # one row per contribution, for pandas
+  bptt trace runs/demo/lstm --paths --gates     # by path and by gate
   bptt trace runs/book --steps 2000 --tolerance 1e-8
   bptt trace --model m.safetensors --module actor --input x.npy --target y.npy
-  bptt trace --model m.safetensors --input x.npy --seeds dh.npy --json")]
+  bptt trace --model m.safetensors --input x.npy --grad-output dh.npy --json")]
 pub(crate) struct TraceArgs {
-    /// A run's folder
+    /// Folder of a run
     #[arg(required_unless_present = "model")]
     pub run: Option<PathBuf>,
     #[command(flatten)]
     pub reading: ReadingArgs,
-    /// Show the loss of predicting this symbol (its last occurrence) [default: the last loss]
-    #[arg(long, value_name = "SYMBOL", conflicts_with = "model")]
-    pub of: Option<String>,
+    /// Show the loss of predicting this symbol, at its last occurrence [default: the last loss]
+    #[arg(long, alias = "of", value_name = "SYMBOL", conflicts_with = "model")]
+    pub predicting: Option<String>,
     /// Show the loss at this step, counted from 0
-    #[arg(long, value_name = "K", conflicts_with = "of")]
-    pub at: Option<usize>,
+    #[arg(long, alias = "at", value_name = "K", conflicts_with = "predicting")]
+    pub loss_step: Option<usize>,
     /// Show the contributions to this parameter
     #[arg(long, value_enum, default_value_t = Shown::WeightHh)]
     pub parameter: Shown,
@@ -60,40 +61,40 @@ pub(crate) struct TraceArgs {
     /// Show the cell of this direction
     #[arg(long, value_enum, default_value_t = Reading::Forward)]
     pub direction: Reading,
-    /// Tell the gates apart: norms of each gate's rows, and how saturated each gate is
+    /// Add the norms of each gate's rows, and the saturation of each gate
     #[arg(long)]
     pub gates: bool,
-    /// Tell which way the gradient came: along the cell state or z, through the gates, through h
+    /// Add the gradient by path: along the cell state or z, through the gates, through h
     #[arg(long)]
     pub paths: bool,
-    /// Stop telling losses apart once they are this small beside their largest, for example 1e-8: the rest is one row, and
-    /// long sequences take a fraction of the time
+    /// Merge the rows of losses that are smaller than this fraction of their largest, for example 1e-8, into one row; this
+    /// saves most of the time on long sequences
     #[arg(long, value_name = "FRACTION")]
     pub tolerance: Option<f64>,
-    /// The whole ledger as JSON (schema bptt.ledger/1)
+    /// Print the whole ledger as JSON (schema bptt.ledger/2)
     #[arg(long)]
     pub json: bool,
-    /// Write the whole ledger to a file: .npz, .json, or as a long table (schema bptt.entries/1) .parquet or .csv
+    /// Write the whole ledger to a file: .npz, .json, or a long table (schema bptt.entries/1) as .parquet or .csv
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }
 
-/// What a network reads while it is taken apart.
+/// What a network reads.
 #[derive(Debug, Args)]
 pub(crate) struct ReadingArgs {
-    /// The text to take apart, read as if after a line break [default: the held-out text's beginning]
+    /// Text to read, preceded by a line break [default: the beginning of the held-out text]
     #[arg(long, value_name = "TEXT")]
     pub text: Option<String>,
-    /// Steps of the held-out text [default: the run's window]
+    /// Number of steps of the held-out text [default: the window of the run]
     #[arg(long, value_name = "N", conflicts_with = "text")]
     pub steps: Option<usize>,
-    /// Streams of the held-out text side by side
+    /// Number of parallel streams of the held-out text
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "text")]
     pub batch: usize,
-    /// Detach the state every K steps: truncated backpropagation with carried state, 0 for never
+    /// Detach the state every K steps (truncated backpropagation with carried state); 0 for never
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub detach_every: usize,
-    /// Let the first N steps only warm the state up
+    /// Exclude the losses of the first N steps; they only warm up the state
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub burn_in: usize,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Arguments of a training, and the settings that other commands train with, too.
+//! Arguments of a training, and the settings shared with other commands that train.
 
 use std::path::PathBuf;
 
@@ -10,53 +10,54 @@ use super::{PageOptions, ReportOptions};
 /// The generated texts.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Generator {
-    /// Sentences in which one early word decides the last
-    Pantry,
+    /// Sentences in which one early word determines the last
+    #[value(name = "cue_sentences", alias = "pantry")]
+    CueSentences,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bptt train --text book.txt --hidden 256 --steps 5000 --out runs/book
-  bptt train --generate pantry --level word --init orthogonal --out runs/pantry
+  bptt train --generate cue_sentences --level word --init orthogonal --out runs/cue
   bptt train --task temporal_order --length 50 --cell lstm --hidden 4
   bptt train --config run.toml --learning-rate 1e-3
-  bptt train --text book.txt --serve            # and watch it in a browser
+  bptt train --text book.txt --serve            # watch the training in a browser
 
-A config file holds the same settings as a run's config.toml; options on the command line win.
-Ctrl-C ends training early and keeps what was learned; press it twice to leave at once.")]
+A config file has the same settings as the config.toml of a run; options on the command line take precedence.
+Ctrl-C stops the training and keeps the network; pressing it twice exits immediately.")]
 pub(crate) struct TrainArgs {
-    /// The text to learn, UTF-8
+    /// File with the text to learn, UTF-8
     #[arg(long, value_name = "FILE", conflicts_with = "generate")]
     pub text: Option<PathBuf>,
 
-    /// Learn a generated text instead
+    /// Learn a generated text
     #[arg(long, value_name = "NAME")]
     pub generate: Option<Generator>,
 
-    /// Learn a task instead, see bptt tasks
+    /// Learn a task, see bptt tasks
     #[arg(long, value_name = "NAME", conflicts_with_all = ["text", "generate"])]
     pub task: Option<String>,
 
-    /// Settings to begin with (TOML)
+    /// File with settings (TOML)
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// The folder for the run [default: runs/train, runs/train-2, …]
+    /// Folder of the run [default: runs/train, runs/train-2, …]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
-    /// Write TensorBoard's events, too, into this folder
+    /// Also write TensorBoard events to this folder
     #[arg(long, value_name = "DIR")]
     pub tensorboard: Option<PathBuf>,
 
-    /// What was reached as JSON
+    /// Print the result as JSON (schema bptt.train/1)
     #[arg(long)]
     pub json: bool,
 
     #[command(flatten)]
     pub report: ReportOptions,
 
-    /// Show the training on a page while it goes on, where it can be paused, stopped and its learning rate changed
+    /// Serve a page that shows the training and can pause it, stop it and change its learning rate
     #[arg(long)]
     pub serve: bool,
 
@@ -67,118 +68,118 @@ pub(crate) struct TrainArgs {
     pub settings: Settings,
 }
 
-/// One option for each setting; what is not given stays as it is.
+/// One option per setting; settings that are not given keep their values.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Settings")]
 pub(crate) struct Settings {
-    /// L, the length of a task's sequences [default: the usual one]
+    /// Length L of the sequences of a task [default: its usual length]
     #[arg(long, value_name = "L")]
     length: Option<usize>,
-    /// Sentences to generate [default: 20000]
+    /// Number of sentences to generate [default: 20000]
     #[arg(long, value_name = "N")]
     sentences: Option<usize>,
-    /// What a symbol is: char or word [default: char]
+    /// Unit of a symbol: char or word [default: char]
     #[arg(long)]
     level: Option<Level>,
-    /// Let unknown symbols of later texts be `<unk>`
+    /// Map unknown symbols of later texts to `<unk>`
     #[arg(long)]
     unk: bool,
-    /// Make symbols rarer than this `<unk>` (needs --unk) [default: 1]
+    /// Map symbols that occur fewer than N times to `<unk>` (needs --unk) [default: 1]
     #[arg(long, value_name = "N")]
     min_count: Option<usize>,
-    /// The fraction of the text, at its end, that is never learned from [default: 0.1]
+    /// Fraction of the text, at its end, that is held out [default: 0.1]
     #[arg(long, value_name = "FRACTION")]
     held_out: Option<f64>,
-    /// rnn (tanh), rnn_relu, rnn_identity, rnn_leaky:ALPHA, lstm, lstm_1997, gru or gru_reset_before [default: rnn]
+    /// Cell: rnn (tanh), rnn_relu, rnn_identity, rnn_leaky:ALPHA, lstm, lstm_1997, gru or gru_reset_before [default: rnn]
     #[arg(long)]
     cell: Option<String>,
-    /// Hidden units of each layer [default: 128]
+    /// Number of hidden units of each layer [default: 128]
     #[arg(long, value_name = "N")]
     hidden: Option<usize>,
-    /// Layers, each reading the one below [default: 1]
+    /// Number of layers [default: 1]
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
-    /// Read each window in both directions; the network then reads the symbol it is to predict, and cannot be sampled
+    /// Read each window in both directions; the network then reads the symbols that it predicts, and cannot generate text
     #[arg(long)]
     bidirectional: bool,
-    /// Let outputs between layers drop out with this probability, in training only [default: 0]
+    /// Dropout probability of the outputs between layers, in training only [default: 0]
     #[arg(long, value_name = "P")]
     dropout: Option<f64>,
-    /// How W_hh begins: uniform, uniform:BOUND, normal:STD, sparse:nonzeros=N,std=STD, xavier, orthogonal or identity
+    /// Initialization of W_hh: uniform, uniform:BOUND, normal:STD, sparse:nonzeros=N,std=STD, xavier, orthogonal or identity
     /// [default: uniform]
     #[arg(long)]
     init: Option<Init>,
-    /// How everything else begins, likewise [default: uniform]
+    /// Initialization of all other parameters [default: uniform]
     #[arg(long, value_name = "INIT")]
     init_others: Option<Init>,
-    /// Let biases begin at 0, but for those of gates that are asked for
+    /// Initialize biases to 0, except those set by --forget-bias, --input-bias or --chrono
     #[arg(long)]
     zero_biases: bool,
-    /// Scale W_hh (each gate's block) to this largest singular value
+    /// Scale each gate's block of W_hh to this largest singular value
     #[arg(long, value_name = "SIGMA")]
     sigma_max: Option<f64>,
-    /// Scale W_hh (each gate's block) to this spectral radius
+    /// Scale each gate's block of W_hh to this spectral radius
     #[arg(long, value_name = "RHO")]
     spectral_radius: Option<f64>,
-    /// What an LSTM's forget gates begin with as bias, for example 1 [default: as everything else]
+    /// Initial bias of the forget gates of an LSTM, for example 1 [default: as other parameters]
     #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
     forget_bias: Option<f64>,
-    /// What an LSTM's input gates begin with as bias [default: as everything else]
+    /// Initial bias of the input gates of an LSTM [default: as other parameters]
     #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
     input_bias: Option<f64>,
-    /// Begin an LSTM's gates with biases for lags of up to N steps (chrono initialization)
+    /// Initialize the biases of the gates of an LSTM for lags of up to N steps (chrono initialization)
     #[arg(long, value_name = "N")]
     chrono: Option<usize>,
-    /// Updates to make [default: 2000]
+    /// Number of updates [default: 2000]
     #[arg(long, value_name = "N")]
     steps: Option<u64>,
-    /// Streams side by side [default: 32]
+    /// Number of parallel streams [default: 32]
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Steps from one update to the next: the truncation window [default: 64]
+    /// Truncation window: number of time steps per update [default: 64]
     #[arg(long, value_name = "N")]
     window: Option<usize>,
-    /// Let no gradient come back over every N-th step: truncation within a window or a task's sequence, 0 for never
-    /// [default: 0]
+    /// Detach the state every N steps: truncation within a window or a sequence of a task; 0 for never [default: 0]
     #[arg(long, value_name = "N")]
     detach_every: Option<usize>,
-    /// sgd, sgd:momentum=0.9, adagrad, rmsprop, adam or adamw, each with its constants [default: adam]
+    /// Optimizer: sgd, sgd:momentum=0.9, adagrad, rmsprop, adam or adamw, each with its constants [default: adam]
     #[arg(long)]
     optimizer: Option<OptimizerKind>,
     /// Learning rate [default: 0.002]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
-    /// constant, cosine:warmup=N,floor=F or step:every=N,factor=F [default: constant]
+    /// Learning rate schedule: constant, cosine:warmup=N,floor=F or step:every=N,factor=F [default: constant]
     #[arg(long)]
     schedule: Option<Schedule>,
-    /// Scale gradients down to this norm, 0 for never [default: 5]
+    /// Clip gradients to this norm; 0 for never [default: 5]
     #[arg(long, value_name = "NORM")]
     clip_norm: Option<f64>,
-    /// Limit gradient entries to this size, 0 for never [default: 0]
+    /// Clip gradient entries to this size; 0 for never [default: 0]
     #[arg(long, value_name = "SIZE")]
     clip_value: Option<f64>,
-    /// Weight of the regularizer against vanishing gradients of Pascanu et al. 2013, 0 for none [default: 0]
+    /// Weight of the regularizer against vanishing gradients of Pascanu et al. 2013; 0 for none [default: 0]
     #[arg(long, value_name = "LAMBDA")]
     omega: Option<f64>,
-    /// Begin with N updates that pull Lyapunov exponents to 0 (gradient flossing, Engelken 2023) [default: 0]
+    /// Number of updates of gradient flossing (Engelken 2023) before training, which move Lyapunov exponents towards 0
+    /// [default: 0]
     #[arg(long, value_name = "N")]
     floss: Option<u64>,
-    /// How many exponents these pull, the largest first [default: all]
+    /// Number of exponents to floss, the largest first [default: all]
     #[arg(long, value_name = "K")]
     floss_exponents: Option<usize>,
-    /// Measure the held-out loss every N updates, 0 for the end only [default: 500]
+    /// Measure the held-out loss every N updates; 0 for the end only [default: 500]
     #[arg(long, value_name = "N")]
     pub evaluate_every: Option<u64>,
-    /// Take one sequence's gradient apart every N updates, 0 for never [default: 100]
+    /// Make a ledger of one sequence every N updates; 0 for never [default: 100]
     #[arg(long, value_name = "N")]
     pub trace_every: Option<u64>,
-    /// Where all randomness comes from [default: 1]
+    /// Seed of the random numbers [default: 1]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
 }
 
 impl Settings {
-    /// A setting that was given and means nothing for a task.
+    /// A setting that was given and applies to texts only.
     pub fn of_text_only(&self) -> Option<&'static str> {
         let given = [
             ("--sentences", self.sentences.is_some()),
@@ -191,7 +192,7 @@ impl Settings {
         given.into_iter().find(|(_, given)| *given).map(|(option, _)| option)
     }
 
-    /// `config` with what was given on the command line.
+    /// `config` with the settings of the command line.
     pub fn over(&self, mut config: Config) -> Config {
         fn set<T: Clone>(place: &mut T, given: Option<&T>) {
             if let Some(given) = given {

@@ -5,12 +5,13 @@ use bptt::{
     Sequence, State, Trace, Weights, cell_by_name,
 };
 use bptt_train::init;
-use bptt_view::json;
+use bptt_view::json::{self, Context};
 use bptt_view::report::{LossUnit, Report, Stage, Subject};
 use bptt_view::table::{Align, number, table};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::provenance::Provenance;
 use super::report::{self, blocks, facts};
 use super::{print, print_json};
 use crate::Failure;
@@ -68,7 +69,21 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
     let components = network.components(&trace, &losses, Select::All)?;
 
     if args.json {
-        let mut object = json::ledger(&ledger, None);
+        let mut provenance = Provenance::default();
+        provenance.set("example", "article");
+        provenance.set_network(&network);
+        provenance.assume(
+            "components are (inputs, units) matrices as the article prints them, the transpose of PyTorch's",
+        );
+        provenance.assume("the losses are given by their gradients dL/dh and have no values");
+        provenance.say();
+        let context = Context {
+            losses: Some(&losses),
+            provenance: provenance.values().clone(),
+            assumptions: provenance.assumptions(),
+            ..Context::default()
+        };
+        let mut object = json::ledger(&ledger, &context);
         object.insert("components".into(), json::components(&components));
         object.insert("sigma_max".into(), json!(sigma_max));
         return print_json(&Value::Object(object));

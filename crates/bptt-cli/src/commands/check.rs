@@ -25,15 +25,18 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let checks = check(&measured.evidence, &limits);
     let failed: Vec<&Check> = checks.iter().filter(|check| !check.passed).collect();
     let verdict = diagnose(&measured.evidence);
+    measured.provenance.say();
     if args.json {
-        print_json(&json!({
+        let mut object = json!({
             "schema": "bptt.check/1",
             "subject": measured.name,
             "passed": failed.is_empty(),
             "checks": checks,
             "verdict": verdict.kind,
             "sentence": verdict.sentence,
-        }))?;
+        });
+        measured.provenance.put_into(&mut object);
+        print_json(&object)?;
     } else {
         let row = |check: &Check| {
             let result = if check.passed { "ok" } else { "failed" };

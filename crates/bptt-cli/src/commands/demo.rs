@@ -9,9 +9,10 @@ use bptt_io::files;
 use bptt_train::{
     Config, Corpus, Ending, Error, Event, Flow, Lesson, Level, Schedule, Vocabulary, pantry, run as runs,
 };
-use bptt_view::json;
+use bptt_view::json::{self, Context};
 use serde_json::Value;
 
+use super::provenance::Provenance;
 use super::report as html;
 use super::trace::{Traced, itemize_options};
 use super::train::{Learned, learn};
@@ -176,7 +177,16 @@ impl Task<'_> {
         }
         let traced = self.reach.take_apart(&learned.outcome.network)?;
         let read = &self.reach.words[..self.reach.words.len() - 1];
-        let ledger = Value::Object(json::ledger(&traced.ledger, Some(read)));
+        let mut provenance = Provenance::of_run(folder, config);
+        provenance.assume("the state before the first step is zero");
+        provenance.assume("the loss is the cross-entropy of every next word, summed over the steps");
+        let context = Context {
+            symbols: Some(read),
+            losses: Some(&traced.losses),
+            provenance: provenance.values().clone(),
+            assumptions: provenance.assumptions(),
+        };
+        let ledger = Value::Object(json::ledger(&traced.ledger, &context));
         files::write(&folder.join(LEDGER), ledger.to_string().as_bytes())?;
         self.check_finished(&learned)?;
         Ok(Pupil { name, folder: self.folder, cell: self.config.cell, learned, lesson, before, traced })

@@ -14,15 +14,18 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     if args.update && args.subject.model.model.is_some() {
         return Err(Failure::Usage("--update: a model has no optimizer; it is of runs".into()));
     }
-    if args.bias.is_nan() || args.bias <= 0.0 {
-        let words =
-            format!("--bias: {} is not possible; expected a fraction above 0, such as 0.05", args.bias);
+    if args.max_bias.is_nan() || args.max_bias <= 0.0 {
+        let words = format!(
+            "--max-bias: {} is not possible; expected a fraction above 0, such as 0.05",
+            args.max_bias
+        );
         return Err(Failure::Usage(words));
     }
-    let measured = measured(&args.subject, Some(args.bias))?;
+    let measured = measured(&args.subject, Some(args.max_bias))?;
     let update = if args.update { Some(closer::update(&measured)?) } else { None };
     let precision = if args.precision { Some(closer::precision(&measured)?) } else { None };
     let verdict = diagnose(&measured.evidence);
+    measured.provenance.say();
     let proposed = remedies(&verdict, &measured.evidence, &measured.config);
     if args.json {
         let remedy = |(rank, remedy): (usize, &Remedy)| {
@@ -48,6 +51,7 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
                 all[key] = value;
             }
         }
+        measured.provenance.put_into(&mut all);
         return print_json(&all);
     }
     let mut text = format!("{}\n", verdict.sentence);

@@ -8,6 +8,7 @@ pub(crate) mod diagnose;
 pub(crate) mod export;
 pub(crate) mod inspect;
 pub(crate) mod plot;
+mod provenance;
 pub(crate) mod report;
 pub(crate) mod sample;
 pub(crate) mod serve;

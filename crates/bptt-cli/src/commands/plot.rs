@@ -11,6 +11,7 @@ use bptt_train::{Level, pantry};
 use bptt_view::figure::{self, Figure, Panel, Profile, Truncated};
 use bptt_view::json::HORIZON;
 
+use super::provenance::{self, Provenance};
 use super::trace::{Text, Traced, cell_name, itemize_options, shown_entry};
 use super::trace_model::Given;
 use super::{cannot_make, ending, print, table_bytes};
@@ -37,7 +38,9 @@ pub(crate) fn run(args: &PlotArgs) -> Result<(), Failure> {
         }
         Kind::Compare => compare(args)?,
         Kind::Heatmap | Kind::Profile | Kind::Rainbow | Kind::Spectrum | Kind::Truncation => {
-            of_ledger(args, &Subject::open(args)?)?
+            let subject = Subject::open(args)?;
+            subject.provenance.say();
+            of_ledger(args, &subject)?
         }
     };
     if let Some(path) = &args.out {
@@ -86,16 +89,18 @@ struct Subject {
     unit: &'static str,
     /// Where the decisive step lies, of a text in which that is known.
     true_lag: Option<usize>,
+    provenance: Provenance,
 }
 
 impl Subject {
     fn open(args: &PlotArgs) -> Result<Self, Failure> {
         match (&args.reading.model.model, args.run.as_slice()) {
             (Some(file), _) => {
-                let Given { module, network, traced, symbols, .. } =
+                let Given { module, network, traced, symbols, provenance, .. } =
                     Given::open(file, &args.reading, &itemize_options(false, None))?;
                 let name = module.outline.title().to_owned();
-                Ok(Self { name, network, traced, read: symbols, predicted: None, unit: LOSS, true_lag: None })
+                let (read, predicted, true_lag) = (symbols, None, None);
+                Ok(Self { name, network, traced, read, predicted, unit: LOSS, true_lag, provenance })
             }
             (None, [folder]) => Self::of_run(folder, args),
             _ => Err(one_run(args)),
@@ -106,10 +111,11 @@ impl Subject {
         let text = Text::open(folder, &args.reading)?;
         let (network, traced) = text.take_apart(&itemize_options(false, None))?;
         let true_lag = args.reading.text.as_ref().and_then(|_| known_lag(&text));
+        let provenance = text.provenance.clone();
         let (read, predicted) =
             if text.alone() { (Some(text.symbols), Some(text.predicted)) } else { (None, None) };
         let name = folder.display().to_string();
-        Ok(Self { name, network, traced, read, predicted, unit: NATS, true_lag })
+        Ok(Self { name, network, traced, read, predicted, unit: NATS, true_lag, provenance })
     }
 
     fn entry(&self, args: &PlotArgs) -> Result<&Entry, Failure> {
@@ -223,6 +229,7 @@ fn compare(args: &PlotArgs) -> Result<Figure, Failure> {
     }
     let subjects: Vec<Subject> =
         args.run.iter().map(|folder| Subject::of_run(folder, args)).collect::<Result<_, _>>()?;
+    provenance::say(subjects.iter().map(|of| &of.provenance));
     let entries: Vec<&Entry> = subjects.iter().map(|of| of.entry(args)).collect::<Result<_, _>>()?;
     let lags: Vec<_> = entries.iter().map(|entry| entry.profile()).collect();
     let mut runs = Vec::new();

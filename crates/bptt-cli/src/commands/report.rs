@@ -58,16 +58,19 @@ fn of_run(args: &ReportArgs, folder: &Path) -> Result<Subject, Failure> {
     let run = Run::open(folder)?;
     let task = task_of(&run.config)?;
     if task.is_some() {
-        let only_of_text =
-            [("--text", args.text.is_some()), ("--steps", args.steps.is_some()), ("--of", args.of.is_some())];
+        let only_of_text = [
+            ("--text", args.text.is_some()),
+            ("--steps", args.steps.is_some()),
+            ("--predicting", args.predicting.is_some()),
+        ];
         refuse_for_task(&run.config, &only_of_text)?;
     }
     let (source, batch) = reading(&run, task.as_deref(), args.text.as_deref(), args.steps)?;
     let k = match &batch.targets {
         Targets::CrossEntropy(targets) if task.is_none() => {
-            chosen_loss(args.at, args.of.as_deref(), &run, targets)?
+            chosen_loss(args.loss_step, args.predicting.as_deref(), &run, targets)?
         }
-        _ => loss_at(args.at, batch.shape().0)?.unwrap_or_else(|| batch.last_loss()),
+        _ => loss_at(args.loss_step, batch.shape().0)?.unwrap_or_else(|| batch.last_loss()),
     };
     Reading { config: &run.config, source, batch, k }.subject(name_of(folder), folder, &run.network)
 }
@@ -347,11 +350,11 @@ fn reproduce(args: &ReportArgs, folders: &[PathBuf]) -> Result<Vec<String>, Fail
     for run in &args.runs {
         report += &format!(" {}", facts::quoted(&run.to_string_lossy()));
     }
-    let numbers = [("steps", args.steps), ("at", args.at)];
+    let numbers = [("steps", args.steps), ("loss-step", args.loss_step)];
     for (option, value) in numbers.iter().filter_map(|(option, value)| Some((option, (*value)?))) {
         report += &format!(" --{option} {value}");
     }
-    for (option, value) in [("text", &args.text), ("of", &args.of)] {
+    for (option, value) in [("text", &args.text), ("predicting", &args.predicting)] {
         if let Some(value) = value {
             report += &format!(" --{option} {}", facts::quoted(value));
         }

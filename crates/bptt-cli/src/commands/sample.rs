@@ -21,7 +21,9 @@ pub(crate) fn run(args: &SampleArgs) -> Result<(), Failure> {
     let whole: Vec<u32> = prime.iter().chain(&drawn).copied().collect();
     let text = vocabulary.decode(&whole);
     if args.json {
-        return print_json(&json!({ "prime": args.prime, "text": text, "seed": args.seed }));
+        return print_json(
+            &json!({ "schema": "bptt.sample/1", "prime": args.prime, "text": text, "seed": args.seed }),
+        );
     }
     print(&format!("{}\n", text.trim_end_matches('\n')))
 }

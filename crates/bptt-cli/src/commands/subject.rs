@@ -10,8 +10,10 @@ use bptt_train::material::held_out_batch;
 use bptt_train::{Config, Error, Run, run as runs, task_by_name};
 use serde_json::Value;
 
-use super::trace::{held_out, refuse_for_task, sentence};
+use super::provenance::Provenance;
+use super::trace::{held_out, refuse_for_task, sentence, text_provenance};
 use super::trace_model::{Aim, Arrays};
+use super::trace_task::task_provenance;
 use crate::Failure;
 use crate::args::SubjectArgs;
 
@@ -28,6 +30,8 @@ pub(super) struct Measured {
     pub subject: Option<Subject>,
     /// The losses, if they have an objective.
     pub objective: Option<Objective<f64>>,
+    /// Where it comes from.
+    pub provenance: Provenance,
 }
 
 /// Reads and measures; with a `bias` also the smallest window that has no more, and the network before training. What is not finite is a finding and no failure.
@@ -59,7 +63,9 @@ fn found(
     read: impl FnOnce(&mut Measured) -> Result<(), Failure>,
 ) -> Result<Measured, Failure> {
     let evidence = Evidence::default();
-    let mut measured = Measured { name, is_run, config, evidence, subject: None, objective: None };
+    let provenance = Provenance::default();
+    let mut measured =
+        Measured { name, is_run, config, evidence, subject: None, objective: None, provenance };
     let (what, origin, step, sequence) = match read(&mut measured) {
         Err(Failure::Train(Error::Io(bptt_io::Error::TensorNotFinite { tensor, place, .. }))) => {
             (format!("{tensor} at {place}"), Origin::Weights, None, None)
@@ -83,7 +89,9 @@ fn of_model(
     bias: Option<f64>,
 ) -> Result<(), Failure> {
     let arrays = Arrays::open(file, &args.model, args.detach_every.unwrap_or(0), args.burn_in)?;
-    let Arrays { network, inputs, initial, bounds: options, aim, .. } = arrays;
+    let Arrays { network, inputs, initial, bounds: options, aim, provenance, .. } = arrays;
+    measured.provenance = provenance;
+    measured.provenance.set_network(&network);
     let config = &mut measured.config;
     config.cell = network.cell().name().into();
     (config.hidden, config.layers) = (network.hidden(), network.depth());
@@ -105,6 +113,10 @@ fn of_run(
     bias: Option<f64>,
 ) -> Result<(), Failure> {
     let run = Run::open(folder)?;
+    measured.provenance = match &run.config.task {
+        Some(_) => task_provenance(folder, &run.config),
+        None => text_provenance(folder, &run, args.text.is_some(), steps_of_text(args, &run.config)),
+    };
     let of_task = run.config.task.as_deref().map(|name| of_task(args, &run, name)).transpose()?;
     let (inputs, objective, known) = match of_task {
         Some(read) => read,
@@ -113,6 +125,12 @@ fn of_run(
     let (steps, sequences) = inputs.shape();
     let options = ScanOptions { detach: cuts(args, &run.config, steps), ..ScanOptions::default() };
     let network = run.network.cast::<f64>()?;
+    measured.provenance.set_network(&network);
+    if args.detach_every.is_none() && !options.detach.is_empty() {
+        measured
+            .provenance
+            .assume("gradients are cut at the steps at which training cut them (--detach-every)");
+    }
     let initial = network.zero_state(sequences);
     let subject = Subject {
         network,
@@ -158,10 +176,14 @@ fn of_task(args: &SubjectArgs, run: &Run, name: &str) -> Result<Reading, Failure
     Ok((inputs, objective, Some(task.lag(length))))
 }
 
-/// Of the held-out text so much that every place in a window has losses before and behind a cut.
+/// Steps of the held-out text: enough that every position in a window has losses before and after a cut.
+fn steps_of_text(args: &SubjectArgs, config: &Config) -> usize {
+    let window = config.window;
+    args.steps.unwrap_or_else(|| window + args.lag.unwrap_or(window).max(window))
+}
+
 fn of_text(args: &SubjectArgs, run: &Run) -> Result<Reading, Failure> {
-    let window = run.config.window;
-    let steps = args.steps.unwrap_or_else(|| window + args.lag.unwrap_or(window).max(window));
+    let steps = steps_of_text(args, &run.config);
     let (inputs, targets) = match &args.text {
         Some(text) => sentence(run, text)?,
         None => held_out(run, Some(steps), args.batch)?,

@@ -11,9 +11,11 @@ use bptt::{
 use bptt_io::files;
 use bptt_train::{Config, Level, Run, Streams, run as runs};
 use bptt_view::entries::entries;
+use bptt_view::json::Context;
 use bptt_view::{json, npz};
 use serde_json::Value;
 
+use super::provenance::Provenance;
 use super::{cannot_make, ending, print, print_json, table_bytes, trace_model, trace_task};
 use crate::Failure;
 use crate::args::{Reading, ReadingArgs, Shown, TraceArgs};
@@ -31,10 +33,10 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
         args.run.as_deref().ok_or_else(|| Failure::Usage("give a run's folder or --model".into()))?;
     let run = Run::open(folder)?;
     if let Some(task) = &run.config.task {
-        return trace_task::run(args, &run, task);
+        return trace_task::run(args, folder, &run, task);
     }
-    let read = Text::of(run, &args.reading)?;
-    let k = chosen_loss(args.at, args.of.as_deref(), &read.run, &read.targets)?;
+    let read = Text::of(folder, run, &args.reading)?;
+    let k = chosen_loss(args.loss_step, args.predicting.as_deref(), &read.run, &read.targets)?;
     let (network, traced) = read.take_apart(&itemize_options(args.gates, args.tolerance))?;
 
     let batch = read.targets.shape().1;
@@ -43,7 +45,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
     let headline =
         format!("loss {k}: predicting “{k_shown}” after “{}”{others}, {loss:.3} bits", read.symbols[k]);
     let shown = Read { symbols: &read.symbols, alone: batch == 1 };
-    output(args, &network, &traced, Some(shown), k, &headline)
+    output(args, &network, &traced, &read.provenance, Some(shown), k, &headline)
 }
 
 /// A run and what it is to read.
@@ -56,14 +58,16 @@ pub(super) struct Text {
     pub symbols: Vec<String>,
     /// What each of its losses is the prediction of.
     pub predicted: Vec<String>,
+    /// Where it comes from.
+    pub provenance: Provenance,
 }
 
 impl Text {
     pub fn open(folder: &Path, reading: &ReadingArgs) -> Result<Self, Failure> {
-        Self::of(Run::open(folder)?, reading)
+        Self::of(folder, Run::open(folder)?, reading)
     }
 
-    fn of(run: Run, reading: &ReadingArgs) -> Result<Self, Failure> {
+    fn of(folder: &Path, run: Run, reading: &ReadingArgs) -> Result<Self, Failure> {
         let (inputs, targets) = match &reading.text {
             Some(text) => sentence(&run, text)?,
             None => held_out(&run, reading.steps, reading.batch)?,
@@ -74,7 +78,9 @@ impl Text {
             (0..steps).map(|t| vocabulary.show(ids.step(t)[0]).into_owned()).collect()
         };
         let (symbols, predicted) = (shown(&inputs), shown(&targets));
-        Ok(Self { run, inputs, targets, options: scan_options(reading, steps), symbols, predicted })
+        let provenance = text_provenance(folder, &run, reading.text.is_some(), steps);
+        let options = scan_options(reading, steps);
+        Ok(Self { run, inputs, targets, options, symbols, predicted, provenance })
     }
 
     /// The network in double precision, and its ledger.
@@ -89,6 +95,22 @@ impl Text {
     pub fn alone(&self) -> bool {
         self.targets.shape().1 == 1
     }
+}
+
+/// What is assumed of a run that reads `steps` steps of a text.
+pub(super) fn text_provenance(folder: &Path, run: &Run, text_given: bool, steps: usize) -> Provenance {
+    let mut provenance = Provenance::of_run(folder, &run.config);
+    provenance.set("loss", "cross_entropy");
+    provenance.set("reduction", "sum");
+    if !text_given {
+        provenance
+            .assume(format!("no text was given: the first {steps} steps of the held-out text are read"));
+    } else if run.vocabulary().is_ok_and(|vocabulary| vocabulary.id("\n").is_some()) {
+        provenance.assume("the text is read after a line break");
+    }
+    provenance.assume("the state before the first step is zero");
+    provenance.assume("the loss is the cross-entropy of every next symbol, summed over the steps");
+    provenance
 }
 
 /// Symbols that were read, of the first sequence.
@@ -114,13 +136,14 @@ pub(super) fn output(
     args: &TraceArgs,
     network: &Network<f64>,
     traced: &Traced,
+    provenance: &Provenance,
     read: Option<Read<'_>>,
     k: usize,
     headline: &str,
 ) -> Result<(), Failure> {
     let ledger = &traced.ledger;
     if !ledger.has_loss(k) {
-        let which = "it is masked, padding or burn-in; choose another with --at";
+        let which = "it is masked, padding or burn-in; choose another with --loss-step";
         return Err(Failure::Usage(format!("there is no loss at step {k}: {which}")));
     }
     let entry = shown_entry((args.parameter, args.layer, args.direction), network, ledger)?;
@@ -128,8 +151,17 @@ pub(super) fn output(
     let saturation = if args.gates { network.saturation(&traced.trace) } else { Vec::new() };
 
     let alone = read.as_ref().filter(|read| read.alone).map(|read| read.symbols);
+    provenance.say();
     let json = || {
-        let mut object = json::ledger(ledger, alone);
+        let mut provenance = provenance.clone();
+        provenance.set_network(network);
+        let context = Context {
+            symbols: alone,
+            losses: Some(&traced.losses),
+            provenance: provenance.values().clone(),
+            assumptions: provenance.assumptions(),
+        };
+        let mut object = json::ledger(ledger, &context);
         if args.paths {
             object.insert("paths".into(), json::paths(&paths));
         }
@@ -283,7 +315,7 @@ pub(super) fn chosen_loss(
     let found = (0..steps).rev().find(|&t| Some(targets.step(t)[0]) == id);
     found.ok_or_else(|| {
         let kind = if vocabulary.level() == Level::Word { "word" } else { "character" };
-        Failure::Usage(format!("--of: the {kind} {symbol:?} is not predicted anywhere in this text"))
+        Failure::Usage(format!("--predicting: the {kind} {symbol:?} is not predicted anywhere in this text"))
     })
 }
 
@@ -291,7 +323,7 @@ pub(super) fn chosen_loss(
 pub(super) fn loss_at(at: Option<usize>, steps: usize) -> Result<Option<usize>, Failure> {
     match at {
         Some(k) if k >= steps => {
-            Err(Failure::Usage(format!("--at: there is no loss {k}; expected 0 to {}", steps - 1)))
+            Err(Failure::Usage(format!("--loss-step: there is no loss {k}; expected 0 to {}", steps - 1)))
         }
         at => Ok(at),
     }

@@ -6,9 +6,10 @@ use bptt::{
     Inputs, ItemizeOptions, Losses, Network, Objective, Reduction, ScanOptions, Sequence, State, Symbols,
     Targets, Trace,
 };
-use bptt_io::{Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
+use bptt_io::{Convention, Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
 use bptt_train::run::model_file;
 
+use super::provenance::Provenance;
 use super::trace::{Read, Traced, itemize_options, loss_at, output};
 use crate::Failure;
 use crate::args::{Loss, ModelArgs, ReadingArgs, Reduce, TraceArgs};
@@ -18,14 +19,15 @@ const IGNORED: i64 = -100;
 
 pub(super) fn run(args: &TraceArgs, file: &Path) -> Result<(), Failure> {
     let given = Given::open(file, &args.reading, &itemize_options(args.gates, args.tolerance))?;
-    let Given { module, network, traced, symbols, batch } = &given;
+    let Given { module, network, traced, symbols, provenance, batch } = &given;
     let steps = traced.ledger.steps();
     let last = (0..steps).rev().find(|&k| traced.ledger.has_loss(k));
-    let k = loss_at(args.at, steps)?.or(last).ok_or_else(|| {
+    let k = loss_at(args.loss_step, steps)?.or(last).ok_or_else(|| {
         Failure::Usage("there is no loss at any step: everything is masked, padding or burn-in".into())
     })?;
     let read = symbols.as_ref().map(|symbols| Read { symbols, alone: true });
-    output(args, network, traced, read, k, &headline(module, &traced.losses, k, *batch))
+    let headline = headline(module, &traced.losses, k, *batch);
+    output(args, network, traced, provenance, read, k, &headline)
 }
 
 /// A model of others', taken apart.
@@ -35,6 +37,7 @@ pub(super) struct Given {
     pub traced: Traced,
     /// What it read, if that is symbols and a single sequence.
     pub symbols: Option<Vec<String>>,
+    pub provenance: Provenance,
     batch: usize,
 }
 
@@ -45,13 +48,13 @@ impl Given {
         options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {
         let arrays = Arrays::open(file, &reading.model, reading.detach_every, reading.burn_in)?;
-        let Arrays { module, network, inputs, initial, bounds, aim, symbols } = arrays;
+        let Arrays { module, network, inputs, initial, bounds, aim, symbols, provenance } = arrays;
         let (_, batch) = inputs.shape();
         let trace = network.scan_with(inputs, &initial, bounds)?;
         let losses = aim.losses(&network, &trace)?;
         let traced = Traced::new(&network, trace, losses, options)?;
         let symbols = symbols.filter(|_| batch == 1);
-        Ok(Self { module, network, traced, symbols, batch })
+        Ok(Self { module, network, traced, symbols, provenance, batch })
     }
 }
 
@@ -65,6 +68,8 @@ pub(super) struct Arrays {
     pub aim: Aim,
     /// What the first sequence reads, if that is symbols.
     pub symbols: Option<Vec<String>>,
+    /// Where they come from, and what was assumed.
+    pub provenance: Provenance,
 }
 
 impl Arrays {
@@ -77,18 +82,15 @@ impl Arrays {
         let Some(x) = &given.input else {
             return Err(Failure::Usage("--model: give --input x.npy, too".into()));
         };
-        if given.target.is_none() && given.seeds.is_none() {
+        if given.target.is_none() && given.grad_output.is_none() {
             return Err(Failure::Usage(
-                "there is no loss: give --target y.npy (the model needs a head then), or --seeds dh.npy, the gradient \
-                 each loss sends into the top layer's output"
+                "there is no loss: give --target y.npy (the model needs a head), or --grad-output dh.npy, the gradient of \
+                 the loss at each step with respect to the top layer's output"
                     .into(),
             ));
         }
         let tensors = Tensors::read(&model_file(file))?;
         let module = choose(&tensors, given.module.as_deref(), given.cell.as_deref())?;
-        if let Some(assumed) = &module.assumed {
-            eprintln!("{assumed}");
-        }
         let readout = match given.target {
             Some(_) => Some(head(&tensors, &module, given.head.as_deref())?),
             None => None,
@@ -97,16 +99,49 @@ impl Arrays {
 
         let x = arrays::read(x)?;
         let arranged = Arranged::new(given, &x)?;
-        let (inputs, symbols) = arranged.inputs(&tensors, &module, &x)?;
+        let mut provenance = module_provenance(file, &module);
+        let (inputs, symbols) = arranged.inputs(&tensors, &module, &x, &mut provenance)?;
         let (steps, batch) = arranged.extent;
         let resets = arranged.flags(given.resets.as_deref())?;
         let lengths = arranged.lengths.clone();
         let detach = ScanOptions::<f64>::detach_every(detach_every, steps);
         let bounds = ScanOptions { lengths, resets, detach, burn_in, ..ScanOptions::default() };
         let initial = initial(given, &network, batch)?;
-        let aim = arranged.aim(&network, burn_in)?;
-        Ok(Self { module, network, inputs, initial, bounds, aim, symbols })
+        arranged.assume(&x, &network, &mut provenance);
+        let aim = arranged.aim(&network, burn_in, &mut provenance)?;
+        Ok(Self { module, network, inputs, initial, bounds, aim, symbols, provenance })
     }
+}
+
+/// The module and how its tensors are read.
+fn module_provenance(file: &Path, module: &Module) -> Provenance {
+    let mut provenance = Provenance::default();
+    provenance.set("file", file.to_string_lossy());
+    provenance.set("module", module.outline.name.as_str());
+    let gates = module.weights.layers[0].b_hh.cols() / module.weights.layers[0].hidden();
+    let (layout, matrices, orders) = match module.outline.convention {
+        Convention::PyTorch | Convention::PyTorchCell => {
+            ("PyTorch", "(gates · H, inputs)", ["r, z, n", "i, f, g, o"])
+        }
+        Convention::Keras => ("Keras", "(inputs, gates · H)", ["z, r, h", "i, f, c, o"]),
+        Convention::Cs231n => ("CS231n", "(inputs, gates · H)", ["", "i, f, o, g"]),
+        other => unreachable!("{other:?} has no orders of gates here"),
+    };
+    provenance.set("layout", layout);
+    let title = module.outline.title();
+    let order = match gates {
+        3 => format!(", gates in the order {}", orders[0]),
+        4 => format!(", gates in the order {}", orders[1]),
+        _ => String::new(),
+    };
+    provenance.assume(format!("{title} is read as {layout}: matrices {matrices}{order}"));
+    if let Some(assumed) = &module.assumed {
+        provenance.assume(assumed.as_str());
+    }
+    if !module.biased() {
+        provenance.assume(format!("{title} has no biases: they are zero"));
+    }
+    provenance
 }
 
 fn headline(module: &Module, losses: &Losses<f64>, k: usize, batch: usize) -> String {
@@ -182,6 +217,7 @@ impl<'a> Arranged<'a> {
         tensors: &Tensors,
         module: &Module,
         x: &Tensor,
+        provenance: &mut Provenance,
     ) -> Result<(Inputs<f64>, Option<Vec<String>>), Failure> {
         let features = module.weights.layers[0].inputs();
         let is_read = |t: usize, b: usize| self.is_read(t, b);
@@ -195,14 +231,70 @@ impl<'a> Arranged<'a> {
         let ids = batch::ids(x, extent, &values, size, is_read)?;
         let shown = (0..steps).map(|t| ids[t * batch].to_string()).collect();
         let inputs = if let Some((name, vectors)) = vectors {
-            eprintln!("integers stand for the vectors of {name}");
+            if self.given.embedding.is_none() {
+                provenance
+                    .assume(format!("the integers of {} stand for the rows of {name} (--embedding)", x.name));
+            }
+            provenance.set("embedding", name);
             let dense: Vec<f64> = ids.iter().flat_map(|&id| vectors.row(id as usize)).copied().collect();
             Inputs::Dense(Sequence::new(steps, batch, features, &dense)?)
         } else {
-            eprintln!("integers are one-hot: the file has no embedding of {features} columns");
+            let why = format!("no tensor with \"emb\" in its name has {features} columns");
+            provenance.assume(format!("the integers of {} are one-hot inputs: {why} (--embedding)", x.name));
             Inputs::Symbols(Symbols::new(steps, batch, ids)?)
         };
         Ok((inputs, Some(shown)))
+    }
+
+    /// Adds what is assumed of the arrays' axes, the states and the lengths.
+    fn assume(&self, x: &Tensor, network: &Network<f64>, provenance: &mut Provenance) {
+        let (steps, batch) = self.extent;
+        if !self.given.time_major {
+            let (axes, shape) = (if self.symbols { "(B, T)" } else { "(B, T, I)" }, &x.shape);
+            let sizes = format!("B = {batch}, T = {steps} (--time-major)");
+            provenance.assume(format!("{} of shape {shape:?} is {axes} with {sizes}", x.name));
+        }
+        let zero = match (&self.given.h0, &self.given.c0) {
+            (None, None) if network.cell().has_memory() => Some("h and c"),
+            (None, _) => Some("h"),
+            (Some(_), None) if network.cell().has_memory() => Some("c"),
+            (Some(_), _) => None,
+        };
+        if let Some(states) = zero {
+            provenance.assume(format!("the initial {states} is zero"));
+        }
+        if self.given.lengths.is_none() && batch > 1 {
+            provenance.assume(format!("every sequence has all {steps} steps (--lengths)"));
+        }
+    }
+
+    /// Adds what is assumed of the head, the loss and the reduction.
+    fn assume_objective(&self, loss: Loss, target: &Tensor, provenance: &mut Provenance) {
+        let given = self.given;
+        if given.head.is_none() {
+            provenance.assume("the head is the linear map called head, or the only one that fits (--head)");
+        }
+        if given.loss.is_none() {
+            let name = &target.name;
+            provenance.assume(match loss {
+                Loss::Ce => format!(
+                    "the loss is softmax cross-entropy, because {name} holds integers (B, T) (--loss)"
+                ),
+                Loss::Mse => format!(
+                    "the loss is squared error (mse), because {name} does not hold integers (B, T) (--loss)"
+                ),
+            });
+        }
+        if given.reduction.is_none() {
+            provenance
+                .assume("the losses are summed, not averaged as by PyTorch's default (--reduction mean)");
+        }
+        if let Some(head) = &given.head {
+            provenance.set("head", head.as_str());
+        }
+        provenance.set("loss", if loss == Loss::Ce { "cross_entropy" } else { "squared_error" });
+        let mean = matches!(given.reduction, Some(Reduce::Mean));
+        provenance.set("reduction", if mean { "mean" } else { "sum" });
     }
 
     /// An array of marks, time-major.
@@ -213,13 +305,19 @@ impl<'a> Arranged<'a> {
     }
 
     /// The losses that are asked for, once their arrays fit.
-    fn aim(&self, network: &Network<f64>, burn_in: usize) -> Result<Aim, Failure> {
+    fn aim(
+        &self,
+        network: &Network<f64>,
+        burn_in: usize,
+        provenance: &mut Provenance,
+    ) -> Result<Aim, Failure> {
         let (steps, batch) = self.extent;
         let mut mask = self.flags(self.given.mask.as_deref())?.unwrap_or(vec![true; steps * batch]);
         for (i, has_loss) in mask.iter_mut().enumerate() {
             *has_loss &= i / batch >= burn_in && self.is_read(i / batch, i % batch);
         }
-        if let Some(path) = &self.given.seeds {
+        if let Some(path) = &self.given.grad_output {
+            provenance.set("grad_output", path.to_string_lossy());
             let width = network.directions() * network.hidden();
             let array = arrays::read(path)?;
             let seeds = self.order.sequence(&array, Some(self.extent), width)?;
@@ -231,6 +329,7 @@ impl<'a> Arranged<'a> {
         let outputs = network.weights().readout.as_ref().map_or(0, bptt::Readout::outputs);
         let integers = target.shape.len() == 2 && target.integers().is_some();
         let loss = self.given.loss.unwrap_or(if integers { Loss::Ce } else { Loss::Mse });
+        self.assume_objective(loss, &target, provenance);
         let targets = match loss {
             Loss::Ce => {
                 let (extent, values) = self.order.grid(&target, Some(self.extent))?;
@@ -243,7 +342,7 @@ impl<'a> Arranged<'a> {
                 Targets::SquaredError(batch::finite(&target, values, |t, b| mask[t * batch + b])?)
             }
         };
-        let reduction = match self.given.reduction {
+        let reduction = match self.given.reduction.unwrap_or(Reduce::Sum) {
             Reduce::Sum => Reduction::Sum,
             Reduce::Mean => Reduction::MeanTokens,
         };

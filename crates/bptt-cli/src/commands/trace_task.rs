@@ -1,18 +1,31 @@
 //! `bptt trace` of a run that learned a task: the gradient of sequences that nothing was learned from.
 
-use bptt::Reduction;
-use bptt_train::{Run, material::held_out_batch, task_by_name};
+use std::path::Path;
 
+use bptt::Reduction;
+use bptt_train::{Config, Run, material::held_out_batch, task_by_name};
+
+use super::provenance::Provenance;
 use super::trace::{Traced, itemize_options, loss_at, output, refuse_for_task, scan_options};
 use crate::Failure;
 use crate::args::TraceArgs;
 
-pub(crate) fn run(args: &TraceArgs, run: &Run, task: &str) -> Result<(), Failure> {
+/// What is assumed of a run that learned a task.
+pub(super) fn task_provenance(folder: &Path, config: &Config) -> Provenance {
+    let mut provenance = Provenance::of_run(folder, config);
+    provenance.set("reduction", "sum");
+    provenance.assume("the sequences are drawn from the task with the run's seed; training did not use them");
+    provenance.assume("the state before the first step is zero");
+    provenance.assume("the losses are summed over the steps and the sequences");
+    provenance
+}
+
+pub(crate) fn run(args: &TraceArgs, folder: &Path, run: &Run, task: &str) -> Result<(), Failure> {
     let reading = &args.reading;
     let only_of_text = [
         ("--text", reading.text.is_some()),
         ("--steps", reading.steps.is_some()),
-        ("--of", args.of.is_some()),
+        ("--predicting", args.predicting.is_some()),
     ];
     refuse_for_task(&run.config, &only_of_text)?;
     let task = task_by_name(task)?;
@@ -24,11 +37,11 @@ pub(crate) fn run(args: &TraceArgs, run: &Run, task: &str) -> Result<(), Failure
     let (steps, batch) = inputs.shape();
     let trace = network.scan_with(inputs, &network.zero_state(batch), scan_options(reading, steps))?;
     let losses = network.losses(&trace, &objective)?;
-    let k = loss_at(args.at, steps)?.unwrap_or(last);
+    let k = loss_at(args.loss_step, steps)?.unwrap_or(last);
     let traced = Traced::new(&network, trace, losses, &itemize_options(args.gates, args.tolerance))?;
 
     let of: f64 = traced.losses.values[k * batch..(k + 1) * batch].iter().sum();
     let others = if batch == 1 { String::new() } else { format!(", {batch} sequences") };
     let headline = format!("loss {k} of {} with L = {length}{others}: {of:.4}", task.name());
-    output(args, &network, &traced, None, k, &headline)
+    output(args, &network, &traced, &task_provenance(folder, &run.config), None, k, &headline)
 }

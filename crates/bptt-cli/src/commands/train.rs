@@ -20,6 +20,9 @@ use crate::args::TrainArgs;
 use crate::progress::{Unit, Watch, bits, stop_on_ctrl_c};
 use crate::tensorboard::TensorBoard;
 
+/// The schema of what `--json` prints.
+const SCHEMA: &str = "bptt.train/1";
+
 pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     let config = config(args)?;
     config.check()?;
@@ -135,7 +138,7 @@ fn config(args: &TrainArgs) -> Result<Config, Failure> {
     let given =
         args.text.is_some() || args.generate.is_some() || args.task.is_some() || args.config.is_some();
     if !given {
-        let choice = "--text FILE, --generate pantry or --task NAME";
+        let choice = "--text FILE, --generate cue_sentences or --task NAME";
         return Err(Failure::Usage(format!("nothing to learn: give {choice}")));
     }
     if let (Some(task), Some(option)) = (&config.task, args.settings.of_text_only()) {
@@ -313,6 +316,7 @@ fn report_task(
 ) -> Result<(), Failure> {
     if as_json {
         let mut value = end_of_task(learned, config, task);
+        value["schema"] = json!(SCHEMA);
         value["run"] = json!(folder.to_string_lossy());
         value["report"] = json!(written.map(Path::to_string_lossy));
         return print_json(&value);
@@ -354,6 +358,7 @@ fn tell(
     let Learned { outcome, seconds, .. } = learned;
     if as_json {
         let mut value = end(learned);
+        value["schema"] = json!(SCHEMA);
         value["run"] = json!(folder.to_string_lossy());
         value["report"] = json!(written.map(Path::to_string_lossy));
         return print_json(&value);

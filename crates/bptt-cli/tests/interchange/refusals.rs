@@ -165,7 +165,7 @@ fn what_is_ambiguous_is_listed_and_asked_for() {
         refusal(&bptt(&fixtures(), &arguments))
     };
     assert_eq!(
-        model(&["--seeds", "dh.npy"]),
+        model(&["--grad-output", "dh.npy"]),
         (
             2,
             "model.safetensors holds 2 recurrent modules; choose one with --module: critic gru, 1 layer, I 3, H 5 \
@@ -174,7 +174,7 @@ fn what_is_ambiguous_is_listed_and_asked_for() {
         )
     );
     assert_eq!(
-        model(&["--seeds", "dh.npy", "--module", "actor"]),
+        model(&["--grad-output", "dh.npy", "--module", "actor"]),
         (
             2,
             "module: \"actor\", which is not in model.safetensors, is not possible; expected \"critic\" or \
@@ -206,27 +206,27 @@ fn arrays_that_do_not_fit_are_refused_with_both_shapes() {
     };
     let (wide, nan) = (path("wide.npy"), path("nan.npy"));
     let cases: [(&[&str], i32, String); 9] = [
-        (&["--input", &wide, "--seeds", "dh.npy"], 1, format!("{wide}: expected (B, T, 3), given (4, 10, 23)")),
-        (&["--input", "x.npy", "--seeds", "x.npy"], 1, "x.npy: expected (2, 5, 8), given (2, 5, 3)".into()),
-        (&["--input", &nan, "--seeds", "dh.npy"], 1, format!("{nan} is not finite at step 1, sequence 0")),
-        (&["--input", "x.npy", "--seeds", "dh.npy", "--h0", "x.npy"], 1, "x.npy: expected (4, 2, 4), given (2, 5, 3)".into()),
+        (&["--input", &wide, "--grad-output", "dh.npy"], 1, format!("{wide}: expected (B, T, 3), given (4, 10, 23)")),
+        (&["--input", "x.npy", "--grad-output", "x.npy"], 1, "x.npy: expected (2, 5, 8), given (2, 5, 3)".into()),
+        (&["--input", &nan, "--grad-output", "dh.npy"], 1, format!("{nan} is not finite at step 1, sequence 0")),
+        (&["--input", "x.npy", "--grad-output", "dh.npy", "--h0", "x.npy"], 1, "x.npy: expected (4, 2, 4), given (2, 5, 3)".into()),
         (&["--input", "x.npy", "--target", "lengths.npy"], 1, "lengths.npy: expected (2, 5, 6), given (2,)".into()),
         (
             &["--input", "x.npy", "--target", "x.npy", "--loss", "ce"],
             1,
             "x.npy: expected (2, 5), given (2, 5, 3)".into(),
         ),
-        (&["--input", "expected.json", "--seeds", "dh.npy"], 1, "expected.json is not a usable array: it is no .npy \
+        (&["--input", "expected.json", "--grad-output", "dh.npy"], 1, "expected.json is not a usable array: it is no .npy \
             file; save it with numpy.save(\"x.npy\", array)".into()),
         (
             &["--input", "x.npy"],
             2,
-            "there is no loss: give --target y.npy (the model needs a head then), or --seeds dh.npy, the gradient each \
-             loss sends into the top layer's output"
+            "there is no loss: give --target y.npy (the model needs a head), or --grad-output dh.npy, the gradient of the \
+             loss at each step with respect to the top layer's output"
                 .into(),
         ),
         (
-            &["--input", "ids.npy", "--embedding", "head", "--seeds", "dh.npy"],
+            &["--input", "ids.npy", "--embedding", "head", "--grad-output", "dh.npy"],
             1,
             "model.safetensors is not a usable model: tensor head.weight: expected (N, 3), given (6, 8)".into(),
         ),

@@ -26,7 +26,7 @@ const choose = (page, id, number) => page.locator(`#${id}`).fill(String(number))
 before(async () => {
   where = folder();
   bptt(where, "train", "--generate", "pantry", "--sentences", "500", "--level", "word", "--cell", "lstm", "--hidden", "12", "--steps", "64", "--window", "24", "--trace-every", "8", "--evaluate-every", "32", "--out", "run", "--quiet");
-  bptt(where, "report", "run", "--text", TEXT, "--of", "dinner", "-o", "report.html");
+  bptt(where, "report", "run", "--text", TEXT, "--predicting", "dinner", "-o", "report.html");
   ledger = JSON.parse(bptt(where, "trace", "run", "--text", TEXT, "--gates", "--json"));
   browser = await launch();
 });

@@ -36,13 +36,15 @@ def rows_of(ledger):
             for k, (norm, share) in enumerate(zip(entry["norm"], entry["share"])):
                 rows[(*place, None, k, k if entry["layer"] is None else None)] = (norm, share, None)
             continue
+        steps = len(entry["state"])
+        row = lambda rows, k: rows[k] or [None] * steps  # a step without a loss has no row
         for k, letters in enumerate(entry["state"]):
-            for t, letter in enumerate(letters):
+            for t, letter in enumerate(letters or "m" * steps):
                 if letter == ".":
                     continue
-                rows[(*place, None, k, t)] = (entry["norm"][k][t], entry["share"][k][t], STATES[letter])
+                rows[(*place, None, k, t)] = (row(entry["norm"], k)[t], row(entry["share"], k)[t], STATES[letter])
                 for gate, norms in entry.get("gate_norm", {}).items():
-                    rows[(*place, gate, k, t)] = (norms[k][t], None, STATES[letter])
+                    rows[(*place, gate, k, t)] = (row(norms, k)[t], None, STATES[letter])
     return rows
 
 
@@ -115,7 +117,7 @@ def check_events(folder):
 
 with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    bptt(folder, "train --generate pantry --level word --sentences 300 --cell lstm --layers 2 --hidden 8 --steps 12 --window 12 "
+    bptt(folder, "train --generate cue_sentences --level word --sentences 300 --cell lstm --layers 2 --hidden 8 --steps 12 --window 12 "
          "--batch 10 --trace-every 4 --evaluate-every 6 --quiet --out run --tensorboard tb")
     check_tables(folder)
     check_events(folder)

@@ -206,7 +206,7 @@ impl Report {
         let run = out.display();
         text += &format!(
             "\nwrote {run}/rnn and {run}/lstm, each a run with its ledger.json\ntry\n  bptt trace {run}/lstm --text \"{}\" \
-             --of {}\n  bptt sample {run}/rnn --prime \"Without ink\" --length 20\n  bptt article\n",
+             --predicting {}\n  bptt sample {run}/rnn --prime \"Without ink\" --length 20\n  bptt article\n",
             bptt_train::pantry::ARTICLE_SENTENCE,
             self.lesson.effect(),
         );

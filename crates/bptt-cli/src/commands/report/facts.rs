@@ -125,7 +125,7 @@ pub(in super::super) fn train_command(config: &Config, folder: &Path) -> String 
     let (given, default) = (of(config), of(&Config::default()));
     let mut line = "bptt train".to_owned();
     if config.text.is_none() && config.task.is_none() {
-        line += " --generate pantry";
+        line += " --generate cue_sentences";
     }
     for (key, value) in
         given.as_object().into_iter().flatten().filter(|(key, value)| default[*key] != **value)
@@ -160,7 +160,7 @@ mod tests {
             Config { cell: "lstm".into(), unk: true, forget_bias: Some(1.0), seed: 7, ..Config::default() };
         assert_eq!(
             train_command(&config, Path::new("runs/a b")),
-            "bptt train --generate pantry --unk --cell lstm --forget-bias 1.0 --seed 7 --out 'runs/a b'"
+            "bptt train --generate cue_sentences --unk --cell lstm --forget-bias 1.0 --seed 7 --out 'runs/a b'"
         );
     }
 
