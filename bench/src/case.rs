@@ -164,8 +164,8 @@ impl fmt::Display for Case {
 /// Writes a case's files into `folder`, in the format of `PROTOCOL.md`.
 pub fn write(case: &Case, folder: &Path) -> Result<(), Box<dyn Error>> {
     let data = Data::new(case);
-    let weights = &data.weights.layers[0];
-    let (t, b, h, rows) = (case.steps, case.batch, case.hidden, weights.w_hh.rows());
+    let weights = &data.weights.cells[0];
+    let (t, b, h, rows) = (case.steps, case.batch, case.hidden, weights["weight_hh"].rows());
     let wide = |ids: &[u32]| ids.iter().map(|&id| i64::from(id)).collect::<Vec<_>>();
     let file = |name: &str| folder.join(name).with_extension("npy");
     let array =
@@ -173,10 +173,10 @@ pub fn write(case: &Case, folder: &Path) -> Result<(), Box<dyn Error>> {
 
     std::fs::write(folder.join("case.json"), serde_json::to_vec(case)?)?;
     save(&file("ids"), &[t, b], wide(&data.ids))?;
-    array("w_ih", &[rows, case.symbols], weights.w_ih.data())?;
-    array("w_hh", &[rows, h], weights.w_hh.data())?;
-    array("b_ih", &[rows], weights.b_ih.data())?;
-    array("b_hh", &[rows], weights.b_hh.data())?;
+    array("w_ih", &[rows, case.symbols], weights["weight_ih"].data())?;
+    array("w_hh", &[rows, h], weights["weight_hh"].data())?;
+    array("b_ih", &[rows], weights["bias_ih"].data())?;
+    array("b_hh", &[rows], weights["bias_hh"].data())?;
     match &data.weights.readout {
         Some(readout) => {
             save(&file("targets"), &[t, b], wide(&data.targets))?;
@@ -213,17 +213,19 @@ impl Data {
             Matrix::new(rows, cols, numbers).expect("as many numbers as asked for")
         };
         let scale = 1.0 / (case.hidden as f64).sqrt();
-        let layer = CellParams {
-            w_ih: normal(rows, case.symbols, 1.0),
-            w_hh: normal(rows, case.hidden, scale),
-            b_ih: normal(1, rows, 0.1),
-            b_hh: normal(1, rows, 0.1),
-        };
+        let cell = cell_by_name(&case.cell).expect("a cell of this library");
+        let tensors = vec![
+            normal(rows, case.symbols, 1.0),
+            normal(rows, case.hidden, scale),
+            normal(1, rows, 0.1),
+            normal(1, rows, 0.1),
+        ];
+        let layer = CellParams::new(cell.spec(), tensors).expect("shapes of the case");
         let readout =
             Readout { w_hy: normal(case.symbols, case.hidden, scale), b_y: normal(1, case.symbols, 0.1) };
         let seeds = normal(count, case.hidden, scale).data().to_vec();
         let readout = (case.kind == Kind::Train).then_some(readout);
-        let weights = Weights { layers: vec![layer], bidirectional: false, readout };
+        let weights = Weights { cells: vec![layer], bidirectional: false, readout };
         Self { ids, targets, seeds, weights }
     }
 

@@ -83,9 +83,9 @@ impl Job {
 
 fn itemize_check(ledger: &Ledger) -> Value {
     let entry = |parameter| ledger.entry(0, parameter);
-    let bias = entry(Parameter::Bias).or_else(|| entry(Parameter::BiasIh)).expect("every cell has a bias");
+    let bias = entry(Parameter::BIAS).or_else(|| entry(Parameter::BIAS_IH)).expect("every cell has a bias");
     let [w_ih, w_hh] =
-        [Parameter::WeightIh, Parameter::WeightHh].map(|p| entry(p).expect("every cell has weights"));
+        [Parameter::WEIGHT_IH, Parameter::WEIGHT_HH].map(|p| entry(p).expect("every cell has weights"));
     let steps = w_ih.steps();
     let norm = |entry: &Entry, k: usize, t: usize| entry.norm(k, t).unwrap_or(0.0);
     let sum = |entry| {

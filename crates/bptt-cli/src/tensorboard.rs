@@ -67,8 +67,8 @@ impl TensorBoard {
 
     /// Horizon and decay of W_hh of every cell, and the ledger of the bottom layer's as an image.
     fn ledger(&mut self, step: u64, ledger: &Ledger) {
-        for entry in ledger.entries().iter().filter(|entry| entry.parameter == Parameter::WeightHh) {
-            let place = format!("gradflow/{}", entry.place.suffix());
+        for entry in ledger.entries().iter().filter(|entry| entry.parameter == Parameter::WEIGHT_HH) {
+            let place = format!("gradflow/{}", entry.cell.suffix());
             if let Some(lag) = entry.horizon(HORIZON) {
                 self.scalar(step, &format!("{place}/horizon"), lag as f64);
             }
@@ -76,7 +76,7 @@ impl TensorBoard {
                 self.scalar(step, &format!("{place}/decay"), decay);
             }
         }
-        let Some(entry) = ledger.entry(0, Parameter::WeightHh) else { return };
+        let Some(entry) = ledger.recurrent(0) else { return };
         match heatmap_png(entry) {
             Ok((size, png)) => self.write(&records::image(now(), step, "gradflow/l0/heatmap", size, png)),
             Err(error) => self.failed = self.failed.take().or(Some(error)),

@@ -3,7 +3,7 @@
 //!
 //! Nothing else in this crate knows a framework's names, gate orders or cells. NOTATION.md has the table in prose.
 
-use bptt::Place;
+use bptt::CellId;
 
 /// Whose names and whose arrangement a module's tensors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ impl Convention {
     }
 
     /// The name of a parameter, without the module's prefix and suffix. Where there is one bias, it is b_ih.
-    pub(crate) fn name(self, parameter: Parameter, place: Place) -> String {
+    pub(crate) fn name(self, parameter: Parameter, place: CellId) -> String {
         let name = self.row().names[parameter as usize];
         if self.row().numbered { format!("{name}_{}", place.suffix()) } else { name.into() }
     }
@@ -279,13 +279,13 @@ mod tests {
         for row in [PYTORCH, KERAS, CS231N] {
             for kind in row.kinds {
                 for name in kind.cells.iter().flat_map(|cells| cells.names) {
-                    let cell = cell_by_name::<f64>(name).unwrap();
-                    assert_eq!(cell.gates().len(), kind.order.len(), "{name}");
+                    let cell = cell_by_name(name).unwrap();
+                    assert_eq!(cell.spec().gate_count(), kind.order.len(), "{name}");
                 }
             }
         }
         for (cell, class, _) in IN_PYTORCH {
-            let gates = cell_by_name::<f64>(cell).unwrap().gates().len();
+            let gates = cell_by_name(cell).unwrap().spec().gate_count();
             assert_eq!(in_pytorch(cell, gates).0, class);
         }
     }

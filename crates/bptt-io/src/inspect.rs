@@ -1,6 +1,6 @@
 //! The contents of a file: its recurrent modules with measures of their weights, and its other tensors.
 
-use bptt::{Matrix, Place, cell_by_name};
+use bptt::{CellId, Matrix, cell_by_name};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -101,37 +101,41 @@ pub fn inspect(tensors: &Tensors, cell: Option<&str>) -> Result<Report, Error> {
 
 fn report(tensors: &Tensors, module: &Module) -> Result<ModuleReport, Error> {
     let weights = &module.weights;
-    let (inputs, hidden) = (weights.layers[0].inputs(), weights.layers[0].hidden());
+    let (inputs, hidden) = (weights.cells[0].inputs(), weights.cells[0].hidden());
     let directions = if weights.bidirectional { 2 } else { 1 };
     let blocks = blocks(module)?;
     let owned = tensors.iter().filter(|tensor| module.owns(tensor));
     Ok(ModuleReport {
         name: module.outline.name.clone(),
         cell: module.cell.clone(),
-        layers: weights.layers.len() / directions,
+        layers: weights.cells.len() / directions,
         directions,
         inputs,
         hidden,
         parameters: owned.map(|tensor| tensor.shape.iter().product::<usize>()).sum(),
         dtypes: module.dtypes().iter().map(ToString::to_string).collect(),
         blocks,
-        notes: (0..weights.layers.len()).filter_map(|index| doubled(module, index)).collect(),
+        notes: (0..weights.cells.len()).filter_map(|index| doubled(module, index)).collect(),
     })
 }
 
 /// Every gate of every cell, measured in parallel.
 fn blocks(module: &Module) -> Result<Vec<Block>, Error> {
-    let gates = cell_by_name::<f64>(&module.cell)?.gates();
-    let places: Vec<(usize, usize)> = (0..module.weights.layers.len())
-        .flat_map(|cell| (0..gates.len()).map(move |gate| (cell, gate)))
+    let kind = cell_by_name(&module.cell)?;
+    let gates = kind.spec().gate_names();
+    let places: Vec<(usize, usize)> = (0..module.weights.cells.len())
+        .flat_map(|cell| (0..kind.spec().gate_count()).map(move |gate| (cell, gate)))
         .collect();
     let measure = |&(index, gate): &(usize, usize)| -> Result<Block, Error> {
-        let p = &module.weights.layers[index];
-        let Place { layer, direction } = module.weights.place(index);
+        let p = &module.weights.cells[index];
+        let CellId { layer, direction } = module.weights.cell_id(index);
         let size = p.hidden() * p.hidden();
-        let block =
-            Matrix::new(p.hidden(), p.hidden(), p.w_hh.data()[gate * size..(gate + 1) * size].to_vec())?;
-        let sums = gate_bias(&p.b_ih, gate, p.hidden()).zip(gate_bias(&p.b_hh, gate, p.hidden()));
+        let block = Matrix::new(
+            p.hidden(),
+            p.hidden(),
+            p["weight_hh"].data()[gate * size..(gate + 1) * size].to_vec(),
+        )?;
+        let sums = gate_bias(&p["bias_ih"], gate, p.hidden()).zip(gate_bias(&p["bias_hh"], gate, p.hidden()));
         let sums: Vec<f64> = sums.map(|(a, b)| a + b).collect();
         let bias = [mean(&sums), sums.iter().copied().fold(f64::INFINITY, f64::min), max(&sums)];
         Ok(Block {
@@ -148,15 +152,15 @@ fn blocks(module: &Module) -> Result<Vec<Block>, Error> {
 
 /// An LSTM's forget bias that was probably set to 1 in both of PyTorch's biases, which add up.
 fn doubled(module: &Module, index: usize) -> Option<String> {
-    let p = &module.weights.layers[index];
-    let gates = cell_by_name::<f64>(&module.cell).ok()?.gates();
-    let forget = gates.iter().position(|&gate| gate == "f").filter(|_| gates.len() == 4)?;
+    let p = &module.weights.cells[index];
+    let kind = cell_by_name(&module.cell).ok()?;
+    let forget = kind.spec().gate("f").filter(|_| kind.spec().gate_count() == 4)?;
     let mean_of = |bias| mean(&gate_bias(bias, forget, p.hidden()).collect::<Vec<_>>());
-    let (ih, hh) = (mean_of(&p.b_ih), mean_of(&p.b_hh));
+    let (ih, hh) = (mean_of(&p["bias_ih"]), mean_of(&p["bias_hh"]));
     (ih > 0.5 && hh > 0.5).then(|| {
         format!(
             "forget bias of {} doubled: PyTorch adds both biases, {ih:.3} + {hh:.3} = {:.3} on average",
-            module.weights.place(index).suffix(),
+            module.weights.cell_id(index).suffix(),
             ih + hh
         )
     })

@@ -102,7 +102,7 @@ pub fn embedding(
     module: &Module,
     name: Option<&str>,
 ) -> Result<Option<(String, Matrix<f64>)>, Error> {
-    let inputs = module.weights.layers[0].inputs();
+    let inputs = module.weights.cells[0].inputs();
     let fits = |c: &Candidate<'_>| c.shape().is_some_and(|(_, features)| features == inputs);
     let found: Vec<_> = candidates(tensors).filter(|c| fits(c) && is_embedding(c.name)).collect();
     let chosen = match (name, found.as_slice()) {

@@ -29,7 +29,7 @@ pub fn save(network: &Network<f32>, path: &Path) -> Result<(), Error> {
         let name = on_disk(&name);
         tensors.insert(name.clone(), Tensor::of_floats(name, Dtype::F32, shape, &numbers));
     }
-    let stamp = Stamp::new(network.cell().name(), &tensors);
+    let stamp = Stamp::new(network.spec().name.as_str(), &tensors);
     write(path, &tensors, Some(&stamp))
 }
 
@@ -42,7 +42,7 @@ pub fn load(path: &Path) -> Result<Network<f32>, Error> {
     let stamp = tensors
         .stamp()
         .ok_or_else(|| tensors.problem("it says nothing of its cell (no \"bptt\" metadata)"))?;
-    cell_by_name::<f32>(&stamp.cell)?;
+    cell_by_name(&stamp.cell)?;
     if let Some(other) = tensors.iter().find(|tensor| tensor.dtype != Dtype::F32) {
         return Err(tensors.problem(format!("tensor {} is {:?}, expected F32", other.name, other.dtype)));
     }

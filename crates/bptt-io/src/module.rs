@@ -36,7 +36,7 @@ impl Module {
 
     /// D·H, the width of its output.
     pub fn width(&self) -> usize {
-        self.outline.prefixes.len() * self.weights.layers[0].hidden()
+        self.outline.prefixes.len() * self.weights.cells[0].hidden()
     }
 
     /// The number types of its tensors, each once.
@@ -65,18 +65,18 @@ impl Module {
         } else {
             Convention::PyTorch
         };
-        for (index, (p, dtypes)) in self.weights.layers.iter().zip(&self.dtypes).enumerate() {
+        for (index, (p, dtypes)) in self.weights.cells.iter().zip(&self.dtypes).enumerate() {
             let parameters = [
-                (Parameter::WeightIh, &p.w_ih),
-                (Parameter::WeightHh, &p.w_hh),
-                (Parameter::BiasIh, &p.b_ih),
-                (Parameter::BiasHh, &p.b_hh),
+                (Parameter::WeightIh, &p["weight_ih"]),
+                (Parameter::WeightHh, &p["weight_hh"]),
+                (Parameter::BiasIh, &p["bias_ih"]),
+                (Parameter::BiasHh, &p["bias_hh"]),
             ];
             for ((parameter, matrix), dtype) in parameters.into_iter().zip(dtypes) {
                 let Some(dtype) = *dtype else { continue };
                 let is_bias = matches!(parameter, Parameter::BiasIh | Parameter::BiasHh);
                 let shape = if is_bias { vec![matrix.cols()] } else { vec![matrix.rows(), matrix.cols()] };
-                let name = format!("{prefix}{}", convention.name(parameter, self.weights.place(index)));
+                let name = format!("{prefix}{}", convention.name(parameter, self.weights.cell_id(index)));
                 tensors.push(Tensor::of_floats(name, dtype, shape, matrix.data()));
             }
         }
@@ -105,14 +105,13 @@ impl Module {
             layers => format!("{layers} layers"),
         };
         let directions = if weights.bidirectional { ", both directions" } else { "" };
-        let (inputs, hidden) = (weights.layers[0].inputs(), weights.layers[0].hidden());
+        let (inputs, hidden) = (weights.cells[0].inputs(), weights.cells[0].hidden());
         format!("{cell}, {layers}{directions}, I {inputs}, H {hidden}")
     }
 
     /// G, the number of its cell's gates.
     fn gates(&self) -> usize {
-        let first = &self.weights.layers[0];
-        first.w_hh.rows() / first.hidden()
+        self.weights.cells[0].sizes().gates
     }
 
     /// Whether PyTorch has its cell, so that [`python`](Self::python) computes what this module does.
@@ -124,7 +123,7 @@ impl Module {
     pub fn python(&self) -> String {
         let (class, class_options, _) = in_pytorch(&self.cell, self.gates());
         let cell = if self.outline.convention == Convention::PyTorchCell { "Cell" } else { "" };
-        let first = &self.weights.layers[0];
+        let first = &self.weights.cells[0];
         let mut options = format!("{}, {}", first.inputs(), first.hidden());
         if self.outline.layers > 1 {
             options += &format!(", num_layers={}", self.outline.layers);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bptt::{Direction, Place};
+use bptt::{CellId, Direction};
 
 use crate::conventions::{Convention, Parameter, SEPARATORS, recognize};
 use crate::tensors::Tensors;
@@ -68,17 +68,17 @@ impl Outline {
         self.convention == Convention::Keras && self.prefixes[0].contains("backward")
     }
 
-    pub(crate) fn place(&self, index: usize) -> Place {
+    pub(crate) fn cell_id(&self, index: usize) -> CellId {
         let directions = self.prefixes.len();
         let direction =
             if index.is_multiple_of(directions) { Direction::Forward } else { Direction::Reverse };
-        Place { layer: index / directions, direction }
+        CellId { layer: index / directions, direction }
     }
 
     /// The name in the file of a parameter of cell `index`.
     pub(crate) fn tensor(&self, parameter: Parameter, index: usize) -> String {
         let prefix = &self.prefixes[index % self.prefixes.len()];
-        format!("{prefix}{}{}", self.convention.name(parameter, self.place(index)), self.suffix)
+        format!("{prefix}{}{}", self.convention.name(parameter, self.cell_id(index)), self.suffix)
     }
 
     /// Whether a tensor of this name is one of its biases.

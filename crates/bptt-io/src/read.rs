@@ -1,6 +1,8 @@
 //! A recurrent module's tensors checked and read.
 
-use bptt::{CellParams, Error as CoreError, Matrix, Weights, cell_by_name};
+use std::sync::Arc;
+
+use bptt::{CellParams, CellSpec, Error as CoreError, Matrix, Weights, cell_by_name};
 
 use crate::Error;
 use crate::conventions::{Kind, Parameter, Undecided, to_pytorch};
@@ -24,7 +26,7 @@ impl Outline {
             )));
         }
         if let Some(tensor) =
-            tensors.get(&format!("{}weight_hr_{}", self.prefixes[0], self.place(0).suffix()))
+            tensors.get(&format!("{}weight_hr_{}", self.prefixes[0], self.cell_id(0).suffix()))
         {
             return Err(tensors.problem(format!(
                 "tensor {}: an LSTM with proj_size is not supported; expected one without",
@@ -37,23 +39,24 @@ impl Outline {
         })?;
         let biased = tensors.iter().any(|tensor| self.is_bias(&tensor.name));
         let mut reader = Reader { outline: self, tensors, hidden, kind, biased, sources: Vec::new() };
+        let bias = biased.then(|| tensors.get(&self.tensor(Parameter::BiasIh, 0))).flatten();
+        let (cell, assumed) = self.cell(tensors, kind, bias.map(|bias| bias.shape.len()), cell)?;
+        let registered = cell_by_name(&cell)?;
         let (mut layers, mut dtypes) = (Vec::new(), Vec::new());
         let cells = self.layers.saturating_mul(self.prefixes.len());
         for index in 0..cells {
             let inputs = match layers.first() {
                 None => Size::Any("I"),
-                Some(_) if self.place(index).layer > 0 => Size::Is(self.prefixes.len() * hidden),
+                Some(_) if self.cell_id(index).layer > 0 => Size::Is(self.prefixes.len() * hidden),
                 Some(first) => Size::Is(CellParams::<f64>::inputs(first)),
             };
-            let (params, types) = reader.cell(index, inputs)?;
+            let (params, types) = reader.cell(registered.spec(), index, inputs)?;
             layers.push(params);
             dtypes.push(types);
         }
         let sources = reader.sources;
-        let bias = biased.then(|| tensors.get(&self.tensor(Parameter::BiasIh, 0))).flatten();
-        let (cell, assumed) = self.cell(tensors, kind, bias.map(|bias| bias.shape.len()), cell)?;
         let bidirectional = self.prefixes.len() == 2;
-        let weights = Weights { layers, bidirectional, readout: None };
+        let weights = Weights { cells: layers, bidirectional, readout: None };
         Ok(Module { outline: self.clone(), cell, weights, dtypes, sources, assumed })
     }
 
@@ -116,12 +119,12 @@ impl Outline {
                 possible[0]
             }
         };
-        match cell_by_name::<f64>(cell) {
-            Ok(known) if known.gates().len() == gates => Ok((cell.into(), assumed)),
+        match cell_by_name(cell) {
+            Ok(known) if known.spec().gate_count() == gates => Ok((cell.into(), assumed)),
             Ok(known) => Err(tensors.problem(format!(
                 "{}: expected {} gates of its cell {cell}, given {gates}",
                 self.title(),
-                known.gates().len()
+                known.spec().gate_count()
             ))),
             Err(error) => Err(error.into()),
         }
@@ -143,7 +146,12 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     /// The parameters of cell `index`, and their types in the file.
-    fn cell(&mut self, index: usize, inputs: Size) -> Result<(CellParams<f64>, [Option<Dtype>; 4]), Error> {
+    fn cell(
+        &mut self,
+        spec: &Arc<CellSpec>,
+        index: usize,
+        inputs: Size,
+    ) -> Result<(CellParams<f64>, [Option<Dtype>; 4]), Error> {
         let rows = self.kind.order.len() * self.hidden;
         let (w_ih, ih) = self.weight(Parameter::WeightIh, index, inputs)?;
         let (w_hh, hh) = self.weight(Parameter::WeightHh, index, Size::Is(self.hidden))?;
@@ -157,7 +165,8 @@ impl Reader<'_> {
             let (b_hh, hh) = self.bias(Parameter::BiasHh, index)?;
             (b_ih, b_hh, [Some(ih), Some(hh)])
         };
-        Ok((CellParams { w_ih, w_hh, b_ih, b_hh }, [Some(ih), Some(hh), types[0], types[1]]))
+        let params = CellParams::new(spec, vec![w_ih, w_hh, b_ih, b_hh])?;
+        Ok((params, [Some(ih), Some(hh), types[0], types[1]]))
     }
 
     fn read(

@@ -190,7 +190,7 @@ fn a_keras_bidirectional_layer_is_one_module_of_two_directions() {
     for t in 0..T {
         assert_close(&found[2 * t * H..(2 * t + 1) * H], &forward[t * H..(t + 1) * H]);
     }
-    assert_eq!(module.weights.layers[1].b_ih.data(), arrays[5].2);
+    assert_eq!(module.weights.cells[1]["bias_ih"].data(), arrays[5].2);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! One cell (k, t) of the laboratory's heatmap as a formula with its numbers: the chain rule to follow by hand.
 
-use bptt::{Component, Inputs, Matrix, Select, Trace};
+use bptt::{Component, ForwardCache, Inputs, Matrix, Parameter, Select};
 use serde_json::{Value, json};
 
 use crate::lab::{Experiment, Laboratory};
@@ -27,28 +27,28 @@ pub(crate) fn formula(laboratory: &Laboratory, k: usize, t: usize, gone: &Gone) 
         .rev()
         .filter_map(|step| {
             let component = of(step)?;
-            let before = of(step + 1).map(|later| norm(&later.b_hh));
+            let before = of(step + 1).map(|later| norm(recurrent_bias(later)));
             let slope = experiment.slope(step);
             let largest = slope.as_ref().map(|s| s.iter().copied().fold(0.0, f64::max));
             let mean = slope.as_ref().map(|s| s.iter().sum::<f64>() / s.len() as f64);
             Some(json!({
-                "step": step, "da": numbers(&component.b_hh), "norm": norm(&component.b_hh),
-                "factor": before.map(|before| norm(&component.b_hh) / before).filter(|f| f.is_finite()),
+                "step": step, "da": numbers(recurrent_bias(component)), "norm": norm(recurrent_bias(component)),
+                "factor": before.map(|before| norm(recurrent_bias(component)) / before).filter(|f| f.is_finite()),
                 "slope_largest": largest, "slope_mean": mean, "factors": factor(&experiment, step, k),
             }))
         })
         .collect();
-    let h_prev = trace.layers()[0].h().at(t, 0);
+    let h_prev = trace.cells()[0].h().at(t, 0);
     Ok(json!({
         "k": k, "t": t,
-        "gates": network.cell().gates(),
+        "gates": network.spec().gate_names(),
         "hidden": network.hidden(),
         "x": read(trace, t),
         "h_prev": h_prev,
         "h_prev_norm": length(h_prev),
         "x_norm": length(&read_out(trace, t)),
-        "da": numbers(&here.b_ih), "da_norm": norm(&here.b_ih),
-        "da_hh_norm": norm(&here.b_hh),
+        "da": numbers(input_bias(here)), "da_norm": norm(input_bias(here)),
+        "da_hh_norm": norm(recurrent_bias(here)),
         "norms": norms(here),
         "chain": chain,
     }))
@@ -61,23 +61,37 @@ fn factor(experiment: &Experiment, t: usize, k: usize) -> Option<Vec<Vec<f64>>> 
         return None;
     }
     let slope = experiment.slope(t)?;
-    let w_hh = &experiment.network.weights().layers[0].w_hh;
+    let w_hh = &experiment.network.weights().cells[0]["weight_hh"];
     Some((0..hidden).map(|i| (0..hidden).map(|j| slope[i] * w_hh.row(j)[i]).collect()).collect())
 }
 
 fn norms(of: &Component<f64>) -> Value {
-    json!({ "weight_ih": norm(&of.w_ih), "weight_hh": norm(&of.w_hh), "bias": norm(&of.b_ih), "input": norm(&of.input) })
+    let norm_of = |parameter| of.get(parameter).map(norm);
+    json!({
+        "weight_ih": norm_of(Parameter::WEIGHT_IH), "weight_hh": norm_of(Parameter::WEIGHT_HH),
+        "bias": norm_of(Parameter::BIAS), "input": norm_of(Parameter::INPUT),
+    })
+}
+
+/// What the input side's bias got: da.
+fn input_bias(of: &Component<f64>) -> &Matrix<f64> {
+    of.get(Parameter::BIAS).unwrap_or(&of.input)
+}
+
+/// What the recurrent side's bias got, in cells where that is something else.
+fn recurrent_bias(of: &Component<f64>) -> &Matrix<f64> {
+    of.get(Parameter::BIAS_HH).unwrap_or_else(|| input_bias(of))
 }
 
 /// What was read at step t: its numbers, or which symbol is 1.
-fn read(trace: &Trace<f64>, t: usize) -> Value {
+fn read(trace: &ForwardCache<f64>, t: usize) -> Value {
     match trace.inputs() {
         Inputs::Dense(x) => json!(x.at(t, 0)),
         Inputs::Symbols(ids) => json!({ "symbol": ids.step(t)[0] }),
     }
 }
 
-fn read_out(trace: &Trace<f64>, t: usize) -> Vec<f64> {
+fn read_out(trace: &ForwardCache<f64>, t: usize) -> Vec<f64> {
     match trace.inputs() {
         Inputs::Dense(x) => x.at(t, 0).to_vec(),
         Inputs::Symbols(_) => vec![1.0],

@@ -1,8 +1,8 @@
 //! The laboratory: a small untrained network, made as asked, and its gradient taken apart.
 
 use bptt::{
-    CellParams, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Objective, Reduction, Sequence,
-    State, Symbols, Targets, Trace, Weights, cell_by_name,
+    CellParams, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Objective, Reduction,
+    Sequence, Symbols, Targets, Weights, cell_by_name,
 };
 use bptt_train::{Config, Init, Level, Vocabulary, init};
 use bptt_view::report::{self, Block, LossUnit, Report, Stage, Subject};
@@ -87,7 +87,7 @@ struct Numbers {
 /// A network that has read something.
 pub(crate) struct Experiment {
     pub network: Network<f64>,
-    pub trace: Trace<f64>,
+    pub trace: ForwardCache<f64>,
     pub losses: Losses<f64>,
     symbols: Vec<String>,
     targets: Option<Vec<String>>,
@@ -165,7 +165,8 @@ impl Laboratory {
         let (most_steps, features, hidden) = (data.x[0].len(), data.wx.len(), data.b.len());
         let steps = self.steps.min(most_steps);
         let network = if self.init == "article" {
-            if !self.cell.starts_with("rnn") {
+            let cell = cell_by_name(&self.cell)?;
+            if cell.spec().vanilla.is_none() {
                 let words =
                     format!("init: article with cell {} is not possible; expected a vanilla cell", self.cell);
                 return Err(Problem::of_request(words));
@@ -174,14 +175,11 @@ impl Laboratory {
             if let Some(sigma) = self.sigma_max {
                 init::scale_to_sigma_max(&mut w_hh, sigma)?;
             }
-            let layer = CellParams {
-                w_ih: transposed(&data.wx)?,
-                w_hh,
-                b_ih: Matrix::new(1, hidden, data.b)?,
-                b_hh: Matrix::zeros(1, hidden),
-            };
-            let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
-            Network::new(cell_by_name(&self.cell)?, weights)?
+            let biases = [Matrix::new(1, hidden, data.b)?, Matrix::zeros(1, hidden)];
+            let tensors = [transposed(&data.wx)?, w_hh].into_iter().chain(biases).collect();
+            let layer = CellParams::new(cell.spec(), tensors)?;
+            let weights = Weights { cells: vec![layer], bidirectional: false, readout: None };
+            Network::new(cell, weights)?
         } else {
             self.drawn(features, hidden)?
         };
@@ -190,7 +188,7 @@ impl Laboratory {
             Sequence::new(steps, 1, features, &flat)
         };
         let mut initial = network.zero_state(1);
-        initial.h = State::of_h(vec![Matrix::new(1, hidden, data.h0.concat())?]).h;
+        initial.cells[0][0] = Matrix::new(1, hidden, data.h0.concat())?;
         let trace = network.scan(Inputs::Dense(first(&data.x, features)?), &initial)?;
         let losses = Losses::from_seeds(first(&data.dh, hidden)?);
         let symbols = (1..=steps).map(|step| format!("x{step}")).collect();
@@ -233,15 +231,19 @@ impl Laboratory {
     /// How strong each gate's block is: as asked, or measured.
     fn blocks(&self, network: &Network<f64>) -> Result<Vec<Block>, Problem> {
         let hidden = network.hidden();
-        let blocks = network.weights().layers[0].w_hh.data().chunks_exact(hidden * hidden);
-        let named = network.cell().gates().iter().zip(blocks);
+        let Some(w_hh) = network.weights().cells[0].get("weight_hh").filter(|w_hh| w_hh.cols() == hidden)
+        else {
+            return Ok(Vec::new());
+        };
+        let blocks = w_hh.data().chunks_exact(hidden * hidden);
+        let named = network.spec().gates.iter().zip(blocks);
         named
             .map(|(gate, block)| {
                 let sigma_max = match self.sigma_max {
                     Some(sigma) => sigma,
                     None => init::sigma_max(&Matrix::new(hidden, hidden, block.to_vec())?),
                 };
-                Ok(Block { place: network.weights().place(0), gate, sigma_max })
+                Ok(Block { cell: network.weights().cell_id(0), gate: gate.name, sigma_max })
             })
             .collect()
     }
@@ -255,14 +257,9 @@ impl Experiment {
 
     /// φ'(a) of every unit at step t, of a vanilla cell.
     pub(crate) fn slope(&self, t: usize) -> Option<Vec<f64>> {
-        let h = self.trace.layers()[0].h().at(t + 1, 0);
-        let slope: fn(f64) -> f64 = match self.network.cell().name() {
-            "rnn" => |h| 1.0 - h * h,
-            "rnn_relu" => |h| f64::from(u8::from(h > 0.0)),
-            "rnn_identity" => |_| 1.0,
-            _ => return None,
-        };
-        Some(h.iter().map(|&h| slope(h)).collect())
+        let h = self.trace.cells()[0].h().at(t + 1, 0);
+        let activation = self.network.spec().vanilla?;
+        Some(h.iter().map(|&h| activation.slope_of(h)).collect())
     }
 
     /// The largest and the mean slope over all steps and units, of a vanilla cell.

@@ -65,9 +65,9 @@ fn the_laboratory_shows_the_librarys_ledger() {
         let answer = json(&post(server.address(), "/api/lab", &lab(cell, sigma_max, steps).to_string()));
         let ledger = library(cell, sigma_max, steps);
         for (name, parameter) in [
-            ("weight_hh", Parameter::WeightHh),
-            ("weight_ih", Parameter::WeightIh),
-            ("input", Parameter::Input),
+            ("weight_hh", Parameter::WEIGHT_HH),
+            ("weight_ih", Parameter::WEIGHT_IH),
+            ("input", Parameter::INPUT),
         ] {
             let entry = ledger.entry(0, parameter).unwrap();
             let expected = (0..steps).flat_map(|k| (0..=k).map(move |t| (k, t)));
@@ -132,7 +132,7 @@ fn the_formula_can_be_followed_by_hand() {
 
     let text = json!({ "lab": lab("lstm", Some(1.0), 9), "k": 8, "t": 2 });
     let answer = json(&post(server.address(), "/api/lab/formula", &text.to_string()));
-    let exact = library("lstm", Some(1.0), 9).entry(0, Parameter::WeightHh).unwrap().norm(8, 2).unwrap();
+    let exact = library("lstm", Some(1.0), 9).entry(0, Parameter::WEIGHT_HH).unwrap().norm(8, 2).unwrap();
     assert!((answer["norms"]["weight_hh"].as_f64().unwrap() / exact - 1.0).abs() < 1e-9);
     let beyond = json!({ "lab": lab("rnn", None, 9), "k": 3, "t": 4 });
     assert!(

@@ -4,7 +4,7 @@ mod beginning;
 
 use std::path::PathBuf;
 
-use bptt::{Cell, cell_by_name};
+use bptt::cell_by_name;
 use serde::{Deserialize, Serialize};
 
 use crate::tasks::{check_length, task_by_name};
@@ -215,12 +215,12 @@ impl Config {
                 "a finite number above 0, or 0 for no regularizer",
             );
         }
-        let cell = cell_by_name::<f32>(&self.cell)?;
-        if self.omega > 0.0 && !cell.gate_is_state() {
+        let cell = cell_by_name(&self.cell)?;
+        if self.omega > 0.0 && cell.spec().vanilla.is_none() {
             let given = format!("{} with cell {}", self.omega, self.cell);
             return refuse("omega", given, "a vanilla cell: rnn, rnn_relu or rnn_identity");
         }
-        if self.floss > 0 && (!cell.gate_is_state() || self.layers > 1 || self.bidirectional) {
+        if self.floss > 0 && (cell.spec().vanilla.is_none() || self.layers > 1 || self.bidirectional) {
             let given = format!("{} with cell {}, {} layers", self.floss, self.cell, self.layers);
             return refuse("floss", given, "one forward layer of rnn, rnn_relu or rnn_identity");
         }
@@ -248,7 +248,7 @@ impl Config {
             if !bias.is_finite() {
                 return refuse(option, bias.to_string(), "a finite number");
             }
-            if gate(cell, name).is_none() {
+            if cell.spec().gate(name).is_none() {
                 let given = format!("{bias} with cell {}", self.cell);
                 return refuse(option, given, &format!("a cell with {expected}"));
             }
@@ -271,11 +271,6 @@ impl Config {
             (None, None) => Ok(()),
         }
     }
-}
-
-/// Which of the cell's gates is called so.
-fn gate(cell: &dyn Cell<f32>, name: &str) -> Option<usize> {
-    cell.gates().iter().position(|&gate| gate == name)
 }
 
 #[cfg(test)]

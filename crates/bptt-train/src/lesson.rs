@@ -94,16 +94,16 @@ impl Lesson {
         for ledger in [before, now] {
             for entry in ledger.entries() {
                 let i = match entry.parameter {
-                    Parameter::WeightIh if entry.place.layer == 0 => 0,
-                    Parameter::WeightIh | Parameter::WeightHh => 1,
-                    Parameter::Bias | Parameter::BiasIh | Parameter::BiasHh => 2,
+                    Parameter::WEIGHT_IH if entry.cell.layer == 0 => 0,
+                    Parameter::WEIGHT_IH | Parameter::WEIGHT_HH => 1,
+                    Parameter::BIAS | Parameter::BIAS_IH | Parameter::BIAS_HH => 2,
                     _ => continue,
                 };
                 for (t, taught) in self.steps.iter_mut().enumerate() {
                     taught[i] -= 0.5 * entry.inner(self.k, t).unwrap_or(0.0);
                 }
             }
-            let readout = [Parameter::HeadWeight, Parameter::HeadBias];
+            let readout = [Parameter::HEAD_WEIGHT, Parameter::HEAD_BIAS];
             for measured in ledger.per_loss().iter().filter(|m| readout.contains(&m.parameter)) {
                 self.readout -= 0.5 * measured.inner[self.k].unwrap_or(0.0);
             }

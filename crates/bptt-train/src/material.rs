@@ -1,6 +1,6 @@
 //! What a network learns from, and how well it has learned it.
 
-use bptt::{Inputs, Learner, Network, Reduction, ScanOptions, Symbols};
+use bptt::{Inputs, Network, Reduction, ScanOptions, Symbols, TrainStep};
 use rayon::prelude::*;
 
 use crate::batch::Batch;
@@ -198,7 +198,7 @@ fn evaluate_text(network: &Network<f32>, held_out: &[u32]) -> Result<Option<f64>
     let shard_loss = |&first: &usize| -> Result<f64, Error> {
         let batch = SHARD.min(streams - first);
         let mut state = network.zero_state(batch);
-        let (mut learner, mut loss) = (Learner::default(), 0.0);
+        let (mut learner, mut loss) = (TrainStep::default(), 0.0);
         for start in (0..length).step_by(EVALUATION_WINDOW) {
             let steps = EVALUATION_WINDOW.min(length - start);
             let at = |t: usize, b: usize| (first + b) * length + start + t;
@@ -208,7 +208,7 @@ fn evaluate_text(network: &Network<f32>, held_out: &[u32]) -> Result<Option<f64>
             let inputs = Inputs::Symbols(Symbols::new(steps, batch, inputs)?);
             let objective = objective(Symbols::new(steps, batch, targets)?, Reduction::Sum);
             loss += learner.forward(network, inputs, &state, ScanOptions::default(), &objective)?.total;
-            state = learner.trace().final_state();
+            state = learner.cache().final_state();
             reverse_from_zero(network, &mut state);
         }
         Ok(loss)

@@ -2,8 +2,8 @@
 
 use bptt::dynamics::LyapunovOptions;
 use bptt::{
-    Direction, Inputs, ItemizeOptions, Ledger, Network, Parameter, Place, Reduction, ScanOptions, State,
-    Targets, Trace,
+    CellId, Direction, ForwardCache, Inputs, ItemizeOptions, Ledger, Network, Reduction, ScanOptions, State,
+    Targets,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,10 +45,10 @@ impl Reach {
             return Ok(Self::default());
         };
         let options = LyapunovOptions { exponents: Some(1), ..LyapunovOptions::default() };
-        let place = Place { layer: 0, direction: Direction::Forward };
+        let place = CellId { layer: 0, direction: Direction::Forward };
         let lyapunov = apart.network.lyapunov(&apart.trace, place, &options);
         let largest = lyapunov.ok().map(|found| found.largest()).filter(|largest| largest.is_finite());
-        let entry = apart.ledger.entry(0, Parameter::WeightHh).expect("every network has recurrent weights");
+        let entry = apart.ledger.recurrent(0).expect("every network has recurrent weights");
         let decay = entry.decay().filter(|decay| decay.is_finite());
         Ok(Self { horizon: entry.horizon(0.99), decay, lyapunov: largest })
     }
@@ -58,7 +58,7 @@ impl Reach {
 #[derive(Debug)]
 pub struct Apart {
     network: Network<f64>,
-    trace: Trace<f64>,
+    trace: ForwardCache<f64>,
     /// What each loss compares with.
     pub targets: Targets<f64>,
     /// Which step contributed what to which loss, without the inputs' part.

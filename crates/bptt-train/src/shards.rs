@@ -1,8 +1,8 @@
 //! One update's losses and gradients, of a batch cut into shards that run side by side.
 
 use bptt::{
-    Learner, Losses, Matrix, Network, Objective, Omega, Real, Reduction, ScanOptions, Sequence, State,
-    Symbols, Targets, Trace, Weights, kernel,
+    ForwardCache, Losses, Matrix, Network, Objective, Omega, Real, Reduction, ScanOptions, Sequence, State,
+    Symbols, Targets, TrainStep, Weights, kernel,
 };
 use rayon::prelude::*;
 
@@ -18,7 +18,7 @@ const NEAR: usize = 1 << 20;
 
 /// How many sequences a shard has.
 fn shard_size(network: &Network<f32>, batch: usize) -> usize {
-    let weights = size_of_val(network.weights().layers[0].w_hh.data());
+    let weights = size_of_val(network.weights().cells[0]["weight_hh"].data());
     if weights > NEAR && batch >= 4 * SHARD { 2 * SHARD } else { SHARD }
 }
 
@@ -47,7 +47,7 @@ struct Shard {
     before: State<f32>,
     /// Where its dropout masks come from: a stream of its own, so that the number of threads does not matter.
     rng: Rng,
-    learner: Learner<f32>,
+    learner: TrainStep<f32>,
     /// Pascanu's regularizer of the last batch, if it is wanted.
     omega: Option<Omega<f32>>,
 }
@@ -67,7 +67,7 @@ impl Shards {
             first,
             before: network.zero_state(size.min(batch - first)),
             rng: Rng::new(config.seed, DROPOUT + first as u64),
-            learner: Learner::default(),
+            learner: TrainStep::default(),
             omega: None,
         };
         let Config { dropout, detach_every, omega, .. } = *config;
@@ -77,9 +77,7 @@ impl Shards {
 
     /// Begins anew, without a state.
     pub fn forget(&mut self) {
-        for state in
-            self.parts.iter_mut().flat_map(|shard| shard.before.h.iter_mut().chain(&mut shard.before.c))
-        {
+        for state in self.parts.iter_mut().flat_map(|shard| shard.before.matrices_mut()) {
             state.data_mut().fill(0.0);
         }
     }
@@ -136,8 +134,8 @@ impl Shards {
         let count: usize = omegas.iter().map(|omega| omega.count).sum();
         let weight = f32::of(how.omega / count.max(1) as f64);
         for omega in &omegas {
-            for (layer, w_hh) in sum.layers.iter_mut().zip(&omega.w_hh) {
-                kernel::add_scaled(layer.w_hh.data_mut(), weight, w_hh.data());
+            for (layer, w_hh) in sum.cells.iter_mut().zip(&omega.w_hh) {
+                kernel::add_scaled(layer["weight_hh"].data_mut(), weight, w_hh.data());
             }
         }
         Ok(Ok((loss, sum)))
@@ -146,7 +144,7 @@ impl Shards {
     /// Ends a window: its last state is the next one's first, that of reverse cells excepted.
     pub fn carry_on(&mut self, network: &Network<f32>) {
         for shard in &mut self.parts {
-            shard.before = shard.learner.trace().final_state();
+            shard.before = shard.learner.cache().final_state();
             reverse_from_zero(network, &mut shard.before);
         }
     }
@@ -160,7 +158,7 @@ impl Shards {
 impl Shard {
     /// How many sequences it has.
     fn size(&self) -> usize {
-        self.before.h[0].rows()
+        self.before.h(0).rows()
     }
 
     /// Its part of the loss and of the gradient, which stays in its memory.
@@ -194,7 +192,7 @@ impl Shard {
         let tensors = self.learner.gradient().map_or(Vec::new(), |gradient| gradient.weights.tensors_mut());
         // What has an entry that is not finite has no finite sum of sizes.
         if !tensors.iter().all(|tensor| kernel::sum_of_sizes(tensor.data()).is_finite()) {
-            let (step, what) = first_bad_gradient(network, self.learner.trace(), self.learner.losses())?;
+            let (step, what) = first_bad_gradient(network, self.learner.cache(), self.learner.losses())?;
             return Ok(Err((step, first, what)));
         }
         Ok(Ok(loss))
@@ -203,7 +201,7 @@ impl Shard {
     /// Masks for a window of `steps` steps: 0 with probability `p`, otherwise 1/(1 − p).
     fn dropout(&mut self, network: &Network<f32>, steps: usize, p: f64) -> Vec<Sequence<f32>> {
         let layers = if p > 0.0 { network.depth() } else { 1 };
-        let (batch, features) = (self.before.h[0].rows(), network.directions() * network.hidden());
+        let (batch, features) = (self.before.h(0).rows(), network.directions() * network.hidden());
         let kept = f32::of(1.0 / (1.0 - p));
         let mut mask = |_| {
             let mut mask = Sequence::zeros(steps, batch, features);
@@ -220,7 +218,7 @@ impl Shard {
 pub(crate) fn reverse_from_zero(network: &Network<f32>, state: &mut State<f32>) {
     if network.directions() == 2 {
         // Forward and reverse cells take turns.
-        for matrix in state.h.iter_mut().chain(&mut state.c).skip(1).step_by(2) {
+        for matrix in state.cells.iter_mut().skip(1).step_by(2).flatten() {
             matrix.data_mut().fill(0.0);
         }
     }
@@ -234,7 +232,7 @@ pub(crate) fn objective<T>(targets: Symbols, reduction: Reduction) -> Objective<
 /// Which loss has a gradient that is not finite, and for which parameter.
 fn first_bad_gradient(
     network: &Network<f32>,
-    trace: &Trace<f32>,
+    trace: &ForwardCache<f32>,
     losses: &Losses<f32>,
 ) -> Result<(usize, String), Error> {
     let steps = losses.present.len();
@@ -293,9 +291,9 @@ mod tests {
         shards.learn(&network, &batch).unwrap().unwrap();
         shards.carry_on(&network);
         let carried = &shards.parts[0].before;
-        for cells in [&carried.h, &carried.c] {
-            let zero: Vec<bool> = cells.iter().map(|m| m.data().iter().all(|&v| v == 0.0)).collect();
-            assert_eq!(zero, [false, true, false, true]);
+        for state in 0..2 {
+            let is_zero = |cell: usize| carried.cells[cell][state].data().iter().all(|&v| v == 0.0);
+            assert_eq!([0, 1, 2, 3].map(is_zero), [false, true, false, true]);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bptt::dynamics::LyapunovOptions;
-use bptt::{Entry, Flossing, Matrix, Network, Parameter, Weights};
+use bptt::{Entry, Flossing, Matrix, Network, Weights};
 
 use crate::clip::{Clipped, Clipping};
 use crate::config::Config;
@@ -93,7 +93,7 @@ pub fn train(
             // A gradient that cannot be taken apart has no horizon; training goes on.
             let apart =
                 Apart::take(&network, &state, batch.sequences(0..1), config.detach_every).ok().map(Arc::new);
-            let entry = apart.as_ref().and_then(|apart| apart.ledger.entry(0, Parameter::WeightHh));
+            let entry = apart.as_ref().and_then(|apart| apart.ledger.recurrent(0));
             let horizon = entry.and_then(|entry| entry.horizon(0.99));
             let decay = entry.and_then(Entry::decay);
             let event = Event::Trace { step, horizon, decay, apart: apart.as_ref() };

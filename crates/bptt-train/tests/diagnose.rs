@@ -1,7 +1,7 @@
 //! Faults that were planted in networks of every task are found, by what is measured of them, and a healthy network is
 //! called healthy.
 
-use bptt::{Inputs, Losses, Network, Objective, Reduction, ScanOptions, Trace};
+use bptt::{ForwardCache, Inputs, Losses, Network, Objective, Reduction, ScanOptions};
 use bptt_train::diagnose::{Evidence, Kind, Limits, Origin, Subject, check, diagnose, measure, remedies};
 use bptt_train::material::held_out_batch;
 use bptt_train::{Config, Error, Init, Task, task_by_name, tasks};
@@ -45,7 +45,7 @@ impl Patient {
             untrained: None,
             bias: Some(0.05),
         };
-        let losses = |network: &Network<f64>, trace: &Trace<f64>| -> Result<Losses<f64>, Error> {
+        let losses = |network: &Network<f64>, trace: &ForwardCache<f64>| -> Result<Losses<f64>, Error> {
             Ok(network.losses(trace, &self.objective)?)
         };
         measure(subject, losses).unwrap()

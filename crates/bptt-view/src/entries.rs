@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bptt::{Entry, EntryState, Ledger, Place};
+use bptt::{CellId, Entry, EntryState, Ledger};
 
 use crate::columns::{Column, Table};
 use crate::json::state_name;
@@ -23,9 +23,9 @@ pub fn entries(ledger: &Ledger) -> Table {
                 Some(_) => "value",
             };
             // The readout contributes at step k; h0 has no step.
-            let t = of.place.is_none().then_some(k);
+            let t = of.cell.is_none().then_some(k);
             let numbers = [of.norm[k], of.log10_norm[k], of.share(k)];
-            rows.push(of.place, of.parameter.as_str(), None, k, t, numbers, state);
+            rows.push(of.cell, of.parameter.as_str(), None, k, t, numbers, state);
         }
     }
     rows.table()
@@ -61,7 +61,7 @@ impl Rows {
         for (k, t) in pairs.filter(|&(k, t)| entry.state(k, t) != EntryState::Unreached) {
             let state = state_name(entry.state(k, t));
             let mut row = |gate: Option<&'static str>, norm, log10_norm, share| {
-                self.push(Some(entry.place), parameter, gate, k, Some(t), [norm, log10_norm, share], state);
+                self.push(Some(entry.cell), parameter, gate, k, Some(t), [norm, log10_norm, share], state);
             };
             row(None, entry.norm(k, t), entry.log10_norm(k, t), entry.share(k, t));
             for (i, &gate) in entry.gates().iter().enumerate() {
@@ -73,7 +73,7 @@ impl Rows {
     #[allow(clippy::too_many_arguments)] // the columns
     fn push(
         &mut self,
-        place: Option<Place>,
+        place: Option<CellId>,
         parameter: &'static str,
         gate: Option<&'static str>,
         k: usize,

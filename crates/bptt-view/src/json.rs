@@ -1,8 +1,6 @@
 //! The ledger as JSON, schema `bptt.ledger/2`; `NOTATION.md` documents it.
 
-use bptt::{
-    Component, Entry, EntryState, GateSaturation, Ledger, Losses, Matrix, Parameter, PathSplit, PerLoss,
-};
+use bptt::{Component, Entry, EntryState, GateSaturation, Ledger, Losses, Matrix, PathSplit, PerLoss};
 use serde_json::{Map, Value, json};
 
 /// The schema's name and version. Later versions of this program only add keys to it.
@@ -31,7 +29,7 @@ pub fn ledger(ledger: &Ledger, context: &Context<'_>) -> Map<String, Value> {
     entries.extend(ledger.per_loss().iter().map(per_loss));
     let balance: Map<String, Value> =
         ledger.balance().iter().map(|b| (b.parameter.clone(), json!(b.relative_error))).collect();
-    let recurrent = ledger.entry(0, Parameter::WeightHh);
+    let recurrent = ledger.recurrent(0);
     let mut object = Map::new();
     let mut insert = |key: &str, value: Value| object.insert(key.into(), value);
     insert("schema", json!(SCHEMA));
@@ -83,8 +81,8 @@ fn entry(ledger: &Ledger, entry: &Entry) -> Value {
     let state = |k| (0..steps).map(|t| state_letter(entry.state(k, t))).collect::<String>();
     let profile = entry.profile();
     let mut object = json!({
-        "layer": entry.place.layer,
-        "direction": entry.place.direction.as_str(),
+        "layer": entry.cell.layer,
+        "direction": entry.cell.direction.as_str(),
         "parameter": entry.parameter.as_str(),
         "norm": rows(&|k, t| entry.norm(k, t)),
         "share": rows(&|k, t| entry.share(k, t)),
@@ -155,8 +153,8 @@ pub(crate) fn state_letter(state: EntryState) -> char {
 pub(crate) fn per_loss(measured: &PerLoss) -> Value {
     let losses = 0..measured.norm.len();
     let mut object = json!({
-        "layer": measured.place.map(|place| place.layer),
-        "direction": measured.place.map(|place| place.direction.as_str()),
+        "layer": measured.cell.map(|place| place.layer),
+        "direction": measured.cell.map(|place| place.direction.as_str()),
         "parameter": measured.parameter.as_str(),
         "norm": measured.norm,
         "share": losses.map(|k| measured.share(k).filter(|v| v.is_finite())).collect::<Vec<_>>(),
@@ -179,8 +177,8 @@ pub fn paths(splits: &[PathSplit<f64>]) -> Value {
         };
         json!({
             "loss": split.k,
-            "layer": split.place.layer,
-            "direction": split.place.direction.as_str(),
+            "layer": split.cell.layer,
+            "direction": split.cell.direction.as_str(),
             "share": by_path(&|t, path| split.share(t, path)),
             "log10_norm": by_path(&|t, path| split.log10_norm(t, path)),
         })
@@ -192,8 +190,8 @@ pub fn paths(splits: &[PathSplit<f64>]) -> Value {
 pub fn saturation(gates: &[GateSaturation]) -> Value {
     let gate = |of: &GateSaturation| {
         json!({
-            "layer": of.place.layer,
-            "direction": of.place.direction.as_str(),
+            "layer": of.cell.layer,
+            "direction": of.cell.direction.as_str(),
             "gate": of.gate,
             "low": of.saturated.map(|(low, _)| low),
             "high": of.saturated.map(|(_, high)| high),
@@ -212,9 +210,9 @@ pub fn components(components: &[Component<f64>]) -> Value {
         Value::Array((0..losses).map(|k| Value::Array(row(k))).collect())
     };
     json!({
-        "weight_ih": grid(&|c| json!(transposed(&c.w_ih))),
-        "weight_hh": grid(&|c| json!(transposed(&c.w_hh))),
-        "bias": grid(&|c| json!(c.b_ih.data())),
+        "weight_ih": grid(&|c| json!(transposed(&c.params["weight_ih"]))),
+        "weight_hh": grid(&|c| json!(transposed(&c.params["weight_hh"]))),
+        "bias": grid(&|c| json!(c.params["bias_ih"].data())),
     })
 }
 

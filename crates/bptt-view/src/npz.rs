@@ -31,7 +31,7 @@ pub fn ledger(ledger: &Ledger) -> io::Result<Vec<u8>> {
         let grid = |number: &dyn Fn(usize, usize) -> Option<f64>| -> Vec<f64> {
             pairs().map(|(k, t)| number(k, t).unwrap_or(f64::NAN)).collect()
         };
-        let name = |what: &str| format!("{}_{what}_{}", entry.parameter.as_str(), entry.place.suffix());
+        let name = |what: &str| format!("{}_{what}_{}", entry.parameter.as_str(), entry.cell.suffix());
         add(&name("norm"), &[size, size], grid(&|k, t| entry.norm(k, t)))?;
         add(&name("log10_norm"), &[size, size], grid(&|k, t| entry.log10_norm(k, t)))?;
         add(&name("share"), &[size, size], grid(&|k, t| entry.share(k, t)))?;
@@ -46,7 +46,7 @@ pub fn ledger(ledger: &Ledger) -> io::Result<Vec<u8>> {
     }
     for measured in ledger.per_loss() {
         let numbers = |values: Vec<Option<f64>>| values.into_iter().map(|v| v.unwrap_or(f64::NAN)).collect();
-        let suffix = measured.place.map(|place| format!("_{}", place.suffix())).unwrap_or_default();
+        let suffix = measured.cell.map(|place| format!("_{}", place.suffix())).unwrap_or_default();
         let name = |what: &str| format!("{}_{what}{suffix}", measured.parameter.as_str());
         add(&name("norm"), &[size], numbers(measured.norm.clone()))?;
         add(&name("log10_norm"), &[size], numbers(measured.log10_norm.clone()))?;

@@ -8,7 +8,7 @@ mod numbers;
 mod page;
 mod verdict;
 
-use bptt::{Entry, GateSaturation, Ledger, Place};
+use bptt::{CellId, Entry, GateSaturation, Ledger};
 use serde_json::{Map, Value, json};
 
 use crate::json;
@@ -97,7 +97,7 @@ pub struct Stage {
 #[derive(Clone, Debug)]
 pub struct Block {
     /// Which cell.
-    pub place: Place,
+    pub cell: CellId,
     /// Which gate.
     pub gate: &'static str,
     /// Its largest singular value.
@@ -178,7 +178,7 @@ fn subject(of: &Subject, gates: bool, room: usize, numbers: &mut Numbers) -> Val
         .collect();
     let block = |block: &Block| {
         json!({
-            "layer": block.place.layer, "direction": block.place.direction.as_str(),
+            "layer": block.cell.layer, "direction": block.cell.direction.as_str(),
             "gate": block.gate, "sigma_max": block.sigma_max,
         })
     };
@@ -243,8 +243,8 @@ fn entry(ledger: &Ledger, entry: &Entry, gates: bool, numbers: &mut Numbers) -> 
     numbers.entry(ledger, entry, gates);
     let profile = entry.profile();
     json!({
-        "layer": entry.place.layer,
-        "direction": entry.place.direction.as_str(),
+        "layer": entry.cell.layer,
+        "direction": entry.cell.direction.as_str(),
         "parameter": entry.parameter.as_str(),
         "gates": if gates { entry.gates() } else { &[] },
         "at": at,

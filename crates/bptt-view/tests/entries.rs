@@ -32,7 +32,7 @@ fn text(row: &Row, name: &str) -> String {
 fn every_contribution_has_its_row() {
     let steps = 7;
     let detach = ScanOptions::<f64>::detach_every(4, steps);
-    let ledger = ledger("lstm", 4, steps, 0.6, ScanOptions { detach, burn_in: 1, ..ScanOptions::default() });
+    let ledger = ledger("lstm", steps, 0.6, ScanOptions { detach, burn_in: 1, ..ScanOptions::default() });
     let table = entries(&ledger);
     assert_eq!(table.schema(), SCHEMA);
     let reader = SerializedFileReader::new(bytes::Bytes::from(table.parquet().unwrap())).unwrap();

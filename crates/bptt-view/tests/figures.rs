@@ -39,8 +39,8 @@ fn panel(entry: &Entry) -> Panel<'_> {
 #[test]
 fn a_cells_color_is_its_logarithm_between_the_smallest_and_the_largest() {
     let steps = 6;
-    let ledger = ledger("rnn", 1, steps, 0.4, ScanOptions::default());
-    let entry = ledger.entry(0, Parameter::WeightIh).unwrap();
+    let ledger = ledger("rnn", steps, 0.4, ScanOptions::default());
+    let entry = ledger.entry(0, Parameter::WEIGHT_IH).unwrap();
     let svg = heatmap("A title", &[panel(entry)], 1, None, None, "nats").svg().unwrap();
     let logs: Vec<f64> = (0..steps)
         .flat_map(|k| (0..=k).map(move |t| (k, t)))
@@ -72,8 +72,8 @@ fn states_have_patterns_and_a_legend() {
         burn_in: 2,
         ..ScanOptions::default()
     };
-    let ledger = ledger("rnn", 1, steps, 0.4, options);
-    let entry = ledger.entry(0, Parameter::WeightHh).unwrap();
+    let ledger = ledger("rnn", steps, 0.4, options);
+    let entry = ledger.entry(0, Parameter::WEIGHT_HH).unwrap();
     assert_eq!(entry.state(0, 0), EntryState::Masked);
     assert_eq!(entry.state(6, 3), EntryState::Cut(4));
     let svg = heatmap("", &[panel(entry)], 1, None, None, "nats").svg().unwrap();
@@ -93,8 +93,8 @@ fn states_have_patterns_and_a_legend() {
 #[test]
 fn symbols_stand_along_the_axes_of_short_texts_only() {
     let symbols: Vec<String> = ["<b>", "is", "&", "מים", "end"].map(String::from).to_vec();
-    let small = ledger("rnn", 1, 5, 0.4, ScanOptions::default());
-    let entry = small.entry(0, Parameter::WeightHh).unwrap();
+    let small = ledger("rnn", 5, 0.4, ScanOptions::default());
+    let entry = small.entry(0, Parameter::WEIGHT_HH).unwrap();
     let svg = heatmap("", &[panel(entry)], 1, Some(&symbols), Some(&symbols), "nats").svg().unwrap();
     assert_eq!(svg.matches(">&lt;b&gt;<").count(), 2);
     assert_eq!((svg.matches(">&amp;<").count(), svg.matches(">מים<").count()), (2, 2));
@@ -102,9 +102,9 @@ fn symbols_stand_along_the_axes_of_short_texts_only() {
     let bars = rainbow("", entry, Some(&symbols), "nats").svg().unwrap();
     assert_eq!(bars.matches(">&lt;b&gt;<").count(), 1);
 
-    let long = ledger("rnn", 1, 200, 0.4, ScanOptions::default());
+    let long = ledger("rnn", 200, 0.4, ScanOptions::default());
     let many: Vec<String> = (0..200).map(|i| format!("word{i}")).collect();
-    let entry = long.entry(0, Parameter::WeightHh).unwrap();
+    let entry = long.entry(0, Parameter::WEIGHT_HH).unwrap();
     let svg = heatmap("", &[panel(entry)], 1, Some(&many), Some(&many), "nats").svg().unwrap();
     assert!(!svg.contains("word") && svg.contains(">step t (steps)<"));
 }
@@ -112,8 +112,8 @@ fn symbols_stand_along_the_axes_of_short_texts_only() {
 #[test]
 fn a_heatmap_of_512_steps_is_small_and_a_png_has_its_pixels() {
     let steps = 512;
-    let ledger = ledger("rnn", 1, steps, 1.0, ScanOptions::default());
-    let entry = ledger.entry(0, Parameter::WeightHh).unwrap();
+    let ledger = ledger("rnn", steps, 1.0, ScanOptions::default());
+    let entry = ledger.entry(0, Parameter::WEIGHT_HH).unwrap();
     let figure = heatmap("", &[panel(entry)], 1, None, None, "nats");
     let svg = figure.svg().unwrap();
     assert!(svg.len() < 1_000_000, "{} bytes", svg.len());
@@ -139,8 +139,8 @@ fn a_heatmap_of_512_steps_is_small_and_a_png_has_its_pixels() {
 
 #[test]
 fn the_bars_of_a_step_are_as_high_as_its_norms() {
-    let ledger = ledger("rnn", 1, 4, 0.4, ScanOptions::default());
-    let entry = ledger.entry(0, Parameter::WeightIh).unwrap();
+    let ledger = ledger("rnn", 4, 0.4, ScanOptions::default());
+    let entry = ledger.entry(0, Parameter::WEIGHT_IH).unwrap();
     let figure = rainbow("", entry, None, "nats");
     let svg = figure.svg().unwrap();
     let attribute = |line: &str, name: &str| -> f64 {
@@ -168,8 +168,8 @@ fn the_bars_of_a_step_are_as_high_as_its_norms() {
 
 #[test]
 fn a_profile_says_what_it_marks() {
-    let ledger = ledger("rnn", 1, 24, 0.4, ScanOptions::default());
-    let entry = ledger.entry(0, Parameter::WeightIh).unwrap();
+    let ledger = ledger("rnn", 24, 0.4, ScanOptions::default());
+    let entry = ledger.entry(0, Parameter::WEIGHT_IH).unwrap();
     let lags = entry.profile();
     let horizon = entry.horizon(0.99).unwrap();
     let of = Profile { lags: &lags, fit: entry.fit(), horizon: Some((0.99, horizon)), true_lag: Some(11) };
@@ -201,8 +201,8 @@ fn a_profile_says_what_it_marks() {
 
 #[test]
 fn runs_are_compared_in_one_figure_and_one_table() {
-    let ledger = ledger("lstm", 4, 12, 0.4, ScanOptions::default());
-    let entry = ledger.entry(0, Parameter::WeightHh).unwrap();
+    let ledger = ledger("lstm", 12, 0.4, ScanOptions::default());
+    let entry = ledger.entry(0, Parameter::WEIGHT_HH).unwrap();
     let lags = entry.profile();
     let of = Profile { lags: &lags, fit: entry.fit(), horizon: None, true_lag: None };
     let run = |name: &str| Curves {

@@ -12,14 +12,15 @@ use serde_json::Value;
 
 /// An LSTM of two units that reads one number a step, and losses whose seeds are all one.
 fn ledger(steps: usize, gates: bool, options: ScanOptions<f64>) -> Ledger {
-    let mut layer = CellParams::<f64>::zeros(4, 1, 2);
-    for matrix in [&mut layer.w_ih, &mut layer.w_hh] {
+    let cell = cell_by_name("lstm").unwrap();
+    let mut layer = CellParams::<f64>::zeros(cell.spec(), 1, 2);
+    for matrix in &mut layer.tensors_mut()[..2] {
         for (i, w) in matrix.data_mut().iter_mut().enumerate() {
             *w = 0.9 - 0.13 * (i as f64 * 1.7).sin();
         }
     }
-    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
-    let network = Network::new(cell_by_name("lstm").unwrap(), weights).unwrap();
+    let weights = Weights { cells: vec![layer], bidirectional: false, readout: None };
+    let network = Network::new(cell, weights).unwrap();
     let x: Vec<f64> = (0..steps).map(|t| (t as f64).cos()).collect();
     let inputs = Inputs::Dense(Sequence::new(steps, 1, 1, &x[..]).unwrap());
     let trace = network.scan_with(inputs, &network.zero_state(1), options).unwrap();

@@ -35,15 +35,17 @@ struct Example {
 
 fn example(article: &Value) -> Example {
     let inputs = &article["inputs"];
-    let layer = bptt::CellParams {
-        w_ih: transposed(&inputs["Wx"], 3, 4),
-        w_hh: transposed(&inputs["Wh"], 4, 4),
-        b_ih: Matrix::new(1, 4, numbers(&inputs["b"])).unwrap(),
-        b_hh: Matrix::zeros(1, 4),
-    };
-    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
+    let cell = cell_by_name("rnn").unwrap();
+    let tensors = vec![
+        transposed(&inputs["Wx"], 3, 4),
+        transposed(&inputs["Wh"], 4, 4),
+        Matrix::new(1, 4, numbers(&inputs["b"])).unwrap(),
+        Matrix::zeros(1, 4),
+    ];
+    let layer = bptt::CellParams::new(cell.spec(), tensors).unwrap();
+    let weights = Weights { cells: vec![layer], bidirectional: false, readout: None };
     Example {
-        network: Network::new(cell_by_name("rnn").unwrap(), weights).unwrap(),
+        network: Network::new(cell, weights).unwrap(),
         inputs: Inputs::Dense(Sequence::from_batch_first(1, 3, 3, &numbers(&inputs["x"])).unwrap()),
         initial: State::of_h(vec![Matrix::new(1, 4, numbers(&inputs["h0"])).unwrap()]),
         seeds: Sequence::from_batch_first(1, 3, 4, &numbers(&inputs["dh"])).unwrap(),
@@ -65,7 +67,7 @@ fn all_printed_entries_agree_to_the_printed_digits() {
         for (i, row) in printed.as_array().unwrap().iter().enumerate() {
             for (j, printed) in row.as_array().unwrap().iter().enumerate() {
                 // Ours is (H, D), the article's (D, H), printed with eight decimals.
-                let ours = c.w_ih.row(j)[i];
+                let ours = c.params["weight_ih"].row(j)[i];
                 assert_eq!((ours * 1e8).round(), (printed.as_f64().unwrap() * 1e8).round(), "step {}", c.t);
                 entries += 1;
             }
@@ -85,7 +87,7 @@ fn the_norms_are_the_articles_and_every_norm_is_the_references() {
         .unwrap();
     assert!(ledger.worst_balance() < 1e-15, "{:?}", ledger.balance());
 
-    let w_ih = ledger.entry(0, Parameter::WeightIh).unwrap();
+    let w_ih = ledger.entry(0, Parameter::WEIGHT_IH).unwrap();
     for (t, printed) in article["printed"]["loss_2_component_norms"].as_array().unwrap().iter().enumerate() {
         let printed: f64 = printed.as_str().unwrap().parse().unwrap();
         let error = (w_ih.norm(2, t).unwrap() - printed).abs() / printed;
@@ -97,10 +99,10 @@ fn the_norms_are_the_articles_and_every_norm_is_the_references() {
         for t in 0..=k {
             let c = &slow.contributions[k][t];
             let expected = [
-                (Parameter::WeightIh, common::norm(&c.w_ih)),
-                (Parameter::WeightHh, common::norm(&c.w_hh)),
-                (Parameter::Bias, common::norm([&c.bias])),
-                (Parameter::Input, common::norm(&c.input)),
+                (Parameter::WEIGHT_IH, common::norm(&c.w_ih)),
+                (Parameter::WEIGHT_HH, common::norm(&c.w_hh)),
+                (Parameter::BIAS, common::norm([&c.bias])),
+                (Parameter::INPUT, common::norm(&c.input)),
             ];
             for (parameter, expected) in expected {
                 let found = ledger.entry(0, parameter).unwrap().norm(k, t).unwrap();

@@ -3,8 +3,8 @@
 mod common;
 
 use bptt::{
-    Component, EntryState, Gradient, Inputs, ItemizeOptions, Losses, Network, Parameter, ScanOptions, Select,
-    Sequence, SequenceView, State, Trace, Weights, cell_by_name,
+    Component, EntryState, ForwardCache, Gradient, Inputs, ItemizeOptions, Losses, Network, Parameter,
+    ScanOptions, Select, Sequence, SequenceView, State, Weights, cell_by_name,
 };
 use common::Normals;
 
@@ -26,10 +26,10 @@ fn cases(bidirectional: bool, batch: usize) -> impl Iterator<Item = Case> {
         let cell = cell_by_name(name).unwrap();
         let directions = if bidirectional { 2 } else { 1 };
         let inputs = |index| if index < directions { INPUTS } else { directions * HIDDEN };
-        let layers = (0..2 * directions).map(|i| random.params(cell, inputs(i), HIDDEN, 1.0)).collect();
-        let network = Network::new(cell, Weights { layers, bidirectional, readout: None }).unwrap();
+        let layers = (0..2 * directions).map(|i| random.params(&*cell, inputs(i), HIDDEN, 1.0)).collect();
+        let network = Network::new(cell, Weights { cells: layers, bidirectional, readout: None }).unwrap();
         let mut initial = network.zero_state(batch);
-        for state in initial.h.iter_mut().chain(&mut initial.c) {
+        for state in initial.matrices_mut() {
             let numbers = random.vector(state.data().len(), 0.5);
             state.data_mut().copy_from_slice(&numbers);
         }
@@ -49,7 +49,7 @@ fn part(of: SequenceView<'_, f64>, range: std::ops::Range<usize>, b: usize) -> S
 }
 
 impl Case {
-    fn scan(&self, options: ScanOptions<f64>) -> Trace<f64> {
+    fn scan(&self, options: ScanOptions<f64>) -> ForwardCache<f64> {
         self.network.scan_with(Inputs::Dense(self.x.clone()), &self.initial, options).unwrap()
     }
 
@@ -59,12 +59,12 @@ impl Case {
         range: std::ops::Range<usize>,
         b: usize,
         initial: &State<f64>,
-    ) -> (Trace<f64>, Losses<f64>) {
+    ) -> (ForwardCache<f64>, Losses<f64>) {
         let x = Inputs::Dense(part(self.x.view(), range.clone(), b));
         (self.network.scan(x, initial).unwrap(), Losses::from_seeds(part(self.seeds.view(), range, b)))
     }
 
-    fn gradient(&self, trace: &Trace<f64>, losses: &Losses<f64>) -> Gradient<f64> {
+    fn gradient(&self, trace: &ForwardCache<f64>, losses: &Losses<f64>) -> Gradient<f64> {
         self.network.gradient(trace, losses, true).unwrap()
     }
 }
@@ -101,12 +101,12 @@ fn a_detached_state_is_a_carried_state() {
             state = trace.final_state();
         }
         assert_close("output", trace.output().data(), &output);
-        assert_close("h_n", trace.final_state().h[1].data(), state.h[1].data());
+        assert_close("h_n", trace.final_state().h(1).data(), state.h(1).data());
         assert_close("weights", &flat(&whole.weights), &sum(windows.iter()));
         let dx: Vec<f64> = windows.iter().flat_map(|w| w.inputs.as_ref().unwrap().data().to_vec()).collect();
         assert_close("dx", whole.inputs.as_ref().unwrap().data(), &dx);
-        for (found, expected) in whole.initial.h.iter().zip(&windows[0].initial.h) {
-            assert_close("dh0", found.data(), expected.data());
+        for (found, expected) in whole.initial.matrices().zip(windows[0].initial.matrices()) {
+            assert_close("initial", found.data(), expected.data());
         }
 
         let ledger = case.network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
@@ -136,9 +136,9 @@ fn burn_in_warms_the_state_and_has_neither_loss_nor_gradient() {
         let (rest, rest_losses) = case.alone(3..7, 0, &warm.final_state());
         let expected = case.gradient(&rest, &rest_losses);
         assert_close("weights", &flat(&found.weights), &flat(&expected.weights));
-        assert!(found.initial.h[0].data().iter().all(|&v| v == 0.0));
+        assert!(found.initial.h(0).data().iter().all(|&v| v == 0.0));
         let ledger = case.network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
-        let w_hh = ledger.entry(0, Parameter::WeightHh).unwrap();
+        let w_hh = ledger.entry(0, Parameter::WEIGHT_HH).unwrap();
         assert_eq!(
             [(2, 1), (4, 2), (4, 3)].map(|(k, t)| w_hh.state(k, t)),
             [EntryState::Masked, EntryState::Cut(3), EntryState::Value]
@@ -165,11 +165,10 @@ fn an_episode_begins_from_zeros_in_both_directions() {
                 // A forward cell reads its first episode from h0, a reverse cell its last.
                 let mut initial = zero.clone();
                 let given = case.initial.sequence(b);
-                for index in 0..initial.h.len() {
+                for index in 0..initial.cells.len() {
                     let reverse = case.network.directions() == 2 && index % 2 == 1;
                     if if reverse { range.end == STEPS } else { range.start == 0 } {
-                        initial.h[index] = given.h[index].clone();
-                        initial.c[index] = given.c[index].clone();
+                        initial.cells[index] = given.cells[index].clone();
                     }
                 }
                 let (trace_alone, losses) = case.alone(range.clone(), b, &initial);
@@ -188,7 +187,7 @@ fn an_episode_begins_from_zeros_in_both_directions() {
 
         let ledger = case.network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
         assert!(ledger.worst_balance() < 1e-12);
-        let w_ih = ledger.entry(0, Parameter::WeightIh).unwrap();
+        let w_ih = ledger.entry(0, Parameter::WEIGHT_IH).unwrap();
         // Sequence 1 still reaches back across step 2, and neither across step 5.
         assert!((w_ih.state(4, 1), w_ih.sequence_norm(4, 1, 0)) == (EntryState::Value, Some(0.0)));
         assert_eq!((w_ih.state(6, 4), ledger.uncut(6)), (EntryState::Cut(5), 5..STEPS));
@@ -220,31 +219,29 @@ fn every_sequence_ends_where_its_length_says() {
             assert_close("output", part(trace.output(), 0..length, b).data(), trace_alone.output().data());
             assert!(part(trace.output(), length..STEPS, b).data().iter().all(|&v| v == 0.0));
             let expected = trace_alone.final_state();
-            for index in 0..last.h.len() {
-                assert_close("h_n", last.h[index].row(b), expected.h[index].data());
-                assert_close("c_n", last.c[index].row(b), expected.c[index].data());
+            for (last, expected) in last.matrices().zip(expected.matrices()) {
+                assert_close("final state", last.row(b), expected.data());
             }
             let gradient = case.gradient(&trace_alone, &losses);
-            for index in 0..last.h.len() {
-                assert_close("dh0", whole.initial.h[index].row(b), gradient.initial.h[index].data());
-                assert_close("dc0", whole.initial.c[index].row(b), gradient.initial.c[index].data());
+            for (found, expected) in whole.initial.matrices().zip(gradient.initial.matrices()) {
+                assert_close("initial state", found.row(b), expected.data());
             }
             alone.push((gradient, case.network.components(&trace_alone, &losses, Select::All).unwrap()));
         }
         assert_close("weights", &flat(&whole.weights), &sum(alone.iter().map(|(gradient, _)| gradient)));
-        let same = |a: &Component<f64>, b: &Component<f64>| (a.k, a.t, a.place) == (b.k, b.t, b.place);
+        let same = |a: &Component<f64>, b: &Component<f64>| (a.k, a.t, a.cell) == (b.k, b.t, b.cell);
         for c in &components {
             let parts: Vec<_> =
                 alone.iter().filter_map(|(_, parts)| parts.iter().find(|part| same(part, c))).collect();
-            let entry = |i: usize| parts.iter().map(|part| part.w_hh.data()[i]).sum::<f64>();
-            let expected: Vec<f64> = (0..c.w_hh.data().len()).map(entry).collect();
-            assert_close("component", c.w_hh.data(), &expected);
-            assert!(!parts.is_empty(), "no path leads from padding: ({}, {}) {:?}", c.k, c.t, c.place);
+            let entry = |i: usize| parts.iter().map(|part| part.params["weight_hh"].data()[i]).sum::<f64>();
+            let expected: Vec<f64> = (0..c.params["weight_hh"].data().len()).map(entry).collect();
+            assert_close("component", c.params["weight_hh"].data(), &expected);
+            assert!(!parts.is_empty(), "no path leads from padding: ({}, {}) {:?}", c.k, c.t, c.cell);
         }
 
         let ledger = case.network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
         assert!(ledger.worst_balance() < 1e-12);
-        assert_eq!(ledger.entry(1, Parameter::WeightIh).unwrap().state(6, 5), EntryState::Value);
+        assert_eq!(ledger.entry(1, Parameter::WEIGHT_IH).unwrap().state(6, 5), EntryState::Value);
     }
 }
 
@@ -255,5 +252,5 @@ fn losses_nobody_has_are_masked() {
     let losses = Losses::from_seeds(case.seeds.clone());
     let ledger = case.network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
     assert_eq!((0..STEPS).filter(|&k| ledger.has_loss(k)).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
-    assert_eq!(ledger.entry(0, Parameter::Bias).unwrap().state(5, 1), EntryState::Masked);
+    assert_eq!(ledger.entry(0, Parameter::BIAS).unwrap().state(5, 1), EntryState::Masked);
 }

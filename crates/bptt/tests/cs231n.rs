@@ -47,21 +47,23 @@ fn reordered(matrix: &Matrix<f64>) -> Matrix<f64> {
 /// What CS231n's network does over `x` from the given state: h of every step, batch first, and the last c.
 fn states(data: &Value, cell: &str, steps: usize, x: &[f64], initial: &State<f64>) -> (Vec<f64>, Vec<f64>) {
     let (w_ih, w_hh) = (transposed(&data["Wx"]), transposed(&data["Wh"]));
-    let (batch, inputs) = (initial.h[0].rows(), w_ih.cols());
+    let (batch, inputs) = (initial.h(0).rows(), w_ih.cols());
     let b_ih = Matrix::new(1, w_hh.rows(), linspace(&data["b"]).1).unwrap();
     let b_hh = Matrix::zeros(1, w_hh.rows());
-    let layer = if cell == "lstm" {
-        CellParams { w_ih: reordered(&w_ih), w_hh: reordered(&w_hh), b_ih: reordered(&b_ih), b_hh }
+    let tensors = if cell == "lstm" {
+        vec![reordered(&w_ih), reordered(&w_hh), reordered(&b_ih), b_hh]
     } else {
-        CellParams { w_ih, w_hh, b_ih, b_hh }
+        vec![w_ih, w_hh, b_ih, b_hh]
     };
-    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
-    let network = Network::new(cell_by_name(cell).unwrap(), weights).unwrap();
+    let cell = cell_by_name(cell).unwrap();
+    let layer = CellParams::new(cell.spec(), tensors).unwrap();
+    let weights = Weights { cells: vec![layer], bidirectional: false, readout: None };
+    let network = Network::new(cell, weights).unwrap();
     let x = Sequence::from_batch_first(batch, steps, inputs, x).unwrap();
     let trace = network.scan(Inputs::Dense(x), initial).unwrap();
-    let h = trace.layers()[0].h();
+    let h = trace.cells()[0].h();
     let h = (0..batch).flat_map(|b| (1..=steps).flat_map(move |t| h.at(t, b).to_vec())).collect();
-    (h, trace.final_state().c[0].data().to_vec())
+    (h, trace.final_state().get(0, 1).map_or(Vec::new(), |c| c.data().to_vec()))
 }
 
 /// A (B, H) state of CS231n's.
@@ -93,7 +95,7 @@ fn rnn_forward() {
 #[test]
 fn lstm_step_forward() {
     let data = &fixture()["lstm_step_forward"];
-    let initial = State { h: vec![state(&data["prev_h"])], c: vec![state(&data["prev_c"])] };
+    let initial = State::of_h_and_c(vec![state(&data["prev_h"])], vec![state(&data["prev_c"])]);
     let (h, c) = states(data, "lstm", 1, &linspace(&data["x"]).1, &initial);
     let error = relative_error(&h, &numbers(&data["expected_next_h"]));
     assert!(error < 1e-7, "{error:e}");
@@ -106,7 +108,7 @@ fn lstm_forward() {
     let data = &fixture()["lstm_forward"];
     let h0 = state(&data["h0"]);
     let c0 = Matrix::zeros(h0.rows(), h0.cols());
-    let (h, _) = states(data, "lstm", 3, &linspace(&data["x"]).1, &State { h: vec![h0], c: vec![c0] });
+    let (h, _) = states(data, "lstm", 3, &linspace(&data["x"]).1, &State::of_h_and_c(vec![h0], vec![c0]));
     let error = relative_error(&h, &numbers(&data["expected_h"]));
     assert!(error < 1e-7, "{error:e}");
 }
@@ -118,9 +120,9 @@ fn uniform_scores(
     outputs: usize,
     mask: Option<Vec<bool>>,
 ) -> (Network<f64>, Losses<f64>) {
-    let layer = CellParams::zeros(1, 1, 2);
+    let layer = CellParams::zeros(cell_by_name("rnn").unwrap().spec(), 1, 2);
     let weights =
-        Weights { layers: vec![layer], bidirectional: false, readout: Some(Readout::zeros(2, outputs)) };
+        Weights { cells: vec![layer], bidirectional: false, readout: Some(Readout::zeros(2, outputs)) };
     let network = Network::new(cell_by_name("rnn").unwrap(), weights).unwrap();
     let inputs = Inputs::Dense(Sequence::zeros(steps, batch, 1));
     let trace = network.scan(inputs, &network.zero_state(batch)).unwrap();

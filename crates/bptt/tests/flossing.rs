@@ -3,7 +3,7 @@
 mod common;
 
 use bptt::dynamics::LyapunovOptions;
-use bptt::{Direction, Inputs, Matrix, Network, Place, ScanOptions, Sequence, State, Weights, cell_by_name};
+use bptt::{CellId, Direction, Inputs, Matrix, Network, ScanOptions, Sequence, State, Weights, cell_by_name};
 use common::Normals;
 
 struct Problem {
@@ -21,14 +21,15 @@ impl Problem {
     fn with_gain(gain: f64, cell: &str, hidden: usize, steps: usize, batch: usize) -> Self {
         let mut random = Normals(11);
         let cell = cell_by_name(cell).unwrap();
-        let layers = vec![random.params(cell, 2, hidden, gain)];
-        let network = Network::new(cell, Weights { layers, bidirectional: false, readout: None }).unwrap();
+        let layers = vec![random.params(&*cell, 2, hidden, gain)];
+        let network =
+            Network::new(cell, Weights { cells: layers, bidirectional: false, readout: None }).unwrap();
         let x = Sequence::new(steps, batch, 2, &random.vector(steps * batch * 2, 1.0)).unwrap();
         let h = Matrix::new(batch, hidden, random.vector(batch * hidden, 0.5)).unwrap();
         Self { network, x, initial: State::of_h(vec![h]), lengths: None }
     }
 
-    fn trace(&self) -> bptt::Trace<f64> {
+    fn trace(&self) -> bptt::ForwardCache<f64> {
         let options = ScanOptions { lengths: self.lengths.clone(), ..ScanOptions::default() };
         self.network.scan_with(Inputs::Dense(self.x.clone()), &self.initial, options).unwrap()
     }
@@ -113,7 +114,7 @@ fn its_exponents_are_those_of_the_spectrum() {
     let trace = problem.trace();
     let options = LyapunovOptions { exponents: Some(5), warm_up: 4, every: 2 };
     let found = problem.network.flossing(&trace, &options).unwrap();
-    let place = Place { layer: 0, direction: Direction::Forward };
+    let place = CellId { layer: 0, direction: Direction::Forward };
     let expected = problem.network.lyapunov(&trace, place, &options).unwrap();
     for (a, b) in found.exponents.iter().zip(&expected.exponents) {
         assert!((a - b).abs() < 1e-12);
@@ -135,7 +136,7 @@ fn what_cannot_be_flossed_is_refused_by_name() {
     let options = LyapunovOptions { exponents: Some(2), ..LyapunovOptions::default() };
     let lstm = Problem::new("lstm", 3, 4, 1);
     let mut initial = lstm.network.zero_state(1);
-    initial.h = lstm.initial.h.clone();
+    initial.cells[0][0] = lstm.initial.h(0).clone();
     let trace = lstm.network.scan(Inputs::Dense(lstm.x.clone()), &initial).unwrap();
     let message = lstm.network.flossing(&trace, &options).unwrap_err().to_string();
     assert_eq!(message, "flossing: the cell lstm is not possible; expected rnn, rnn_relu or rnn_identity");

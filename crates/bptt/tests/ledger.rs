@@ -2,19 +2,21 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bptt::{
-    CellParams, Entry, EntryState, Error, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter,
-    Real, Sequence, Weights, cell_by_name,
+    Backward, Cell, CellParams, CellSpec, Entry, EntryState, Error, Forward, Inputs, ItemizeOptions, Ledger,
+    Losses, Matrix, Network, Parameter, Real, Sequence, StepCache, StepWeights, Weights, cell_by_name,
 };
 
 /// One linear unit, h_t = x_t + w h_{t-1}, with a unit seed at every step: |component (k, t)| of b is w^(k−t).
 fn linear_unit<T: Real>(w: f64, steps: usize, x: f64, seeds: &[f64]) -> (Network<T>, Losses<T>, Inputs<T>) {
-    let mut layer = CellParams::zeros(1, 1, 1);
-    layer.w_ih.data_mut()[0] = T::one();
-    layer.w_hh.data_mut()[0] = T::of(w);
+    let mut layer = CellParams::zeros(cell_by_name("rnn_identity").unwrap().spec(), 1, 1);
+    layer["weight_ih"].data_mut()[0] = T::one();
+    layer["weight_hh"].data_mut()[0] = T::of(w);
     let cell = cell_by_name("rnn_identity").unwrap();
     let network =
-        Network::new(cell, Weights { layers: vec![layer], bidirectional: false, readout: None }).unwrap();
+        Network::new(cell, Weights { cells: vec![layer], bidirectional: false, readout: None }).unwrap();
     let x = Sequence::new(steps, 1, 1, &vec![T::of(x); steps]).unwrap();
     let seeds = Sequence::new(steps, 1, 1, &seeds.iter().map(|&s| T::of(s)).collect::<Vec<_>>()).unwrap();
     (network, Losses::from_seeds(seeds), Inputs::Dense(x))
@@ -26,7 +28,7 @@ fn ledger_of<T: Real>((network, losses, inputs): (Network<T>, Losses<T>, Inputs<
 }
 
 fn bias(ledger: &Ledger) -> &Entry {
-    ledger.entry(0, Parameter::Bias).unwrap()
+    ledger.entry(0, Parameter::BIAS).unwrap()
 }
 
 #[test]
@@ -47,7 +49,7 @@ fn a_linear_unit_decays_by_its_weight() {
     assert_eq!(bias.horizon_of_loss(2, 0.99), Some(2));
     assert!((bias.cancellation() - 1.0).abs() < 1e-12);
     // h0 = 0, so step 0 contributes nothing to W_hh and the farthest medians are zeros, not holes.
-    let w_hh = ledger.entry(0, Parameter::WeightHh).unwrap();
+    let w_hh = ledger.entry(0, Parameter::WEIGHT_HH).unwrap();
     assert_eq!(w_hh.horizon(0.99), Some(6));
     assert!(w_hh.profile().iter().all(|p| p.log10.iter().all(|v| !v.is_nan())));
     let profile = bias.profile();
@@ -78,7 +80,7 @@ fn underflow_is_told_from_zero_and_its_logarithm_is_kept() {
     assert_eq!(bias(&single).state(50, 3), EntryState::Masked);
     assert_eq!(bias(&single).state(3, 50), EntryState::Unreached);
     // h0 = 0, so step 0 contributes exactly nothing to W_hh.
-    assert_eq!(single.entry(0, Parameter::WeightHh).unwrap().state(59, 0), EntryState::Zero);
+    assert_eq!(single.entry(0, Parameter::WEIGHT_HH).unwrap().state(59, 0), EntryState::Zero);
 
     let double = ledger_of(linear_unit::<f64>(0.1, 400, 1.0, &[1.0; 400]));
     assert_eq!(bias(&double).state(399, 399 - 307), EntryState::Value);
@@ -95,8 +97,9 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
     let mut random = common::Normals(11);
     for name in ["rnn", "lstm", "gru"] {
         let cell = cell_by_name(name).unwrap();
-        let layers = vec![random.params(cell, 5, 8, 1.0), random.params(cell, 8, 8, 1.0)];
-        let network = Network::new(cell, Weights { layers, bidirectional: false, readout: None }).unwrap();
+        let layers = vec![random.params(&*cell, 5, 8, 1.0), random.params(&*cell, 8, 8, 1.0)];
+        let network =
+            Network::new(cell, Weights { cells: layers, bidirectional: false, readout: None }).unwrap();
         let inputs = Inputs::Dense(Sequence::new(90, 3, 5, &random.vector(90 * 15, 1.0)).unwrap());
         let losses = Losses::from_seeds(Sequence::new(90, 3, 8, &random.vector(90 * 24, 1.0)).unwrap());
         let trace = network.scan(inputs, &network.zero_state(3)).unwrap();
@@ -117,10 +120,10 @@ fn shares_follow_the_update_they_are_measured_against() {
     let trace = network.scan(inputs, &network.zero_state(1)).unwrap();
     // Components of W_ih are x · 0.5^τ = 2, 1, ½; whatever the update's size, shares are 4 : 2 : 1.
     let mut update = network.weights().zeros_like();
-    update.layers[0].w_ih.data_mut()[0] = -7.0;
+    update.cells[0]["weight_ih"].data_mut()[0] = -7.0;
     let options = ItemizeOptions { update: Some(&update), ..ItemizeOptions::default() };
     let ledger = network.itemize(&trace, &losses, &options).unwrap();
-    let entry = ledger.entry(0, Parameter::WeightIh).unwrap();
+    let entry = ledger.entry(0, Parameter::WEIGHT_IH).unwrap();
     for (t, expected) in [1.0 / 7.0, 2.0 / 7.0, 4.0 / 7.0].into_iter().enumerate() {
         assert!((entry.share(2, t).unwrap() - expected).abs() < 1e-15);
     }
@@ -140,7 +143,7 @@ fn an_update_of_another_shape_is_refused() {
     let (network, losses, inputs) = linear_unit::<f64>(1.0, 2, 1.0, &[1.0; 2]);
     let trace = network.scan(inputs, &network.zero_state(1)).unwrap();
     let mut update = network.weights().clone();
-    update.layers[0].w_hh = Matrix::zeros(1, 2);
+    update.cells[0]["weight_hh"] = Matrix::zeros(1, 2);
     let options = ItemizeOptions { update: Some(&update), ..ItemizeOptions::default() };
     let error = network.itemize(&trace, &losses, &options).unwrap_err();
     assert!(matches!(error, Error::Shape { .. }), "{error}");
@@ -149,10 +152,11 @@ fn an_update_of_another_shape_is_refused() {
 
 /// One unit of `cell` whose gates read x times their own weight and nothing else.
 fn unit_of(cell: &str, weights: &[f64], x: &[f64]) -> Vec<bptt::GateSaturation> {
-    let mut layer = CellParams::zeros(weights.len(), 1, 1);
-    layer.w_ih.data_mut().copy_from_slice(weights);
-    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
-    let network = Network::new(cell_by_name(cell).unwrap(), weights).unwrap();
+    let cell = cell_by_name(cell).unwrap();
+    let mut layer = CellParams::zeros(cell.spec(), 1, 1);
+    layer["weight_ih"].data_mut().copy_from_slice(weights);
+    let weights = Weights { cells: vec![layer], bidirectional: false, readout: None };
+    let network = Network::new(cell, weights).unwrap();
     let inputs = Inputs::Dense(Sequence::new(x.len(), 1, 1, x).unwrap());
     let trace = network.scan(inputs, &network.zero_state(1)).unwrap();
     network.saturation(&trace)
@@ -178,46 +182,33 @@ fn a_relu_unit_that_never_answers_is_dead() {
     assert_eq!((alive[0].dead.clone(), alive[0].saturated), (Some(vec![]), None));
 }
 
-/// A cell whose way back is not linear: what it gives each loss alone does not add up to what it gives all together.
-#[derive(Debug)]
-struct Crooked;
+/// A cell whose backward step is not linear: what it gives each loss alone does not add up to what it gives all together.
+#[derive(Clone, Debug)]
+struct NotLinear(Arc<CellSpec>);
 
-impl bptt::Cell<f64> for Crooked {
-    fn name(&self) -> &'static str {
-        "crooked"
+impl<T: Real> Cell<T> for NotLinear {
+    fn spec(&self) -> &Arc<CellSpec> {
+        &self.0
     }
 
-    fn gates(&self) -> &'static [&'static str] {
-        &["h"]
-    }
-
-    fn range(&self, _: usize) -> (f64, f64) {
-        (f64::NEG_INFINITY, f64::INFINITY)
-    }
-
-    fn paths(&self) -> &'static [&'static str] {
-        &["through_h"]
-    }
-
-    fn path(&self, _: Option<usize>, _: Option<usize>) -> usize {
-        0
-    }
-
-    fn step(&self, _: &bptt::Recurrent<f64>, step: bptt::Forward<'_, f64>) {
-        step.h.copy_from_slice(step.gates);
-    }
-
-    fn step_vjp(&self, _: &bptt::StepCache<'_, f64>, rows: bptt::Backward<'_, f64>) {
-        for (da, dh) in rows.da.iter_mut().zip(rows.dh) {
-            *da = dh.abs();
+    fn step(&self, _: &StepWeights<'_, T>, step: Forward<'_, T>) {
+        let [h, ..] = step.next;
+        if !h.is_empty() {
+            h.copy_from_slice(step.gates);
         }
+    }
+
+    fn vjp(&self, _: usize, _: &CellParams<T>, _: &StepCache<'_, T>, rows: Backward<'_, T>) {
+        let ([dh, ..], [da, ..]) = (rows.states, rows.adjoints);
+        da.iter_mut().zip(dh).for_each(|(da, dh)| *da = dh.abs());
     }
 }
 
 #[test]
 fn a_ledger_that_does_not_balance_is_an_error_that_names_the_parameter() {
     let (network, _, inputs) = linear_unit::<f64>(1.0, 3, 1.0, &[1.0; 3]);
-    let network = Network::new(&Crooked, network.weights().clone()).unwrap();
+    let network =
+        Network::new(Arc::new(NotLinear(Arc::clone(network.spec()))), network.weights().clone()).unwrap();
     let trace = network.scan(inputs, &network.zero_state(1)).unwrap();
     let losses = Losses::from_seeds(Sequence::new(3, 1, 1, &[1.0, -1.0, 1.0]).unwrap());
     let error = network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap_err();

@@ -3,8 +3,8 @@
 mod common;
 
 use bptt::{
-    Bootstrap, CellParams, Direction, Horizons, Inputs, ItemizeOptions, Losses, Matrix, Network, Parameter,
-    Perturbed, Place, ScanOptions, Sequence, Weights, cell_by_name, quantile_interval,
+    Bootstrap, CellId, CellParams, Direction, Horizons, Inputs, ItemizeOptions, Losses, Matrix, Network,
+    Parameter, Perturbed, ScanOptions, Sequence, Weights, cell_by_name, quantile_interval,
 };
 use common::Normals;
 
@@ -13,8 +13,8 @@ const STEPS: usize = 6;
 fn network(cell: &str, layers: usize, random: &mut Normals) -> Network<f64> {
     let cell = cell_by_name(cell).unwrap();
     let layers =
-        (0..layers).map(|layer| random.params(cell, if layer == 0 { 2 } else { 3 }, 3, 1.2)).collect();
-    Network::new(cell, Weights { layers, bidirectional: false, readout: None }).unwrap()
+        (0..layers).map(|layer| random.params(&*cell, if layer == 0 { 2 } else { 3 }, 3, 1.2)).collect();
+    Network::new(cell, Weights { cells: layers, bidirectional: false, readout: None }).unwrap()
 }
 
 /// Of every step and lag, for stacks with dropout and padding: what moving x_s changes, by central differences.
@@ -69,7 +69,7 @@ fn what_is_left_of_a_state_is_the_norm_of_the_jacobians_product() {
     let x = Sequence::new(STEPS, 1, 2, &random.vector(STEPS * 2, 1.0)).unwrap();
     let trace = network.scan(Inputs::Dense(x), &network.zero_state(1)).unwrap();
     let found = network.memory(&trace, Perturbed::State { layer: 0 }, None).unwrap();
-    let place = Place { layer: 0, direction: Direction::Forward };
+    let place = CellId { layer: 0, direction: Direction::Forward };
     assert!((10f64.powf(found.log10_norm(0, 2, 2).unwrap()) - 3f64.sqrt()).abs() < 1e-12);
     for product in &network.jacobian_products(&trace, place, 1, &[1, 2, 3, 4]).unwrap()[0] {
         let squares: f64 = product.ln_singular_values.iter().map(|ln| (2.0 * ln).exp()).sum();
@@ -91,9 +91,9 @@ fn what_is_left_of_a_state_is_the_norm_of_the_jacobians_product() {
 #[test]
 fn a_linear_unit_learns_as_far_as_it_remembers() {
     let (w, steps): (f64, usize) = (0.01, 400);
-    let mut params = CellParams::zeros(1, 1, 1);
-    (params.w_hh.data_mut()[0], params.w_ih.data_mut()[0]) = (w, 1.0);
-    let weights = Weights { layers: vec![params], bidirectional: false, readout: None };
+    let mut params = CellParams::zeros(cell_by_name("rnn_identity").unwrap().spec(), 1, 1);
+    (params["weight_hh"].data_mut()[0], params["weight_ih"].data_mut()[0]) = (w, 1.0);
+    let weights = Weights { cells: vec![params], bidirectional: false, readout: None };
     let network = Network::new(cell_by_name("rnn_identity").unwrap(), weights).unwrap();
     let x = Sequence::new(steps, 2, 1, &vec![1.0; 2 * steps]).unwrap();
     let trace = network.scan(Inputs::Dense(x), &network.zero_state(2)).unwrap();
@@ -103,7 +103,7 @@ fn a_linear_unit_learns_as_far_as_it_remembers() {
     assert!((memory.profile()[399].log10_median() - expected).abs() < 1e-9);
     let losses = Losses::from_seeds(Sequence::new(steps, 2, 1, &vec![1.0; 2 * steps]).unwrap());
     let ledger = network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
-    let entry = ledger.entry(0, Parameter::WeightIh).unwrap();
+    let entry = ledger.entry(0, Parameter::WEIGHT_IH).unwrap();
     // 1 − w^{n+1} of the series lies within lag n.
     for (q, lag) in [(0.98, 0), (0.999, 1), (0.999_95, 2)] {
         let horizons = Horizons::new(entry, &memory, q).unwrap();
@@ -117,12 +117,12 @@ fn a_linear_unit_learns_as_far_as_it_remembers() {
     let padded = network.scan_with(trace.inputs().clone(), &network.zero_state(2), options).unwrap();
     let memory_of_padded = network.memory(&padded, Perturbed::Input, None).unwrap();
     let ledger = network.itemize(&padded, &losses, &ItemizeOptions::default()).unwrap();
-    let entry = ledger.entry(0, Parameter::WeightIh).unwrap();
+    let entry = ledger.entry(0, Parameter::WEIGHT_IH).unwrap();
     let horizons = Horizons::new(entry, &memory_of_padded, 0.999).unwrap();
     assert_eq!((horizons.learning, horizons.memory), (vec![Some(1); 2], vec![Some(1); 2]));
     let without = ItemizeOptions { sequences: false, ..ItemizeOptions::default() };
     let ledger = network.itemize(&trace, &losses, &without).unwrap();
-    let message = Horizons::new(ledger.entry(0, Parameter::WeightIh).unwrap(), &memory, 0.99).unwrap_err();
+    let message = Horizons::new(ledger.entry(0, Parameter::WEIGHT_IH).unwrap(), &memory, 0.99).unwrap_err();
     assert_eq!(
         message.to_string(),
         "sequences of the ledger: expected 2, as in the memory profile, given none: itemize with `sequences`"

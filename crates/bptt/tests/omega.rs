@@ -5,7 +5,7 @@
 mod common;
 
 use bptt::{
-    Inputs, Learner, Network, Objective, Reduction, ScanOptions, Sequence, Targets, Weights, cell_by_name,
+    Inputs, Network, Objective, Reduction, ScanOptions, Sequence, Targets, TrainStep, Weights, cell_by_name,
 };
 use common::Normals;
 
@@ -26,10 +26,10 @@ impl Case {
     fn new(cell: &str) -> Self {
         let mut normals = Normals(5);
         let cell = cell_by_name(cell).unwrap();
-        let layer = normals.params(cell, 2, HIDDEN, 1.3);
+        let layer = normals.params(&*cell, 2, HIDDEN, 1.3);
         let mut readout = bptt::Readout::zeros(HIDDEN, 2);
         readout.w_hy = bptt::Matrix::new(2, HIDDEN, normals.vector(2 * HIDDEN, 0.6)).unwrap();
-        let weights = Weights { layers: vec![layer], bidirectional: false, readout: Some(readout) };
+        let weights = Weights { cells: vec![layer], bidirectional: false, readout: Some(readout) };
         let mut sequence =
             || Sequence::new(STEPS, BATCH, 2, &normals.vector(STEPS * BATCH * 2, 1.0)).unwrap();
         let (inputs, targets) = (Inputs::Dense(sequence()), Targets::SquaredError(sequence()));
@@ -39,8 +39,8 @@ impl Case {
         Self { network: Network::new(cell, weights).unwrap(), inputs, objective }
     }
 
-    fn learner(&self, options: ScanOptions<f64>) -> Learner<f64> {
-        let mut learner = Learner::default();
+    fn learner(&self, options: ScanOptions<f64>) -> TrainStep<f64> {
+        let mut learner = TrainStep::default();
         let state = self.network.zero_state(BATCH);
         learner.forward(&self.network, self.inputs.clone(), &state, options, &self.objective).unwrap();
         learner
@@ -50,7 +50,7 @@ impl Case {
     fn da(&self, h: &Sequence<f64>, slope: Slope, detach: Option<usize>) -> Vec<Vec<Vec<f64>>> {
         let Targets::SquaredError(targets) = &self.objective.targets else { unreachable!() };
         let weights = self.network.weights();
-        let (readout, w_hh) = (weights.readout.as_ref().unwrap(), &weights.layers[0].w_hh);
+        let (readout, w_hh) = (weights.readout.as_ref().unwrap(), &weights.cells[0]["weight_hh"]);
         let mut da = vec![vec![vec![0.0; HIDDEN]; BATCH]; STEPS];
         for b in 0..BATCH {
             let mut dh = [0.0; HIDDEN];
@@ -112,9 +112,9 @@ fn omega_is_its_definition_and_its_derivative_the_immediate_one() {
             let mut gradient = learner.backward(&case.network).unwrap().clone();
             let found = learner.backward_with_omega(&case.network).unwrap();
             assert_eq!(learner.gradient(), Some(&mut gradient), "the gradient is the same");
-            let h = learner.trace().layers()[0].h();
+            let h = learner.cache().cells()[0].h();
             let da = case.da(h, slope, detach);
-            let w_hh = case.network.weights().layers[0].w_hh.data().to_vec();
+            let w_hh = case.network.weights().cells[0]["weight_hh"].data().to_vec();
             let (sum, count) = omega(&w_hh, &da, h, slope, detach);
             assert!((found.sum - sum).abs() < 1e-12 && found.count == count, "{cell}: {} {sum}", found.sum);
             for (i, derivative) in found.w_hh[0].data().iter().enumerate() {

@@ -55,9 +55,9 @@ const STEPS: usize = 6;
 fn one_layer(cell: &str) -> (Network<f64>, Sequence<f64>, Sequence<f64>) {
     let mut random = Normals(7);
     let cell = cell_by_name(cell).unwrap();
-    let layer = random.params(cell, 3, 4, 1.2);
+    let layer = random.params(&*cell, 3, 4, 1.2);
     let network =
-        Network::new(cell, Weights { layers: vec![layer], bidirectional: false, readout: None }).unwrap();
+        Network::new(cell, Weights { cells: vec![layer], bidirectional: false, readout: None }).unwrap();
     let x = Sequence::new(STEPS, 2, 3, &random.vector(STEPS * 6, 1.0)).unwrap();
     let seeds = Sequence::new(STEPS, 2, 4, &random.vector(STEPS * 8, 1.0)).unwrap();
     (network, x, seeds)
@@ -82,7 +82,7 @@ fn the_whole_is_the_gradient_with_respect_to_the_state() {
             let losses = Losses::from_seeds(steps_of(&seeds, t + 1..STEPS));
             let last: Vec<_> = (t + 1..STEPS).map(|u| (u == k).then_some(0)).collect();
             let gradient = network.group_gradients(&rest, &losses, &last, false).unwrap().remove(0);
-            for (found, expected) in split.whole(t).unwrap().data().iter().zip(gradient.initial.h[0].data()) {
+            for (found, expected) in split.whole(t).unwrap().data().iter().zip(gradient.initial.h(0).data()) {
                 assert!((found - expected).abs() < 1e-14, "{cell} {t}: {found} {expected}");
             }
         }
@@ -93,16 +93,17 @@ fn the_whole_is_the_gradient_with_respect_to_the_state() {
 
 /// The gates of every step, written out, (G·H) numbers for each sequence; h and c before them.
 fn gates(network: &Network<f64>, x: &Sequence<f64>, state: &State<f64>, b: usize) -> Vec<[Vec<f64>; 3]> {
-    let p = &network.weights().layers[0];
-    let lstm = network.cell().has_memory();
+    let p = &network.weights().cells[0];
+    let lstm = network.spec().states.len() > 1;
     let sigmoid = |a: f64| 1.0 / (1.0 + (-a).exp());
-    let (mut h, mut c) = (state.h[0].row(b).to_vec(), vec![0.0; 4]);
+    let (mut h, mut c) = (state.h(0).row(b).to_vec(), vec![0.0; 4]);
     (0..x.steps())
         .map(|t| {
             let dot = |w: &[f64], v: &[f64]| w.iter().zip(v).map(|(w, v)| w * v).sum::<f64>();
-            let input = |i: usize| dot(p.w_ih.row(i), x.at(t, b)) + p.b_ih.data()[i];
-            let recurrent = |i: usize| dot(p.w_hh.row(i), &h) + p.b_hh.data()[i];
-            let mut g: Vec<f64> = (0..p.w_ih.rows()).map(|i| sigmoid(input(i) + recurrent(i))).collect();
+            let input = |i: usize| dot(p["weight_ih"].row(i), x.at(t, b)) + p["bias_ih"].data()[i];
+            let recurrent = |i: usize| dot(p["weight_hh"].row(i), &h) + p["bias_hh"].data()[i];
+            let mut g: Vec<f64> =
+                (0..p["weight_ih"].rows()).map(|i| sigmoid(input(i) + recurrent(i))).collect();
             for j in 8..12 {
                 let reset = if lstm { 1.0 } else { g[j - 8] };
                 g[j] = (input(j) + reset * recurrent(j)).tanh();
@@ -147,7 +148,7 @@ fn along_c_is_the_product_of_the_forget_gates() {
     let trace = network.scan(Inputs::Dense(x.clone()), &zero).unwrap();
     let split = &network.path_split(&trace, &Losses::from_seeds(seeds.clone()), 5).unwrap()[0];
     assert_eq!(split.paths(), ["seed", "along_c", "through_gates", "through_h"]);
-    let w_hh = &network.weights().layers[0].w_hh;
+    let w_hh = &network.weights().cells[0]["weight_hh"];
     for b in 0..2 {
         let steps = gates(&network, &x, &zero, b);
         let [last, _, c_before] = &steps[5];
@@ -178,12 +179,12 @@ fn along_c_is_the_product_of_the_forget_gates() {
 fn an_open_forget_gate_carries_the_gradient() {
     let (network, x, seeds) = one_layer("lstm");
     let mut weights = network.weights().clone();
-    let layer = &mut weights.layers[0];
-    layer.b_hh.data_mut()[4..8].fill(30.0);
+    let layer = &mut weights.cells[0];
+    layer["bias_hh"].data_mut()[4..8].fill(30.0);
     for gate in [0, 1, 3] {
-        layer.w_hh.data_mut()[gate * 16..(gate + 1) * 16].fill(0.0);
+        layer["weight_hh"].data_mut()[gate * 16..(gate + 1) * 16].fill(0.0);
     }
-    let network = Network::new(network.cell(), weights).unwrap();
+    let network = Network::new(network.kind().clone(), weights).unwrap();
     let trace = network.scan(Inputs::Dense(x), &network.zero_state(2)).unwrap();
     let split = &network.path_split(&trace, &Losses::from_seeds(seeds), 5).unwrap()[0];
     let shares: Vec<f64> = (0..4).map(|path| split.share(0, path).unwrap()).collect();
@@ -198,9 +199,9 @@ fn an_open_forget_gate_carries_the_gradient() {
 fn what_is_below_f64_is_still_taken_apart() {
     let (network, _, _) = one_layer("gru");
     let mut weights = network.weights().clone();
-    weights.layers[0].b_ih.data_mut()[4..8].fill(-12.0);
-    weights.layers[0].w_hh.data_mut().fill(1e-3);
-    let network = Network::new(network.cell(), weights).unwrap();
+    weights.cells[0]["bias_ih"].data_mut()[4..8].fill(-12.0);
+    weights.cells[0]["weight_hh"].data_mut().fill(1e-3);
+    let network = Network::new(network.kind().clone(), weights).unwrap();
     let x = Sequence::new(200, 1, 3, &[0.1; 600]).unwrap();
     let mut seeds = Sequence::zeros(200, 1, 4);
     seeds.at_mut(199, 0).fill(1.0);

@@ -10,10 +10,10 @@ use common::Shape;
 
 /// h_t = w · h_{t-1} over zeros, y = h, and targets such that each loss has a seed of 1: da_{k,t} = w^(k − t).
 fn linear_unit(w: f64, steps: usize) -> PrecisionAudit {
-    let mut layer = CellParams::zeros(1, 1, 1);
-    layer.w_hh.data_mut()[0] = w;
+    let mut layer = CellParams::zeros(cell_by_name("rnn_identity").unwrap().spec(), 1, 1);
+    layer["weight_hh"].data_mut()[0] = w;
     let readout = Readout { w_hy: Matrix::new(1, 1, vec![1.0]).unwrap(), b_y: Matrix::zeros(1, 1) };
-    let weights = Weights { layers: vec![layer], bidirectional: false, readout: Some(readout) };
+    let weights = Weights { cells: vec![layer], bidirectional: false, readout: Some(readout) };
     let network = Network::new(cell_by_name("rnn_identity").unwrap(), weights).unwrap();
     let inputs = Inputs::Dense(Sequence::zeros(steps, 1, 1));
     let targets = Targets::SquaredError(Sequence::new(steps, 1, 1, &vec![-0.5; steps]).unwrap());
@@ -89,9 +89,9 @@ fn every_cell_is_audited() {
             .network
             .precision_audit(&problem.inputs, &problem.initial, &problem.options, &problem.objective)
             .unwrap();
-        assert_eq!(audits.len(), problem.network.weights().layers.len());
+        assert_eq!(audits.len(), problem.network.weights().cells.len());
         for (index, audit) in audits.iter().enumerate() {
-            assert_eq!(audit.place, problem.network.weights().place(index));
+            assert_eq!(audit.cell, problem.network.weights().cell_id(index));
             assert_eq!(audit.lags.len(), 12);
             for at in &audit.lags {
                 let [f32, flushed, bf16] = at.formats;

@@ -3,7 +3,7 @@
 mod common;
 
 use bptt::gradcheck::Problem;
-use bptt::{EntryState, Gradient, Inputs, ItemizeOptions, Learner, Matrix, Parameter, Select};
+use bptt::{EntryState, Gradient, Inputs, ItemizeOptions, Matrix, Parameter, Select, TrainStep};
 use common::{Normals, Shape, norm, reference, shapes, vanilla_shapes};
 use proptest::prelude::*;
 
@@ -31,7 +31,7 @@ fn near_a_kink(shape: &Shape) -> bool {
         }
         let trace = problem.scan().unwrap();
         trace
-            .layers()
+            .cells()
             .iter()
             .flat_map(|cell| cell.h().data().iter().map(|&h| h > 0.0).collect::<Vec<_>>())
             .collect()
@@ -71,15 +71,15 @@ proptest! {
         prop_assert_eq!(components.len(), expected);
         for c in &components {
             let s = &slow.contributions[c.k][c.t];
-            prop_assert!(equal(&c.w_ih, &s.w_ih) && equal(&c.w_hh, &s.w_hh), "({}, {})", c.k, c.t);
-            prop_assert!(equal(&c.b_ih, std::slice::from_ref(&s.bias)) && equal(&c.input, &s.input));
-            prop_assert_eq!(c.initial_state.is_some(), c.t == 0);
-            if let Some(initial) = &c.initial_state {
-                prop_assert!(equal(initial, &slow.initial[c.k]));
+            prop_assert!(equal(&c.params["weight_ih"], &s.w_ih) && equal(&c.params["weight_hh"], &s.w_hh), "({}, {})", c.k, c.t);
+            prop_assert!(equal(&c.params["bias_ih"], std::slice::from_ref(&s.bias)) && equal(&c.input, &s.input));
+            prop_assert_eq!(c.initial.is_some(), c.t == 0);
+            if let Some(initial) = &c.initial {
+                prop_assert!(equal(&initial[0], &slow.initial[c.k]));
             }
             let one = problem.network.components(&trace, &losses, Select::One { k: c.k, t: c.t }).unwrap();
             prop_assert_eq!(one.len(), 1);
-            let difference = one[0].w_hh.data().iter().zip(c.w_hh.data()).map(|(a, b)| (a - b).abs());
+            let difference = one[0].params["weight_hh"].data().iter().zip(c.params["weight_hh"].data()).map(|(a, b)| (a - b).abs());
             prop_assert!(difference.fold(0.0, f64::max) <= 1e-14 * norm(&s.w_hh).max(f64::MIN_POSITIVE));
         }
     }
@@ -94,7 +94,7 @@ proptest! {
         let ledger = problem.network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
         prop_assert!(ledger.worst_balance() <= 1e-12, "{:?}", ledger.balance());
 
-        let parameters = [Parameter::WeightIh, Parameter::WeightHh, Parameter::Bias, Parameter::Input];
+        let parameters = [Parameter::WEIGHT_IH, Parameter::WEIGHT_HH, Parameter::BIAS, Parameter::INPUT];
         for (i, parameter) in parameters.into_iter().enumerate() {
             let entry = ledger.entry(0, parameter).unwrap();
             let (mut shares, mut sizes) = (0.0, 0.0);
@@ -133,8 +133,8 @@ proptest! {
             for k in 0..shape.steps {
                 let expected = match measured.parameter {
                     _ if slow.contributions[k].is_empty() => None,
-                    Parameter::InitialState => Some(norm(&slow.initial[k])),
-                    Parameter::HeadWeight => Some(norm(&slow.head[k].0)),
+                    Parameter::INITIAL_STATE => Some(norm(&slow.initial[k])),
+                    Parameter::HEAD_WEIGHT => Some(norm(&slow.head[k].0)),
                     _ => Some(norm([&slow.head[k].1])),
                 };
                 prop_assert_eq!(measured.norm[k].is_some(), expected.is_some());
@@ -162,25 +162,19 @@ proptest! {
         for entry in ledger.entries() {
             let (mut shares, mut sizes) = (0.0, 0.0);
             for c in &components {
-                if c.place != entry.place {
+                if c.cell != entry.cell {
                     continue;
                 }
-                let matrix = match entry.parameter {
-                    Parameter::WeightIh => &c.w_ih,
-                    Parameter::WeightHh => &c.w_hh,
-                    Parameter::Bias | Parameter::BiasIh => &c.b_ih,
-                    Parameter::BiasHh => &c.b_hh,
-                    _ => &c.input,
-                };
+                let matrix = c.get(entry.parameter).unwrap();
                 let expected = norm([&matrix.data().to_vec()]);
                 let by_sequence = (0..shape.batch).map(|b| entry.sequence_norm(c.k, c.t, b).unwrap());
                 let scale = expected.max(by_sequence.fold(0.0, f64::max));
                 let found = entry.norm(c.k, c.t).unwrap();
                 // A norm from inner products loses half the digits where sequences cancel each other.
                 prop_assert!(close(found, expected, expected, 1e-12) || (found - expected).abs() < 1e-7 * scale);
-                let gates = problem.network.cell().gates();
-                let has_gates = gates.len() > 1 && entry.parameter != Parameter::Input;
-                prop_assert_eq!(entry.gates(), if has_gates { gates } else { &[] });
+                let gates = problem.network.spec().gate_names();
+                let has_gates = gates.len() > 1 && entry.parameter != Parameter::INPUT;
+                prop_assert_eq!(entry.gates(), if has_gates { &gates[..] } else { &[] });
                 for gate in 0..entry.gates().len() {
                     let rows = matrix.data().chunks_exact(matrix.data().len() / gates.len()).nth(gate);
                     let expected = norm([&rows.unwrap().to_vec()]);
@@ -191,7 +185,7 @@ proptest! {
                 sizes += expected;
             }
             let total = entry.total_norm();
-            if entry.parameter == Parameter::Input {
+            if entry.parameter == Parameter::INPUT {
                 // The inputs' gradient comes through both directions.
                 inputs.push((shares, sizes / total));
             } else {
@@ -221,11 +215,11 @@ proptest! {
                     "bias_ih" | "bias_hh" if shape.cell != "gru" => "bias",
                     other => other,
                 };
-                let here = format!("l{suffix}") == entry.place.suffix() || name == "input";
+                let here = format!("l{suffix}") == entry.cell.suffix() || name == "input";
                 here && entry.parameter.as_str() == parameter && entry.cancellation() < 0.05
             });
             let state_cancels = ledger.per_loss().iter().any(|m| {
-                let here = m.place.is_some_and(|p| format!("{}_{}", m.parameter.as_str(), p.suffix()) == balance.parameter);
+                let here = m.cell.is_some_and(|p| format!("{}_{}", m.parameter.as_str(), p.suffix()) == balance.parameter);
                 here && m.total_inner < 0.05 * m.norm.iter().flatten().sum::<f64>()
             });
             prop_assert!(balance.relative_error <= 1e-5 || cancels || state_cancels, "{balance:?}");
@@ -244,7 +238,7 @@ proptest! {
         let flat = |g: &Gradient<f64>| -> Vec<f64> {
             let weights = g.weights.tensors();
             let weights = weights.iter().flat_map(|(_, m)| m.data().to_vec());
-            weights.chain(g.inputs.as_ref().unwrap().data().to_vec()).chain(g.initial.h.iter().flat_map(|h| h.data().to_vec()).collect::<Vec<_>>()).collect()
+            weights.chain(g.inputs.as_ref().unwrap().data().to_vec()).chain(g.initial.matrices().flat_map(|h| h.data().to_vec()).collect::<Vec<_>>()).collect()
         };
         let mut sum = vec![0.0; flat(&whole).len()];
         for part in &parts {
@@ -259,7 +253,7 @@ proptest! {
     /// A learner forms weight gradients from some steps at a time, and its memory serves again.
     #[test]
     fn a_learner_finds_the_gradient_of_batches_of_any_length(shape in shapes(), more in 0..150usize) {
-        let mut learner = Learner::default();
+        let mut learner = TrainStep::default();
         for steps in [shape.steps + more, shape.steps, shape.steps + 90] {
             let problem = Shape { steps, batch: shape.batch + 2, ..shape.clone() }.problem();
             let Problem { network, inputs, initial, options, objective } = &problem;
@@ -279,11 +273,11 @@ proptest! {
 }
 
 fn total_of(gradient: &Gradient<f64>, parameter: Parameter) -> f64 {
-    let layer = &gradient.weights.layers[0];
+    let layer = &gradient.weights.cells[0];
     let data = match parameter {
-        Parameter::WeightIh => layer.w_ih.data(),
-        Parameter::WeightHh => layer.w_hh.data(),
-        Parameter::Bias => layer.b_ih.data(),
+        Parameter::WEIGHT_IH => layer["weight_ih"].data(),
+        Parameter::WEIGHT_HH => layer["weight_hh"].data(),
+        Parameter::BIAS => layer["bias_ih"].data(),
         _ => gradient.inputs.as_ref().unwrap().data(),
     };
     data.iter().map(|v| v * v).sum::<f64>().sqrt()

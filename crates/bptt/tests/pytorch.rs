@@ -8,8 +8,8 @@ mod common;
 
 use bptt::dynamics::LyapunovOptions;
 use bptt::{
-    Cell, CellParams, Inputs, Matrix, Network, Objective, Readout, Real, Reduction, ScanOptions, Select,
-    Sequence, State, Symbols, Targets, Weights, cell_by_name,
+    CellParams, Inputs, Matrix, Network, Objective, Readout, Real, Reduction, ScanOptions, Select, Sequence,
+    State, Symbols, Targets, Weights, cell_by_name,
 };
 use common::Normals;
 
@@ -48,23 +48,26 @@ fn bias(random: &mut Normals, count: usize) -> Matrix<f64> {
 impl Problem {
     fn new(kind: &str, layers: usize, directions: usize, seed: u64, steps: usize) -> Self {
         let mut random = Normals(seed);
-        let cell: &'static dyn Cell<f64> = cell_by_name(kind).unwrap();
-        let (rows, width, cells) = (cell.gates().len() * HIDDEN, directions * HIDDEN, layers * directions);
-        let mut params = |index| CellParams {
-            w_ih: matrix(&mut random, rows, if index < directions { INPUTS } else { width }),
-            w_hh: matrix(&mut random, rows, HIDDEN),
-            b_ih: bias(&mut random, rows),
-            b_hh: bias(&mut random, rows),
+        let cell = cell_by_name(kind).unwrap();
+        let (rows, width, cells) =
+            (cell.spec().gate_count() * HIDDEN, directions * HIDDEN, layers * directions);
+        let mut params = |index| {
+            let tensors = vec![
+                matrix(&mut random, rows, if index < directions { INPUTS } else { width }),
+                matrix(&mut random, rows, HIDDEN),
+                bias(&mut random, rows),
+                bias(&mut random, rows),
+            ];
+            CellParams::new(cell.spec(), tensors).unwrap()
         };
         let layers_of_cells = (0..cells).map(&mut params).collect();
         let readout = Readout { w_hy: matrix(&mut random, OUTPUTS, width), b_y: bias(&mut random, OUTPUTS) };
         let weights =
-            Weights { layers: layers_of_cells, bidirectional: directions == 2, readout: Some(readout) };
-        let mut states = || (0..cells).map(|_| matrix(&mut random, BATCH, HIDDEN)).collect();
-        let mut initial = State::of_h(states());
-        if cell.has_memory() {
-            initial.c = states();
-        }
+            Weights { cells: layers_of_cells, bidirectional: directions == 2, readout: Some(readout) };
+        let mut states = || (0..cells).map(|_| matrix(&mut random, BATCH, HIDDEN)).collect::<Vec<_>>();
+        let h = states();
+        let initial =
+            if cell.spec().states.len() > 1 { State::of_h_and_c(h, states()) } else { State::of_h(h) };
         let sequence = |features, numbers: Vec<f64>| Sequence::new(steps, BATCH, features, &numbers).unwrap();
         let x = sequence(INPUTS, draw(&mut random, steps * BATCH * INPUTS));
         let mut bits = |count| (0..count).map(|_| random.bits()).collect::<Vec<_>>();
@@ -128,8 +131,13 @@ impl Problem {
         let losses = network.losses(&trace, &self.objective(None)).unwrap();
         let components = network.components(&trace, &losses, Select::All).unwrap();
         let named = components.iter().flat_map(|c| {
-            let of = format!("of loss {} by step {} of {}", c.k, c.t, c.place.suffix());
-            let tensors = [("w_ih", &c.w_ih), ("w_hh", &c.w_hh), ("b_ih", &c.b_ih), ("b_hh", &c.b_hh)];
+            let of = format!("of loss {} by step {} of {}", c.k, c.t, c.cell.suffix());
+            let tensors = [
+                ("w_ih", &c.params["weight_ih"]),
+                ("w_hh", &c.params["weight_hh"]),
+                ("b_ih", &c.params["bias_ih"]),
+                ("b_hh", &c.params["bias_hh"]),
+            ];
             tensors.map(|(name, tensor)| (format!("{name} {of}"), numbers(tensor.data())))
         });
         named.collect()
@@ -167,8 +175,10 @@ fn numbers<T: Real>(data: &[T]) -> Vec<f64> {
 
 /// h of all cells, and c if they have it.
 fn states<T: Real>([h, c]: [&str; 2], of: &State<T>) -> Vec<Named> {
-    let flat = |states: &[Matrix<T>]| states.iter().flat_map(|s| numbers(s.data())).collect::<Vec<_>>();
-    let named = [(h.into(), flat(&of.h)), (c.into(), flat(&of.c))];
+    let flat = |state: usize| {
+        of.cells.iter().filter_map(|cell| cell.get(state)).flat_map(|s| numbers(s.data())).collect::<Vec<_>>()
+    };
+    let named = [(h.into(), flat(0)), (c.into(), flat(1))];
     named.into_iter().filter(|(_, numbers)| !numbers.is_empty()).collect()
 }
 

@@ -4,8 +4,8 @@ mod common;
 
 use bptt::kernel::{self, registers, registers::Registers};
 use bptt::{
-    Inputs, ItemizeOptions, Learner, Matrix, Network, Objective, Parameter, Readout, Real, Reduction,
-    ScanOptions, Targets, View, Weights, cell_by_name,
+    Inputs, ItemizeOptions, Matrix, Network, Objective, Parameter, Readout, Real, Reduction, ScanOptions,
+    Targets, TrainStep, View, Weights, cell_by_name,
 };
 
 /// Numbers that belong together, under a name.
@@ -49,10 +49,10 @@ fn network<T: Real>(cell: &str, found: &mut Vec<Named>) {
     let mut random = common::Normals(5);
     let (steps, batch, hidden) = (9, 3, 37);
     let maths = cell_by_name(cell).unwrap();
-    let layers = vec![random.params(maths, 11, hidden, 0.9), random.params(maths, hidden, hidden, 0.9)];
+    let layers = vec![random.params(&*maths, 11, hidden, 0.9), random.params(&*maths, hidden, hidden, 0.9)];
     let w_hy = Matrix::new(11, hidden, random.vector(11 * hidden, 0.3)).unwrap();
     let readout = Some(Readout { w_hy, b_y: Matrix::zeros(1, 11) });
-    let weights = Weights { layers, bidirectional: false, readout };
+    let weights = Weights { cells: layers, bidirectional: false, readout };
     let network = Network::<T>::new(cell_by_name(cell).unwrap(), weights.cast()).unwrap();
     let inputs = Inputs::Symbols(random.symbols(steps, batch, 11));
     let objective = Objective {
@@ -60,7 +60,7 @@ fn network<T: Real>(cell: &str, found: &mut Vec<Named>) {
         mask: None,
         reduction: Reduction::MeanTokens,
     };
-    let mut learner = Learner::default();
+    let mut learner = TrainStep::default();
     let start = network.zero_state(batch);
     learner.forward(&network, inputs, &start, ScanOptions::default(), &objective).unwrap();
     let gradient = learner.backward(&network).unwrap();
@@ -69,16 +69,16 @@ fn network<T: Real>(cell: &str, found: &mut Vec<Named>) {
         keep(name, tensor.data().iter().map(|v| v.f64()).collect());
     }
     keep("losses".into(), learner.losses().values.iter().map(|v| v.f64()).collect());
-    let ledger = network.itemize(learner.trace(), learner.losses(), &ItemizeOptions::default()).unwrap();
+    let ledger = network.itemize(learner.cache(), learner.losses(), &ItemizeOptions::default()).unwrap();
     for entry in ledger.entries() {
         for k in 0..steps {
             let norms = (0..=k).map(|t| entry.norm(k, t).unwrap()).collect();
-            keep(format!("{} of layer {:?}, loss {k}", entry.parameter.as_str(), entry.place), norms);
+            keep(format!("{} of layer {:?}, loss {k}", entry.parameter.as_str(), entry.cell), norms);
             let inner = (0..=k).filter_map(|t| entry.inner(k, t)).collect();
             keep(format!("inner products of {}, loss {k}", entry.parameter.as_str()), inner);
         }
     }
-    assert!(ledger.entry(1, Parameter::WeightHh).is_some());
+    assert!(ledger.entry(1, Parameter::WEIGHT_HH).is_some());
 }
 
 fn everything<T: Real>(on: Registers) -> Vec<Named> {

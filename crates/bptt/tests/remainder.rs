@@ -33,9 +33,9 @@ fn with(tolerance: f64) -> ItemizeOptions<'static, f64> {
 
 /// A linear unit h_t = 0.5 h_{t-1} + x with losses of seed 1 at every step.
 fn linear_unit(steps: usize, options: ScanOptions<f64>) -> Result<Ledger, Error> {
-    let mut layer = CellParams::zeros(1, 1, 1);
-    layer.w_hh.data_mut()[0] = 0.5;
-    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
+    let mut layer = CellParams::zeros(cell_by_name("rnn_identity").unwrap().spec(), 1, 1);
+    layer["weight_hh"].data_mut()[0] = 0.5;
+    let weights = Weights { cells: vec![layer], bidirectional: false, readout: None };
     let network = Network::new(cell_by_name("rnn_identity")?, weights)?;
     let inputs = Inputs::Dense(Sequence::zeros(steps, 1, 1));
     let trace = network.scan_with(inputs, &network.zero_state(1), options)?;
@@ -48,7 +48,7 @@ fn a_row_falls_where_it_is_a_thousandth_of_its_largest() {
     let ledger = linear_unit(200, ScanOptions::default()).unwrap();
     assert_eq!(ledger.tolerance(), Some(1e-3));
     assert!(ledger.worst_balance() < 1e-12);
-    let bias = ledger.entry(0, Parameter::Bias).unwrap();
+    let bias = ledger.entry(0, Parameter::BIAS).unwrap();
     // 0.5^9 is above, 0.5^10 is not.
     let states = [100, 91, 90, 0].map(|t| bias.state(100, t));
     assert_eq!(states, [EntryState::Value, EntryState::Value, EntryState::Remainder, EntryState::Remainder]);
@@ -71,7 +71,7 @@ fn a_row_falls_where_it_is_a_thousandth_of_its_largest() {
 #[test]
 fn what_is_cut_off_is_not_in_the_remainder() {
     let ledger = linear_unit(30, ScanOptions { detach: vec![5, 25], ..ScanOptions::default() }).unwrap();
-    let bias = ledger.entry(0, Parameter::Bias).unwrap();
+    let bias = ledger.entry(0, Parameter::BIAS).unwrap();
     let states = [(20, 11), (20, 10), (20, 4), (29, 24), (26, 25)].map(|(k, t)| bias.state(k, t));
     let [cut_at_5, cut_at_25] = [EntryState::Cut(5), EntryState::Cut(25)];
     assert_eq!(states, [EntryState::Value, EntryState::Remainder, cut_at_5, cut_at_25, EntryState::Value]);
@@ -98,20 +98,14 @@ fn the_remainder_is_the_sum_of_what_is_not_told_apart() {
             let mut count = 0;
             for (entry, exact) in ledger.entries().iter().zip(exact.entries()) {
                 let of = |c: &bptt::Component<f64>| -> Vec<f64> {
-                    match entry.parameter {
-                        Parameter::WeightIh => c.w_ih.data().to_vec(),
-                        Parameter::WeightHh => c.w_hh.data().to_vec(),
-                        Parameter::Bias | Parameter::BiasIh => c.b_ih.data().to_vec(),
-                        Parameter::BiasHh => c.b_hh.data().to_vec(),
-                        _ => c.input.data().to_vec(),
-                    }
+                    c.get(entry.parameter).unwrap().data().to_vec()
                 };
-                let top = entry.place.layer + 1 == layers;
+                let top = entry.cell.layer + 1 == layers;
                 for t in 0..40 {
                     let mut share = entry.remainder_share(t).unwrap();
                     let mut fallen: Vec<f64> = Vec::new();
                     let mut scale = 0.0;
-                    for c in components.iter().filter(|c| c.t == t && c.place == entry.place) {
+                    for c in components.iter().filter(|c| c.t == t && c.cell == entry.cell) {
                         if entry.state(c.k, t) == EntryState::Remainder {
                             count += 1;
                             scale += norm([&of(c)]);
@@ -190,9 +184,9 @@ fn what_has_no_remainder_is_refused() {
 fn a_long_vanishing_network_balances_in_both_precisions() {
     let mut random = Normals(9);
     let cell = cell_by_name("rnn").unwrap();
-    let mut layer = random.params(cell, 4, 16, 0.5);
-    layer.b_ih = Matrix::zeros(1, 16);
-    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
+    let mut layer = random.params(&*cell, 4, 16, 0.5);
+    layer["bias_ih"] = Matrix::zeros(1, 16);
+    let weights = Weights { cells: vec![layer], bidirectional: false, readout: None };
     let network = Network::new(cell, weights).unwrap();
     let inputs = Sequence::new(600, 1, 4, &random.vector(600 * 4, 1.0)).unwrap();
     let seeds = Sequence::new(600, 1, 16, &random.vector(600 * 16, 1.0)).unwrap();
@@ -200,7 +194,7 @@ fn a_long_vanishing_network_balances_in_both_precisions() {
     let losses = Losses::from_seeds(seeds.clone());
     let ledger = network.itemize(&trace, &losses, &with(1e-8)).unwrap();
     assert!(ledger.worst_balance() < 1e-12, "{:?}", ledger.balance());
-    let entry = ledger.entry(0, Parameter::WeightHh).unwrap();
+    let entry = ledger.entry(0, Parameter::WEIGHT_HH).unwrap();
     let fallen = (0..600).filter(|&t| entry.state(599, t) == EntryState::Remainder).count();
     assert!(fallen > 500, "{fallen}");
     let share: f64 = (0..600).filter_map(|t| entry.remainder_share(t)).sum();

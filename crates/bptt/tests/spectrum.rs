@@ -2,16 +2,18 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bptt::dynamics::{
     Exponents, Implication, LyapunovOptions, condition_number, eigenvalues, singular_values,
 };
 use bptt::{
-    CellParams, Direction, Error, Inputs, Matrix, Network, Place, ScanOptions, Sequence, State, View,
+    CellId, CellParams, Direction, Error, Inputs, Matrix, Network, ScanOptions, Sequence, State, View,
     Weights, cell_by_name,
 };
 use common::Normals;
 
-const BOTTOM: Place = Place { layer: 0, direction: Direction::Forward };
+const BOTTOM: CellId = CellId { layer: 0, direction: Direction::Forward };
 
 fn gaussian(random: &mut Normals, n: usize, gain: f64) -> Matrix<f64> {
     Matrix::new(n, n, random.vector(n * n, gain / (n as f64).sqrt())).unwrap()
@@ -104,11 +106,11 @@ fn problem(
     let cell = cell_by_name(cell).unwrap();
     let directions = if bidirectional { 2 } else { 1 };
     let width = |i| if i < directions { inputs } else { directions * hidden };
-    let cells = (0..layers * directions).map(|i| random.params(cell, width(i), hidden, 1.2)).collect();
-    let network = Network::new(cell, Weights { layers: cells, bidirectional, readout: None }).unwrap();
+    let cells = (0..layers * directions).map(|i| random.params(&*cell, width(i), hidden, 1.2)).collect();
+    let network = Network::new(cell, Weights { cells: cells, bidirectional, readout: None }).unwrap();
     let x = Sequence::new(steps, batch, inputs, &random.vector(steps * batch * inputs, 1.0)).unwrap();
     let mut initial = network.zero_state(batch);
-    for state in initial.h.iter_mut().chain(&mut initial.c) {
+    for state in initial.matrices_mut() {
         let numbers = random.vector(state.data().len(), 0.5);
         state.data_mut().copy_from_slice(&numbers);
     }
@@ -125,13 +127,15 @@ fn differences(network: &Network<f64>, x: &[f64], h: &[f64], c: &[f64]) -> Vec<f
         } else {
             c[moved - hidden] += by;
         }
-        let state = State {
-            h: vec![Matrix::new(1, hidden, h).unwrap()],
-            c: vec![Matrix::new(1, c.len(), c).unwrap()],
+        let h = vec![Matrix::new(1, hidden, h).unwrap()];
+        let state = if c.is_empty() {
+            State::of_h(h)
+        } else {
+            State::of_h_and_c(h, vec![Matrix::new(1, c.len(), c).unwrap()])
         };
         let x = Sequence::new(1, 1, x.len(), x).unwrap();
         let last = network.scan(Inputs::Dense(x), &state).unwrap().final_state();
-        last.h[0].data().iter().chain(last.c[0].data()).copied().collect()
+        last.matrices().flat_map(|state| state.data()).copied().collect()
     };
     let n = hidden + c.len();
     let mut jacobian = vec![0.0; n * n];
@@ -149,15 +153,15 @@ fn jacobians_of_every_cell_are_finite_differences() {
     for name in ["rnn", "rnn_relu", "rnn_identity", "lstm", "gru", "gru_reset_before"] {
         let (network, x, initial) = problem(name, 2, false, 5);
         let trace = network.scan(Inputs::Dense(x.clone()), &initial).unwrap();
-        let upper = Place { layer: 1, direction: Direction::Forward };
+        let upper = CellId { layer: 1, direction: Direction::Forward };
         for (place, t, b) in [(BOTTOM, 0, 1), (BOTTOM, 4, 0), (upper, 5, 1)] {
             let index = place.layer;
             let alone = Weights {
-                layers: vec![network.weights().layers[index].clone()],
+                cells: vec![network.weights().cells[index].clone()],
                 bidirectional: false,
                 readout: None,
             };
-            let one = Network::new(network.cell(), alone).unwrap();
+            let one = Network::new(Arc::clone(network.kind()), alone).unwrap();
             // The state before step t, by reading up to there.
             let before = if t == 0 {
                 initial.clone()
@@ -166,8 +170,13 @@ fn jacobians_of_every_cell_are_finite_differences() {
                 let x = Sequence::new(t, 2, 2, &numbers).unwrap();
                 network.scan(Inputs::Dense(x), &initial).unwrap().final_state()
             };
-            let read = if index == 0 { x.at(t, b) } else { &trace.layers()[0].h().at(t + 1, b).to_vec() };
-            let expected = differences(&one, read, before.h[index].row(b), before.c[index].row(b));
+            let read = if index == 0 { x.at(t, b) } else { &trace.cells()[0].h().at(t + 1, b).to_vec() };
+            let expected = differences(
+                &one,
+                read,
+                before.h(index).row(b),
+                before.get(index, 1).map_or(&[][..], |c| c.row(b)),
+            );
             let found = network.jacobian(&trace, place, t, b).unwrap();
             let error = largest_difference(found.data(), &expected);
             assert!(error < 1e-9, "{name}, {place:?}, step {t}: {error}");
@@ -184,7 +193,7 @@ fn exponents_add_up_to_the_logarithms_of_the_jacobians_determinants() {
         let options = ScanOptions { lengths: Some(lengths.clone()), ..ScanOptions::default() };
         let trace = network.scan_with(Inputs::Dense(x), &initial, options).unwrap();
         for direction in [Direction::Forward, Direction::Reverse] {
-            let place = Place { layer: 0, direction };
+            let place = CellId { layer: 0, direction };
             for every in [1, 2, 3] {
                 let options = LyapunovOptions { every, ..LyapunovOptions::default() };
                 let found = network.lyapunov(&trace, place, &options).unwrap();
@@ -235,10 +244,10 @@ fn products_of_jacobians_have_the_singular_values_of_the_product() {
 #[test]
 fn prediction_and_measurement_are_one_number_for_a_linear_unit() {
     let w = -0.125;
-    let mut params = CellParams::zeros(1, 1, 1);
-    params.w_hh.data_mut()[0] = w;
-    params.w_ih.data_mut()[0] = 1.0;
-    let weights = Weights { layers: vec![params], bidirectional: false, readout: None };
+    let mut params = CellParams::zeros(cell_by_name("rnn_identity").unwrap().spec(), 1, 1);
+    params["weight_hh"].data_mut()[0] = w;
+    params["weight_ih"].data_mut()[0] = 1.0;
+    let weights = Weights { cells: vec![params], bidirectional: false, readout: None };
     let network = Network::new(cell_by_name("rnn_identity").unwrap(), weights).unwrap();
     let steps = 400;
     let x = Sequence::new(steps, 1, 1, &vec![1.0; steps]).unwrap();
@@ -246,7 +255,7 @@ fn prediction_and_measurement_are_one_number_for_a_linear_unit() {
     let losses = bptt::Losses::from_seeds(Sequence::new(steps, 1, 1, &vec![1.0; steps]).unwrap());
     let ledger = network.itemize(&trace, &losses, &bptt::ItemizeOptions::default()).unwrap();
     let found = network.lyapunov(&trace, BOTTOM, &LyapunovOptions::default()).unwrap();
-    let beside = found.beside(ledger.entry(0, bptt::Parameter::Bias).unwrap()).unwrap();
+    let beside = found.beside(ledger.entry(0, bptt::Parameter::BIAS).unwrap()).unwrap();
     let ln = -(8f64.ln());
     assert!((beside.predicted - ln).abs() < 1e-12 && (beside.measured.unwrap() - ln).abs() < 1e-9);
     assert!((beside.predicted_factor() - 0.125).abs() < 1e-12);
@@ -260,10 +269,10 @@ fn prediction_and_measurement_are_one_number_for_a_linear_unit() {
 fn what_sigma_max_implies_is_said_with_its_limits() {
     let network = |cell: &str, scale: f64| {
         let cell = cell_by_name(cell).unwrap();
-        let mut params = CellParams::zeros(cell.gates().len(), 1, 2);
-        let blocks = [0.0, 1.0, 0.5, 0.0].repeat(cell.gates().len());
-        params.w_hh.data_mut().iter_mut().zip(&blocks).for_each(|(w, &b)| *w = scale * b);
-        let weights = Weights { layers: vec![params], bidirectional: false, readout: None };
+        let mut params = CellParams::zeros(cell.spec(), 1, 2);
+        let blocks = [0.0, 1.0, 0.5, 0.0].repeat(cell.spec().gate_count());
+        params["weight_hh"].data_mut().iter_mut().zip(&blocks).for_each(|(w, &b)| *w = scale * b);
+        let weights = Weights { cells: vec![params], bidirectional: false, readout: None };
         Network::<f64>::new(cell, weights).unwrap().recurrent_spectra().unwrap()
     };
     let implication = |cell, scale| network(cell, scale)[0].implication;
@@ -330,7 +339,7 @@ fn what_does_not_fit_is_refused() {
     );
     let message = refused(LyapunovOptions { every: 0, ..options });
     assert_eq!(message, "every: 0 steps is not possible; expected at least 1");
-    let reverse = Place { layer: 0, direction: Direction::Reverse };
+    let reverse = CellId { layer: 0, direction: Direction::Reverse };
     let message = network.lyapunov(&trace, reverse, &options).unwrap_err().to_string();
     assert_eq!(message, "place: l0_reverse is not possible; expected l0");
     let message = network.jacobian_products(&trace, BOTTOM, 2, &[4]).unwrap_err().to_string();

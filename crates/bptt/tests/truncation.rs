@@ -112,10 +112,9 @@ fn the_parts_are_sums_of_components() {
                 expected.readout.clone_from(&whole.readout);
             }
             for c in components.iter().filter(|c| parts.lags(j).contains(&c.k.abs_diff(c.t))) {
-                let place = (0..whole.layers.len()).find(|&index| whole.place(index) == c.place).unwrap();
-                let to: &mut CellParams<f64> = &mut expected.layers[place];
-                let sums = [&mut to.w_ih, &mut to.w_hh, &mut to.b_ih, &mut to.b_hh];
-                for (sum, matrix) in sums.into_iter().zip([&c.w_ih, &c.w_hh, &c.b_ih, &c.b_hh]) {
+                let place = (0..whole.cells.len()).find(|&index| whole.cell_id(index) == c.cell).unwrap();
+                let to: &mut CellParams<f64> = &mut expected.cells[place];
+                for (sum, matrix) in to.tensors_mut().iter_mut().zip(c.params.tensors()) {
                     sum.data_mut().iter_mut().zip(matrix.data()).for_each(|(sum, v)| *sum += v);
                 }
             }
@@ -128,10 +127,10 @@ fn the_parts_are_sums_of_components() {
 }
 
 /// h_t = w · h_{t-1} + x with losses of seed 1: what a window of the bias' gradient lacks is known in closed form.
-fn linear_unit(w: f64, steps: usize) -> (Network<f64>, bptt::Trace<f64>, Losses<f64>) {
-    let mut layer = CellParams::zeros(1, 1, 1);
-    layer.w_hh.data_mut()[0] = w;
-    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
+fn linear_unit(w: f64, steps: usize) -> (Network<f64>, bptt::ForwardCache<f64>, Losses<f64>) {
+    let mut layer = CellParams::zeros(cell_by_name("rnn_identity").unwrap().spec(), 1, 1);
+    layer["weight_hh"].data_mut()[0] = w;
+    let weights = Weights { cells: vec![layer], bidirectional: false, readout: None };
     let network = Network::new(cell_by_name("rnn_identity").unwrap(), weights).unwrap();
     let mut seeds = vec![0.0; steps];
     seeds[steps - 1] = 1.0;

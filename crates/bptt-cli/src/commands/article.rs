@@ -1,8 +1,8 @@
 //! `bptt article`: the numerical example of "Backpropagation and Vanishing Gradient Problem in RNN, part 1".
 
 use bptt::{
-    CellParams, Component, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter, Select,
-    Sequence, State, Trace, Weights, cell_by_name,
+    CellParams, Component, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter,
+    Select, Sequence, State, Weights, cell_by_name,
 };
 use bptt_train::init;
 use bptt_view::json::{self, Context};
@@ -47,17 +47,12 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
     let article: Article = serde_json::from_str(DATA).expect("the fixture is well-formed");
     let data = article.inputs;
     let (steps, features, hidden) = (data.x[0].len(), data.wx.len(), data.b.len());
-    let layer = CellParams {
-        w_ih: transpose(&data.wx)?,
-        w_hh: transpose(&data.wh)?,
-        b_ih: Matrix::new(1, hidden, data.b)?,
-        b_hh: Matrix::zeros(1, hidden),
-    };
-    let sigma_max = init::sigma_max(&layer.w_hh);
-    let network = Network::new(
-        cell_by_name("rnn")?,
-        Weights { layers: vec![layer], bidirectional: false, readout: None },
-    )?;
+    let cell = cell_by_name("rnn")?;
+    let biases = [Matrix::new(1, hidden, data.b)?, Matrix::zeros(1, hidden)];
+    let tensors = [transpose(&data.wx)?, transpose(&data.wh)?].into_iter().chain(biases).collect();
+    let layer = CellParams::new(cell.spec(), tensors)?;
+    let sigma_max = init::sigma_max(&layer["weight_hh"]);
+    let network = Network::new(cell, Weights { cells: vec![layer], bidirectional: false, readout: None })?;
     let sequence = |rows: &[Vec<Vec<f64>>], features: usize| {
         let flat: Vec<f64> = rows.iter().flatten().flatten().copied().collect();
         Sequence::from_batch_first(rows.len(), steps, features, &flat)
@@ -90,7 +85,7 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
     }
     print(&matrices(&components, &ledger))?;
     print(&exercise(&ledger))?;
-    print(&explanation(&ledger, sigma_max, trace.layers()[0].h()))?;
+    print(&explanation(&ledger, sigma_max, trace.cells()[0].h()))?;
     let written =
         report::finish(args.report, args.out.join(report::FILE), || to_look_into(&network, &trace, ledger));
     match written {
@@ -100,7 +95,11 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
 }
 
 /// The example as a report.
-fn to_look_into(network: &Network<f64>, trace: &Trace<f64>, ledger: Ledger) -> Result<Report, Failure> {
+fn to_look_into(
+    network: &Network<f64>,
+    trace: &ForwardCache<f64>,
+    ledger: Ledger,
+) -> Result<Report, Failure> {
     let facts = [
         (
             "Network",
@@ -113,7 +112,7 @@ fn to_look_into(network: &Network<f64>, trace: &Trace<f64>, ledger: Ledger) -> R
     ];
     let subject = Subject {
         name: "the article's example".into(),
-        cell: network.cell().name().into(),
+        cell: network.spec().name.as_str().into(),
         facts: facts.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         symbols: (1..=ledger.steps()).map(|step| format!("x{step}")).collect(),
         targets: None,
@@ -144,10 +143,10 @@ fn transpose(rows: &[Vec<f64>]) -> Result<Matrix<f64>, bptt::Error> {
 /// The components of the last loss's dWx, oriented and rounded as the article prints them, and their norms.
 fn matrices(components: &[Component<f64>], ledger: &Ledger) -> String {
     let mut text = String::from("The gradient of loss 3 with respect to Wx, taken apart by step:\n");
-    let entry = ledger.entry(0, Parameter::WeightIh).expect("every ledger has the input weights");
+    let entry = ledger.entry(0, Parameter::WEIGHT_IH).expect("every ledger has the input weights");
     for component in components.iter().filter(|c| c.k == LOSS) {
         text.push_str(&format!("\nstep {}\n", component.t + 1));
-        for row in json::transposed(&component.w_ih) {
+        for row in json::transposed(&component.params["weight_ih"]) {
             let cells: Vec<String> = row.iter().map(|v| format!("{v:12.8}")).collect();
             text.push_str(&format!("  {}\n", cells.join(" ")));
         }
@@ -171,10 +170,10 @@ fn fifteen_digits(value: f64) -> String {
 /// The exercise: the same norms for every loss and every parameter.
 fn exercise(ledger: &Ledger) -> String {
     let parameters = [
-        ("Wx", Parameter::WeightIh),
-        ("Wh", Parameter::WeightHh),
-        ("b", Parameter::Bias),
-        ("x", Parameter::Input),
+        ("Wx", Parameter::WEIGHT_IH),
+        ("Wh", Parameter::WEIGHT_HH),
+        ("b", Parameter::BIAS),
+        ("x", Parameter::INPUT),
     ];
     let mut rows = Vec::new();
     for k in 0..ledger.steps() {
@@ -184,7 +183,7 @@ fn exercise(ledger: &Ledger) -> String {
                 let entry = ledger.entry(0, parameter).expect("every ledger has the cell's parameters");
                 format!("{:.8}", entry.norm(k, t).expect("step t is before loss k"))
             }));
-            let h0 = ledger.per_loss().iter().find(|m| m.parameter == Parameter::InitialState);
+            let h0 = ledger.per_loss().iter().find(|m| m.parameter == Parameter::INITIAL_STATE);
             row.push(match h0.and_then(|m| m.norm[k]) {
                 Some(norm) if t == 0 => format!("{norm:.8}"),
                 _ => String::new(),
@@ -203,7 +202,7 @@ fn exercise(ledger: &Ledger) -> String {
 
 /// Why the gradient vanishes although the largest singular value is above 1.
 fn explanation(ledger: &Ledger, sigma_max: f64, h: &Sequence<f64>) -> String {
-    let bias = ledger.entry(0, Parameter::Bias).expect("every ledger has the bias");
+    let bias = ledger.entry(0, Parameter::BIAS).expect("every ledger has the bias");
     let norm = |t| bias.norm(LOSS, t).expect("step t is before the last loss");
     let slope = |t: usize| h.at(t + 1, 0).iter().map(|h| 1.0 - h * h).fold(0.0, f64::max);
     let mean = |t: usize| h.at(t + 1, 0).iter().map(|h| 1.0 - h * h).sum::<f64>() / h.features() as f64;

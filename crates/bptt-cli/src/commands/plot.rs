@@ -124,7 +124,7 @@ impl Subject {
 
     /// Which parameter of which cell.
     fn name_of(&self, entry: &Entry) -> String {
-        symbol(entry.parameter).to_owned() + &cell_name(&self.network, entry.place)
+        symbol(entry.parameter).to_owned() + &cell_name(&self.network, entry.cell)
     }
 }
 
@@ -140,12 +140,12 @@ fn known_lag(text: &Text) -> Option<usize> {
 /// A parameter as formulas have it.
 fn symbol(parameter: Parameter) -> &'static str {
     match parameter {
-        Parameter::WeightIh => "W_ih",
-        Parameter::WeightHh => "W_hh",
-        Parameter::Bias => "b",
-        Parameter::BiasIh => "b_ih",
-        Parameter::BiasHh => "b_hh",
-        Parameter::Input => "the input",
+        Parameter::WEIGHT_IH => "W_ih",
+        Parameter::WEIGHT_HH => "W_hh",
+        Parameter::BIAS => "b",
+        Parameter::BIAS_IH => "b_ih",
+        Parameter::BIAS_HH => "b_hh",
+        Parameter::INPUT => "the input",
         other => other.as_str(),
     }
 }
@@ -158,7 +158,7 @@ fn of_ledger(args: &PlotArgs, of: &Subject) -> Result<Figure, Failure> {
         let names: Vec<String> = entries.iter().map(|entry| of.name_of(entry)).collect();
         let panels: Vec<Panel<'_>> =
             entries.iter().zip(&names).map(|(entry, title)| Panel { title, entry }).collect();
-        let columns = entries.iter().filter(|entry| entry.place == entries[0].place).count();
+        let columns = entries.iter().filter(|entry| entry.cell == entries[0].cell).count();
         let title = title(args, || format!("What step t contributed to the gradient of loss k: {}", of.name));
         return Ok(figure::heatmap(&title, &panels, columns, read, predicted, of.unit));
     }
@@ -183,11 +183,11 @@ fn of_ledger(args: &PlotArgs, of: &Subject) -> Result<Figure, Failure> {
 
 /// The spectrum of the cell that `entry` is of.
 fn spectrum(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Failure> {
-    let place = entry.place;
+    let place = entry.cell;
     let spectra = of.network.recurrent_spectra()?;
     let blocks: Vec<(&str, &[f64])> = spectra
         .iter()
-        .filter(|block| block.place == place)
+        .filter(|block| block.cell == place)
         .map(|block| (block.gate, block.singular_values.as_slice()))
         .collect();
     let lyapunov = of.network.lyapunov(&of.traced.trace, place, &LyapunovOptions::default())?;
@@ -205,7 +205,7 @@ fn truncation(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Fa
     let windows = log_spaced_windows(ledger.steps());
     let curve = of.network.truncation_curve(trace, losses, &windows)?;
     let smallest = of.network.smallest_window(trace, losses, SMALL_BIAS)?;
-    let suffix = format!("_{}", entry.place.suffix());
+    let suffix = format!("_{}", entry.cell.suffix());
     let weights =
         curve.parameters.iter().filter(|(name, _)| name.starts_with("weight") && name.ends_with(&suffix));
     let weights = weights.map(|(name, truncated)| (name.as_str(), truncated));

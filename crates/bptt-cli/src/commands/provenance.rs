@@ -33,7 +33,7 @@ impl Provenance {
 
     /// Adds the values of a network. Every command computes in f64, whatever the precision of the file.
     pub fn set_network(&mut self, network: &Network<f64>) {
-        self.set("cell", network.cell().name());
+        self.set("cell", network.spec().name.as_str());
         let sizes = [
             ("layers", network.depth()),
             ("directions", network.directions()),

@@ -206,7 +206,7 @@ impl Reading<'_> {
         };
         Ok(Subject {
             name,
-            cell: network.cell().name().into(),
+            cell: network.spec().name.as_str().into(),
             facts: facts::of_run(self.config, self.source, Some(network.weights()), &metrics),
             symbols: self.symbols(),
             targets: match (&self.batch.targets, self.source) {
@@ -266,17 +266,21 @@ fn metrics(folder: &Path) -> Result<Vec<Value>, Failure> {
 
 /// How strong each gate's block of each W_hh is; none of blocks so large that it would take long.
 pub(super) fn blocks(network: &Network<f64>) -> Result<Vec<Block>, Failure> {
-    let (hidden, gates) = (network.hidden(), network.cell().gates());
+    let (hidden, gates) = (network.hidden(), network.spec().gate_names());
     if hidden > MOST_UNITS {
         return Ok(Vec::new());
     }
-    let Weights { layers, .. } = network.weights();
-    let places = (0..layers.len()).flat_map(|index| (0..gates.len()).map(move |gate| (index, gate)));
+    let Weights { cells, .. } = network.weights();
+    if cells.iter().any(|cell| cell.get("weight_hh").is_none_or(|w_hh| w_hh.cols() != hidden)) {
+        return Ok(Vec::new());
+    }
+    let gates = &gates;
+    let places = (0..cells.len()).flat_map(|index| (0..gates.len()).map(move |gate| (index, gate)));
     let block = |(index, gate): (usize, usize)| -> Result<Block, Failure> {
         let size = hidden * hidden;
-        let block = layers[index].w_hh.data()[gate * size..(gate + 1) * size].to_vec();
+        let block = cells[index]["weight_hh"].data()[gate * size..(gate + 1) * size].to_vec();
         let sigma_max = init::sigma_max(&Matrix::new(hidden, hidden, block)?);
-        Ok(Block { place: network.weights().place(index), gate: gates[gate], sigma_max })
+        Ok(Block { cell: network.weights().cell_id(index), gate: gates[gate], sigma_max })
     };
     places.map(block).collect()
 }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use bptt::{Inputs, Losses, Network, Objective, Reduction, ScanOptions, Targets, Trace};
+use bptt::{ForwardCache, Inputs, Losses, Network, Objective, Reduction, ScanOptions, Targets};
 use bptt_io::files;
 use bptt_train::diagnose::{Evidence, NotFinite, Origin, Subject, Training, measure};
 use bptt_train::material::held_out_batch;
@@ -93,7 +93,7 @@ fn of_model(
     measured.provenance = provenance;
     measured.provenance.set_network(&network);
     let config = &mut measured.config;
-    config.cell = network.cell().name().into();
+    config.cell = network.spec().name.as_str().into();
     (config.hidden, config.layers) = (network.hidden(), network.depth());
     config.bidirectional = network.directions() == 2;
     let subject = Subject { network, inputs, initial, options, lag, untrained: None, bias };
@@ -141,7 +141,7 @@ fn of_run(
         untrained: if bias.is_some() { Some(run.untrained()?.cast()?) } else { None },
         bias,
     };
-    let losses = |network: &Network<f64>, trace: &Trace<f64>| -> Result<Losses<f64>, Failure> {
+    let losses = |network: &Network<f64>, trace: &ForwardCache<f64>| -> Result<Losses<f64>, Failure> {
         Ok(network.losses(trace, &objective)?)
     };
     measured.evidence = measure(subject.clone(), losses)?;

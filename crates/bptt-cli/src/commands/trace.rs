@@ -5,8 +5,8 @@ mod tables;
 use std::path::Path;
 
 use bptt::{
-    Direction, Entry, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective, Parameter, Place,
-    Reduction, ScanOptions, Symbols, Targets, Trace,
+    CellId, Direction, Entry, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective,
+    Parameter, Reduction, ScanOptions, Symbols, Targets,
 };
 use bptt_io::files;
 use bptt_train::{Config, Level, Run, Streams, run as runs};
@@ -177,11 +177,11 @@ pub(super) fn output(
     if args.json {
         return print_json(&json());
     }
-    let (parameter, cell) = (entry.parameter.as_str(), cell_name(network, entry.place));
+    let (parameter, cell) = (entry.parameter.as_str(), cell_name(network, entry.cell));
     let symbols = read.map(|read| read.symbols);
     print(&format!("{headline}; contributions to {parameter}{cell}\n\n"))?;
     print(&tables::contributions(entry, k, symbols))?;
-    if let Some(split) = paths.iter().find(|split| split.place == entry.place) {
+    if let Some(split) = paths.iter().find(|split| split.cell == entry.cell) {
         print(&tables::paths(split, symbols))?;
     }
     if args.gates {
@@ -197,11 +197,13 @@ pub(super) fn shown_entry<'a>(
     ledger: &'a Ledger,
 ) -> Result<&'a Entry, Failure> {
     let parameter = match parameter {
-        Shown::WeightIh => Parameter::WeightIh,
-        Shown::WeightHh => Parameter::WeightHh,
-        Shown::Bias if network.cell().splits() => Parameter::BiasIh,
-        Shown::Bias => Parameter::Bias,
-        Shown::Input => Parameter::Input,
+        Shown::WeightIh => Parameter::WEIGHT_IH,
+        Shown::WeightHh => Parameter::WEIGHT_HH,
+        Shown::Bias if network.spec().adjoints.len() > 1 && network.spec().param("bias_hh").is_some() => {
+            Parameter::BIAS_IH
+        }
+        Shown::Bias => Parameter::BIAS,
+        Shown::Input => Parameter::INPUT,
     };
     let direction = match direction {
         Reading::Forward => Direction::Forward,
@@ -211,7 +213,7 @@ pub(super) fn shown_entry<'a>(
         let problem = "this network reads forward only; leave it out, or train one with --bidirectional";
         return Err(Failure::Usage(format!("--direction reverse: {problem}")));
     }
-    ledger.entry_at(Place { layer, direction }, parameter).ok_or_else(|| {
+    ledger.entry_at(CellId { layer, direction }, parameter).ok_or_else(|| {
         let layers = network.depth();
         let what = if layer < layers { "an input only at layer 0" } else { "no such layer" };
         Failure::Usage(format!("--layer {layer}: this network of {layers} layers has {what}"))
@@ -219,7 +221,7 @@ pub(super) fn shown_entry<'a>(
 }
 
 /// Which cell is meant, where there are several.
-pub(super) fn cell_name(network: &Network<f64>, Place { layer, direction }: Place) -> String {
+pub(super) fn cell_name(network: &Network<f64>, CellId { layer, direction }: CellId) -> String {
     let layer = if network.depth() > 1 { format!(" of layer {layer}") } else { String::new() };
     let direction =
         if network.directions() == 2 { format!(", {} cell", direction.as_str()) } else { String::new() };
@@ -228,7 +230,7 @@ pub(super) fn cell_name(network: &Network<f64>, Place { layer, direction }: Plac
 
 /// A network's ledger with what it was made from.
 pub(crate) struct Traced {
-    pub trace: Trace<f64>,
+    pub trace: ForwardCache<f64>,
     pub losses: Losses<f64>,
     pub ledger: Ledger,
 }
@@ -237,7 +239,7 @@ impl Traced {
     /// Itemizes.
     pub fn new(
         network: &Network<f64>,
-        trace: Trace<f64>,
+        trace: ForwardCache<f64>,
         losses: Losses<f64>,
         options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {

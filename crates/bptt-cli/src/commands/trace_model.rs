@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use bptt::{
-    Inputs, ItemizeOptions, Losses, Network, Objective, Reduction, ScanOptions, Sequence, State, Symbols,
-    Targets, Trace,
+    ForwardCache, Inputs, ItemizeOptions, Losses, Network, Objective, Reduction, ScanOptions, Sequence,
+    State, Symbols, Targets,
 };
 use bptt_io::{Convention, Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
 use bptt_train::run::model_file;
@@ -118,7 +118,7 @@ fn module_provenance(file: &Path, module: &Module) -> Provenance {
     let mut provenance = Provenance::default();
     provenance.set("file", file.to_string_lossy());
     provenance.set("module", module.outline.name.as_str());
-    let gates = module.weights.layers[0].b_hh.cols() / module.weights.layers[0].hidden();
+    let gates = module.weights.cells[0].sizes().gates;
     let (layout, matrices, orders) = match module.outline.convention {
         Convention::PyTorch | Convention::PyTorchCell => {
             ("PyTorch", "(gates · H, inputs)", ["r, z, n", "i, f, g, o"])
@@ -157,17 +157,20 @@ fn headline(module: &Module, losses: &Losses<f64>, k: usize, batch: usize) -> St
 /// The states to begin with, zeros where none are given.
 fn initial(given: &ModelArgs, network: &Network<f64>, batch: usize) -> Result<State<f64>, Failure> {
     let mut state = network.zero_state(batch);
-    let read = |path: &Path| -> Result<_, Failure> {
-        Ok(batch::states(&arrays::read(path)?, state.h.len(), batch, network.hidden())?)
+    let read = |path: &Path, width: usize| -> Result<_, Failure> {
+        Ok(batch::states(&arrays::read(path)?, network.weights().cells.len(), batch, width)?)
     };
-    let h = given.h0.as_deref().map(read).transpose()?;
-    let c = given.c0.as_deref().map(read).transpose()?;
-    if c.is_some() && !network.cell().has_memory() {
-        let cell = network.cell().name();
+    let h = given.h0.as_deref().map(|path| read(path, network.output_width())).transpose()?;
+    let c = given.c0.as_deref().map(|path| read(path, network.hidden())).transpose()?;
+    if c.is_some() && network.spec().states.len() < 2 {
+        let cell = network.spec().name.as_str();
         return Err(Failure::Usage(format!("--c0: the cell {cell} has no c; expected --h0 alone")));
     }
-    state.h = h.unwrap_or(state.h);
-    state.c = c.unwrap_or(state.c);
+    for (index, given) in [h, c].into_iter().enumerate() {
+        for (cell, given) in state.cells.iter_mut().zip(given.into_iter().flatten()) {
+            cell[index] = given;
+        }
+    }
     Ok(state)
 }
 
@@ -219,7 +222,7 @@ impl<'a> Arranged<'a> {
         x: &Tensor,
         provenance: &mut Provenance,
     ) -> Result<(Inputs<f64>, Option<Vec<String>>), Failure> {
-        let features = module.weights.layers[0].inputs();
+        let features = module.weights.cells[0].inputs();
         let is_read = |t: usize, b: usize| self.is_read(t, b);
         if !self.symbols {
             let dense = self.order.sequence(x, None, features)?;
@@ -255,9 +258,9 @@ impl<'a> Arranged<'a> {
             provenance.assume(format!("{} of shape {shape:?} is {axes} with {sizes}", x.name));
         }
         let zero = match (&self.given.h0, &self.given.c0) {
-            (None, None) if network.cell().has_memory() => Some("h and c"),
+            (None, None) if network.spec().states.len() > 1 => Some("h and c"),
             (None, _) => Some("h"),
-            (Some(_), None) if network.cell().has_memory() => Some("c"),
+            (Some(_), None) if network.spec().states.len() > 1 => Some("c"),
             (Some(_), _) => None,
         };
         if let Some(states) = zero {
@@ -360,7 +363,7 @@ pub(super) enum Aim {
 }
 
 impl Aim {
-    pub fn losses(self, network: &Network<f64>, trace: &Trace<f64>) -> Result<Losses<f64>, Failure> {
+    pub fn losses(self, network: &Network<f64>, trace: &ForwardCache<f64>) -> Result<Losses<f64>, Failure> {
         match self {
             Self::Objective(objective) => Ok(network.losses(trace, &objective)?),
             Self::Seeds(mut seeds, mask) => {

@@ -44,14 +44,16 @@ impl Load {
     ///
     /// What is done entry by entry (activations, the optimizer) is left out.
     pub fn flops(&self, config: &Config) -> Result<u64, Error> {
-        let gates = cell_by_name::<f32>(&config.cell)?.gates().len() as u64;
+        let cell = cell_by_name(&config.cell)?;
+        let gates = cell.spec().gate_count() as u64;
+        let recurrent_gates = if cell.spec().recurrent_weights().is_some() { gates } else { 0 };
         let hidden = config.hidden as u64;
         let directions = if config.bidirectional { 2 } else { 1 };
         let width = directions * hidden;
         let above = (config.layers as u64 - 1) * directions * 6 * gates * hidden * width;
         let bottom = directions * 4 * gates * hidden * self.features;
         let omega = if config.omega > 0.0 { 4 } else { 0 };
-        let recurrent = config.layers as u64 * directions * (6 * gates + omega) * hidden * hidden;
+        let recurrent = config.layers as u64 * directions * (6 * recurrent_gates + omega) * hidden * hidden;
         let per_step = recurrent + bottom + above + 4 * self.outputs * width;
         let per_sequence = self.steps * per_step + self.loss_steps * 2 * self.outputs * width;
         Ok(config.batch as u64 * per_sequence)

@@ -1,8 +1,11 @@
 //! The network that a run begins with.
 
-use bptt::{Cell, CellParams, Matrix, Network, Readout, Real, Weights, cell_by_name};
+use std::sync::Arc;
 
-use super::{Config, gate};
+use bptt::cell::{ParamKind, ParamSpec, Role};
+use bptt::{CellParams, Matrix, Network, Readout, Real, Weights, cell_by_name};
+
+use super::Config;
 use crate::{Error, Rng, init};
 
 /// Streams of random numbers that a run draws from, so that one does not shift another.
@@ -18,39 +21,61 @@ impl Config {
         let mut rng = Rng::new(self.seed, INITIALIZATION);
         let mut chrono = Rng::new(self.seed, CHRONO);
         let cell = cell_by_name(&self.cell)?;
-        let (gates, hidden) = (cell.gates().len(), self.hidden);
+        let (spec, hidden) = (cell.spec(), self.hidden);
         let directions = if self.bidirectional { 2 } else { 1 };
-        let mut layers = Vec::with_capacity(directions * self.layers);
+        let mut cells = Vec::with_capacity(directions * self.layers);
         let mut readout = None;
         for index in 0..directions * self.layers {
+            let inputs = if index < directions { inputs } else { directions * hidden };
+            let mut params = CellParams::<f32>::zeros(spec, inputs, hidden);
             let mut matrix = |rows, cols| init::matrix(self.init_others, rows, cols, hidden, &mut rng);
-            let w_ih = matrix(gates * hidden, if index < directions { inputs } else { directions * hidden });
-            let (mut b_ih, mut b_hh) = (matrix(1, gates * hidden), matrix(1, gates * hidden));
+            let mut draw = |params: &mut CellParams<f32>, is_drawn: fn(&ParamSpec) -> bool| {
+                for (tensor, param) in params.tensors_mut().iter_mut().zip(&spec.params) {
+                    if is_drawn(param) {
+                        *tensor = matrix(tensor.rows(), tensor.cols());
+                    }
+                }
+            };
+            draw(&mut params, |param| param.role == Role::Input);
+            draw(&mut params, |param| matches!(param.role, Role::InputBias | Role::RecurrentBias));
+            draw(&mut params, |param| matches!(param.role, Role::Peephole | Role::Projection));
             if index == 0 {
                 readout =
                     Some(Readout { w_hy: matrix(outputs, directions * hidden), b_y: matrix(1, outputs) });
             }
-            if self.zero_biases {
-                let b_y = readout.iter_mut().map(|readout| &mut readout.b_y);
-                b_y.chain([&mut b_ih, &mut b_hh]).for_each(|bias| bias.data_mut().fill(0.0));
+            for (tensor, param) in params.tensors_mut().iter_mut().zip(&spec.params) {
+                if param.kind == ParamKind::Bias && self.zero_biases {
+                    tensor.data_mut().fill(0.0);
+                } else if param.role == Role::Scale {
+                    tensor.data_mut().fill(1.0);
+                } else if param.role == Role::Recurrent {
+                    *tensor = self.recurrent_weights(spec.gate_count(), &mut rng)?;
+                }
             }
-            let w_hh = self.recurrent_weights(gates, &mut rng)?;
-            let mut layer = CellParams { w_ih, w_hh, b_ih, b_hh };
-            self.set_biases(&mut layer, cell, &mut chrono);
-            layers.push(layer);
+            if let Some(readout) = readout.as_mut().filter(|_| self.zero_biases) {
+                readout.b_y.data_mut().fill(0.0);
+            }
+            self.set_biases(&mut params, &mut chrono);
+            cells.push(params);
         }
-        Ok(Network::new(cell, Weights { layers, bidirectional: self.bidirectional, readout })?)
+        Ok(Network::new(cell, Weights { cells, bidirectional: self.bidirectional, readout })?)
     }
 
     /// Gives the gates of one cell the biases that are asked for.
-    fn set_biases(&self, layer: &mut CellParams<f32>, cell: &dyn Cell<f32>, rng: &mut Rng) {
-        let hidden = layer.hidden();
+    fn set_biases(&self, params: &mut CellParams<f32>, rng: &mut Rng) {
+        let (spec, hidden) = (Arc::clone(params.spec()), params.hidden());
         let mut set = |name: &str, biases: &[f64]| {
-            let Some(gate) = gate(cell, name) else { return };
-            // PyTorch has two biases and adds them.
-            layer.b_ih.data_mut()[gate * hidden..(gate + 1) * hidden].fill(0.0);
-            let b_hh = &mut layer.b_hh.data_mut()[gate * hidden..(gate + 1) * hidden];
-            b_hh.iter_mut().zip(biases).for_each(|(b, &bias)| *b = f32::of(bias));
+            let Some(gate) = spec.gate(name) else { return };
+            // Several biases are added: the last one has the number.
+            let of_kind = params.tensors_mut().iter_mut().zip(&spec.params);
+            let mut all: Vec<_> = of_kind.filter(|(_, param)| param.kind == ParamKind::Bias).collect();
+            for (bias, _) in &mut all {
+                bias.data_mut()[gate * hidden..(gate + 1) * hidden].fill(0.0);
+            }
+            if let Some((last, _)) = all.last_mut() {
+                let last = &mut last.data_mut()[gate * hidden..(gate + 1) * hidden];
+                last.iter_mut().zip(biases).for_each(|(b, &bias)| *b = f32::of(bias));
+            }
         };
         for (name, bias) in [("f", self.forget_bias), ("i", self.input_bias)] {
             if let Some(bias) = bias {
@@ -94,11 +119,11 @@ mod tests {
             Config { hidden: 8, layers: 2, bidirectional: true, sigma_max: Some(1.25), ..Config::default() };
         let network = both.network(7, 7).unwrap();
         assert_eq!((network.directions(), network.depth()), (2, 2));
-        let layers = &network.weights().layers;
-        assert!(layers.iter().all(|layer| (init::sigma_max(&layer.w_hh) - 1.25).abs() < 1e-6));
-        assert!(layers[0].w_hh != layers[1].w_hh);
+        let layers = &network.weights().cells;
+        assert!(layers.iter().all(|layer| (init::sigma_max(&layer["weight_hh"]) - 1.25).abs() < 1e-6));
+        assert!(layers[0]["weight_hh"] != layers[1]["weight_hh"]);
         assert_eq!(
-            (layers[2].w_ih.cols(), network.weights().readout.as_ref().unwrap().w_hy.cols()),
+            (layers[2]["weight_ih"].cols(), network.weights().readout.as_ref().unwrap().w_hy.cols()),
             (16, 16)
         );
         assert!(!toml::to_string(&Config::default()).unwrap().contains("bidirectional"));
@@ -109,14 +134,17 @@ mod tests {
         let config = Config { cell: "lstm".into(), hidden: 3, layers: 2, ..Config::default() };
         let plain = config.network(5, 5).unwrap();
         let biased = Config { forget_bias: Some(1.5), ..config.clone() }.network(5, 5).unwrap();
-        for (plain, biased) in plain.weights().layers.iter().zip(&biased.weights().layers) {
-            assert_eq!((&plain.w_ih, &plain.w_hh), (&biased.w_ih, &biased.w_hh));
+        for (plain, biased) in plain.weights().cells.iter().zip(&biased.weights().cells) {
+            assert_eq!(
+                (&plain["weight_ih"], &plain["weight_hh"]),
+                (&biased["weight_ih"], &biased["weight_hh"])
+            );
             let sums: Vec<f32> =
-                biased.b_ih.data().iter().zip(biased.b_hh.data()).map(|(a, b)| a + b).collect();
+                biased["bias_ih"].data().iter().zip(biased["bias_hh"].data()).map(|(a, b)| a + b).collect();
             assert_eq!(sums[3..6], [1.5; 3]);
             assert_eq!(
-                (&plain.b_hh.data()[..3], &plain.b_ih.data()[6..]),
-                (&biased.b_hh.data()[..3], &biased.b_ih.data()[6..])
+                (&plain["bias_hh"].data()[..3], &plain["bias_ih"].data()[6..]),
+                (&biased["bias_hh"].data()[..3], &biased["bias_ih"].data()[6..])
             );
         }
         let refused = Config { cell: "gru".into(), forget_bias: Some(1.0), ..config }.check().unwrap_err();
@@ -128,17 +156,17 @@ mod tests {
     fn chrono_biases_are_logarithms_of_lags_and_opposite() {
         let config = Config { cell: "lstm".into(), hidden: 200, chrono: Some(50), ..Config::default() };
         let network = config.network(5, 3).unwrap();
-        let layer = &network.weights().layers[0];
-        let (i, f) = (&layer.b_hh.data()[..200], &layer.b_hh.data()[200..400]);
-        assert!(i.iter().zip(f).all(|(i, f)| i + f == 0.0) && layer.b_ih.data()[..400] == [0.0; 400]);
+        let layer = &network.weights().cells[0];
+        let (i, f) = (&layer["bias_hh"].data()[..200], &layer["bias_hh"].data()[200..400]);
+        assert!(i.iter().zip(f).all(|(i, f)| i + f == 0.0) && layer["bias_ih"].data()[..400] == [0.0; 400]);
         let lags: Vec<f64> = f.iter().map(|&f| f64::from(f).exp()).collect();
         assert!(lags.iter().all(|lag| (1.0..49.0001).contains(lag)));
         // Uniform between 1 and 49: mean 25, of 200 with a standard deviation of 0.98.
         let mean = lags.iter().sum::<f64>() / 200.0;
         assert!((mean - 25.0).abs() < 3.0, "{mean}");
-        assert!(layer.b_hh.data()[400..].iter().all(|b| b.abs() <= 0.071));
+        assert!(layer["bias_hh"].data()[400..].iter().all(|b| b.abs() <= 0.071));
         let plain = Config { chrono: None, ..config.clone() }.network(5, 3).unwrap();
-        assert_eq!(plain.weights().layers[0].w_hh, layer.w_hh);
+        assert_eq!(plain.weights().cells[0]["weight_hh"], layer["weight_hh"]);
         let refused = |config: Config| config.check().unwrap_err().to_string();
         let both = Config { forget_bias: Some(1.0), ..config.clone() };
         assert!(refused(both).starts_with("chrono with forget_bias or input_bias: both"));
@@ -160,15 +188,19 @@ mod tests {
         let rms = |m: &Matrix<f32>| {
             (m.data().iter().map(|&w| f64::from(w).powi(2)).sum::<f64>() / m.data().len() as f64).sqrt()
         };
-        let (layer, readout) = (&network.weights().layers[0], network.weights().readout.as_ref().unwrap());
-        for tensor in [&layer.w_ih, &readout.w_hy, &layer.b_ih, &readout.b_y] {
+        let (layer, readout) = (&network.weights().cells[0], network.weights().readout.as_ref().unwrap());
+        for tensor in [&layer["weight_ih"], &readout.w_hy, &layer["bias_ih"], &readout.b_y] {
             assert!((rms(tensor) / 0.01 - 1.0).abs() < 0.3, "{}", rms(tensor));
         }
-        assert!((init::sigma_max(&layer.w_hh) - 1.0).abs() < 1e-6);
+        assert!((init::sigma_max(&layer["weight_hh"]) - 1.0).abs() < 1e-6);
         let zero = Config { zero_biases: true, ..config }.network(30, 20).unwrap();
         let zero = zero.weights();
-        assert_eq!((&zero.layers[0].w_ih, &zero.layers[0].w_hh), (&layer.w_ih, &layer.w_hh));
-        let biases = [&zero.layers[0].b_ih, &zero.layers[0].b_hh, &zero.readout.as_ref().unwrap().b_y];
+        assert_eq!(
+            (&zero.cells[0]["weight_ih"], &zero.cells[0]["weight_hh"]),
+            (&layer["weight_ih"], &layer["weight_hh"])
+        );
+        let biases =
+            [&zero.cells[0]["bias_ih"], &zero.cells[0]["bias_hh"], &zero.readout.as_ref().unwrap().b_y];
         assert!(biases.iter().all(|bias| bias.data().iter().all(|&b| b == 0.0)));
     }
 
@@ -177,8 +209,8 @@ mod tests {
         let config = Config { hidden: 16, sigma_max: Some(1.25), ..Config::default() };
         let network = config.network(7, 7).unwrap();
         let weights = network.weights();
-        assert!(weights.layers[0].w_ih.data().iter().all(|w| w.abs() <= 0.25));
-        assert!((init::sigma_max(&weights.layers[0].w_hh) - 1.25).abs() < 1e-6);
+        assert!(weights.cells[0]["weight_ih"].data().iter().all(|w| w.abs() <= 0.25));
+        assert!((init::sigma_max(&weights.cells[0]["weight_hh"]) - 1.25).abs() < 1e-6);
         assert_eq!(config.network(7, 7).unwrap().weights(), weights);
     }
 }

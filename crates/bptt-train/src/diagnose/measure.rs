@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 
 use bptt::dynamics::{GateSpectrum, Implication, LyapunovOptions};
 use bptt::{
-    Bootstrap, Direction, Entry, GateSaturation, Inputs, ItemizeOptions, Ledger, Losses, Matrix,
-    MemoryProfile, Network, Parameter, Perturbed, Place, ScanOptions, SmallestWindow, State, Trace,
+    Bootstrap, CellId, Direction, Entry, ForwardCache, GateSaturation, Inputs, ItemizeOptions, Ledger,
+    Losses, Matrix, MemoryProfile, Network, Parameter, Perturbed, ScanOptions, SmallestWindow, State,
     log_spaced_windows, quantile_interval,
 };
 
@@ -46,12 +46,12 @@ pub struct Subject {
 /// If something does not fit the network, or `losses_of` fails.
 pub fn measure<E: From<Error>>(
     subject: Subject,
-    losses_of: impl Fn(&Network<f64>, &Trace<f64>) -> Result<Losses<f64>, E>,
+    losses_of: impl Fn(&Network<f64>, &ForwardCache<f64>) -> Result<Losses<f64>, E>,
 ) -> Result<Evidence, E> {
     let Subject { network, inputs, initial, options, lag, untrained, bias } = subject;
     let (steps, sequences) = inputs.shape();
     let lag = lag.map(|lag| Lag { nearest: *lag.start(), farthest: *lag.end() });
-    let cell = network.cell().name().to_owned();
+    let cell = network.spec().name.as_str().to_owned();
     let mut evidence = Evidence { cell, steps, sequences, lag, ..Evidence::default() };
     let detached = options.detach.clone();
     let trace = network.scan_with(inputs.clone(), &initial, options.clone()).map_err(Error::from)?;
@@ -109,7 +109,7 @@ pub fn measure<E: From<Error>>(
 
 /// Of W_hh, over sequences.
 fn horizons(ledger: &Ledger, memory: Option<&MemoryProfile>) -> Spread {
-    let entry = ledger.entry(0, Parameter::WeightHh);
+    let entry = ledger.recurrent(0);
     let sequences = entry.and_then(Entry::sequences).unwrap_or(0);
     let learning =
         (0..sequences).filter_map(|b| entry.and_then(|entry| entry.horizon_of_sequence(b, HORIZON)));
@@ -127,7 +127,11 @@ fn median(lags: impl Iterator<Item = usize>) -> Option<Median> {
     Some(Median { steps: interval.estimate, low: interval.low, high: interval.high })
 }
 
-fn windows(network: &Network<f64>, trace: &Trace<f64>, losses: &Losses<f64>) -> Result<Vec<Window>, Error> {
+fn windows(
+    network: &Network<f64>,
+    trace: &ForwardCache<f64>,
+    losses: &Losses<f64>,
+) -> Result<Vec<Window>, Error> {
     let (steps, _) = trace.inputs().shape();
     let curve = network.truncation_curve(trace, losses, &log_spaced_windows(steps))?;
     let numbers = curve.all.bias.iter().zip(&curve.all.cosine);
@@ -149,7 +153,7 @@ fn not_finite(checked: Result<(), bptt::Error>, origin: Origin) -> Option<NotFin
     }
 }
 
-fn data(trace: &Trace<f64>) -> Option<NotFinite> {
+fn data(trace: &ForwardCache<f64>) -> Option<NotFinite> {
     let Inputs::Dense(x) = trace.inputs() else { return None };
     let (step, sequence) = x.first_not_finite()?;
     let what = "the input x".into();
@@ -162,19 +166,19 @@ fn weights(network: &Network<f64>) -> Option<NotFinite> {
     Some(NotFinite { what: name.clone(), origin: Origin::Weights, step: None, sequence: None })
 }
 
-fn states(trace: &Trace<f64>) -> Option<NotFinite> {
+fn states(trace: &ForwardCache<f64>) -> Option<NotFinite> {
     not_finite(trace.check_finite(), Origin::States)
 }
 
 /// N.
 fn state_size(network: &Network<f64>) -> f64 {
-    (network.hidden() * if network.cell().has_memory() { 2 } else { 1 }) as f64
+    network.state_width() as f64
 }
 
-const BOTTOM: Place = Place { layer: 0, direction: Direction::Forward };
+const BOTTOM: CellId = CellId { layer: 0, direction: Direction::Forward };
 
 /// `None` where there are episodes or a single step.
-fn exponent(network: &Network<f64>, trace: &Trace<f64>) -> Option<Exponent> {
+fn exponent(network: &Network<f64>, trace: &ForwardCache<f64>) -> Option<Exponent> {
     let options = LyapunovOptions { exponents: Some(1), ..LyapunovOptions::default() };
     let found = network.lyapunov(trace, BOTTOM, &options).ok()?;
     let standard_error = found.standard_error.as_ref().map(|errors| errors[0]).filter(|e| e.is_finite());
@@ -183,27 +187,27 @@ fn exponent(network: &Network<f64>, trace: &Trace<f64>) -> Option<Exponent> {
 
 /// Of a perturbation of the bottom layer's h in one direction, which no network has for its own. `None` where there are
 /// episodes or two directions.
-fn memory(network: &Network<f64>, trace: &Trace<f64>) -> Option<MemoryProfile> {
-    let hidden = network.hidden();
+fn memory(network: &Network<f64>, trace: &ForwardCache<f64>) -> Option<MemoryProfile> {
+    let hidden = network.output_width();
     let mut rng = Rng::new(0, 0);
     let direction: Vec<f64> = (0..hidden).map(|_| rng.normal()).collect();
     let direction = Matrix::new(1, hidden, direction).ok()?;
     network.memory(trace, Perturbed::State { layer: 0 }, Some(&direction)).ok()
 }
 
-fn gates(network: &Network<f64>, trace: &Trace<f64>) -> Vec<Gate> {
+fn gates(network: &Network<f64>, trace: &ForwardCache<f64>) -> Vec<Gate> {
     // An eigenvalue iteration that does not end is no reason to say nothing of the rest.
     let spectra = network.recurrent_spectra().unwrap_or_default();
     let hidden = network.hidden() as f64;
     let gate = |(i, of): (usize, GateSaturation)| {
         let spectrum = spectra.get(i);
-        let name = network.cell().gates().iter().position(|&gate| gate == of.gate);
+        let gate = network.spec().gate(of.gate);
         Gate {
-            layer: of.place.layer,
-            direction: of.place.direction.as_str(),
+            layer: of.cell.layer,
+            direction: of.cell.direction.as_str(),
             gate: of.gate,
             saturated: of.saturated,
-            shuts: name.is_some_and(|gate| network.cell().range(gate).0 == 0.0),
+            shuts: gate.is_some_and(|gate| network.spec().gates[gate].activation.range().0 == 0.0),
             dead: of.dead.map(|units| units.len() as f64 / hidden),
             sigma_max: spectrum.map(GateSpectrum::sigma_max),
             spectral_radius: spectrum.map(GateSpectrum::spectral_radius),
@@ -215,8 +219,8 @@ fn gates(network: &Network<f64>, trace: &Trace<f64>) -> Vec<Gate> {
 
 /// `None` if no loss reaches the recurrent weights at all.
 fn reach(ledger: &Ledger, lag: Option<Lag>, detached: &[usize]) -> Option<Reach> {
-    let recurrent = ledger.entry(0, Parameter::WeightHh)?;
-    let bias = ledger.entry(0, Parameter::Bias).or_else(|| ledger.entry(0, Parameter::BiasIh))?;
+    let recurrent = ledger.recurrent(0)?;
+    let bias = ledger.entry(0, Parameter::BIAS).or_else(|| ledger.entry(0, Parameter::BIAS_IH))?;
     let profile: Vec<(usize, f64)> = bias.profile().iter().map(|of| (of.lag, of.log10_median())).collect();
     let target = lag.map_or_else(|| profile.last().map_or(0, |last| last.0), |lag| lag.farthest);
     let (at_lag, cut_at_lag) = lag.map_or((0, 0.0), |lag| cut_at(ledger, lag.farthest, detached));

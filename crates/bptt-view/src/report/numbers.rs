@@ -78,7 +78,7 @@ pub(super) fn compressed(bytes: &[u8]) -> String {
 
 /// Whether no step after a loss contributes to it anywhere, as in a network that reads forward only.
 pub(super) fn is_triangular(ledger: &Ledger) -> bool {
-    ledger.entries().iter().all(|entry| entry.place.direction == Direction::Forward)
+    ledger.entries().iter().all(|entry| entry.cell.direction == Direction::Forward)
 }
 
 /// The (k, t) that are written, in their order.

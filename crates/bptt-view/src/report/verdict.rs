@@ -2,7 +2,7 @@
 
 use std::f64::consts::LN_2;
 
-use bptt::{Entry, GateSaturation, Parameter};
+use bptt::{Entry, GateSaturation};
 
 use super::Subject;
 use crate::json::HORIZON;
@@ -19,7 +19,7 @@ const MUCH_SATURATED: f64 = 0.25;
 /// bottom layer's forward cell, as in the ledger's JSON.
 pub fn verdict(of: &Subject) -> Vec<String> {
     let ledger = of.ledger();
-    let Some(entry) = ledger.entry(0, Parameter::WeightHh) else { return Vec::new() };
+    let Some(entry) = ledger.recurrent(0) else { return Vec::new() };
     let mut sentences = vec![reach(entry)];
     sentences.extend(decay(entry));
     sentences.extend(before(of));
@@ -84,7 +84,7 @@ fn decay(entry: &Entry) -> Option<String> {
 fn before(of: &Subject) -> Option<String> {
     let [first, .., last] = &of.stages[..] else { return None };
     let of_stage = |stage: &super::Stage| {
-        let entry = stage.ledger.entry(0, Parameter::WeightHh)?;
+        let entry = stage.ledger.recurrent(0)?;
         Some((entry.horizon(HORIZON)?, entry.decay()?.exp()))
     };
     let ((was, kept_then), (is, kept_now)) = (of_stage(first)?, of_stage(last)?);
@@ -144,7 +144,7 @@ fn cancellation(entry: &Entry) -> String {
 
 /// How σ_max and what was measured go together, of a cell with a single gate, where σ_max says something at all.
 fn strength(of: &Subject, entry: &Entry) -> Option<String> {
-    let blocks: Vec<_> = of.blocks.iter().filter(|block| block.place == entry.place).collect();
+    let blocks: Vec<_> = of.blocks.iter().filter(|block| block.cell == entry.cell).collect();
     let (&[block], decay) = (&blocks[..], entry.decay()?) else { return None };
     let sigma = block.sigma_max;
     Some(match (sigma > 1.0, decay < 0.0) {
@@ -171,7 +171,7 @@ fn saturation(gates: &[GateSaturation]) -> Option<String> {
     }
     let worst =
         gates.iter().max_by(|a, b| much(a).total_cmp(&much(b))).filter(|gate| gate.saturated.is_some())?;
-    let (percent, layer, gate) = (100.0 * much(worst), worst.place.layer, worst.gate);
+    let (percent, layer, gate) = (100.0 * much(worst), worst.cell.layer, worst.gate);
     Some(if much(worst) > MUCH_SATURATED {
         format!(
             "Gate {gate} of layer {layer} is saturated in {percent:.0} % of all activations, where its slope is below a tenth of \

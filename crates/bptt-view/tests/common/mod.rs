@@ -5,14 +5,15 @@ use bptt::{
 };
 
 /// A network whose weights are waves, of `steps` steps with a loss at each; `scale` stretches W_hh.
-pub fn ledger(cell: &str, gates: usize, steps: usize, scale: f64, options: ScanOptions<f64>) -> Ledger {
+pub fn ledger(cell: &str, steps: usize, scale: f64, options: ScanOptions<f64>) -> Ledger {
     let (inputs, hidden) = (2, 3);
-    let mut layer = CellParams::<f64>::zeros(gates, inputs, hidden);
+    let cell = cell_by_name(cell).unwrap();
+    let mut layer = CellParams::<f64>::zeros(cell.spec(), inputs, hidden);
     let wave = |i: usize, phase: f64| (i as f64 * 1.7 + phase).sin();
-    layer.w_ih.data_mut().iter_mut().enumerate().for_each(|(i, w)| *w = wave(i, 0.3));
-    layer.w_hh.data_mut().iter_mut().enumerate().for_each(|(i, w)| *w = scale * wave(i, 1.1));
-    let weights = Weights { layers: vec![layer], bidirectional: false, readout: None };
-    let network = Network::new(cell_by_name(cell).unwrap(), weights).unwrap();
+    layer["weight_ih"].data_mut().iter_mut().enumerate().for_each(|(i, w)| *w = wave(i, 0.3));
+    layer["weight_hh"].data_mut().iter_mut().enumerate().for_each(|(i, w)| *w = scale * wave(i, 1.1));
+    let weights = Weights { cells: vec![layer], bidirectional: false, readout: None };
+    let network = Network::new(cell, weights).unwrap();
     let x: Vec<f64> = (0..steps * inputs).map(|i| wave(i, 0.0)).collect();
     let x = Inputs::Dense(Sequence::new(steps, 1, inputs, &x).unwrap());
     let burn_in = options.burn_in;

@@ -4,12 +4,14 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 use crate::array::View;
-use crate::forward::{Losses, Trace};
+use crate::forward::{ForwardCache, Losses};
 use crate::gradient::{Threads, add_cell_gradient};
 use crate::kernel::Real;
 use crate::ledger::balance;
 use crate::model::{Network, Weights};
-use crate::reverse::{Carry, Plan, SIDE_BY_SIDE, Step, losses_of_a_block, reverse_layers};
+use crate::reverse::{
+    Adjoints, Plan, RowOptions, SIDE_BY_SIDE, Source, Step, losses_of_a_block, reverse_layers,
+};
 use crate::{Error, kernel};
 
 /// The gradient of all losses together in parts: of every component (k, t), see [`crate::Component`], the part of its lag
@@ -65,11 +67,11 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// [`Error::Balance`] if the parts do not add up to the ordinary gradient, [`Error::NotFinite`] or [`Error::Exploded`]
-    /// if something is not finite, [`Error::Shape`] if `losses` does not belong to `trace`, [`Error::Option`] if
+    /// if something is not finite, [`Error::Shape`] if `losses` does not belong to `cache`, [`Error::Option`] if
     /// `first_lags` does not ascend from 0.
     pub fn lag_parts(
         &self,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         losses: &Losses<T>,
         first_lags: &[usize],
     ) -> Result<LagParts<T>, Error> {
@@ -80,30 +82,30 @@ impl<T: Real> Network<T> {
                 expected: "lags that ascend from 0".into(),
             });
         }
-        self.check_losses(trace, losses)?;
-        trace.check_finite()?;
+        self.check_losses(cache, losses)?;
+        cache.check_finite()?;
         losses.check_finite()?;
-        let gradient = self.gradient(trace, losses, false)?;
+        let gradient = self.gradient(cache, losses, false)?;
         gradient.check_finite()?;
 
-        let (steps, batch) = trace.inputs().shape();
-        let present = losses.heard(trace);
+        let (steps, batch) = cache.inputs().shape();
+        let present = losses.active(cache);
         let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
         let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
         let mut parts = vec![self.weights().zeros_like(); first_lags.len()];
         // Blocks run side by side, then parts: each part is written by one task, in the order of the blocks.
         for side_by_side in blocks.chunks(SIDE_BY_SIDE) {
             let sums: Vec<_> =
-                side_by_side.par_iter().map(|ks| self.sums_by_lag(trace, losses, first_lags, ks)).collect();
+                side_by_side.par_iter().map(|ks| self.sums_by_lag(cache, losses, first_lags, ks)).collect();
             parts.par_iter_mut().enumerate().for_each(|(j, part)| {
                 for (index, of_cell) in sums.iter().flat_map(|cells| cells.iter().enumerate()) {
-                    of_cell[j].add_to(part, trace, index);
+                    of_cell[j].add_to(part, cache, index);
                 }
             });
         }
         parts[0].readout.clone_from(&gradient.weights.readout);
 
-        // The states' gradients are not taken apart; the check is of the weights'.
+        // The states' gradients are not divided; the check is of the weights'.
         let mut summed = gradient.clone();
         summed.weights = parts[0].clone();
         for part in &parts[1..] {
@@ -116,33 +118,34 @@ impl<T: Real> Network<T> {
     /// For each cell and part the sums over the losses `ks` (ascending).
     fn sums_by_lag(
         &self,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         losses: &Losses<T>,
         first_lags: &[usize],
         ks: &[usize],
     ) -> Vec<Vec<LagSums<T>>> {
-        let (_, batch) = trace.inputs().shape();
+        let (_, batch) = cache.inputs().shape();
         let plan = Plan::apart(losses.present.len(), ks);
-        let cells = 0..self.weights().layers.len();
+        let cells = 0..self.weights().cells.len();
         let spans: Vec<Vec<Range<usize>>> = cells
             .map(|index| {
-                let span = |&k: &usize| self.span(index, k, losses.reach(trace, k).end);
+                let span = |&k: &usize| self.span(index, k, losses.span(cache, k).end);
                 plan.groups().iter().map(span).collect()
             })
             .collect();
-        let size = batch * self.weights().layers[0].w_ih.rows();
-        let sizes = (size, if self.cell().splits() { size } else { 0 });
+        let sizes = *self.weights().cells[0].sizes();
+        let adjoints = self.spec().adjoints.iter();
+        let widths: Vec<usize> = adjoints.map(|adjoint| batch * sizes.of(adjoint.width)).collect();
         let lags = |j: usize| first_lags[j]..first_lags.get(j + 1).copied().unwrap_or(usize::MAX);
         let mut sums: Vec<Vec<LagSums<T>>> = spans
             .iter()
             .map(|spans| {
-                let part = |j| LagSums::zeros(steps_at(plan.groups(), spans, &lags(j)), sizes);
+                let part = |j| LagSums::zeros(steps_at(plan.groups(), spans, &lags(j)), &widths);
                 (0..first_lags.len()).map(part).collect()
             })
             .collect();
-        let mut reverse = Vec::new();
-        reverse_layers(self, trace, &losses.seeds, &plan, Carry::InRange, &mut reverse, |index, step| {
-            for (row, &k) in plan.groups().iter().enumerate().take(step.da.rows() / batch) {
+        let (source, options) = (Source::Losses(&losses.seeds), RowOptions::scaled());
+        reverse_layers(self, cache, source, &plan, options, &mut Vec::new(), |index, step| {
+            for (row, &k) in plan.groups().iter().enumerate().take(step.da().rows() / batch) {
                 if spans[index][row].contains(&step.t) {
                     let part = first_lags.partition_point(|&first| first <= k.abs_diff(step.t)) - 1;
                     sums[index][part].add(step, row, batch);
@@ -170,46 +173,47 @@ fn steps_at(ks: &[usize], spans: &[Range<usize>], lags: &Range<usize>) -> Range<
     hull.unwrap_or(0..0)
 }
 
-/// Σ da over losses at the lags of one part, of one cell.
+/// The sum of each adjoint over losses at the lags of one part, of one cell.
 struct LagSums<T> {
     steps: Range<usize>,
-    /// For each of these steps (B, G·H).
-    da: Vec<T>,
-    /// The same as the recurrent side sees it; empty unless the cell splits.
-    da_hh: Vec<T>,
+    /// For each of these steps (B, width).
+    adjoints: Vec<Vec<T>>,
 }
 
 impl<T: Real> LagSums<T> {
-    fn zeros(steps: Range<usize>, (da, da_hh): (usize, usize)) -> Self {
-        let zeros = |size: usize| vec![T::zero(); steps.len() * size];
-        Self { da: zeros(da), da_hh: zeros(da_hh), steps }
+    /// `widths`: numbers of each adjoint in a step.
+    fn zeros(steps: Range<usize>, widths: &[usize]) -> Self {
+        let adjoints = widths.iter().map(|width| vec![T::zero(); steps.len() * width]).collect();
+        Self { adjoints, steps }
     }
 
     /// Adds the rows of one loss at one step, in full.
     fn add(&mut self, step: &Step<'_, T>, row: usize, batch: usize) {
-        let sides = [(&mut self.da, step.da), (&mut self.da_hh, step.da_hh)];
-        for (sums, da) in sides.into_iter().filter(|(sums, _)| !sums.is_empty()) {
-            let width = da.cols();
+        for (sums, d) in self.adjoints.iter_mut().zip(&step.adjoints) {
+            let width = d.cols();
             let sums = &mut sums[(step.t - self.steps.start) * batch * width..][..batch * width];
             for (b, sum) in sums.chunks_exact_mut(width).enumerate() {
                 let r = row * batch + b;
                 let factor = kernel::power_of_two::<T>(step.exponents[r]);
                 if factor > T::zero() {
-                    kernel::add_scaled(sum, factor, da.row(r));
+                    kernel::add_scaled(sum, factor, d.row(r));
                 }
             }
         }
     }
 
-    fn add_to(&self, gradient: &mut Weights<T>, trace: &Trace<T>, index: usize) {
+    fn add_to(&self, gradient: &mut Weights<T>, cache: &ForwardCache<T>, index: usize) {
         if self.steps.is_empty() {
             return;
         }
-        let (_, batch) = trace.inputs().shape();
+        let (_, batch) = cache.inputs().shape();
         let rows = self.steps.len() * batch;
-        let view = |da| View::new(rows, gradient.layers[index].w_ih.rows(), da);
-        let da = (view(&self.da), (!self.da_hh.is_empty()).then(|| view(&self.da_hh)));
-        let inputs = trace.inputs_of(gradient.place(index).layer).steps(self.steps.clone());
-        add_cell_gradient(gradient, trace, index, self.steps.clone(), da, Some(inputs), Threads::This);
+        let adjoints: Adjoints<'_, T> = std::array::from_fn(|i| match self.adjoints.get(i) {
+            Some(sums) => View::new(rows, sums.len() / rows, sums),
+            None => View::new(0, 0, &[]),
+        });
+        let inputs = cache.inputs_of(gradient.cell_id(index).layer).steps(self.steps.clone());
+        let (gradient, steps) = (&mut gradient.cells[index], self.steps.clone());
+        add_cell_gradient(gradient, cache, index, steps, &adjoints, Some(inputs), Threads::This);
     }
 }

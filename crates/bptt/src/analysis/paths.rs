@@ -6,12 +6,13 @@
 //! parts sends on is added to the way it belongs to, see [`crate::Cell::paths`].
 
 use crate::array::{Matrix, View};
-use crate::forward::{Losses, Trace};
+use crate::forward::{ForwardCache, Losses};
 use crate::kernel::{Real, norm};
 use crate::ledger::Balance;
-use crate::model::{Network, Place};
-use crate::reverse::{Carry, Part, Plan, Step, reverse_layers, sum_of_classes};
-use crate::reverse::{Scaled, add, largest};
+use crate::model::{CellId, Network};
+use crate::reverse::{
+    CellContext, Part, Plan, RowOptions, Scaled, Source, Step, add, largest, reverse_layers, sum_of_classes,
+};
 use crate::{Error, kernel};
 
 /// dL_k/dh_t of one loss k in one cell at every step t, taken apart by the way the gradient came.
@@ -23,7 +24,7 @@ pub struct PathSplit<T> {
     /// The loss.
     pub k: usize,
     /// The cell.
-    pub place: Place,
+    pub cell: CellId,
     paths: Vec<&'static str>,
     /// By step; `None` where the loss does not reach.
     steps: Vec<Option<Parts<T>>>,
@@ -82,17 +83,17 @@ impl<T: Real> Network<T> {
     /// Takes dL_k/dh_t apart by the way it came, for every cell and step.
     ///
     /// # Errors
-    /// If there is no loss at step k, `losses` does not belong to `trace`, or the parts do not add up to the ordinary
+    /// If there is no loss at step k, `losses` does not belong to `cache`, or the parts do not add up to the ordinary
     /// gradient ([`Error::Balance`]).
     pub fn path_split(
         &self,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         losses: &Losses<T>,
         k: usize,
     ) -> Result<Vec<PathSplit<T>>, Error> {
-        self.check_losses(trace, losses)?;
-        let (steps, batch) = trace.inputs().shape();
-        if losses.heard(trace).get(k) != Some(&true) {
+        self.check_losses(cache, losses)?;
+        let (steps, batch) = cache.inputs().shape();
+        if losses.active(cache).get(k) != Some(&true) {
             return Err(Error::Option {
                 option: "loss".into(),
                 given: format!("{k}"),
@@ -100,25 +101,26 @@ impl<T: Real> Network<T> {
             });
         }
         let plan = Plan::apart(steps, &[k]);
-        let end = losses.reach(trace, k).end;
+        let end = losses.span(cache, k).end;
         let recorder = |index| Recorder {
             k,
-            place: self.weights().place(index),
+            cell: self.weights().cell_id(index),
             span: self.span(index, k, end),
             pending: None,
             steps: vec![None; steps],
             da: vec![None; steps],
         };
-        let mut recorders: Vec<Recorder<T>> = (0..self.weights().layers.len()).map(recorder).collect();
-        let mut reverse = Vec::new();
-        reverse_layers(self, trace, &losses.seeds, &plan, Carry::ByGate, &mut reverse, |index, step| {
-            recorders[index].record(self, trace, index, step, batch);
+        let mut recorders: Vec<Recorder<T>> = (0..self.weights().cells.len()).map(recorder).collect();
+        let (source, mut buffers) = (Source::Losses(&losses.seeds), Vec::new());
+        let by_gate = RowOptions { by_gate: true, ..RowOptions::scaled() };
+        reverse_layers(self, cache, source, &plan, by_gate, &mut buffers, |index, step| {
+            recorders[index].record(self, cache, index, step, batch);
         });
         let mut worst: Option<Balance> = None;
-        reverse_layers(self, trace, &losses.seeds, &plan, Carry::InRange, &mut reverse, |index, step| {
+        reverse_layers(self, cache, source, &plan, RowOptions::scaled(), &mut buffers, |index, step| {
             let relative_error = recorders[index].deviation(step);
             if worst.as_ref().is_none_or(|worst| relative_error > worst.relative_error) {
-                let parameter = format!("paths_{}", self.weights().place(index).suffix());
+                let parameter = format!("paths_{}", self.weights().cell_id(index).suffix());
                 worst = Some(Balance { parameter, relative_error });
             }
         });
@@ -134,7 +136,7 @@ impl<T: Real> Network<T> {
 /// What is seen of one cell.
 struct Recorder<T> {
     k: usize,
-    place: Place,
+    cell: CellId,
     /// The steps that the loss reaches.
     span: std::ops::Range<usize>,
     /// What the step before (on the way back) sends into this one: the row that has passed no gate, and each path's part.
@@ -148,14 +150,16 @@ impl<T: Real> Recorder<T> {
     fn record(
         &mut self,
         network: &Network<T>,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         index: usize,
         step: &Step<'_, T>,
         batch: usize,
     ) {
-        let (cell, hidden) = (network.cell(), network.hidden());
+        let (context, width) = (CellContext::new(network, index), network.output_width());
+        let (spec, sizes) = (context.spec(), context.params.sizes());
+        let (paths, hidden) = (&spec.paths, sizes.hidden);
         let shape = (step.classes, batch);
-        let states = |numbers| View::new(step.exponents.len(), hidden, numbers);
+        let states = |numbers| View::new(step.exponents.len(), width, numbers);
         let gate_of = |p: usize| p.checked_sub(1);
 
         if self.span.contains(&step.t) {
@@ -164,64 +168,71 @@ impl<T: Real> Recorder<T> {
             let mut parts = Vec::new();
             if let Some((direct, pending)) = self.pending.take() {
                 let minus: Vec<T> = direct.0.iter().map(|&v| -v).collect();
-                add(&mut seed, &(minus, direct.1), hidden);
+                add(&mut seed, &(minus, direct.1), width);
                 parts = pending;
             }
             parts.insert(0, seed);
-            parts.resize_with(1 + cell.paths().len(), || (vec![T::zero(); batch * hidden], vec![0; batch]));
-            let by_path = parts.iter().map(|part| Part::new(part, hidden)).collect();
-            self.steps[step.t] = Some(Parts { whole: Part::new(&whole, hidden), by_path });
+            parts.resize_with(1 + paths.names().len(), || (vec![T::zero(); batch * width], vec![0; batch]));
+            let by_path = parts.iter().map(|part| Part::new(part, width)).collect();
+            self.steps[step.t] = Some(Parts { whole: Part::new(&whole, width), by_path });
         }
-        let sum = sum_of_classes(step.da, step.exponents, shape, |_, _| true);
-        let terms = step.da.data().chunks_exact(step.da.cols()).zip(step.exponents);
+        let sum = sum_of_classes(step.da(), step.exponents, shape, |_, _| true);
+        let terms = step.da().data().chunks_exact(step.da().cols()).zip(step.exponents);
         let size = terms.map(|(row, &e)| norm(row) * kernel::power_of_two::<f64>(e - largest(&sum.1))).sum();
         self.da[step.t] = Some((sum, size));
 
-        let cut: Vec<usize> = trace.bounds().cuts_at(self.place.direction, step.t).collect();
+        let cut: Vec<usize> = cache.boundaries().cuts_at(self.cell.direction, step.t).collect();
         let without_cut = |mut rows: Scaled<T>| {
             for &b in &cut {
-                rows.0[b * hidden..(b + 1) * hidden].fill(T::zero());
+                rows.0[b * width..(b + 1) * width].fill(T::zero());
             }
             rows
         };
-        let w_hh = network.weights().layers[index].w_hh.view();
         let on_path = |path: usize| {
-            let last = cell.gates().len() - 1;
-            let is_here = |p: usize, gate: usize| cell.path(gate_of(p), Some(gate)) == path;
-            let (da, exponents) = sum_of_classes(step.da_hh, step.exponents, shape, |p, column| {
-                let gate = column / hidden;
-                is_here(p, gate) && !(cell.reads_kept() && gate == last)
-            });
-            let mut through = vec![T::zero(); batch * hidden];
-            kernel::product(&mut through, false, View::new(batch, w_hh.rows(), &da), w_hh);
-            let mut part = (through, exponents);
-            if cell.reads_kept() {
-                let through = states(step.through_kept);
-                let kept = sum_of_classes(through, step.exponents, shape, |p, _| is_here(p, last));
-                add(&mut part, &kept, hidden);
+            let is_here = |p: usize, gate: usize| paths.of(gate_of(p), Some(gate)) == path;
+            let mut part = (vec![T::zero(); batch * width], vec![0; batch]);
+            for (i, product) in context.products_to_output().enumerate() {
+                let (group, weights) = (&product.group, &context.params.tensors()[product.param]);
+                let d = step.adjoints[group.adjoint].columns(group.columns.clone());
+                let first = group.columns.start;
+                let (d, exponents) = sum_of_classes(d, step.exponents, shape, |p, column| {
+                    is_here(p, (first + column) / hidden)
+                });
+                let mut through = vec![T::zero(); batch * width];
+                let rows = weights.view().some_rows(group.rows.clone());
+                kernel::product(&mut through, false, View::new(batch, group.columns.len(), &d), rows);
+                let through = (through, exponents);
+                if i == 0 { part = through } else { add(&mut part, &through, width) }
             }
-            let past = |p: usize, _| cell.path(gate_of(p), None) == path;
-            add(&mut part, &sum_of_classes(states(step.passing), step.exponents, shape, past), hidden);
+            for saved in (0..spec.saved.len()).filter(|&saved| spec.saved[saved].passes_to == Some(0)) {
+                if let Some(gate) = context.gate_of_saved(saved) {
+                    let through = states(step.saved[saved]);
+                    let joined = sum_of_classes(through, step.exponents, shape, |p, _| is_here(p, gate));
+                    add(&mut part, &joined, width);
+                }
+            }
+            let past = |p: usize, _| paths.of(gate_of(p), None) == path;
+            add(&mut part, &sum_of_classes(states(step.passing), step.exponents, shape, past), width);
             without_cut(part)
         };
         let direct = sum_of_classes(states(step.passing), step.exponents, shape, |p, _| p == 0);
-        self.pending = Some((without_cut(direct), (0..cell.paths().len()).map(on_path).collect()));
+        self.pending = Some((without_cut(direct), (0..paths.names().len()).map(on_path).collect()));
     }
 
     /// ‖Σ_p da − da‖ relative to the size of its terms.
     fn deviation(&self, step: &Step<'_, T>) -> f64 {
         let Some((sum, size)) = &self.da[step.t] else { return f64::INFINITY };
         let mut difference = sum.clone();
-        let minus = step.da.data().iter().map(|&v| -v).collect();
-        add(&mut difference, &(minus, step.exponents.to_vec()), step.da.cols());
-        let rows = difference.0.chunks_exact(step.da.cols()).zip(&difference.1);
+        let minus = step.da().data().iter().map(|&v| -v).collect();
+        add(&mut difference, &(minus, step.exponents.to_vec()), step.da().cols());
+        let rows = difference.0.chunks_exact(step.da().cols()).zip(&difference.1);
         let distance: f64 =
             rows.map(|(row, &e)| norm(row) * kernel::power_of_two::<f64>(e - largest(&sum.1))).sum();
         if distance == 0.0 { 0.0 } else { distance / size }
     }
 
     fn finish(self, network: &Network<T>) -> PathSplit<T> {
-        let paths = std::iter::once("seed").chain(network.cell().paths().iter().copied()).collect();
-        PathSplit { k: self.k, place: self.place, paths, steps: self.steps }
+        let paths = std::iter::once("seed").chain(network.spec().paths.names().iter().copied()).collect();
+        PathSplit { k: self.k, cell: self.cell, paths, steps: self.steps }
     }
 }

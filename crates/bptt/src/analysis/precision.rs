@@ -1,4 +1,4 @@
-//! What a number format loses of far gradients: the same way back in f64, in f32 and in bf16, component by component.
+//! What a number format loses of far gradients: the same backward pass in f64, in f32 and in bf16, component by component.
 //!
 //! The rows of a ledger carry exponents and lose nothing by their size. Those of an ordinary framework do not: here each loss
 //! goes back alone in plain numbers of a format, and its da at every step is compared with the one in f64.
@@ -6,17 +6,17 @@
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::forward::{Inputs, Losses, Objective, ScanOptions, Trace};
+use crate::forward::{ForwardCache, Inputs, Losses, Objective, ScanOptions};
 use crate::kernel::{Format, norm};
 use crate::ledger::profile;
-use crate::model::{Network, Place, State};
-use crate::reverse::{Carry, Part, Plan, Step, reverse_layers};
+use crate::model::{CellId, Network, State, Width};
+use crate::reverse::{Numbers, Part, Plan, RowOptions, Source, Step, reverse_layers};
 
 /// What each format keeps of the gradients with respect to one cell's pre-activations, lag by lag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PrecisionAudit {
     /// Which cell.
-    pub place: Place,
+    pub cell: CellId,
     /// Smallest lag first; without lags at which all components are exactly zero.
     pub lags: Vec<LagPrecision>,
 }
@@ -71,7 +71,7 @@ impl PrecisionAudit {
 const NUMBERS_AT_A_TIME: usize = 1 << 23;
 
 impl Network<f64> {
-    /// Compares the way back of every loss in each [`Format`] with that in f64, for each cell. The forward scan is done in
+    /// Compares the backward pass of every loss in each [`Format`] with that in f64, for each cell. The forward scan is done in
     /// the format, too: states that differ, as in a chaotic network, are part of what it loses.
     ///
     /// The cost is that of four ledgers; memory is 64 MiB of rows (more if those of one loss are) and 6·T² numbers.
@@ -85,21 +85,21 @@ impl Network<f64> {
         options: &ScanOptions<f64>,
         objective: &Objective<f64>,
     ) -> Result<Vec<PrecisionAudit>, Error> {
-        let trace = self.scan_with(inputs.clone(), initial, options.clone())?;
-        trace.check_finite()?;
-        let losses = self.losses(&trace, objective)?;
+        let cache = self.scan_with(inputs.clone(), initial, options.clone())?;
+        cache.check_finite()?;
+        let losses = self.losses(&cache, objective)?;
         losses.check_finite()?;
         let forward = |format| Rounded::new(self, format, inputs, initial, options, objective);
         let rounded: Vec<Rounded> = Format::ALL.into_par_iter().map(forward).collect::<Result<_, _>>()?;
 
-        let (steps, batch) = trace.inputs().shape();
-        let present = losses.heard(&trace);
+        let (steps, batch) = cache.inputs().shape();
+        let present = losses.active(&cache);
         let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
-        let cells = self.weights().layers.len();
-        let row = steps * batch * self.weights().layers[0].w_ih.rows() * cells;
+        let cells = self.weights().cells.len();
+        let row = steps * batch * self.weights().cells[0].sizes().of(Width::Gates) * cells;
         let mut found: Vec<Vec<Found>> = vec![vec![Found::default(); steps]; cells];
         for ks in ks.chunks((NUMBERS_AT_A_TIME / row).max(1)) {
-            let exact = self.exact_rows(&trace, &losses, ks);
+            let exact = self.exact_rows(&cache, &losses, ks);
             let compared: Vec<Vec<Compared>> =
                 rounded.par_iter().map(|rounded| rounded.compare(ks, &exact)).collect();
             for row in exact {
@@ -112,23 +112,23 @@ impl Network<f64> {
             }
         }
         let audit = |(index, found): (usize, Vec<Found>)| PrecisionAudit {
-            place: self.weights().place(index),
+            cell: self.weights().cell_id(index),
             lags: found.into_iter().enumerate().filter_map(|(lag, found)| found.summary(lag)).collect(),
         };
         Ok(found.into_iter().enumerate().map(audit).collect())
     }
 
     /// da of the losses `ks` at every step where it is not zero.
-    fn exact_rows(&self, trace: &Trace<f64>, losses: &Losses<f64>, ks: &[usize]) -> Vec<ExactRow> {
+    fn exact_rows(&self, cache: &ForwardCache<f64>, losses: &Losses<f64>, ks: &[usize]) -> Vec<ExactRow> {
         let mut exact = Vec::new();
         let plan = Plan::apart(losses.present.len(), ks);
-        let (_, batch) = trace.inputs().shape();
-        let mut reverse = Vec::new();
-        reverse_layers(self, trace, &losses.seeds, &plan, Carry::InRange, &mut reverse, |index, step| {
-            for (row, &k) in plan.groups().iter().enumerate().take(step.da.rows() / batch) {
+        let (_, batch) = cache.inputs().shape();
+        let (source, options) = (Source::Losses(&losses.seeds), RowOptions::scaled());
+        reverse_layers(self, cache, source, &plan, options, &mut Vec::new(), |index, step| {
+            for (row, &k) in plan.groups().iter().enumerate().take(step.da().rows() / batch) {
                 let rows = row * batch..(row + 1) * batch;
-                let numbers = step.da.rows_of(row, batch).data().to_vec();
-                let da = Part::new(&(numbers, step.exponents[rows].to_vec()), step.da.cols());
+                let numbers = step.da().rows_of(row, batch).data().to_vec();
+                let da = Part::new(&(numbers, step.exponents[rows].to_vec()), step.da().cols());
                 if norm(da.numbers.data()) > 0.0 {
                     exact.push(ExactRow { index, row, t: step.t, lag: k.abs_diff(step.t), da });
                 }
@@ -151,11 +151,11 @@ fn log10(da: &Part<f64>) -> f64 {
     norm(da.numbers.data()).log10() + f64::from(da.exponent) * std::f64::consts::LOG10_2
 }
 
-/// A network in a format, what it kept on its way forward, and its losses.
+/// A network in a format, what it kept in its forward scan, and its losses.
 struct Rounded {
     format: Format,
     network: Network<f32>,
-    trace: Trace<f32>,
+    cache: ForwardCache<f32>,
     losses: Losses<f32>,
 }
 
@@ -176,31 +176,31 @@ impl Rounded {
         if let Inputs::Dense(x) = &mut inputs {
             format.round(x.data_mut());
         }
-        for state in initial.h.iter_mut().chain(&mut initial.c) {
+        for state in initial.matrices_mut() {
             format.round(state.data_mut());
         }
-        let trace = network.scan_rounded(inputs, &initial, options.cast(), format)?;
-        let losses = network.losses(&trace, &objective.cast())?;
-        Ok(Self { format, network, trace, losses })
+        let cache = network.scan_rounded(inputs, &initial, options.cast(), format)?;
+        let losses = network.losses(&cache, &objective.cast())?;
+        Ok(Self { format, network, cache, losses })
     }
 
     /// How far the format's rows are from the exact ones, in their order.
     fn compare(&self, ks: &[usize], exact: &[ExactRow]) -> Vec<Compared> {
         let plan = Plan::apart(self.losses.present.len(), ks);
-        let Self { network, trace, losses, .. } = self;
-        let (_, batch) = trace.inputs().shape();
+        let Self { network, cache, losses, .. } = self;
+        let (_, batch) = cache.inputs().shape();
         let (mut compared, mut rest) = (Vec::with_capacity(exact.len()), exact);
-        let carry = Carry::Rounded(self.format);
+        let options = RowOptions { numbers: Numbers::Rounded(self.format), ..RowOptions::default() };
         let mut compare = |index: usize, step: &Step<'_, f32>| {
-            // Both ways back see cells and steps in the same order.
+            // Both backward passes see cells and steps in the same order.
             let here = rest.iter().take_while(|row| (row.index, row.t) == (index, step.t)).count();
             for row in &rest[..here] {
-                compared.push(Compared::new(row, step.da.rows_of(row.row, batch).data()));
+                compared.push(Compared::new(row, step.da().rows_of(row.row, batch).data()));
             }
             rest = &rest[here..];
         };
-        let mut reverse = Vec::new();
-        reverse_layers(network, trace, &losses.seeds, &plan, carry, &mut reverse, &mut compare);
+        let source = Source::Losses(&losses.seeds);
+        reverse_layers(network, cache, source, &plan, options, &mut Vec::new(), &mut compare);
         compared
     }
 }

@@ -1,18 +1,19 @@
 //! Gates at the end of their range, where their derivative is small, and relu units that never answer.
 
-use crate::forward::Trace;
+use crate::forward::ForwardCache;
 use crate::kernel::Real;
-use crate::model::{Network, Place};
+use crate::model::cell::GateSpec;
+use crate::model::{CellId, Network};
 
 /// How far from the middle of its range, as a fraction of half the range, an activation counts as saturated: beyond it
-/// lie |a| > 1.83 for tanh and |a| > 3.66 for σ, where the derivative has fallen below a tenth of its largest value.
+/// lie |a| > 1.83 for tanh and |a| > 3.66 for σ, where the derivative has merged below a tenth of its largest value.
 pub const SATURATED: f64 = 0.95;
 
 /// How one gate of one cell behaved over a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GateSaturation {
     /// Which cell.
-    pub place: Place,
+    pub cell: CellId,
     /// Which gate.
     pub gate: &'static str,
     /// The fraction of all (t, b, unit) saturated at the lower end of the range, and at the upper end; `None` if the range
@@ -25,27 +26,27 @@ pub struct GateSaturation {
 
 impl<T: Real> Network<T> {
     /// How saturated every gate was during a forward scan, and which relu units were dead. Padding does not count.
-    pub fn saturation(&self, trace: &Trace<T>) -> Vec<GateSaturation> {
+    pub fn saturation(&self, cache: &ForwardCache<T>) -> Vec<GateSaturation> {
         let of_cell = |index: usize| {
-            let gates = self.cell().gates().iter().enumerate();
-            gates.map(move |(gate, name)| self.gate_saturation(trace, index, gate, name))
+            let gates = self.spec().gates.iter().enumerate();
+            gates.map(move |(gate, of)| self.gate_saturation(cache, index, gate, *of))
         };
-        (0..self.weights().layers.len()).flat_map(of_cell).collect()
+        (0..self.weights().cells.len()).flat_map(of_cell).collect()
     }
 
     fn gate_saturation(
         &self,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         index: usize,
         gate: usize,
-        name: &'static str,
+        GateSpec { name, activation }: GateSpec,
     ) -> GateSaturation {
-        let (steps, batch) = trace.inputs().shape();
+        let (steps, batch) = cache.inputs().shape();
         let hidden = self.hidden();
-        let (low, high) = self.cell().range(gate);
-        let at = |(t, b): (usize, usize)| &trace.layers()[index].gates(t).row(b)[gate * hidden..][..hidden];
+        let (low, high) = activation.range();
+        let at = |(t, b): (usize, usize)| &cache.cells()[index].gates(t).row(b)[gate * hidden..][..hidden];
         let read = (0..steps).flat_map(|t| (0..batch).map(move |b| (t, b)));
-        let read = read.filter(|&(t, b)| !trace.bounds().is_padding(t, b));
+        let read = read.filter(|&(t, b)| !cache.boundaries().is_padding(t, b));
         let saturated = (low.is_finite() && high.is_finite()).then(|| {
             let (middle, edge) = (f64::midpoint(low, high), SATURATED * (high - low) / 2.0);
             let (mut below, mut above, mut count) = (0_usize, 0_usize, 0_usize);
@@ -60,6 +61,6 @@ impl<T: Real> Network<T> {
             let silent = |unit: &usize| read.clone().all(|place| at(place)[*unit] == T::zero());
             (0..hidden).filter(silent).collect()
         });
-        GateSaturation { place: self.weights().place(index), gate: name, saturated, dead }
+        GateSaturation { cell: self.weights().cell_id(index), gate: name, saturated, dead }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::lag_parts::LagParts;
 use crate::Error;
-use crate::forward::{Losses, Trace};
+use crate::forward::{ForwardCache, Losses};
 use crate::kernel::{Real, norm};
 use crate::model::{Network, Weights};
 
@@ -62,7 +62,7 @@ impl<T: Real> Network<T> {
     /// As of [`Network::lag_parts`], and if `windows` is empty, does not ascend or has a 0 in it.
     pub fn truncation_curve(
         &self,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         losses: &Losses<T>,
         windows: &[usize],
     ) -> Result<TruncationCurve, Error> {
@@ -74,7 +74,7 @@ impl<T: Real> Network<T> {
             });
         }
         let first_lags: Vec<usize> = std::iter::once(0).chain(windows.iter().copied()).collect();
-        let parts = self.lag_parts(trace, losses, &first_lags)?;
+        let parts = self.lag_parts(cache, losses, &first_lags)?;
         Ok(curve(windows, &parts))
     }
 
@@ -89,7 +89,7 @@ impl<T: Real> Network<T> {
     /// As of [`Network::lag_parts`], and if `bias` is not above 0.
     pub fn smallest_window(
         &self,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         losses: &Losses<T>,
         bias: f64,
     ) -> Result<SmallestWindow, Error> {
@@ -100,11 +100,11 @@ impl<T: Real> Network<T> {
                 expected: "a fraction above 0".into(),
             });
         }
-        let mut windows = log_spaced_windows(trace.inputs().shape().0);
+        let mut windows = log_spaced_windows(cache.inputs().shape().0);
         // No window at all has a bias of 1.
         let mut too_small = 0;
         loop {
-            let curve = self.truncation_curve(trace, losses, &windows)?;
+            let curve = self.truncation_curve(cache, losses, &windows)?;
             // The last one is known to be small enough; in another sum it may differ by a rounding error.
             let above = curve.all.bias[..windows.len() - 1].iter().rposition(|&of_window| of_window > bias);
             let next = above.map_or(0, |above| above + 1);

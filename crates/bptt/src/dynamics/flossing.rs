@@ -29,10 +29,10 @@ use super::jacobian::{check_trajectory, steps_of};
 use super::lyapunov::LyapunovOptions;
 use super::qr::Qr;
 use crate::array::{Sequence, View, zeros};
-use crate::forward::{Losses, Trace};
+use crate::forward::{ForwardCache, Losses};
 use crate::kernel::Products;
 use crate::kernel::{Packed, Real, Start};
-use crate::model::{Activation, Backward, Cell, Direction, Network, Place, Rnn, Weights};
+use crate::model::{Activation, Backward, CellId, Direction, Network, Weights};
 use crate::{Error, kernel};
 
 /// Rows of a triangular solve that are solved one by one.
@@ -50,7 +50,7 @@ pub struct Flossing<T> {
 }
 
 impl<T: Real> Network<T> {
-    /// The mean square of the k leading Lyapunov exponents along `trace`, and its gradient. `options.exponents` is k.
+    /// The mean square of the k leading Lyapunov exponents along `cache`, and its gradient. `options.exponents` is k.
     ///
     /// With `options.every` = s, a step of a sequence takes about 3·N²·k + 4.5·N·k²/s multiplications in f64, and k·N numbers
     /// are kept of each for the sequences at hand. Sequences run on the threads of the caller's rayon pool and are added up
@@ -58,19 +58,19 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// If the network is not one forward layer of a vanilla cell (`rnn`, `rnn_relu`, `rnn_identity`), an option is out of
-    /// range, the trace is not this network's, is not finite, or has episodes or detached states, or if one of the k
+    /// range, the cache is not this network's, is not finite, or has episodes or detached states, or if one of the k
     /// exponents is −∞ because the Jacobians are singular.
-    pub fn flossing(&self, trace: &Trace<T>, options: &LyapunovOptions) -> Result<Flossing<T>, Error> {
-        let activation = self.check_flossing(trace)?;
-        let (steps, batch) = trace.inputs().shape();
+    pub fn flossing(&self, cache: &ForwardCache<T>, options: &LyapunovOptions) -> Result<Flossing<T>, Error> {
+        let activation = self.check_flossing(cache)?;
+        let (steps, batch) = cache.inputs().shape();
         let hidden = self.hidden();
-        let lengths: Vec<usize> = (0..batch).map(|b| steps_of(trace, Direction::Forward, b).len()).collect();
+        let lengths: Vec<usize> = (0..batch).map(|b| steps_of(cache, Direction::Forward, b).len()).collect();
         let count = options.check(hidden, lengths.iter().copied().min().unwrap_or(0))?;
-        let w_hh = self.weights().layers[0].w_hh.cast::<f64>();
+        let w_hh = self.weights().cells[0]["weight_hh"].cast::<f64>();
         let mut transposed = Packed::shaped(hidden, hidden);
         transposed.fill_transposed(w_hh.view());
         let weights = [Packed::new(w_hh.view()), transposed];
-        let task = Task { network: self, trace, activation, options, count, weights: &weights };
+        let task = Task { network: self, cache, activation, options, count, weights: &weights };
         let of_sequences: Vec<OfSequence> = (0..batch)
             .into_par_iter()
             .map_init(|| Memory::new(hidden, count), |memory, b| task.of_sequence(b, lengths[b], memory))
@@ -88,29 +88,27 @@ impl<T: Real> Network<T> {
                 seeds.at_mut(t, b).iter_mut().zip(seed).for_each(|(to, &from)| *to = T::of(from));
             }
         }
-        let mut gradient = self.gradient(trace, &Losses::from_seeds(seeds), false)?.weights;
+        let mut gradient = self.gradient(cache, &Losses::from_seeds(seeds), false)?.weights;
         let direct = dw_hh.iter().map(|&dw| T::of(dw));
-        gradient.layers[0].w_hh.data_mut().iter_mut().zip(direct).for_each(|(to, from)| *to += from);
+        gradient.cells[0]["weight_hh"].data_mut().iter_mut().zip(direct).for_each(|(to, from)| *to += from);
         Ok(Flossing { loss, exponents, gradient })
     }
 
-    fn check_flossing(&self, trace: &Trace<T>) -> Result<Activation, Error> {
+    fn check_flossing(&self, cache: &ForwardCache<T>) -> Result<Activation, Error> {
         let refuse = |given: String, expected: &str| {
             Err(Error::Option { option: "flossing".into(), given, expected: expected.into() })
         };
-        let name = self.cell().name();
-        let vanilla = [Activation::Tanh, Activation::Relu, Activation::Identity];
-        let found = vanilla.into_iter().find(|&activation| Cell::<T>::name(&Rnn { activation }) == name);
-        let Some(activation) = found else {
+        let name = &self.spec().name;
+        let Some(activation) = self.spec().vanilla else {
             return refuse(format!("the cell {name}"), "rnn, rnn_relu or rnn_identity");
         };
-        if self.weights().layers.len() > 1 {
+        if self.weights().cells.len() > 1 {
             let given = format!("{} layers in {} directions", self.depth(), self.directions());
             return refuse(given, "one layer that reads forward");
         }
-        check_trajectory(self, trace, Place { layer: 0, direction: Direction::Forward })?;
-        let (steps, _) = trace.inputs().shape();
-        let cut = (0..steps).find(|&t| trace.bounds().cuts_at(Direction::Forward, t).next().is_some());
+        check_trajectory(self, cache, CellId { layer: 0, direction: Direction::Forward })?;
+        let (steps, _) = cache.inputs().shape();
+        let cut = (0..steps).find(|&t| cache.boundaries().cuts_at(Direction::Forward, t).next().is_some());
         match cut {
             Some(t) => refuse(
                 format!("a state detached at step {t}"),
@@ -124,7 +122,7 @@ impl<T: Real> Network<T> {
 /// What is common to the sequences.
 struct Task<'a, T: Real> {
     network: &'a Network<T>,
-    trace: &'a Trace<T>,
+    cache: &'a ForwardCache<T>,
     activation: Activation,
     options: &'a LyapunovOptions,
     count: usize,
@@ -180,7 +178,7 @@ impl<T: Real> Task<'_, T> {
     fn of_sequence(&self, b: usize, steps: usize, memory: &mut Memory) -> Result<OfSequence, Error> {
         let exponents = self.forward(b, steps, memory)?;
         let counted = (steps - self.options.warm_up) as f64;
-        let (_, batch) = self.trace.inputs().shape();
+        let (_, batch) = self.cache.inputs().shape();
         let scale = 2.0 / (counted * (self.count * batch) as f64);
         let growth: Vec<f64> = exponents.iter().map(|exponent| scale * exponent).collect();
         let (dw_hh, seeds) = self.backward(b, steps, &growth, memory);
@@ -243,9 +241,9 @@ impl<T: Real> Task<'_, T> {
         slopes.clear();
         for t in 0..steps {
             dh.fill(T::one());
-            let cache = self.trace.layers()[0].cache(t).of_sequence(b);
-            let rows = Backward { dh: &mut dh, dc: &mut [], da: &mut da, da_hh: &mut [] };
-            self.network.cell().step_vjp(&cache, rows);
+            let cache = self.cache.cells()[0].step(t).of_sequence(b);
+            let params = &self.network.weights().cells[0];
+            self.network.cell().vjp(0, params, &cache, Backward::of_output(&mut dh, &mut da));
             slopes.extend(da.iter().map(|slope| slope.f64()));
         }
     }
@@ -273,7 +271,7 @@ impl<T: Real> Task<'_, T> {
             for (gradient, vector) in rows {
                 seed.iter_mut().zip(gradient.iter().zip(vector)).for_each(|(sum, (d, v))| *sum += d * v);
             }
-            let h = self.trace.layers()[0].h().at(done, b);
+            let h = self.cache.cells()[0].h().at(done, b);
             for ((seed, &slope), h) in seed.iter_mut().zip(slope).zip(h) {
                 // Where φ' is 0 nothing goes on from dh.
                 *seed = if slope == 0.0 { 0.0 } else { *seed / slope * self.activation.slope_by_h(h.f64()) };

@@ -4,67 +4,67 @@ use rayon::prelude::*;
 
 use super::spectra::singular_values;
 use crate::array::{Matrix, View};
-use crate::forward::Trace;
-use crate::kernel::{Packed, Real, Start};
-use crate::model::{Backward, Direction, Network, Place};
-use crate::reverse::{floor_log2, through_kept, through_recurrent};
+use crate::forward::ForwardCache;
+use crate::kernel::{Real, Start};
+use crate::model::{CellId, Direction, MAX_ADJOINTS, MAX_SAVED, Network};
+use crate::reverse::{Adjoints, CellContext, Rows, floor_log2};
 use crate::{Error, kernel};
 
-/// The Jacobians of one cell along a trace, one at a time: the step back of the rows of an identity matrix.
+/// The Jacobians of one cell along a trajectory, one at a time: the backward step of the rows of an identity matrix.
 pub(crate) struct Jacobians<'a, T: Real> {
     network: &'a Network<T>,
-    trace: &'a Trace<T>,
+    cache: &'a ForwardCache<T>,
     index: usize,
-    recurrent: &'a [Packed<T>],
-    dh: Vec<T>,
-    dc: Vec<T>,
-    da: Vec<T>,
-    da_hh: Vec<T>,
-    dkept: Vec<T>,
+    context: CellContext<'a, T>,
+    rows: Rows<T>,
+    /// (N, width) each.
+    adjoints: Vec<Vec<T>>,
+    saved: Vec<Vec<T>>,
     /// (N, N).
     state: Vec<f64>,
 }
 
 impl<'a, T: Real> Jacobians<'a, T> {
-    /// Of cell `index` of `network`, along `trace`, which must be its own.
-    pub fn new(network: &'a Network<T>, trace: &'a Trace<T>, index: usize) -> Self {
-        let (cell, hidden) = (network.cell(), network.hidden());
-        let params = &network.weights().layers[index];
-        let n = state_size(network);
-        let numbers = |count: usize, there_are: bool| vec![T::zero(); if there_are { count } else { 0 }];
+    /// Of cell `index` of `network`, along `cache`, which must be its own.
+    pub fn new(network: &'a Network<T>, cache: &'a ForwardCache<T>, index: usize) -> Self {
+        let (context, n) = (CellContext::new(network, index), network.state_width());
         Self {
             network,
-            trace,
+            cache,
             index,
-            recurrent: network.layouts().recurrent_back(index, params, cell),
-            dh: numbers(n * hidden, true),
-            dc: numbers(n * hidden, cell.has_memory()),
-            da: numbers(n * params.w_hh.rows(), true),
-            da_hh: numbers(n * params.w_hh.rows(), cell.splits()),
-            dkept: numbers(n * hidden, cell.reads_kept()),
+            context,
+            rows: Rows::default(),
+            adjoints: context.adjoint_widths().map(|width| vec![T::zero(); n * width]).collect(),
+            saved: context.saved_widths().map(|width| vec![T::zero(); n * width]).collect(),
             state: vec![0.0; n * n],
         }
     }
 
     /// ∂s_t/∂s_{t−1} of step `t` of sequence `b`, (N, N): row i is the gradient of number i of the state after the step.
     pub fn of_state(&mut self, t: usize, b: usize) -> View<'_, f64> {
-        let (cell, hidden) = (self.network.cell(), self.network.hidden());
-        let n = self.dh.len() / hidden;
-        let cache = self.trace.layers()[self.index].cache(t).of_sequence(b);
-        self.dh.fill(T::zero());
-        self.dc.fill(T::zero());
-        self.dh[..hidden * hidden].iter_mut().step_by(hidden + 1).for_each(|one| *one = T::one());
-        if n > hidden {
-            self.dc[hidden * hidden..].iter_mut().step_by(hidden + 1).for_each(|one| *one = T::one());
+        let (spec, sizes) = (self.context.spec(), self.context.params.sizes());
+        let n = self.network.state_width();
+        let step = self.cache.cells()[self.index].step(t).of_sequence(b);
+        self.rows.clear(n, 1, spec.states.iter().map(|state| sizes.of(state.width)));
+        let mut first = 0;
+        for state in &mut self.rows.states {
+            let width = state.len() / n;
+            let ones = state[first * width..].iter_mut().step_by(width + 1).take(width);
+            ones.for_each(|one| *one = T::one());
+            first += width;
         }
-        let Self { dh, dc, da, da_hh, dkept, .. } = self;
-        cell.step_vjp(&cache, Backward { dh, dc, da, da_hh });
-        through_kept(cell, self.recurrent, &cache, da, dkept);
-        let da_hh = if cell.splits() { &*da_hh } else { &*da };
-        through_recurrent(cell, self.recurrent, View::new(n, da_hh.len() / n, da_hh), dkept, dh);
+        let mut adjoints: [&mut [T]; MAX_ADJOINTS] = Default::default();
+        self.adjoints.iter_mut().zip(&mut adjoints).for_each(|(numbers, to)| *to = numbers);
+        let mut saved: [&mut [T]; MAX_SAVED] = Default::default();
+        self.saved.iter_mut().zip(&mut saved).for_each(|(numbers, to)| *to = numbers);
+        self.context.backward(&step, &mut self.rows, (0..n, 1), &[], None, &mut adjoints, &mut saved);
+        let adjoints: Adjoints<'_, T> = adjoints.map(|numbers| {
+            let width = numbers.len() / n;
+            View::new(if width > 0 { n } else { 0 }, width, numbers)
+        });
+        self.context.propagate(&mut self.rows, 0..n, &adjoints, &saved.map(|saved| &*saved));
         for (i, row) in self.state.chunks_exact_mut(n).enumerate() {
-            let numbers =
-                dh[i * hidden..(i + 1) * hidden].iter().chain(dc.iter().skip(i * hidden).take(n - hidden));
+            let numbers = (0..self.rows.states.len()).flat_map(|state| self.rows.row(state, i));
             row.iter_mut().zip(numbers).for_each(|(to, from)| *to = from.f64());
         }
         View::new(n, n, &self.state)
@@ -72,59 +72,55 @@ impl<'a, T: Real> Jacobians<'a, T> {
 
     /// ∂s_t/∂x_t of the step that [`Jacobians::of_state`] was asked for last, (N, I).
     pub fn of_input(&self) -> Matrix<f64> {
-        let params = &self.network.weights().layers[self.index];
-        let (n, features) = (self.dh.len() / self.network.hidden(), params.inputs());
-        let w_ih = self.network.layouts().inputs_back(self.index, params);
+        let params = self.context.params;
+        let (n, features) = (self.network.state_width(), params.inputs());
+        let w_ih = self.network.packed().inputs_back(self.index, params);
+        let d = &self.adjoints[params.spec().input_adjoint()];
         let mut dx = vec![T::zero(); n * features];
-        T::multiply(&mut dx, features, Start::Zero, View::new(n, params.w_ih.rows(), &self.da), w_ih);
+        T::multiply(&mut dx, features, Start::Zero, View::new(n, d.len() / n, d), w_ih);
         View::new(n, features, &dx).to_matrix().cast()
     }
 }
 
-/// N, the size of a cell's state: h, or h and c.
-pub(crate) fn state_size<T: Real>(network: &Network<T>) -> usize {
-    if network.cell().has_memory() { 2 * network.hidden() } else { network.hidden() }
-}
-
 /// The steps of sequence `b` in the order in which the cell reads them.
-pub(crate) fn steps_of<T: Real>(trace: &Trace<T>, direction: Direction, b: usize) -> Vec<usize> {
-    let (steps, _) = trace.inputs().shape();
-    let read = (0..steps).filter(|&t| !trace.bounds().is_padding(t, b));
+pub(crate) fn steps_of<T: Real>(cache: &ForwardCache<T>, direction: Direction, b: usize) -> Vec<usize> {
+    let (steps, _) = cache.inputs().shape();
+    let read = (0..steps).filter(|&t| !cache.boundaries().is_padding(t, b));
     match direction {
         Direction::Forward => read.collect(),
         Direction::Reverse => read.rev().collect(),
     }
 }
 
-/// Refuses a trace that is not of `network`, is not finite, or in which episodes begin. Returns for the cell at `place` its
+/// Refuses a cache that is not of `network`, is not finite, or in which episodes begin. Returns for the cell at `place` its
 /// number.
 pub(crate) fn check_trajectory<T: Real>(
     network: &Network<T>,
-    trace: &Trace<T>,
-    place: Place,
+    cache: &ForwardCache<T>,
+    place: CellId,
 ) -> Result<usize, Error> {
-    let (cells, directions) = (network.weights().layers.len(), network.directions());
+    let (cells, directions) = (network.weights().cells.len(), network.directions());
     let reverse = usize::from(place.direction == Direction::Reverse);
     let index = place.layer * directions + reverse;
     if index >= cells || reverse >= directions {
-        let places: Vec<_> = (0..cells).map(|index| network.weights().place(index).suffix()).collect();
+        let places: Vec<_> = (0..cells).map(|index| network.weights().cell_id(index).suffix()).collect();
         return Err(Error::Option {
             option: "place".into(),
             given: place.suffix(),
             expected: places.join(", "),
         });
     }
-    let hidden: Vec<_> = trace.layers().iter().map(|layer| layer.h().features()).collect();
-    if hidden != vec![network.hidden(); cells] {
+    let widths: Vec<_> = cache.cells().iter().map(|cell| cell.h().features()).collect();
+    if widths != vec![network.output_width(); cells] {
         return Err(Error::Shape {
-            what: "trace".into(),
-            expected: format!("one of this network, {cells} cells of {} units", network.hidden()),
-            given: format!("cells of {hidden:?} units"),
+            what: "cache".into(),
+            expected: format!("one of this network, {cells} cells of {} units", network.output_width()),
+            given: format!("cells of {widths:?} units"),
         });
     }
-    trace.check_finite()?;
-    let (steps, _) = trace.inputs().shape();
-    if let Some(t) = (0..steps).find(|&t| trace.bounds().resets_at(place.direction, t).next().is_some()) {
+    cache.check_finite()?;
+    let (steps, _) = cache.inputs().shape();
+    if let Some(t) = (0..steps).find(|&t| cache.boundaries().resets_at(place.direction, t).next().is_some()) {
         return Err(Error::Option {
             option: "resets".into(),
             given: format!("an episode that begins next to step {t}"),
@@ -156,22 +152,28 @@ impl JacobianProduct {
 
 impl<T: Real> Network<T> {
     /// J_t = ∂s_t/∂s_{t−1} of step `t` of sequence `b` in the cell at `place`, (N, N): row i is the gradient of number i of
-    /// the state after the step, h and then c. N is H, or 2·H for a cell with c.
+    /// the state after the step, h and then c where there is one. N is H, or 2·H for a cell with c.
     ///
     /// # Errors
-    /// If there is no such cell, step or sequence, the step is padding, or the trace is not this network's, is not finite or
+    /// If there is no such cell, step or sequence, the step is padding, or the cache is not this network's, is not finite or
     /// has episodes.
-    pub fn jacobian(&self, trace: &Trace<T>, place: Place, t: usize, b: usize) -> Result<Matrix<f64>, Error> {
-        let index = check_trajectory(self, trace, place)?;
-        let (steps, batch) = trace.inputs().shape();
-        if t >= steps || b >= batch || trace.bounds().is_padding(t, b) {
+    pub fn jacobian(
+        &self,
+        cache: &ForwardCache<T>,
+        place: CellId,
+        t: usize,
+        b: usize,
+    ) -> Result<Matrix<f64>, Error> {
+        let index = check_trajectory(self, cache, place)?;
+        let (steps, batch) = cache.inputs().shape();
+        if t >= steps || b >= batch || cache.boundaries().is_padding(t, b) {
             return Err(Error::Option {
                 option: "jacobian".into(),
                 given: format!("step {t} of sequence {b}"),
                 expected: format!("a step that was read, of (T, B) = ({steps}, {batch})"),
             });
         }
-        Ok(Jacobians::new(self, trace, index).of_state(t, b).to_matrix())
+        Ok(Jacobians::new(self, cache, index).of_state(t, b).to_matrix())
     }
 
     /// The singular values of ∂s_t/∂s_s = J_t ⋯ J_{s+1} for these lags t − s, along what each sequence read; s is the step
@@ -182,18 +184,18 @@ impl<T: Real> Network<T> {
     /// As of [`Network::jacobian`], and if a lag is 0 or no sequence is long enough for the smallest.
     pub fn jacobian_products(
         &self,
-        trace: &Trace<T>,
-        place: Place,
+        cache: &ForwardCache<T>,
+        place: CellId,
         from: usize,
         lags: &[usize],
     ) -> Result<Vec<Vec<JacobianProduct>>, Error> {
-        let index = check_trajectory(self, trace, place)?;
-        let (_, batch) = trace.inputs().shape();
+        let index = check_trajectory(self, cache, place)?;
+        let (_, batch) = cache.inputs().shape();
         let mut lags = lags.to_vec();
         lags.sort_unstable();
         lags.dedup();
         let after = |b: usize| -> Vec<usize> {
-            let steps = steps_of(trace, place.direction, b);
+            let steps = steps_of(cache, place.direction, b);
             steps.into_iter().skip_while(|&t| t != from).skip(1).collect()
         };
         let most = (0..batch).map(|b| after(b).len()).max().unwrap_or(0);
@@ -205,8 +207,8 @@ impl<T: Real> Network<T> {
             });
         }
         let products = |b: usize| {
-            let mut jacobians = Jacobians::new(self, trace, index);
-            let n = state_size(self);
+            let mut jacobians = Jacobians::new(self, cache, index);
+            let n = self.state_width();
             let mut product: Vec<f64> =
                 (0..n * n).map(|i| if i % (n + 1) == 0 { 1.0 } else { 0.0 }).collect();
             let (mut next, mut exponent) = (vec![0.0; n * n], 0);

@@ -3,12 +3,12 @@
 use rayon::prelude::*;
 
 use super::exponents::{Exponents, check_count};
-use super::jacobian::{Jacobians, check_trajectory, state_size, steps_of};
+use super::jacobian::{Jacobians, check_trajectory, steps_of};
 use crate::Error;
-use crate::forward::Trace;
+use crate::forward::ForwardCache;
 use crate::kernel::Real;
 use crate::ledger::Entry;
-use crate::model::{Network, Place};
+use crate::model::{CellId, Network};
 
 /// Which exponents to measure, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl LyapunovOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lyapunov {
     /// The cell.
-    pub place: Place,
+    pub place: CellId,
     /// λ_1, …, λ_m, the mean over sequences; −∞ where Jacobians are singular, see [`Exponents::values`].
     pub exponents: Vec<f64>,
     /// Standard error of each over sequences, s/√B; `None` for one sequence, NaN where an exponent is −∞.
@@ -74,10 +74,10 @@ impl Lyapunov {
     /// # Errors
     /// If `entry` is another cell's.
     pub fn beside(&self, entry: &Entry) -> Result<PredictedDecay, Error> {
-        if entry.place != self.place {
+        if entry.cell != self.place {
             return Err(Error::Option {
                 option: "entry".into(),
-                given: format!("one of {}", entry.place.suffix()),
+                given: format!("one of {}", entry.cell.suffix()),
                 expected: format!("one of {}, whose exponents these are", self.place.suffix()),
             });
         }
@@ -116,28 +116,28 @@ impl PredictedDecay {
 }
 
 impl<T: Real> Network<T> {
-    /// The Lyapunov exponents of the cell at `place` along what each sequence of `trace` made it read. In a stack they are
+    /// The Lyapunov exponents of the cell at `place` along what each sequence of `cache` made it read. In a stack they are
     /// conditional exponents: those of this layer's own state, given what the layer below sends it.
     ///
     /// A cell without gates takes about H³ + N²·m multiplications a step and 2·N·m² a decomposition; sequences run on the
     /// threads of the caller's rayon pool. Jacobians are computed in the network's precision, everything after in f64.
     ///
     /// # Errors
-    /// If there is no such cell, an option is out of range, or the trace is not this network's, is not finite or has episodes.
+    /// If there is no such cell, an option is out of range, or the cache is not this network's, is not finite or has episodes.
     pub fn lyapunov(
         &self,
-        trace: &Trace<T>,
-        place: Place,
+        cache: &ForwardCache<T>,
+        place: CellId,
         options: &LyapunovOptions,
     ) -> Result<Lyapunov, Error> {
-        let index = check_trajectory(self, trace, place)?;
-        let (_, batch) = trace.inputs().shape();
-        let paths: Vec<Vec<usize>> = (0..batch).map(|b| steps_of(trace, place.direction, b)).collect();
+        let index = check_trajectory(self, cache, place)?;
+        let (_, batch) = cache.inputs().shape();
+        let paths: Vec<Vec<usize>> = (0..batch).map(|b| steps_of(cache, place.direction, b)).collect();
         let shortest = paths.iter().map(Vec::len).min().unwrap_or(0);
-        let count = options.check(state_size(self), shortest)?;
+        let count = options.check(self.state_width(), shortest)?;
         let of_sequence = |b: usize| -> Result<Vec<f64>, Error> {
-            let mut jacobians = Jacobians::new(self, trace, index);
-            let mut exponents = Exponents::new(state_size(self), count)?;
+            let mut jacobians = Jacobians::new(self, cache, index);
+            let mut exponents = Exponents::new(self.state_width(), count)?;
             for (i, &t) in paths[b].iter().enumerate() {
                 exponents.advance(jacobians.of_state(t, b));
                 let (last, warm) = (i + 1 == paths[b].len(), i + 1 == options.warm_up);

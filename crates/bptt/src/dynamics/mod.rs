@@ -25,6 +25,4 @@ pub use jacobian::JacobianProduct;
 pub use lyapunov::{Lyapunov, LyapunovOptions, PredictedDecay};
 pub use omega::Omega;
 pub use perturbation::{MemoryProfile, Perturbed};
-pub use spectra::{
-    Eigenvalue, GateSpectrum, Implication, condition_number, eigenvalues, singular_values, slope_bound,
-};
+pub use spectra::{Eigenvalue, GateSpectrum, Implication, condition_number, eigenvalues, singular_values};

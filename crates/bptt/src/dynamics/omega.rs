@@ -15,8 +15,8 @@
 //! ```
 
 use crate::array::{Matrix, View};
-use crate::forward::Trace;
-use crate::gradient::Learner;
+use crate::forward::ForwardCache;
+use crate::gradient::TrainStep;
 use crate::kernel::{Real, Start};
 use crate::model::{Backward, Direction, Network};
 use crate::reverse::Step;
@@ -33,26 +33,25 @@ pub struct Omega<T> {
     pub w_hh: Vec<Matrix<T>>,
 }
 
-impl<T: Real> Learner<T> {
-    /// What [`Learner::backward`] does, and Ω of the same batch.
+impl<T: Real> TrainStep<T> {
+    /// What [`TrainStep::backward`] does, and Ω of the same batch.
     ///
     /// # Errors
-    /// As of [`Learner::backward`], and if the network's cell is another than a vanilla one.
+    /// As of [`TrainStep::backward`], and if the network's cell is another than a vanilla one.
     pub fn backward_with_omega(&mut self, network: &Network<T>) -> Result<Omega<T>, Error> {
-        let cell = network.cell();
-        if !cell.gate_is_state() {
+        if network.spec().vanilla.is_none() {
             return Err(Error::Option {
                 option: "omega".into(),
-                given: format!("cell {}", cell.name()),
+                given: format!("cell {}", network.spec().name),
                 expected: "a vanilla one: rnn, rnn_relu or rnn_identity".into(),
             });
         }
         let hidden = network.hidden();
-        let w_hh = vec![Matrix::zeros(hidden, hidden); network.weights().layers.len()];
+        let w_hh = vec![Matrix::zeros(hidden, hidden); network.weights().cells.len()];
         let mut omega = Omega { sum: 0.0, count: 0, w_hh };
         let mut memory = Memory::default();
-        self.backward_seen(network, |trace, index, step| {
-            omega.add(network, trace, index, step, &mut memory);
+        self.backward_seen(network, |cache, index, step| {
+            omega.add(network, cache, index, step, &mut memory);
         })?;
         Ok(omega)
     }
@@ -71,35 +70,36 @@ impl<T: Real> Omega<T> {
     fn add(
         &mut self,
         network: &Network<T>,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         index: usize,
         step: &Step<'_, T>,
         Memory { d, u, v }: &mut Memory<T>,
     ) {
-        let (steps, batch) = trace.inputs().shape();
+        let (steps, batch) = cache.inputs().shape();
         let (cell, hidden) = (network.cell(), network.hidden());
-        let layer = &trace.layers()[index];
+        let layer = &cache.cells()[index];
         // The step read before, if there is one.
         let before = match layer.direction() {
             Direction::Forward => step.t.checked_sub(1),
             Direction::Reverse => Some(step.t + 1).filter(|&t| t < steps),
         };
         let Some(before) = before else { return };
-        let weights = network.layouts().recurrent_back(index, &network.weights().layers[index], cell);
+        let params = &network.weights().cells[index];
+        let weights = network.packed().back(index, params);
         d.clear();
-        d.extend_from_slice(step.da.data());
+        d.extend_from_slice(step.da().data());
         u.resize(batch * hidden, T::zero());
         v.resize(batch * hidden, T::zero());
-        for b in trace.bounds().cuts_at(layer.direction(), step.t) {
+        for b in cache.boundaries().cuts_at(layer.direction(), step.t) {
             d[b * hidden..(b + 1) * hidden].fill(T::zero());
         }
         for d in d.chunks_exact_mut(hidden) {
             scale_to_one(d);
         }
-        // φ'(a_{t-1}) is what the cell's own way back multiplies with.
-        let cache = layer.cache(before);
+        // φ'(a_{t-1}) is what the cell's own backward step multiplies with.
+        let saved = layer.step(before);
         let through = |dh: &mut [T], da: &mut [T]| {
-            cell.step_vjp(&cache, Backward { dh, dc: &mut [], da, da_hh: &mut [] });
+            cell.vjp(0, params, &saved, Backward::of_output(dh, da));
         };
         T::multiply(u, hidden, Start::Zero, View::new(batch, hidden, d), &weights[0]);
         through(u, v);

@@ -5,13 +5,13 @@
 
 use rayon::prelude::*;
 
-use super::jacobian::{Jacobians, bring_to_one, check_trajectory, state_size};
+use super::jacobian::{Jacobians, bring_to_one, check_trajectory};
 use crate::array::{Matrix, View};
-use crate::forward::Trace;
+use crate::forward::ForwardCache;
 use crate::kernel::Products;
 use crate::kernel::{Packed, Real, Start};
 use crate::ledger::{LagQuantiles, horizon, median, profile};
-use crate::model::{Direction, Network, Place};
+use crate::model::{CellId, Direction, Network};
 use crate::{Error, kernel};
 
 /// What is perturbed at a step s.
@@ -73,7 +73,7 @@ impl MemoryProfile {
 }
 
 impl<T: Real> Network<T> {
-    /// How much of a perturbation at every step is left at every later one, along what each sequence of `trace` read.
+    /// How much of a perturbation at every step is left at every later one, along what each sequence of `cache` read.
     /// `directions` are what is moved, (D, I) or (D, H), in rows of unit length for a change per unit of change; `None` stands
     /// for every unit vector, and the norm is then the Frobenius norm of the Jacobian.
     ///
@@ -81,11 +81,11 @@ impl<T: Real> Network<T> {
     /// caller's rayon pool. Powers of two are kept apart, so nothing underflows.
     ///
     /// # Errors
-    /// If a layer reads in both directions, there is no such layer, `directions` do not fit, or the trace is not this
+    /// If a layer reads in both directions, there is no such layer, `directions` do not fit, or the cache is not this
     /// network's, is not finite or has episodes.
     pub fn memory(
         &self,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         perturbed: Perturbed,
         directions: Option<&Matrix<f64>>,
     ) -> Result<MemoryProfile, Error> {
@@ -98,9 +98,9 @@ impl<T: Real> Network<T> {
         }
         let (layer, width) = match perturbed {
             Perturbed::Input => (0, self.inputs()),
-            Perturbed::State { layer } => (layer, self.hidden()),
+            Perturbed::State { layer } => (layer, self.output_width()),
         };
-        check_trajectory(self, trace, Place { layer, direction: Direction::Forward })?;
+        check_trajectory(self, cache, CellId { layer, direction: Direction::Forward })?;
         let directions = match directions {
             Some(directions) if directions.cols() == width && directions.rows() > 0 => directions.clone(),
             Some(directions) => {
@@ -115,8 +115,8 @@ impl<T: Real> Network<T> {
                 Matrix::new(width, width, (0..width * width).map(one).collect())?
             }
         };
-        let (_, batch) = trace.inputs().shape();
-        let of_sequence = |b: usize| Tangents::new(self, perturbed, &directions).follow(trace, b);
+        let (_, batch) = cache.inputs().shape();
+        let of_sequence = |b: usize| Tangents::new(self, perturbed, &directions).follow(cache, b);
         Ok(MemoryProfile { log10: (0..batch).into_par_iter().map(of_sequence).collect() })
     }
 }
@@ -139,16 +139,16 @@ impl<'a, T: Real> Tangents<'a, T> {
     }
 
     /// log₁₀ of the norms, for each step s those at lag 0, 1, ….
-    fn follow(mut self, trace: &Trace<T>, b: usize) -> Vec<Vec<f64>> {
-        let (steps, _) = trace.inputs().shape();
+    fn follow(mut self, cache: &ForwardCache<T>, b: usize) -> Vec<Vec<f64>> {
+        let (steps, _) = cache.inputs().shape();
         let mut jacobians: Vec<_> =
-            (0..self.network.depth()).map(|layer| Jacobians::new(self.network, trace, layer)).collect();
+            (0..self.network.depth()).map(|layer| Jacobians::new(self.network, cache, layer)).collect();
         let mut log10: Vec<Vec<f64>> = Vec::new();
-        for t in (0..steps).take_while(|&t| !trace.bounds().is_padding(t, b)) {
+        for t in (0..steps).take_while(|&t| !cache.boundaries().is_padding(t, b)) {
             self.exponents.push(0);
             log10.push(Vec::new());
             for (layer, jacobians) in jacobians.iter_mut().enumerate() {
-                let mask = layer.checked_sub(1).and_then(|below| trace.dropout_at(below, t));
+                let mask = layer.checked_sub(1).and_then(|below| cache.dropout_at(below, t));
                 self.step(layer, t, jacobians, mask.map(|mask| mask.row(b)), b);
             }
             self.measure(&mut log10);
@@ -166,7 +166,7 @@ impl<'a, T: Real> Tangents<'a, T> {
         mask: Option<&[T]>,
         b: usize,
     ) {
-        let (n, hidden) = (state_size(self.network), self.network.hidden());
+        let (n, hidden) = (self.network.state_width(), self.network.output_width());
         let (count, old) = (self.directions.rows(), self.states[layer].len() / n);
         let rows = old + count;
         let mut next = vec![0.0; rows * n];
@@ -201,7 +201,7 @@ impl<'a, T: Real> Tangents<'a, T> {
 
     /// Adds what is left in the top layer's h to the list of every perturbed step.
     fn measure(&self, log10: &mut [Vec<f64>]) {
-        let (n, hidden) = (state_size(self.network), self.network.hidden());
+        let (n, hidden) = (self.network.state_width(), self.network.output_width());
         let size = self.directions.rows() * n;
         let top = self.states[self.states.len() - 1].chunks_exact(size);
         for ((rows, &exponent), log10) in top.zip(&self.exponents).zip(log10) {
@@ -213,7 +213,7 @@ impl<'a, T: Real> Tangents<'a, T> {
 
     /// Brings the rows of every perturbed step, in all layers together, back to about 1.
     fn keep_in_range(&mut self) {
-        let size = self.directions.rows() * state_size(self.network);
+        let size = self.directions.rows() * self.network.state_width();
         for (s, exponent) in self.exponents.iter_mut().enumerate() {
             let place = s * size..(s + 1) * size;
             let largest =

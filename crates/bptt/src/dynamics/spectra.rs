@@ -5,7 +5,8 @@ use nalgebra::{DMatrix, Schur};
 use crate::Error;
 use crate::array::View;
 use crate::kernel::Real;
-use crate::model::{Cell, Network, Place};
+use crate::model::cell::GateSpec;
+use crate::model::{CellId, Network};
 
 /// An eigenvalue of a real matrix, re + i·im.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -87,11 +88,6 @@ fn to_nalgebra<T: Real>(matrix: View<'_, T>) -> DMatrix<f64> {
     DMatrix::from_fn(matrix.rows(), matrix.cols(), |i, j| matrix.row(i)[j].f64())
 }
 
-/// γ, the largest slope of gate `gate`'s activation: 1/4 for σ, 1 for tanh, relu and the identity.
-pub fn slope_bound<T: Real>(cell: &dyn Cell<T>, gate: usize) -> f64 {
-    if cell.range(gate) == (0.0, 1.0) { 0.25 } else { 1.0 }
-}
-
 /// What σ_max(W_hh) implies for the gradients, whatever is read (Pascanu, Mikolov and Bengio 2013).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Implication {
@@ -110,7 +106,7 @@ pub enum Implication {
 #[derive(Clone, Debug, PartialEq)]
 pub struct GateSpectrum {
     /// The cell.
-    pub place: Place,
+    pub cell: CellId,
     /// The gate's name; `"h"` for a cell that has only one.
     pub gate: &'static str,
     /// The largest first.
@@ -151,25 +147,33 @@ impl<T: Real> Network<T> {
     /// # Errors
     /// If a weight is not finite, or an eigenvalue iteration does not end.
     pub fn recurrent_spectra(&self) -> Result<Vec<GateSpectrum>, Error> {
-        let (cell, hidden) = (self.cell(), self.hidden());
+        let (spec, hidden) = (self.spec(), self.hidden());
         let mut spectra = Vec::new();
-        for (index, params) in self.weights().layers.iter().enumerate() {
-            for (g, &gate) in cell.gates().iter().enumerate() {
-                let block = params.w_hh.view().some_rows(g * hidden..(g + 1) * hidden);
+        let Some(recurrent) = spec.recurrent_weights() else { return Ok(spectra) };
+        for (index, params) in self.weights().cells.iter().enumerate() {
+            let w_hh = &params.tensors()[recurrent];
+            if w_hh.cols() != hidden {
+                return Err(Error::Option {
+                    option: "recurrent spectra".into(),
+                    given: format!("{}, whose W_hh has blocks of ({hidden}, {})", spec.name, w_hh.cols()),
+                    expected: "a cell whose output has as many numbers as it has units".into(),
+                });
+            }
+            for (g, &GateSpec { name: gate, activation }) in spec.gates.iter().enumerate() {
+                let block = w_hh.view().some_rows(g * hidden..(g + 1) * hidden);
                 let eigenvalues = eigenvalues(block)?;
                 let singular_values = singular_values(block);
-                let slope_bound = slope_bound(cell, g);
+                let slope_bound = activation.slope_bound();
                 let gain = singular_values[0] * slope_bound;
                 let rounding = T::epsilon().f64() * hidden as f64;
                 let implication = match gain - 1.0 {
-                    _ if cell.gates().len() > 1 => Implication::DoesNotApply,
+                    _ if spec.is_gated() => Implication::DoesNotApply,
                     above if above > rounding => Implication::Open,
                     above if above < -rounding => Implication::Vanishing,
                     _ => Implication::NoExplosion,
                 };
-                let place = self.weights().place(index);
                 spectra.push(GateSpectrum {
-                    place,
+                    cell: self.weights().cell_id(index),
                     gate,
                     singular_values,
                     eigenvalues,

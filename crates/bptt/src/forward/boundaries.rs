@@ -50,7 +50,7 @@ impl<T: Real> ScanOptions<T> {
 
 /// Where sequences end and where nothing passes from one step to the next.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Bounds {
+pub(crate) struct SequenceBoundaries {
     steps: usize,
     batch: usize,
     burn_in: usize,
@@ -61,7 +61,7 @@ pub(crate) struct Bounds {
     cuts: Option<Vec<bool>>,
 }
 
-impl Bounds {
+impl SequenceBoundaries {
     /// From `options`, for a batch of (T, B) = (`steps`, `batch`).
     pub(crate) fn new<T>(options: &ScanOptions<T>, steps: usize, batch: usize) -> Result<Self, Error> {
         let shape = |what: &str, expected: String, given: usize| Error::Shape {
@@ -94,9 +94,9 @@ impl Bounds {
             return refuse("burn_in", format!("{burn_in} steps"), expected);
         }
 
-        let mut bounds =
+        let mut boundaries =
             Self { steps, batch, burn_in: *burn_in, lengths: lengths.clone(), resets: None, cuts: None };
-        let read = |i: usize| !bounds.is_padding(i / batch, i % batch);
+        let read = |i: usize| !boundaries.is_padding(i / batch, i % batch);
         let resets: Option<Vec<bool>> = resets
             .as_ref()
             .map(|resets| resets.iter().enumerate().map(|(i, &reset)| reset && read(i)).collect());
@@ -107,8 +107,8 @@ impl Bounds {
                 cuts[i] = true;
             }
         }
-        (bounds.resets, bounds.cuts) = (resets, cuts);
-        Ok(bounds)
+        (boundaries.resets, boundaries.cuts) = (resets, cuts);
+        Ok(boundaries)
     }
 
     /// Whether every step leaves its state as the next one reads it and as it is given out: no episode begins and no
@@ -160,24 +160,24 @@ impl Bounds {
     }
 
     /// How far loss `k` of `sequences` reaches.
-    pub(crate) fn reach(&self, k: usize, sequences: impl Iterator<Item = usize>) -> Reach {
+    pub(crate) fn span(&self, k: usize, sequences: impl Iterator<Item = usize>) -> GradientSpan {
         let cut = |t: usize, b: usize| self.cuts.as_ref().is_some_and(|cuts| cuts[t * self.batch + b]);
         let of = |b: usize| {
             let start = (0..=k).rev().find(|&t| cut(t, b)).unwrap_or(0);
             let uncut = start..(k + 1..self.steps).find(|&t| cut(t, b)).unwrap_or(self.steps);
-            Reach { end: self.lengths.as_ref().map_or(self.steps, |lengths| lengths[b]), uncut }
+            GradientSpan { end: self.lengths.as_ref().map_or(self.steps, |lengths| lengths[b]), uncut }
         };
-        let widest = |a: Reach, b: Reach| Reach {
+        let widest = |a: GradientSpan, b: GradientSpan| GradientSpan {
             end: a.end.max(b.end),
             uncut: a.uncut.start.min(b.uncut.start)..a.uncut.end.max(b.uncut.end),
         };
-        sequences.map(of).reduce(widest).unwrap_or(Reach { end: self.steps, uncut: 0..self.steps })
+        sequences.map(of).reduce(widest).unwrap_or(GradientSpan { end: self.steps, uncut: 0..self.steps })
     }
 }
 
 /// How far one loss of a batch reaches in the sequence where it reaches farthest.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Reach {
+pub(crate) struct GradientSpan {
     /// Behind this step there is only padding.
     pub(crate) end: usize,
     /// The steps that no forgotten or detached state parts from the loss.
@@ -214,23 +214,23 @@ pub(crate) fn check_dropout<T: Real>(
 mod tests {
     use super::*;
 
-    fn bounds(options: &ScanOptions<f64>) -> Result<Bounds, Error> {
-        Bounds::new(options, 6, 2)
+    fn boundaries(options: &ScanOptions<f64>) -> Result<SequenceBoundaries, Error> {
+        SequenceBoundaries::new(options, 6, 2)
     }
 
     #[test]
     fn a_mark_stands_between_two_steps_in_both_directions() {
         let mut resets = vec![false; 12];
         resets[2 * 2 + 1] = true;
-        let bounds =
-            bounds(&ScanOptions { resets: Some(resets), detach: vec![4], ..Default::default() }).unwrap();
-        let cuts = |direction, t| bounds.cuts_at(direction, t).collect::<Vec<_>>();
+        let boundaries =
+            boundaries(&ScanOptions { resets: Some(resets), detach: vec![4], ..Default::default() }).unwrap();
+        let cuts = |direction, t| boundaries.cuts_at(direction, t).collect::<Vec<_>>();
         assert_eq!(cuts(Direction::Forward, 2), [1]);
         assert_eq!(cuts(Direction::Reverse, 1), [1]);
         assert_eq!(cuts(Direction::Forward, 4), [0, 1]);
         assert_eq!(cuts(Direction::Reverse, 5), [0; 0]);
-        assert_eq!(bounds.resets_at(Direction::Forward, 4).count(), 0);
-        let uncut = |k, sequences| bounds.reach(k, sequences).uncut;
+        assert_eq!(boundaries.resets_at(Direction::Forward, 4).count(), 0);
+        let uncut = |k, sequences| boundaries.span(k, sequences).uncut;
         assert_eq!((uncut(3, 0..1), uncut(3, 1..2), uncut(3, 0..2)), (0..4, 2..4, 0..4));
         assert_eq!((uncut(4, 1..2), uncut(4, 0..0)), (4..6, 0..6));
     }
@@ -243,16 +243,16 @@ mod tests {
             burn_in: 2,
             ..Default::default()
         };
-        let bounds = bounds(&options).unwrap();
-        assert_eq!(bounds.padding_at(3).collect::<Vec<_>>(), [1]);
-        assert_eq!(bounds.resets_at(Direction::Forward, 3).collect::<Vec<_>>(), [0]);
-        assert_eq!(bounds.resets_at(Direction::Reverse, 2).collect::<Vec<_>>(), [0]);
-        assert_eq!([1, 2, 3].map(|t| bounds.can_have_loss(t, 1)), [false, true, false]);
+        let boundaries = boundaries(&options).unwrap();
+        assert_eq!(boundaries.padding_at(3).collect::<Vec<_>>(), [1]);
+        assert_eq!(boundaries.resets_at(Direction::Forward, 3).collect::<Vec<_>>(), [0]);
+        assert_eq!(boundaries.resets_at(Direction::Reverse, 2).collect::<Vec<_>>(), [0]);
+        assert_eq!([1, 2, 3].map(|t| boundaries.can_have_loss(t, 1)), [false, true, false]);
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let refused = |options: ScanOptions<f64>| bounds(&options).unwrap_err().to_string();
+        let refused = |options: ScanOptions<f64>| boundaries(&options).unwrap_err().to_string();
         let message = refused(ScanOptions { lengths: Some(vec![6, 0]), ..Default::default() });
         assert_eq!(message, "lengths: 0 steps of sequence 1 is not possible; expected 1 to 6");
         let message = refused(ScanOptions { lengths: Some(vec![6]), ..Default::default() });

@@ -1,87 +1,86 @@
 //! What a forward scan saves for the reverse scan.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use super::boundaries::Bounds;
+use super::boundaries::SequenceBoundaries;
 use super::inputs::{Inputs, Reading};
 use crate::Error;
 use crate::array::{Sequence, SequenceView, View};
 use crate::kernel::{Format, Real};
-use crate::model::{Direction, State, StepCache};
+use crate::model::{CellParams, CellSpec, Direction, MAX_SAVED, MAX_STATES, Operand, State, StepCache};
 
-/// What the forward scan kept of one cell.
+/// What the forward scan saved of one cell.
 #[derive(Clone, Debug, Default)]
-pub struct LayerTrace<T> {
+pub struct CellCache<T> {
+    pub(super) spec: Option<Arc<CellSpec>>,
     pub(super) direction: Direction,
-    /// The h that every step reads, and the last, in the order of time: (T + 1, B, H). A forward cell begins in the first
-    /// place, a reverse cell in the last.
-    pub(super) h: Sequence<T>,
-    /// c in the same places, (T + 1, B, H), or (T + 1, B, 0).
-    pub(super) c: Sequence<T>,
+    /// Each state that every step reads, and the last, in the order of time: (T + 1, B, width). A forward cell begins in
+    /// the first place, a reverse cell in the last.
+    pub(super) states: Vec<Sequence<T>>,
     /// The activated gates of every step, (T, B, G·H); (T, B, 0) where the only one is h and no episode begins.
     pub(super) gates: Sequence<T>,
-    /// What else the cell keeps of every step, (T, B, H) or (T, B, 0).
-    pub(super) kept: Sequence<T>,
-    /// Whether the last gate's rows of W_hh multiply that.
-    pub(super) reads_kept: bool,
-    /// What all of these are rounded to, if anything.
+    /// What else the cell saved of every step, (T, B, width) each.
+    pub(super) saved: Vec<Sequence<T>>,
+    /// The format that all of these are rounded to, if any.
     pub(super) format: Option<Format>,
 }
 
-impl<T: Real> LayerTrace<T> {
+impl<T: Real> CellCache<T> {
     /// Which way the cell read.
     pub fn direction(&self) -> Direction {
         self.direction
     }
 
-    /// The h that every step reads, and the last, in the order of time: (T + 1, B, H). A forward cell's initial state
+    /// The h that every step reads, and the last, in the order of time: (T + 1, B, P). A forward cell's initial state
     /// comes first, a reverse cell's last. Where an episode begins the step reads zeros.
     pub fn h(&self) -> &Sequence<T> {
-        &self.h
+        &self.states[0]
+    }
+
+    /// State `state` (h, and c where there is one) in the same places, (T + 1, B, width).
+    pub fn state(&self, state: usize) -> Option<&Sequence<T>> {
+        self.states.get(state)
     }
 
     /// The activated gates of step `t`, (B, G·H).
     pub(crate) fn gates(&self, t: usize) -> View<'_, T> {
-        if self.gates.features() == 0 { self.h.step(self.places(t).1) } else { self.gates.step(t) }
+        if self.gates.features() == 0 { self.h().step(self.places(t).1) } else { self.gates.step(t) }
     }
 
-    /// G·H.
-    pub(super) fn width(&self) -> usize {
-        if self.gates.features() == 0 { self.h.features() } else { self.gates.features() }
-    }
-
-    /// h after every step, (T, B, H), in the order of time.
-    pub(super) fn states(&self) -> SequenceView<'_, T> {
+    /// h after every step, (T, B, P), in the order of time.
+    pub(super) fn outputs(&self) -> SequenceView<'_, T> {
         let first = usize::from(self.direction == Direction::Forward);
-        self.h.view().some_steps(first..first + self.gates.steps())
+        self.h().view().some_steps(first..first + self.gates.steps())
     }
 
-    /// Makes room for `steps` steps of `batch` sequences.
-    pub(super) fn reshape(
-        &mut self,
-        (steps, batch): (usize, usize),
-        hidden: usize,
-        gates: usize,
-        memory: usize,
-        keeps_more: bool,
-    ) {
-        self.h.reshape(steps + 1, batch, hidden);
-        self.c.reshape(steps + 1, batch, memory);
-        self.gates.reshape(steps, batch, gates);
-        self.kept.reshape(steps, batch, if keeps_more { hidden } else { 0 });
+    /// Makes room for `steps` steps of `batch` sequences; `alone` where the only gate is h and is not kept twice.
+    pub(super) fn reshape(&mut self, params: &CellParams<T>, (steps, batch): (usize, usize), alone: bool) {
+        let (spec, sizes) = (params.spec(), params.sizes());
+        self.spec = Some(Arc::clone(spec));
+        self.states.resize_with(spec.states.len(), Sequence::default);
+        for (state, of) in self.states.iter_mut().zip(&spec.states) {
+            state.reshape(steps + 1, batch, sizes.of(of.width));
+        }
+        self.gates.reshape(steps, batch, if alone { 0 } else { sizes.gates * sizes.hidden });
+        self.saved.resize_with(spec.saved.len(), Sequence::default);
+        for (saved, of) in self.saved.iter_mut().zip(&spec.saved) {
+            saved.reshape(steps, batch, sizes.of(of.width));
+        }
     }
 
-    /// Where the pre-activations of all steps stand before they are activated, (T · B, G·H).
+    /// The pre-activations of all steps before they are activated, (T · B, G·H).
     pub(super) fn preactivations(&mut self) -> &mut [T] {
         if self.gates.features() > 0 {
             return self.gates.data_mut();
         }
-        let (steps, size) = (self.gates.steps(), self.h.batch() * self.h.features());
+        let h = &mut self.states[0];
+        let (steps, size) = (self.gates.steps(), h.batch() * h.features());
         let first = usize::from(self.direction == Direction::Forward);
-        &mut self.h.data_mut()[first * size..(first + steps) * size]
+        &mut h.data_mut()[first * size..(first + steps) * size]
     }
 
-    /// The place in `h` of the state before step `t`, and of the one after it.
+    /// The place in `states` of the state before step `t`, and of the one after it.
     pub(super) fn places(&self, t: usize) -> (usize, usize) {
         match self.direction {
             Direction::Forward => (t, t + 1),
@@ -89,58 +88,65 @@ impl<T: Real> LayerTrace<T> {
         }
     }
 
-    /// What the rows of W_hh multiply in `steps`, (len · B, H) each, with the rows it is multiplied by: h before every step,
-    /// and what was kept where the last gate reads that.
-    pub(crate) fn recurrent_inputs(&self, steps: Range<usize>) -> Vec<(Range<usize>, View<'_, T>)> {
-        let (width, hidden) = (self.width(), self.h.features());
-        let first = self.places(steps.start).0;
-        let h_prev = self.h.rows(first..first + steps.len());
-        if self.reads_kept {
-            vec![(0..width - hidden, h_prev), (width - hidden..width, self.kept.rows(steps))]
-        } else {
-            vec![(0..width, h_prev)]
+    /// What a parameter multiplies in `steps`, (len · B, width).
+    ///
+    /// # Panics
+    /// If it is the input, which belongs to the layer, or nothing.
+    pub(crate) fn operand(&self, operand: Operand, steps: Range<usize>) -> View<'_, T> {
+        let (before, after) = self.places(steps.start);
+        match operand {
+            Operand::Prev(state) => self.states[state].rows(before..before + steps.len()),
+            Operand::State(state) => self.states[state].rows(after..after + steps.len()),
+            Operand::Saved(saved) => self.saved[saved].rows(steps),
+            Operand::X | Operand::One => unreachable!("{operand:?} is not saved by a cell"),
         }
     }
 
-    /// What the way back needs to know of step `t`.
-    pub(crate) fn cache(&self, t: usize) -> StepCache<'_, T> {
-        let before = self.places(t).0;
+    /// What the backward step needs to know of step `t`.
+    pub(crate) fn step(&self, t: usize) -> StepCache<'_, T> {
+        let (before, after) = self.places(t);
+        let nothing = View::new(0, 0, &[]);
+        let state = |place: usize| {
+            std::array::from_fn::<_, MAX_STATES, _>(|i| self.states.get(i).map_or(nothing, |s| s.step(place)))
+        };
         StepCache {
             gates: self.gates(t),
-            kept: self.kept.step(t),
-            h_prev: self.h.step(before),
-            c_prev: self.c.step(before),
+            saved: std::array::from_fn::<_, MAX_SAVED, _>(|i| {
+                self.saved.get(i).map_or(nothing, |s| s.step(t))
+            }),
+            prev: state(before),
+            next: state(after),
         }
     }
 }
 
-/// A finished forward scan: what every layer read and kept.
+/// A finished forward scan: what every layer read and saved.
 #[derive(Clone, Debug)]
-pub struct Trace<T> {
+pub struct ForwardCache<T> {
     pub(super) inputs: Inputs<T>,
-    pub(super) cells: Vec<LayerTrace<T>>,
-    /// What each layer gave, (T, B, D·H), and the next one reads; `None` where it is a forward cell's h and nothing else.
+    pub(super) cells: Vec<CellCache<T>>,
+    /// What each layer gave, (T, B, D·P), and the next one reads; `None` where it is a forward cell's h and nothing else.
     pub(super) outputs: Vec<Option<Sequence<T>>>,
     /// Where sequences end and gradients stop.
-    pub(super) bounds: Bounds,
-    /// What each layer's output was multiplied with, see [`ScanOptions::dropout`].
+    pub(super) boundaries: SequenceBoundaries,
+    /// What each layer's output was multiplied with, see [`ScanOptions::dropout`](crate::ScanOptions::dropout).
     pub(super) dropout: Vec<Sequence<T>>,
 }
 
-impl<T: Real> Default for Trace<T> {
-    /// A trace of nothing.
+impl<T: Real> Default for ForwardCache<T> {
+    /// An empty one, to be filled.
     fn default() -> Self {
         Self {
             inputs: Inputs::Dense(Sequence::default()),
             cells: Vec::new(),
             outputs: Vec::new(),
-            bounds: Bounds::default(),
+            boundaries: SequenceBoundaries::default(),
             dropout: Vec::new(),
         }
     }
 }
 
-impl<T: Real> Trace<T> {
+impl<T: Real> ForwardCache<T> {
     /// What was read; zeros (of symbols, the first) in the place of padding.
     pub fn inputs(&self) -> &Inputs<T> {
         &self.inputs
@@ -155,38 +161,38 @@ impl<T: Real> Trace<T> {
     }
 
     /// What layer `layer` gave.
-    pub(super) fn output_of(&self, layer: usize) -> SequenceView<'_, T> {
+    fn output_of(&self, layer: usize) -> SequenceView<'_, T> {
         let directions = self.cells.len() / self.outputs.len();
         match &self.outputs[layer] {
             Some(output) => output.view(),
-            None => self.cells[layer * directions].states(),
+            None => self.cells[layer * directions].outputs(),
         }
     }
 
-    /// What each cell kept, in the order of [`crate::Weights::layers`].
-    pub fn layers(&self) -> &[LayerTrace<T>] {
+    /// What each cell saved, in the order of [`Weights::cells`](crate::Weights::cells).
+    pub fn cells(&self) -> &[CellCache<T>] {
         &self.cells
     }
 
-    /// h of the top layer after every step, both directions side by side, (T, B, D·H); zeros behind a sequence's end.
+    /// h of the top layer after every step, both directions side by side, (T, B, D·P); zeros behind a sequence's end.
     ///
     /// # Panics
-    /// If it is the trace of nothing.
+    /// If nothing was scanned.
     pub fn output(&self) -> SequenceView<'_, T> {
         self.output_of(self.outputs.len() - 1)
     }
 
     /// Where sequences end and gradients stop.
-    pub(crate) fn bounds(&self) -> &Bounds {
-        &self.bounds
+    pub(crate) fn boundaries(&self) -> &SequenceBoundaries {
+        &self.boundaries
     }
 
-    /// What the output of layer `layer` was multiplied with at step `t`, (B, D·H), if anything.
+    /// What the output of layer `layer` was multiplied with at step `t`, (B, D·P), if anything.
     pub(crate) fn dropout_at(&self, layer: usize, t: usize) -> Option<View<'_, T>> {
         self.dropout.get(layer).map(|mask| mask.step(t))
     }
 
-    /// Refuses a trace whose states are not all finite, naming the first that is not.
+    /// Refuses a scan whose states are not all finite, naming the first that is not.
     ///
     /// # Errors
     /// [`Error::NotFinite`] with layer, step and sequence.
@@ -196,11 +202,12 @@ impl<T: Real> Trace<T> {
         for layer in 0..layers {
             let mut bad = self.output_of(layer).first_not_finite().map(|at| ("hidden", at));
             for cell in &self.cells[layer * directions..(layer + 1) * directions] {
-                let place = |(place, b): (usize, usize)| {
-                    let forward = cell.direction == Direction::Forward;
+                let forward = cell.direction == Direction::Forward;
+                let step = |(place, b): (usize, usize)| {
                     ("memory", (if forward { place.saturating_sub(1) } else { place }, b))
                 };
-                bad = bad.or_else(|| cell.c.first_not_finite().map(place));
+                let inner = || cell.states[1..].iter().find_map(Sequence::first_not_finite);
+                bad = bad.or_else(|| inner().map(step));
             }
             if let Some((state, (step, sequence))) = bad {
                 return Err(Error::NotFinite {
@@ -215,14 +222,10 @@ impl<T: Real> Trace<T> {
 
     /// The state after the last step of each cell, to carry into the next window.
     pub fn final_state(&self) -> State<T> {
-        let last = |cell: &LayerTrace<T>, s: &Sequence<T>| {
-            let steps = cell.gates.steps();
-            let place = if cell.direction == Direction::Forward { steps } else { 0 };
-            s.step(place).to_matrix()
+        let last = |cell: &CellCache<T>| {
+            let place = if cell.direction == Direction::Forward { cell.gates.steps() } else { 0 };
+            cell.states.iter().map(|state| state.step(place).to_matrix()).collect()
         };
-        State {
-            h: self.cells.iter().map(|cell| last(cell, &cell.h)).collect(),
-            c: self.cells.iter().map(|cell| last(cell, &cell.c)).collect(),
-        }
+        State { cells: self.cells.iter().map(last).collect() }
     }
 }

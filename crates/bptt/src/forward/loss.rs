@@ -3,8 +3,8 @@
 use pulp::Scalar;
 use std::ops::Range;
 
-use super::boundaries::Reach;
-use super::cache::Trace;
+use super::boundaries::GradientSpan;
+use super::cache::ForwardCache;
 use super::inputs::Symbols;
 use crate::Error;
 use crate::array::{Sequence, View};
@@ -105,18 +105,18 @@ impl<T: Real> Losses<T> {
     }
 
     /// Whether step t has a loss in any sequence that can have one there.
-    pub(crate) fn heard(&self, trace: &Trace<T>) -> Vec<bool> {
-        let (_, batch) = trace.inputs().shape();
-        let heard = |t: usize| (0..batch).any(|b| trace.bounds().can_have_loss(t, b));
-        self.present.iter().enumerate().map(|(t, &present)| present && heard(t)).collect()
+    pub(crate) fn active(&self, cache: &ForwardCache<T>) -> Vec<bool> {
+        let (_, batch) = cache.inputs().shape();
+        let active = |t: usize| (0..batch).any(|b| cache.boundaries().can_have_loss(t, b));
+        self.present.iter().enumerate().map(|(t, &present)| present && active(t)).collect()
     }
 
     /// How far loss k reaches, in the sequences it has a seed in.
-    pub(crate) fn reach(&self, trace: &Trace<T>, k: usize) -> Reach {
+    pub(crate) fn span(&self, cache: &ForwardCache<T>, k: usize) -> GradientSpan {
         let seeds = self.seeds.numbers();
         let has_seed = |b: &usize| seeds.at(k, *b).iter().any(|v| *v != T::zero());
-        let sequences = (0..seeds.batch()).filter(|&b| trace.bounds().can_have_loss(k, b));
-        trace.bounds().reach(k, sequences.filter(has_seed))
+        let sequences = (0..seeds.batch()).filter(|&b| cache.boundaries().can_have_loss(k, b));
+        cache.boundaries().span(k, sequences.filter(has_seed))
     }
 
     /// Refuses losses that are not all finite, naming the first step whose loss or seed is not.
@@ -140,27 +140,27 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// If the network has no readout.
-    pub fn outputs(&self, trace: &Trace<T>) -> Result<Sequence<T>, Error> {
+    pub fn outputs(&self, cache: &ForwardCache<T>) -> Result<Sequence<T>, Error> {
         let readout = self.readout()?;
-        let (steps, batch) = trace.inputs().shape();
+        let (steps, batch) = cache.inputs().shape();
         let mut y = Sequence::zeros(steps, batch, readout.outputs());
-        self.read_out(trace, 0..steps, readout, y.data_mut());
+        self.read_out(cache, 0..steps, readout, y.data_mut());
         Ok(y)
     }
 
     /// y of these steps, (len · B, V).
-    fn read_out(&self, trace: &Trace<T>, steps: Range<usize>, readout: &Readout<T>, y: &mut [T]) {
-        let h = trace.output().rows(steps);
-        T::multiply(y, readout.outputs(), Start::Row(readout.b_y.data()), h, self.layouts().readout(readout));
+    fn read_out(&self, cache: &ForwardCache<T>, steps: Range<usize>, readout: &Readout<T>, y: &mut [T]) {
+        let h = cache.output().rows(steps);
+        T::multiply(y, readout.outputs(), Start::Row(readout.b_y.data()), h, self.packed().readout(readout));
     }
 
     /// The losses of a forward scan under `objective`, and their seeds. Padding and burn-in steps have none.
     ///
     /// # Errors
     /// If the network has no readout, a shape does not fit or a target lies outside the output alphabet.
-    pub fn losses(&self, trace: &Trace<T>, objective: &Objective<T>) -> Result<Losses<T>, Error> {
+    pub fn losses(&self, cache: &ForwardCache<T>, objective: &Objective<T>) -> Result<Losses<T>, Error> {
         let mut losses = Losses::default();
-        self.losses_into(&mut losses, trace, objective)?;
+        self.losses_into(&mut losses, cache, objective)?;
         Ok(losses)
     }
 
@@ -168,17 +168,17 @@ impl<T: Real> Network<T> {
     pub(crate) fn losses_into(
         &self,
         losses: &mut Losses<T>,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         objective: &Objective<T>,
     ) -> Result<(), Error> {
         let readout = self.readout()?;
-        let (steps, batch) = trace.inputs().shape();
+        let (steps, batch) = cache.inputs().shape();
         let outputs = readout.outputs();
         objective.check(steps, batch, outputs)?;
 
         let has_loss = |i: usize| {
             objective.mask.as_ref().is_none_or(|mask| mask[i])
-                && trace.bounds().can_have_loss(i / batch, i % batch)
+                && cache.boundaries().can_have_loss(i / batch, i % batch)
         };
         let has_loss: Vec<bool> = (0..steps * batch).map(has_loss).collect();
         let count = has_loss.iter().filter(|&&has_loss| has_loss).count();
@@ -200,7 +200,7 @@ impl<T: Real> Network<T> {
         for first in (0..steps).step_by(at_a_time) {
             let range = first..steps.min(first + at_a_time);
             let y = &mut dy.data_mut()[range.start * batch * outputs..range.end * batch * outputs];
-            self.read_out(trace, range.clone(), readout, y);
+            self.read_out(cache, range.clone(), readout, y);
             let rows = range.start * batch..range.end * batch;
             let (has_loss, values) = (&has_loss[rows.clone()], &mut losses.values[rows.clone()]);
             match &objective.targets {

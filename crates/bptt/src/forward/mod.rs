@@ -7,8 +7,8 @@ mod loss;
 mod scan;
 
 pub use boundaries::ScanOptions;
-pub(crate) use boundaries::{Bounds, Reach};
-pub use cache::{LayerTrace, Trace};
+pub(crate) use boundaries::{GradientSpan, SequenceBoundaries};
+pub use cache::{CellCache, ForwardCache};
 pub(crate) use inputs::{BySymbol, StepInput};
 pub use inputs::{Inputs, Symbols};
 pub(crate) use loss::Seeds;

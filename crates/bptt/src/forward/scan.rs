@@ -1,11 +1,11 @@
 //! The forward time loop.
 
-use super::boundaries::{Bounds, ScanOptions, check_dropout};
-use super::cache::{LayerTrace, Trace};
+use super::boundaries::{ScanOptions, SequenceBoundaries, check_dropout};
+use super::cache::{CellCache, ForwardCache};
 use super::inputs::{Inputs, Reading};
-use crate::array::{Matrix, Sequence};
+use crate::array::{Sequence, View};
 use crate::kernel::{Format, Real, Start};
-use crate::model::{Contribution, Direction, Forward, Network, State};
+use crate::model::{Direction, Forward, InputProjection, MAX_SAVED, MAX_STATES, Network, State, StepWeights};
 use crate::{Error, kernel};
 
 impl<T: Real> Network<T> {
@@ -13,7 +13,7 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// If the inputs or the initial state do not fit the network.
-    pub fn scan(&self, inputs: Inputs<T>, initial: &State<T>) -> Result<Trace<T>, Error> {
+    pub fn scan(&self, inputs: Inputs<T>, initial: &State<T>) -> Result<ForwardCache<T>, Error> {
         self.scan_with(inputs, initial, ScanOptions::default())
     }
 
@@ -26,10 +26,10 @@ impl<T: Real> Network<T> {
         inputs: Inputs<T>,
         initial: &State<T>,
         options: ScanOptions<T>,
-    ) -> Result<Trace<T>, Error> {
-        let mut trace = Trace::default();
-        self.scan_into(&mut trace, inputs, initial, options)?;
-        Ok(trace)
+    ) -> Result<ForwardCache<T>, Error> {
+        let mut cache = ForwardCache::default();
+        self.scan_into(&mut cache, inputs, initial, options)?;
+        Ok(cache)
     }
 
     /// The same, with what every step leaves rounded to a format.
@@ -39,49 +39,49 @@ impl<T: Real> Network<T> {
         initial: &State<T>,
         options: ScanOptions<T>,
         format: Format,
-    ) -> Result<Trace<T>, Error> {
-        let cell = || LayerTrace { format: Some(format), ..LayerTrace::default() };
-        let cells = self.weights().layers.iter().map(|_| cell()).collect();
-        let mut trace = Trace { cells, ..Trace::default() };
-        self.scan_into(&mut trace, inputs, initial, options)?;
-        Ok(trace)
+    ) -> Result<ForwardCache<T>, Error> {
+        let cell = || CellCache { format: Some(format), ..CellCache::default() };
+        let cells = self.weights().cells.iter().map(|_| cell()).collect();
+        let mut cache = ForwardCache { cells, ..ForwardCache::default() };
+        self.scan_into(&mut cache, inputs, initial, options)?;
+        Ok(cache)
     }
 
-    /// The same in the memory of an older trace, whatever that was of. After an error it is of no use.
+    /// The same in the memory of an older cache, whatever it was of. After an error it is of no use.
     pub(crate) fn scan_into(
         &self,
-        trace: &mut Trace<T>,
+        cache: &mut ForwardCache<T>,
         mut inputs: Inputs<T>,
         initial: &State<T>,
         options: ScanOptions<T>,
     ) -> Result<(), Error> {
         let (steps, batch) = inputs.shape();
-        let (directions, hidden) = (self.directions(), self.hidden());
-        trace.bounds = Bounds::new(&options, steps, batch)?;
-        check_dropout(&options.dropout, self.depth(), (steps, batch, directions * hidden))?;
-        inputs.clear(|t, b| trace.bounds.is_padding(t, b));
+        let (directions, width) = (self.directions(), self.output_width());
+        cache.boundaries = SequenceBoundaries::new(&options, steps, batch)?;
+        check_dropout(&options.dropout, self.depth(), (steps, batch, directions * width))?;
+        inputs.clear(|t, b| cache.boundaries.is_padding(t, b));
         inputs.check(self.inputs())?;
-        trace.inputs = inputs;
-        trace.dropout = options.dropout;
-        trace.outputs.resize_with(self.depth(), || None);
-        trace.cells.resize_with(self.weights().layers.len(), LayerTrace::default);
+        cache.inputs = inputs;
+        cache.dropout = options.dropout;
+        cache.outputs.resize_with(self.depth(), || None);
+        cache.cells.resize_with(self.weights().cells.len(), CellCache::default);
         for layer in 0..self.depth() {
-            let mask = trace.dropout.get(layer);
-            let apart = directions == 2 || mask.is_some() || !trace.bounds.leaves_states_alone();
-            let mut output = trace.outputs[layer].take().unwrap_or_default();
-            output.reshape(steps, batch, if apart { directions * hidden } else { 0 });
+            let mask = cache.dropout.get(layer);
+            let apart = directions == 2 || mask.is_some() || !cache.boundaries.leaves_states_alone();
+            let mut output = cache.outputs[layer].take().unwrap_or_default();
+            output.reshape(steps, batch, if apart { directions * width } else { 0 });
             for d in 0..directions {
                 let index = layer * directions + d;
-                // A cell's trace is written while those of the layers below are read.
-                let mut cell = std::mem::take(&mut trace.cells[index]);
-                let output = apart.then_some((&mut output, d * hidden));
-                self.scan_cell(&mut cell, index, trace.inputs_of(layer), initial, &trace.bounds, output)?;
-                trace.cells[index] = cell;
+                // A cell's cache is written while those of the layers below are read.
+                let mut cell = std::mem::take(&mut cache.cells[index]);
+                let output = apart.then_some((&mut output, d * width));
+                self.scan_cell(&mut cell, index, cache.inputs_of(layer), initial, &cache.boundaries, output)?;
+                cache.cells[index] = cell;
             }
             if let Some(mask) = mask {
                 kernel::multiply_by(output.data_mut(), mask.data());
             }
-            trace.outputs[layer] = apart.then_some(output);
+            cache.outputs[layer] = apart.then_some(output);
         }
         Ok(())
     }
@@ -89,86 +89,97 @@ impl<T: Real> Network<T> {
     /// The time loop of one cell, which writes its h into the columns of `output` from the given one on, if there is one.
     fn scan_cell(
         &self,
-        trace: &mut LayerTrace<T>,
+        cache: &mut CellCache<T>,
         index: usize,
         inputs: Reading<'_, T>,
         initial: &State<T>,
-        bounds: &Bounds,
+        boundaries: &SequenceBoundaries,
         mut output: Option<(&mut Sequence<T>, usize)>,
     ) -> Result<(), Error> {
         let (steps, batch) = inputs.shape();
-        let (cell, params) = (self.cell(), &self.weights().layers[index]);
-        let place = self.weights().place(index);
-        let hidden = params.hidden();
-        let memory = if cell.has_memory() { hidden } else { 0 };
+        let (cell, params) = (self.cell(), &self.weights().cells[index]);
+        let (spec, id) = (self.spec(), self.weights().cell_id(index));
         // Where an episode begins, the state that is read is not the one that the step before left.
-        let alone = cell.gate_is_state() && bounds.leaves_states_alone();
-        trace.reshape(
-            (steps, batch),
-            hidden,
-            if alone { 0 } else { params.w_ih.rows() },
-            memory,
-            cell.keeps_more(),
-        );
-        (trace.direction, trace.reads_kept) = (place.direction, cell.reads_kept());
+        let alone = spec.vanilla.is_some() && boundaries.leaves_states_alone();
+        cache.reshape(params, (steps, batch), alone);
+        cache.direction = id.direction;
 
-        let first = if place.direction == Direction::Forward { 0 } else { steps };
-        let fits = |name: &str, given: Option<&Matrix<T>>, width: usize, to: &mut [T]| match given {
-            Some(m) if (m.rows(), m.cols()) == (batch, width) => {
-                to.copy_from_slice(m.data());
-                Ok(())
+        let first = if id.direction == Direction::Forward { 0 } else { steps };
+        let given = initial.cells.get(index).map_or(&[][..], Vec::as_slice);
+        if given.len() > spec.states.len() {
+            return Err(Error::Shape {
+                what: format!("initial state of {}", id.suffix()),
+                expected: format!("{} matrices", spec.states.len()),
+                given: format!("{} matrices", given.len()),
+            });
+        }
+        for (i, (state, to)) in spec.states.iter().zip(&mut cache.states).enumerate() {
+            let width = to.features();
+            match given.get(i) {
+                Some(m) if (m.rows(), m.cols()) == (batch, width) => {
+                    to.step_mut(first).copy_from_slice(m.data());
+                }
+                m => {
+                    return Err(Error::Shape {
+                        what: format!("initial {} of {}", state.name, id.suffix()),
+                        expected: format!("(B, H) = ({batch}, {width})"),
+                        given: m.map_or("none".into(), |m| format!("({}, {})", m.rows(), m.cols())),
+                    });
+                }
             }
-            _ => Err(Error::Shape {
-                what: format!("initial {name} of {}", place.suffix()),
-                expected: format!("(B, H) = ({batch}, {width})"),
-                given: given.map_or("none".into(), |m| format!("({}, {})", m.rows(), m.cols())),
-            }),
-        };
-        fits("h", initial.h.get(index), hidden, trace.h.step_mut(first))?;
-        fits("c", initial.c.get(index), memory, trace.c.step_mut(first))?;
+        }
 
-        let recurrent = self.layouts().recurrent(index, params, cell);
+        let weights = StepWeights::new(params, self.packed().step(index, params));
         let table = match inputs {
-            Reading::Symbols(_) => Some(self.layouts().table(index, params, cell)),
+            Reading::Symbols(_) => Some(self.packed().table(index, params)),
             Reading::Dense(x) => {
-                let (weights, bias) = self.layouts().inputs(index, params, cell);
-                let out = trace.preactivations();
+                let (weights, bias) = self.packed().inputs(index, params);
+                let out = cache.preactivations();
                 T::multiply(out, weights.cols(), Start::Row(bias), x.rows(0..steps), weights);
                 None
             }
         };
         for i in 0..steps {
-            let t = if place.direction == Direction::Forward { i } else { steps - 1 - i };
-            let (before, after) = trace.places(t);
-            for b in bounds.resets_at(place.direction, t) {
-                trace.h.at_mut(before, b).fill(T::zero());
-                trace.c.at_mut(before, b).fill(T::zero());
+            let t = if id.direction == Direction::Forward { i } else { steps - 1 - i };
+            let (before, after) = cache.places(t);
+            for b in boundaries.resets_at(id.direction, t) {
+                cache.states.iter_mut().for_each(|state| state.at_mut(before, b).fill(T::zero()));
             }
             let input = match (inputs, table) {
                 (Reading::Symbols(symbols), Some(table)) => {
-                    Contribution::Table(table.view(), symbols.step(t))
+                    InputProjection::Table(table.view(), symbols.step(t))
                 }
-                _ => Contribution::InPlace,
+                _ => InputProjection::InPlace,
             };
-            let (h_prev, h) = trace.h.two_steps(before, after);
-            let (c_prev, c) = trace.c.two_steps(before, after);
-            let kept = trace.kept.step_mut(t);
-            let (gates, h_after) =
-                if alone { (&mut *h, &mut [][..]) } else { (trace.gates.step_mut(t), &mut *h) };
-            cell.step(recurrent, Forward { input, h_prev, c_prev, gates, kept, h: h_after, c });
-            if let Some(format) = trace.format {
-                for numbers in [&mut *h, c, trace.gates.step_mut(t), trace.kept.step_mut(t)] {
-                    format.round(numbers);
-                }
+            let mut prev = [View::new(0, 0, &[]); MAX_STATES];
+            let mut next: [&mut [T]; MAX_STATES] = Default::default();
+            for (state, (prev, next)) in cache.states.iter_mut().zip(prev.iter_mut().zip(&mut next)) {
+                (*prev, *next) = state.two_steps(before, after);
             }
-            for b in bounds.padding_at(t) {
-                h[b * hidden..(b + 1) * hidden].copy_from_slice(h_prev.row(b));
-                c[b * memory..(b + 1) * memory].copy_from_slice(c_prev.row(b));
+            let mut saved: [&mut [T]; MAX_SAVED] = Default::default();
+            for (from, saved) in cache.saved.iter_mut().zip(&mut saved) {
+                *saved = from.step_mut(t);
+            }
+            let gates = if alone { std::mem::take(&mut next[0]) } else { cache.gates.step_mut(t) };
+            cell.step(&weights, Forward { input, prev, gates, saved, next });
+            if let Some(format) = cache.format {
+                let states = cache.states.iter_mut().map(|state| state.step_mut(after));
+                states.for_each(|numbers| format.round(numbers));
+                format.round(cache.gates.step_mut(t));
+                cache.saved.iter_mut().for_each(|saved| format.round(saved.step_mut(t)));
+            }
+            for b in boundaries.padding_at(t) {
+                for state in &mut cache.states {
+                    let (from, to) = state.two_steps(before, after);
+                    let width = from.cols();
+                    to[b * width..(b + 1) * width].copy_from_slice(from.row(b));
+                }
             }
             if let Some((output, column)) = &mut output {
-                for (b, h) in h.chunks_exact(hidden).enumerate() {
-                    let to = &mut output.at_mut(t, b)[*column..*column + hidden];
-                    if bounds.is_padding(t, b) { to.fill(T::zero()) } else { to.copy_from_slice(h) }
+                for b in 0..batch {
+                    let h = cache.states[0].at(after, b);
+                    let to = &mut output.at_mut(t, b)[*column..*column + h.len()];
+                    if boundaries.is_padding(t, b) { to.fill(T::zero()) } else { to.copy_from_slice(h) }
                 }
             }
         }

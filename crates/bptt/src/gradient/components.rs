@@ -1,11 +1,12 @@
 //! The exact components themselves, for those who want the matrices.
 
-use super::ordinary::{Threads, add_recurrent};
-use crate::array::{Matrix, View};
-use crate::forward::{Losses, Trace};
+use super::params::{Threads, add_cell_gradient};
+use crate::array::Matrix;
+use crate::forward::{ForwardCache, Losses};
 use crate::kernel::Real;
-use crate::model::{Direction, Network, Place};
-use crate::reverse::{Carry, Plan, reverse_layers};
+use crate::model::cell::ParamSpec;
+use crate::model::{CellId, CellParams, Direction, Network, ParamKind, Parameter};
+use crate::reverse::{Adjoints, Plan, RowOptions, Source, reverse_layers};
 use crate::{Error, kernel};
 
 /// Which components to form.
@@ -32,21 +33,29 @@ pub struct Component<T> {
     /// The step.
     pub t: usize,
     /// The cell.
-    pub place: Place,
-    /// Σ_b da x_tᵀ, (G·H, I); in an upper layer x is the output of the one below.
-    pub w_ih: Matrix<T>,
-    /// Σ_b da_hh h_{t-1}ᵀ, (G·H, H).
-    pub w_hh: Matrix<T>,
-    /// Σ_b da, (1, G·H).
-    pub b_ih: Matrix<T>,
-    /// The same as the recurrent side sees it; equal to `b_ih` unless the cell splits its gradients.
-    pub b_hh: Matrix<T>,
+    pub cell: CellId,
+    /// Its contribution to every parameter of the cell; in an upper layer x is the output of the one below.
+    pub params: CellParams<T>,
     /// dL_k/dx_t by way of this cell, (B, I).
     pub input: Matrix<T>,
-    /// dL_k/dh0, (B, H); with the step that the cell reads first.
-    pub initial_state: Option<Matrix<T>>,
-    /// dL_k/dc0, (B, H), of a cell that has c; likewise.
-    pub initial_memory: Option<Matrix<T>>,
+    /// dL_k/d of each initial state (h_0, and c_0 where there is one), (B, width); with the step that the cell reads first.
+    pub initial: Option<Vec<Matrix<T>>>,
+}
+
+impl<T: Real> Component<T> {
+    /// The contribution to one of a ledger's parameters: a parameter of the cell, the input, or the bias, which stands for
+    /// biases that have the same gradient. `None` if the cell has no such parameter.
+    pub fn get(&self, parameter: Parameter) -> Option<&Matrix<T>> {
+        let is_bias = |param: &ParamSpec| param.kind == ParamKind::Bias;
+        match parameter {
+            Parameter::INPUT => Some(&self.input),
+            Parameter::BIAS => {
+                let index = self.params.spec().params.iter().position(is_bias)?;
+                Some(&self.params.tensors()[index])
+            }
+            _ => self.params.get(parameter.as_str()),
+        }
+    }
 }
 
 impl<T: Real> Network<T> {
@@ -55,17 +64,17 @@ impl<T: Real> Network<T> {
     /// zero.
     ///
     /// # Errors
-    /// If `losses` does not belong to `trace` or the selection lies outside it (k or t ≥ T, t > k in a network that
+    /// If `losses` does not belong to `cache` or the selection lies outside it (k or t ≥ T, t > k in a network that
     /// reads forward only, or a masked loss).
     pub fn components(
         &self,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         losses: &Losses<T>,
         select: Select,
     ) -> Result<Vec<Component<T>>, Error> {
-        self.check_losses(trace, losses)?;
-        let (steps, batch) = trace.inputs().shape();
-        let present = losses.heard(trace);
+        self.check_losses(cache, losses)?;
+        let (steps, batch) = cache.inputs().shape();
+        let present = losses.active(cache);
         let (ks, only): (Vec<usize>, Option<usize>) = match select {
             Select::One { k, t } => (vec![k], Some(t)),
             Select::Loss(k) => (vec![k], None),
@@ -83,34 +92,37 @@ impl<T: Real> Network<T> {
             });
         }
 
-        let ends: Vec<usize> = (0..steps).map(|k| losses.reach(trace, k).end).collect();
+        let ends: Vec<usize> = (0..steps).map(|k| losses.span(cache, k).end).collect();
         let plan = Plan::apart(steps, &ks);
         let mut components = Vec::new();
-        let mut reverse = Vec::new();
-        reverse_layers(self, trace, &losses.seeds, &plan, Carry::Plain, &mut reverse, |index, step| {
+        let mut buffers = Vec::new();
+        let source = Source::Losses(&losses.seeds);
+        reverse_layers(self, cache, source, &plan, RowOptions::default(), &mut buffers, |index, step| {
             if only.is_some_and(|t| t != step.t) {
                 return;
             }
-            for (row, &k) in plan.groups().iter().take(step.da.rows() / batch).enumerate() {
+            for (row, &k) in plan.groups().iter().take(step.da().rows() / batch).enumerate() {
                 if self.span(index, k, ends[k]).contains(&step.t) {
-                    let (da, da_hh) = (step.da.rows_of(row, batch), step.da_hh.rows_of(row, batch));
-                    components.push((index, row, form(self, trace, index, k, step.t, da, da_hh)));
+                    let adjoints = step.adjoints.map(|all| match all.rows() {
+                        0 => all,
+                        _ => all.rows_of(row, batch),
+                    });
+                    components.push((index, row, form(self, cache, index, k, step.t, &adjoints)));
                 }
             }
         });
         for (index, row, component) in &mut components {
-            let forward = component.place.direction == Direction::Forward;
+            let forward = component.cell.direction == Direction::Forward;
             if component.t != if forward { 0 } else { ends[component.k] - 1 } {
                 continue;
             }
-            let rows = *row * batch..(*row + 1) * batch;
-            let hidden = self.hidden();
-            let dh0 = rows.clone().flat_map(|r| reverse[*index].rows.dh(r).to_vec()).collect();
-            component.initial_state = Some(Matrix::new(batch, hidden, dh0)?);
-            if self.cell().has_memory() {
-                let dc0 = rows.flat_map(|r| reverse[*index].rows.dc(r).to_vec()).collect();
-                component.initial_memory = Some(Matrix::new(batch, hidden, dc0)?);
-            }
+            let rows = &buffers[*index].rows;
+            let state = |state: usize| {
+                let of_row = *row * batch..(*row + 1) * batch;
+                let numbers = of_row.flat_map(|r| rows.row(state, r).to_vec()).collect();
+                Matrix::new(batch, rows.width(state), numbers)
+            };
+            component.initial = Some((0..rows.states.len()).map(state).collect::<Result<_, _>>()?);
         }
         components.sort_by_key(|(index, _, c)| (c.k, c.t, *index));
         Ok(components.into_iter().map(|(_, _, component)| component).collect())
@@ -119,36 +131,18 @@ impl<T: Real> Network<T> {
 
 fn form<T: Real>(
     network: &Network<T>,
-    trace: &Trace<T>,
+    cache: &ForwardCache<T>,
     index: usize,
     k: usize,
     t: usize,
-    da: View<'_, T>,
-    da_hh: View<'_, T>,
+    adjoints: &Adjoints<'_, T>,
 ) -> Component<T> {
-    let (params, place) = (&network.weights().layers[index], network.weights().place(index));
-    let mut w_ih = Matrix::zeros(params.w_ih.rows(), params.inputs());
-    trace.inputs_of(place.layer).step(t).add_outer(&mut w_ih, da);
-    let mut w_hh = Matrix::zeros(params.w_hh.rows(), params.hidden());
-    let inputs = trace.layers()[index].recurrent_inputs(t..t + 1);
-    add_recurrent(&mut w_hh, da_hh, inputs, Threads::This);
-    let sum_of_rows = |da: View<'_, T>| {
-        let mut sum = Matrix::zeros(1, da.cols());
-        kernel::add_rows(sum.data_mut(), da);
-        sum
-    };
-    let mut input = Matrix::zeros(da.rows(), params.inputs());
-    kernel::product(input.data_mut(), false, da, params.w_ih.view());
-    Component {
-        k,
-        t,
-        place,
-        w_ih,
-        w_hh,
-        b_ih: sum_of_rows(da),
-        b_hh: sum_of_rows(da_hh),
-        input,
-        initial_state: None,
-        initial_memory: None,
-    }
+    let (of_cell, cell) = (&network.weights().cells[index], network.weights().cell_id(index));
+    let mut params = of_cell.zeros_like();
+    let x = cache.inputs_of(cell.layer).step(t);
+    add_cell_gradient(&mut params, cache, index, t..t + 1, adjoints, Some(x), Threads::This);
+    let d = adjoints[of_cell.spec().input_adjoint()];
+    let mut input = Matrix::zeros(d.rows(), of_cell.inputs());
+    kernel::product(input.data_mut(), false, d, of_cell.input_weights().view());
+    Component { k, t, cell, params, input, initial: None }
 }

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::array::Matrix;
-use crate::forward::{Inputs, Objective, ScanOptions, Trace};
+use crate::forward::{ForwardCache, Inputs, Objective, ScanOptions};
 use crate::model::{Network, State};
 
 /// Everything a loss depends on.
@@ -41,7 +41,7 @@ impl Problem {
     ///
     /// # Errors
     /// If something does not fit.
-    pub fn scan(&self) -> Result<Trace<f64>, Error> {
+    pub fn scan(&self) -> Result<ForwardCache<f64>, Error> {
         self.network.scan_with(self.inputs.clone(), &self.initial, self.options.clone())
     }
 
@@ -50,8 +50,8 @@ impl Problem {
     /// # Errors
     /// If something does not fit.
     pub fn loss(&self) -> Result<f64, Error> {
-        let trace = self.scan()?;
-        Ok(self.network.losses(&trace, &self.objective)?.total)
+        let cache = self.scan()?;
+        Ok(self.network.losses(&cache, &self.objective)?.total)
     }
 
     /// Compares the gradient of every parameter, of dense inputs and of h0 with central differences along `directions`
@@ -66,19 +66,19 @@ impl Problem {
         directions: usize,
         mut normal: impl FnMut() -> f64,
     ) -> Result<Vec<GradCheck>, Error> {
-        let trace = self.scan()?;
-        let losses = self.network.losses(&trace, &self.objective)?;
-        let mut gradient = self.network.gradient(&trace, &losses, true)?;
+        let cache = self.scan()?;
+        let losses = self.network.losses(&cache, &self.objective)?;
+        let mut gradient = self.network.gradient(&cache, &losses, true)?;
 
         let mut analytic: Vec<(String, Matrix<f64>)> =
             gradient.weights.tensors().into_iter().map(|(name, g)| (name, g.clone())).collect();
         if let (Inputs::Dense(_), Some(dx)) = (&self.inputs, gradient.inputs.take()) {
             analytic.push(("input".into(), dx.rows(0..dx.steps()).to_matrix()));
         }
-        let states = [("initial_state", &gradient.initial.h), ("initial_memory", &gradient.initial.c)];
-        for (name, states) in states {
-            for (l, state) in states.iter().enumerate() {
-                analytic.push((format!("{name}_l{l}"), state.clone()));
+        for (index, states) in gradient.initial.cells.iter().enumerate() {
+            let suffix = self.network.weights().cell_id(index).suffix();
+            for (state, of) in states.iter().zip(&self.network.spec().states) {
+                analytic.push((format!("{}_{suffix}", of.initial.as_str()), state.clone()));
             }
         }
 
@@ -116,8 +116,7 @@ impl Problem {
         if let Inputs::Dense(x) = &mut moved.inputs {
             places.push(x.data_mut());
         }
-        let initial = &mut moved.initial;
-        places.extend(initial.h.iter_mut().chain(&mut initial.c).map(Matrix::data_mut));
+        places.extend(moved.initial.matrices_mut().map(Matrix::data_mut));
         crate::kernel::add_scaled(places[index], distance, direction);
         moved
     }

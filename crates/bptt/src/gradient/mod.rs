@@ -3,9 +3,10 @@
 mod components;
 pub mod gradcheck;
 mod ordinary;
+mod params;
 mod train_step;
 
 pub use components::{Component, Select};
 pub use ordinary::Gradient;
-pub(crate) use ordinary::{Threads, add_cell_gradient, add_readout_gradient};
-pub use train_step::Learner;
+pub(crate) use params::{Threads, add_cell_gradient, add_readout_gradient};
+pub use train_step::TrainStep;

@@ -1,35 +1,36 @@
 //! Forward and backward again and again, in the same memory.
 
-use super::ordinary::{Backward, Gradient, Threads};
+use super::ordinary::{Gradient, GradientWorkspace};
+use super::params::Threads;
 use crate::Error;
-use crate::forward::{Inputs, Losses, Objective, ScanOptions, Trace};
+use crate::forward::{ForwardCache, Inputs, Losses, Objective, ScanOptions};
 use crate::kernel::Real;
 use crate::model::{Network, State};
 use crate::reverse::Step;
 
 /// The losses and gradients of one batch after another. What [`Network::scan_with`], [`Network::losses`] and
-/// [`Network::gradient`] give, but in memory that serves again: from the second batch of a size on, the time loops find
+/// [`Network::gradient`] give, but in memory that is used again: from the second batch of a size on, the time loops find
 /// theirs in place.
 #[derive(Clone, Debug)]
-pub struct Learner<T> {
-    trace: Trace<T>,
+pub struct TrainStep<T> {
+    cache: ForwardCache<T>,
     losses: Losses<T>,
     gradient: Option<Gradient<T>>,
-    backward: Backward<T>,
+    workspace: GradientWorkspace<T>,
 }
 
-impl<T: Real> Default for Learner<T> {
+impl<T: Real> Default for TrainStep<T> {
     fn default() -> Self {
         Self {
-            trace: Trace::default(),
+            cache: ForwardCache::default(),
             losses: Losses::default(),
             gradient: None,
-            backward: Backward::new(Threads::This),
+            workspace: GradientWorkspace::new(Threads::This),
         }
     }
 }
 
-impl<T: Real> Learner<T> {
+impl<T: Real> TrainStep<T> {
     /// The losses of a batch.
     ///
     /// # Errors
@@ -42,8 +43,8 @@ impl<T: Real> Learner<T> {
         options: ScanOptions<T>,
         objective: &Objective<T>,
     ) -> Result<&Losses<T>, Error> {
-        network.scan_into(&mut self.trace, inputs, initial, options)?;
-        network.losses_into(&mut self.losses, &self.trace, objective)?;
+        network.scan_into(&mut self.cache, inputs, initial, options)?;
+        network.losses_into(&mut self.losses, &self.cache, objective)?;
         Ok(&self.losses)
     }
 
@@ -55,29 +56,29 @@ impl<T: Real> Learner<T> {
         self.backward_seen(network, |_, _, _| ())
     }
 
-    /// The same, and `visit` sees the trace and every step of the way back.
+    /// The same, and `visit` sees the cache and every step of the backward pass.
     pub(crate) fn backward_seen(
         &mut self,
         network: &Network<T>,
-        mut visit: impl FnMut(&Trace<T>, usize, &Step<'_, T>),
+        mut visit: impl FnMut(&ForwardCache<T>, usize, &Step<'_, T>),
     ) -> Result<&mut Gradient<T>, Error> {
-        let Self { trace, losses, backward, .. } = self;
+        let Self { cache, losses, workspace, .. } = self;
         let fits = |gradient: &Gradient<T>| gradient.weights.has_shape_of(network.weights());
         let gradient = self.gradient.take().filter(fits);
-        let mut gradient = gradient.unwrap_or_else(|| network.zero_gradient(trace, false));
-        let visit = |index: usize, step: &Step<'_, T>| visit(trace, index, step);
-        network.gradient_into(&mut gradient, backward, trace, losses, visit)?;
+        let mut gradient = gradient.unwrap_or_else(|| network.zero_gradient(cache, false));
+        let visit = |index: usize, step: &Step<'_, T>| visit(cache, index, step);
+        network.gradient_into(&mut gradient, workspace, cache, losses, visit)?;
         Ok(self.gradient.insert(gradient))
     }
 
-    /// The gradient that [`Learner::backward`] found last.
+    /// The gradient that [`TrainStep::backward`] found last.
     pub fn gradient(&mut self) -> Option<&mut Gradient<T>> {
         self.gradient.as_mut()
     }
 
     /// The last batch's forward scan.
-    pub fn trace(&self) -> &Trace<T> {
-        &self.trace
+    pub fn cache(&self) -> &ForwardCache<T> {
+        &self.cache
     }
 
     /// Its losses.

@@ -5,7 +5,6 @@ use rayon::prelude::*;
 use crate::Error;
 use crate::gradient::Gradient;
 use crate::kernel::{Real, distance, norm};
-use crate::model::State;
 
 /// How far the components' sum is from the ordinary gradient.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,12 +40,15 @@ pub(crate) fn balance<T: Real>(
 
 /// All parts of a gradient by name.
 fn named<T: Real>(gradient: &Gradient<T>) -> Vec<(String, &[T])> {
-    let (weights, State { h, c }) = (&gradient.weights, &gradient.initial);
+    let weights = &gradient.weights;
     let mut parts: Vec<_> = weights.tensors().into_iter().map(|(name, m)| (name, m.data())).collect();
     parts.extend(gradient.inputs.iter().map(|x| ("input".to_owned(), x.data())));
-    for (name, states) in [("initial_state", h), ("initial_memory", c)] {
-        for (index, state) in states.iter().enumerate().filter(|(_, state)| state.cols() > 0) {
-            parts.push((format!("{name}_{}", weights.place(index).suffix()), state.data()));
+    let states = weights.cells.iter().map(|params| params.spec().states.len()).max().unwrap_or(0);
+    for state in 0..states {
+        for (index, of_cell) in gradient.initial.cells.iter().enumerate() {
+            let name = weights.cells[index].spec().states[state].initial.as_str();
+            let suffix = weights.cell_id(index).suffix();
+            parts.push((format!("{name}_{suffix}"), of_cell[state].data()));
         }
     }
     parts

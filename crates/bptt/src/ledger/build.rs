@@ -1,23 +1,24 @@
-//! Itemizing: the reverse scan with a row for each loss, in blocks of losses, and the proof that its pieces add up.
-//! What is measured of a row is in `norms.rs`.
+//! The making of a ledger: the reverse scan with a row for each loss, in blocks of losses, and the check that its components
+//! add up to the ordinary gradient.
 
 use std::sync::Arc;
 
 use super::balance::balance;
-use super::blocks::{Chain, Measured, Work};
-use super::entries::{Entry, Ledger, Parameter, PerLoss, SequenceSizes};
+use super::blocks::{BlockQueue, BlockResults, LedgerJob};
+use super::entries::{Entry, Ledger, OperandNorms, PerLoss};
+use super::measured::{Measured, MeasuredParam};
 use super::norms::LossRow;
 use super::options::ItemizeOptions;
-use super::projections::{Against, gram_norm, measured};
+use super::projections::{UpdateProjections, gram_norm};
 use super::records::Records;
 use super::sums::Sums;
-use crate::array::Sequence;
-use crate::forward::{Losses, Reach, Trace};
+use crate::array::{Sequence, View};
+use crate::forward::{ForwardCache, GradientSpan, Losses};
 use crate::gradient::{Gradient, Threads, add_cell_gradient, add_readout_gradient};
 use crate::kernel::{Real, norm};
-use crate::model::{Network, Place, Weights};
-use crate::reverse::losses_of_a_block;
-use crate::reverse::{Fallen, SIDE_BY_SIDE};
+use crate::model::cell::StateSpec;
+use crate::model::{Network, Operand, Parameter, Weights};
+use crate::reverse::{Adjoints, MergedRow, SIDE_BY_SIDE, losses_of_a_block};
 use crate::{Error, kernel};
 
 impl<T: Real> Network<T> {
@@ -36,128 +37,167 @@ impl<T: Real> Network<T> {
     /// update do not belong here, [`Error::Option`] if the tolerance is not one or the network reads in both directions.
     pub fn itemize(
         &self,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         losses: &Losses<T>,
         options: &ItemizeOptions<'_, T>,
     ) -> Result<Ledger, Error> {
         // In the pool as a whole: its parts are handed from thread to thread there, without anybody being woken for it.
-        rayon::scope(|_| self.itemize_here(trace, losses, options))
+        rayon::scope(|_| self.itemize_here(cache, losses, options))
     }
 
     /// The same on this thread of a pool.
     fn itemize_here(
         &self,
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         losses: &Losses<T>,
         options: &ItemizeOptions<'_, T>,
     ) -> Result<Ledger, Error> {
-        trace.check_finite()?;
+        cache.check_finite()?;
         losses.check_finite()?;
-        let gradient = self.gradient(trace, losses, options.inputs)?;
+        let gradient = self.gradient(cache, losses, options.inputs)?;
         gradient.check_finite()?;
         let update = options.update.unwrap_or(&gradient.weights);
         self.check_update(update)?;
         self.check_tolerance(options.tolerance)?;
-        let cells = self.weights().layers.len();
-        let against: Vec<_> = (0..cells)
-            .map(|index| Against::new(trace, &gradient, update, index, self.cell().splits()))
-            .collect();
+        let cells = self.weights().cells.len();
+        let measure = |index: usize| {
+            let inputs = options.inputs && self.weights().cell_id(index).layer == 0;
+            Measured::new(&self.weights().cells[index], inputs, options.gates)
+        };
+        let measured: Vec<Measured> = (0..cells).map(measure).collect();
+        let project =
+            |index: usize| UpdateProjections::new(cache, &gradient, update, index, &measured[index]);
+        let projections: Vec<_> = (0..cells).map(project).collect();
 
-        let (steps, batch) = trace.inputs().shape();
-        let present = losses.heard(trace);
+        let (steps, batch) = cache.inputs().shape();
+        let present = losses.active(cache);
         let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
-        let reach: Arc<[Reach]> = (0..steps).map(|k| losses.reach(trace, k)).collect();
+        let spans: Arc<[GradientSpan]> = (0..steps).map(|k| losses.span(cache, k)).collect();
         let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
-        let work = &Work { network: self, trace, losses, reach: &reach, against: &against, options };
-        // The last losses have the most steps to go back, so their blocks come first, and the chains take turns.
-        let chains = SIDE_BY_SIDE.min(blocks.len());
-        let mut done: Vec<Option<_>> = (0..chains).map(|_| None).collect();
+        let job = &LedgerJob {
+            network: self,
+            cache,
+            losses,
+            spans: &spans,
+            measured: &measured,
+            projections: &projections,
+            options,
+        };
+        // The last losses have the most steps to go back, so their blocks come first, and the queues take turns.
+        let queues = SIDE_BY_SIDE.min(blocks.len());
+        let mut done: Vec<Option<_>> = (0..queues).map(|_| None).collect();
         rayon::in_place_scope_fifo(|scope| {
             for (first, done) in done.iter_mut().enumerate() {
                 let blocks = blocks.iter().rev().copied().skip(first).step_by(SIDE_BY_SIDE);
-                scope.spawn_fifo(|scope| go_on(scope, work.chain(blocks), done));
+                scope.spawn_fifo(|scope| run_next_block(scope, job.queue(blocks), done));
             }
         });
         let mut rows: Vec<Vec<Option<LossRow>>> =
             (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
         let mut all_sums = Vec::with_capacity(done.len());
-        let mut fallen: Vec<Vec<Fallen<T>>> = (0..cells).map(|_| Vec::new()).collect();
-        for Measured { rows: measured, fallen: of_cells, sums } in done.into_iter().flatten() {
-            fallen.iter_mut().zip(of_cells).for_each(|(fallen, of_cell)| fallen.extend(of_cell));
+        let mut merged: Vec<Vec<MergedRow<T>>> = (0..cells).map(|_| Vec::new()).collect();
+        for BlockResults { rows: of_losses, merged: of_cells, sums } in done.into_iter().flatten() {
+            merged.iter_mut().zip(of_cells).for_each(|(merged, of_cell)| merged.extend(of_cell));
             all_sums.push(sums);
-            for (index, k, row) in measured {
+            for (index, k, row) in of_losses {
                 rows[index][k] = Some(row);
             }
         }
         let mut all_sums = all_sums.into_iter();
-        let mut sums = all_sums.next().unwrap_or_else(|| Sums::zeros(self, trace, options.inputs, steps));
+        let mut sums = all_sums.next().unwrap_or_else(|| Sums::zeros(self, cache, options.inputs, steps));
         sums.extend(steps);
         sums.add(all_sums.as_slice());
-        let remainder = options.tolerance.map(|_| work.measure_remainder(fallen, &mut sums));
+        let remainder = options.tolerance.map(|_| job.measure_remainder(merged, &mut sums));
         let mut remainder = remainder.into_iter().flatten();
 
-        let mut itemized = self.zero_gradient(trace, false);
-        for (index, da) in sums.da.iter().enumerate() {
-            let all = 0..steps;
-            let da = (da.da.rows(all.clone()), da.da_hh.as_ref().map(|da_hh| da_hh.rows(all)));
-            let x = trace.inputs_of(self.weights().place(index).layer).all();
-            add_cell_gradient(&mut itemized.weights, trace, index, 0..steps, da, Some(x), Threads::All);
+        let mut itemized = self.zero_gradient(cache, false);
+        for (index, adjoints) in sums.adjoints.iter().enumerate() {
+            let adjoints: Adjoints<'_, T> = std::array::from_fn(|i| match adjoints.get(i) {
+                Some(adjoint) => adjoint.rows(0..steps),
+                None => View::new(0, 0, &[]),
+            });
+            let x = cache.inputs_of(self.weights().cell_id(index).layer).all();
+            let gradient = &mut itemized.weights.cells[index];
+            add_cell_gradient(gradient, cache, index, 0..steps, &adjoints, Some(x), Threads::All);
         }
         itemized.inputs = options.inputs.then_some(sums.dx);
         itemized.initial = sums.initial;
         let (mut entries, mut per_loss) = (Vec::new(), Vec::new());
-        for (index, (rows, against)) in rows.into_iter().zip(&against).enumerate() {
+        for (index, rows) in rows.into_iter().enumerate() {
             let remainder = remainder.next();
-            let place = self.weights().place(index);
-            per_loss.extend(initial_states(&rows, remainder.as_ref(), against, place));
-            let sequences = options.sequences.then(|| Arc::new(sequence_sizes(trace, index, self.depth())));
+            per_loss.extend(self.initial_states(&rows, remainder.as_ref(), &projections[index], index));
+            let sequences = options
+                .sequences
+                .then(|| Arc::new(operand_norms(cache, index, self.depth(), &measured[index].operands)));
             let row = |row: Option<LossRow>| row.map_or((0..0, Vec::new()), |row| (row.span, row.records));
             let records = Records::new(
-                work.form(index),
+                job.layout(index),
                 rows.into_iter().map(row).collect(),
                 remainder.map(|row| row.records),
             );
-            entries.extend(self.entries(records, &reach, &gradient, against, index, sequences.as_ref()));
+            let of_cell = (&measured[index], &projections[index]);
+            entries.extend(self.entries(records, &spans, &gradient, of_cell, index, sequences.as_ref()));
         }
-        per_loss.extend(readout_diagonal(&mut itemized.weights, trace, losses, update));
+        per_loss.extend(readout_diagonal(&mut itemized.weights, cache, losses, update));
 
         let (tolerance, balance) = (options.tolerance, balance(&itemized, &gradient)?);
-        Ok(Ledger { steps, present, reach, tolerance, entries, per_loss, balance })
+        Ok(Ledger { steps, present, spans, tolerance, entries, per_loss, balance })
     }
 
     /// The ledger's entries of cell `index`.
     fn entries(
         &self,
         records: Records,
-        reach: &Arc<[Reach]>,
+        spans: &Arc<[GradientSpan]>,
         gradient: &Gradient<T>,
-        against: &Against<T>,
+        (measured, projections): (&Measured, &UpdateProjections<T>),
         index: usize,
-        sequences: Option<&Arc<SequenceSizes>>,
+        sequences: Option<&Arc<OperandNorms>>,
     ) -> Vec<Entry> {
         let records = Arc::new(records);
-        let (layer, place) = (&gradient.weights.layers[index], self.weights().place(index));
-        let whole = |parameter: Parameter| match parameter {
-            Parameter::WeightIh => layer.w_ih.data(),
-            Parameter::WeightHh => layer.w_hh.data(),
-            Parameter::BiasHh => layer.b_hh.data(),
-            Parameter::Input => gradient.inputs.as_ref().map_or(&[][..], Sequence::data),
-            _ => layer.b_ih.data(),
+        let gates: Arc<[&'static str]> = self.spec().gate_names().into();
+        let whole = |param: &MeasuredParam| match param.params.first() {
+            Some(&first) => gradient.weights.cells[index].tensors()[first].data(),
+            None => gradient.inputs.as_ref().map_or(&[][..], Sequence::data),
         };
-        let entry = |(slot, &parameter): (usize, &Parameter)| Entry {
-            place,
-            parameter,
+        let entry = |(slot, param): (usize, &MeasuredParam)| Entry {
+            cell: self.weights().cell_id(index),
+            parameter: param.parameter,
             records: Arc::clone(&records),
             slot,
-            gates: self.cell().gates(),
-            reach: Arc::clone(reach),
-            total_inner: against.totals()[slot],
-            total: norm(whole(parameter)),
+            gates: Arc::clone(&gates),
+            spans: Arc::clone(spans),
+            total_inner: projections.totals()[slot],
+            total: norm(whole(param)),
             smallest_normal: T::min_positive_value().f64(),
+            sequence: param.sequence,
             sequences: sequences.cloned(),
         };
-        let inputs = gradient.inputs.is_some();
-        measured(self.cell().splits(), place, inputs).iter().enumerate().map(entry).collect()
+        measured.params.iter().enumerate().map(entry).collect()
+    }
+
+    /// What every loss has left at the initial states of cell `index`.
+    fn initial_states(
+        &self,
+        rows: &[Option<LossRow>],
+        remainder: Option<&LossRow>,
+        projections: &UpdateProjections<T>,
+        index: usize,
+    ) -> Vec<PerLoss> {
+        let id = self.weights().cell_id(index);
+        let states = self.spec().states.iter().zip(projections.initial_totals()).enumerate();
+        let entry = |(i, (state, &total_inner)): (usize, (&StateSpec, &f64))| {
+            let mut of = PerLoss::masked(Some(id), state.initial, rows.len());
+            of.total_inner = total_inner;
+            of.remainder = remainder.map(|row| (row.initial[i].norm, row.initial[i].inner));
+            for (k, row) in rows.iter().enumerate() {
+                if let Some(m) = row.as_ref().and_then(|row| row.initial.get(i)) {
+                    of.set(k, m.norm, m.log10_norm, m.inner);
+                }
+            }
+            of
+        };
+        states.map(entry).collect()
     }
 
     fn check_tolerance(&self, tolerance: Option<f64>) -> Result<(), Error> {
@@ -194,74 +234,61 @@ impl<T: Real> Network<T> {
     }
 }
 
-/// Measures the next block of a chain. Then the other chains have their turns, on this thread or any other: so all threads
+/// Measures the next block of a queue. Then the other queues have their turns, on this thread or any other: so all threads
 /// end within the time of a short block of each other.
-fn go_on<'s, T: Real, B: Iterator<Item = &'s [usize]> + Send + 's>(
+fn run_next_block<'s, T: Real, B: Iterator<Item = &'s [usize]> + Send + 's>(
     scope: &rayon::ScopeFifo<'s>,
-    mut chain: Chain<'s, T, B>,
-    done: &'s mut Option<Measured<T>>,
+    mut queue: BlockQueue<'s, T, B>,
+    done: &'s mut Option<BlockResults<T>>,
 ) {
-    if chain.measure_next() {
-        scope.spawn_fifo(move |scope| go_on(scope, chain, done));
+    if queue.measure_next() {
+        scope.spawn_fifo(move |scope| run_next_block(scope, queue, done));
     } else {
-        *done = Some(chain.measured());
+        *done = Some(queue.results());
     }
 }
 
-fn initial_states<T: Real>(
-    rows: &[Option<LossRow>],
-    remainder: Option<&LossRow>,
-    against: &Against<T>,
-    place: Place,
-) -> Vec<PerLoss> {
-    let state = |(i, (parameter, total_inner)): (usize, (Parameter, f64))| {
-        let mut of = PerLoss::masked(Some(place), parameter, rows.len());
-        of.total_inner = total_inner;
-        of.remainder = remainder.map(|row| (row.initial[i].norm, row.initial[i].inner));
-        for (k, row) in rows.iter().enumerate() {
-            if let Some(m) = row.as_ref().and_then(|row| row.initial.get(i)) {
-                of.set(k, m.norm, m.log10_norm, m.inner);
-            }
+/// The norm of every operand at every step and sequence.
+fn operand_norms<T: Real>(
+    cache: &ForwardCache<T>,
+    index: usize,
+    depth: usize,
+    operands: &[Operand],
+) -> OperandNorms {
+    let (steps, batch) = cache.inputs().shape();
+    let layer = index / (cache.cells().len() / depth);
+    let of = |&operand: &Operand| -> Vec<f64> {
+        if operand == Operand::X {
+            let x = cache.inputs_of(layer).all();
+            return (0..steps * batch).map(|i| x.dot(i, i).f64().sqrt()).collect();
         }
-        of
+        let v = cache.cells()[index].operand(operand, 0..steps);
+        (0..steps * batch).map(|i| kernel::dot(v.row(i), v.row(i)).f64().sqrt()).collect()
     };
-    let parameters = [Parameter::InitialState, Parameter::InitialMemory];
-    parameters.into_iter().zip(against.initial_totals().iter().copied()).enumerate().map(state).collect()
-}
-
-/// ‖x‖ and ‖h_prev‖ of every step and sequence.
-fn sequence_sizes<T: Real>(trace: &Trace<T>, index: usize, depth: usize) -> SequenceSizes {
-    let (steps, batch) = trace.inputs().shape();
-    let layer = index / (trace.layers().len() / depth);
-    let (x, recurrent) = (trace.inputs_of(layer).all(), trace.layers()[index].recurrent_inputs(0..steps));
-    let h_prev = recurrent[0].1;
-    SequenceSizes {
-        x: (0..steps * batch).map(|i| x.dot(i, i).f64().sqrt()).collect(),
-        h_prev: (0..steps * batch).map(|i| kernel::dot(h_prev.row(i), h_prev.row(i)).f64().sqrt()).collect(),
-    }
+    OperandNorms(operands.iter().map(of).collect())
 }
 
 /// Adds the readout's contributions loss by loss, dy_k h_kᵀ, and measures them.
 fn readout_diagonal<T: Real>(
     itemized: &mut Weights<T>,
-    trace: &Trace<T>,
+    cache: &ForwardCache<T>,
     losses: &Losses<T>,
     update: &Weights<T>,
 ) -> Vec<PerLoss> {
     let (Some(sum), Some(update), Some(dy)) = (&mut itemized.readout, &update.readout, losses.dy()) else {
         return Vec::new();
     };
-    let mut weight = PerLoss::masked(None, Parameter::HeadWeight, losses.present.len());
-    let mut bias = PerLoss::masked(None, Parameter::HeadBias, losses.present.len());
+    let mut weight = PerLoss::masked(None, Parameter::HEAD_WEIGHT, losses.present.len());
+    let mut bias = PerLoss::masked(None, Parameter::HEAD_BIAS, losses.present.len());
     for k in (0..losses.present.len()).filter(|&k| losses.present[k]) {
-        let (h, dy) = (trace.output().step(k), dy.step(k));
+        let (h, dy) = (cache.output().step(k), dy.step(k));
         add_readout_gradient(sum, h, dy);
         let norm = gram_norm(dy.rows(), |a, b| {
             kernel::dot(dy.row(a), dy.row(b)).f64() * kernel::dot(h.row(a), h.row(b)).f64()
         });
-        let mut against = vec![T::zero(); dy.data().len()];
-        kernel::product_transposed(&mut against, false, h, update.w_hy.view());
-        weight.set(k, norm, norm.log10(), kernel::dot(dy.data(), &against).f64());
+        let mut projected = vec![T::zero(); dy.data().len()];
+        kernel::product_transposed(&mut projected, false, h, update.w_hy.view());
+        weight.set(k, norm, norm.log10(), kernel::dot(dy.data(), &projected).f64());
         let mut summed = vec![T::zero(); dy.cols()];
         kernel::add_rows(&mut summed, dy);
         let inner = kernel::dot(&summed, update.b_y.data()).f64();

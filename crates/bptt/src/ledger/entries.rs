@@ -5,56 +5,13 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::balance::Balance;
-use super::records::{Form, Records};
-use crate::forward::Reach;
-use crate::model::{Direction, Place};
-
-/// What a contribution is a contribution to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Parameter {
-    /// W_ih.
-    WeightIh,
-    /// W_hh.
-    WeightHh,
-    /// The common gradient of b_ih and b_hh, of a cell where they have one.
-    Bias,
-    /// b_ih, of a cell whose recurrent side sees other gradients (GRU).
-    BiasIh,
-    /// b_hh, of such a cell.
-    BiasHh,
-    /// The input x_t itself.
-    Input,
-    /// h0; one number for each loss.
-    InitialState,
-    /// c0, of a cell that has it; one number for each loss.
-    InitialMemory,
-    /// W_hy; only step k contributes to loss k.
-    HeadWeight,
-    /// b_y; only step k contributes to loss k.
-    HeadBias,
-}
-
-impl Parameter {
-    /// The name in the ledger's JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::WeightIh => "weight_ih",
-            Self::WeightHh => "weight_hh",
-            Self::Bias => "bias",
-            Self::BiasIh => "bias_ih",
-            Self::BiasHh => "bias_hh",
-            Self::Input => "input",
-            Self::InitialState => "initial_state",
-            Self::InitialMemory => "initial_memory",
-            Self::HeadWeight => "head_weight",
-            Self::HeadBias => "head_bias",
-        }
-    }
-}
+use super::records::{RecordLayout, Records};
+use crate::forward::GradientSpan;
+use crate::model::{CellId, Direction, Parameter};
 
 /// Why an entry (k, t) has the size it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum EntryState {
     /// An ordinary number.
     Value,
     /// Exactly zero: a factor of it is zero.
@@ -78,7 +35,7 @@ pub enum State {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// Which cell.
-    pub place: Place,
+    pub cell: CellId,
     /// Which parameter.
     pub parameter: Parameter,
     /// What was measured of the cell.
@@ -86,17 +43,19 @@ pub struct Entry {
     /// Which of a record's parameters this is.
     pub(crate) slot: usize,
     /// The gates' names.
-    pub(crate) gates: &'static [&'static str],
-    /// How far each loss reaches; common to all entries.
-    pub(crate) reach: Arc<[Reach]>,
+    pub(crate) gates: Arc<[&'static str]>,
+    /// The steps that each loss reaches; common to all entries.
+    pub(crate) spans: Arc<[GradientSpan]>,
     /// ⟨gradient, U⟩.
     pub(crate) total_inner: f64,
     /// ‖Σ components‖: the norm of the ordinary gradient.
     pub(crate) total: f64,
     /// The smallest normal number of the network's precision.
     pub(crate) smallest_normal: f64,
-    /// What turns norms of single sequences into those of components, if they were asked for.
-    pub(crate) sequences: Option<Arc<SequenceSizes>>,
+    /// The column of a record that norms of single sequences come from, and the operand whose norm they are multiplied with.
+    pub(crate) sequence: (usize, Option<usize>),
+    /// The norms of the operands, if norms of single sequences were asked for.
+    pub(crate) sequences: Option<Arc<OperandNorms>>,
 }
 
 impl Entry {
@@ -108,49 +67,49 @@ impl Entry {
     /// ‖component (k, t)‖ of the batch sum (Frobenius norm). `None` where t > k, loss k is masked or the component is part
     /// of the remainder; 0 where it is below f64's range, see [`Entry::log10_norm`].
     pub fn norm(&self, k: usize, t: usize) -> Option<f64> {
-        Some(in_full(self.records.get(k, t)?, Form::norm(self.slot)))
+        Some(in_full(self.records.get(k, t)?, RecordLayout::norm(self.slot)))
     }
 
     /// ‖Σ of the components at step t that are in the remainder‖. `None` without a tolerance.
     pub fn remainder_norm(&self, t: usize) -> Option<f64> {
-        Some(in_full(self.records.remainder(t)?, Form::norm(self.slot)))
+        Some(in_full(self.records.remainder(t)?, RecordLayout::norm(self.slot)))
     }
 
     /// log₁₀ of [`Entry::remainder_norm`], however small; −∞ where it is exactly zero or nothing is in it.
     pub fn remainder_log10_norm(&self, t: usize) -> Option<f64> {
-        Some(log10(self.records.remainder(t)?, Form::norm(self.slot)))
+        Some(log10(self.records.remainder(t)?, RecordLayout::norm(self.slot)))
     }
 
     /// ⟨remainder at step t, U⟩ / ⟨Σ components, U⟩: with these, all shares add up to 1. `None` without a tolerance.
     pub fn remainder_share(&self, t: usize) -> Option<f64> {
-        Some(self.records.remainder(t)?[Form::inner(self.slot)] / self.total_inner)
+        Some(self.records.remainder(t)?[RecordLayout::inner(self.slot)] / self.total_inner)
     }
 
-    fn form(&self) -> Form {
-        self.records.form()
+    fn layout(&self) -> RecordLayout {
+        self.records.layout()
     }
 
     /// log₁₀ of the norm, however small; −∞ where it is exactly zero.
     pub fn log10_norm(&self, k: usize, t: usize) -> Option<f64> {
-        Some(log10(self.records.get(k, t)?, Form::norm(self.slot)))
+        Some(log10(self.records.get(k, t)?, RecordLayout::norm(self.slot)))
     }
 
     /// The names of the gates whose rows have norms of their own; none if they were not asked for, the cell has one gate
     /// only, or the parameter has no rows of gates (the input).
-    pub fn gates(&self) -> &'static [&'static str] {
-        if self.slot < self.form().gated && self.form().gates > 0 { self.gates } else { &[] }
+    pub fn gates(&self) -> &[&'static str] {
+        if self.slot < self.layout().gated && self.layout().gates > 0 { &self.gates } else { &[] }
     }
 
     /// ‖rows of gate `gate` of component (k, t)‖; their squares add up to the square of [`Entry::norm`].
     pub fn gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
         let record = self.records.get(k, t).filter(|_| gate < self.gates().len())?;
-        Some(in_full(record, self.form().gate(self.slot, gate)))
+        Some(in_full(record, self.layout().gate(self.slot, gate)))
     }
 
     /// log₁₀ of [`Entry::gate_norm`], however small; −∞ where it is exactly zero.
     pub fn log10_gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
         let record = self.records.get(k, t).filter(|_| gate < self.gates().len())?;
-        Some(log10(record, self.form().gate(self.slot, gate)))
+        Some(log10(record, self.layout().gate(self.slot, gate)))
     }
 
     /// ⟨component, U⟩ / ⟨Σ components, U⟩ with U the update; all shares add up to 1. NaN where ⟨Σ components, U⟩ is 0.
@@ -161,48 +120,38 @@ impl Entry {
     /// ⟨component, U⟩ with U the update: to first order, how much adding U raises the loss by way of this component. For
     /// the inputs U is the direction of their total gradient, of unit length.
     pub fn inner(&self, k: usize, t: usize) -> Option<f64> {
-        self.records.get(k, t).map(|record| record[Form::inner(self.slot)])
+        self.records.get(k, t).map(|record| record[RecordLayout::inner(self.slot)])
     }
 
     /// ‖component (k, t)‖ of sequence `b` alone. `None` where there is no such entry or sequence, or norms of single
     /// sequences were not asked for.
     pub fn sequence_norm(&self, k: usize, t: usize, b: usize) -> Option<f64> {
-        let sizes = self.sequences.as_ref().filter(|_| b < self.form().batch)?;
+        let norms = self.sequences.as_ref().filter(|_| b < self.layout().batch)?;
         let record = self.records.get(k, t)?;
-        let of = |what| record[self.form().sequence(what, b)];
-        let i = t * self.form().batch + b;
-        match self.parameter {
-            Parameter::WeightIh => Some(of(0) * sizes.x[i]),
-            Parameter::WeightHh => Some(of(1) * sizes.h_prev[i]),
-            Parameter::Bias | Parameter::BiasIh => Some(of(0)),
-            Parameter::BiasHh => Some(of(1)),
-            Parameter::Input => Some(of(2)),
-            Parameter::InitialState
-            | Parameter::InitialMemory
-            | Parameter::HeadWeight
-            | Parameter::HeadBias => None,
-        }
+        let (column, operand) = self.sequence;
+        let size = record[self.layout().sequence(column, b)];
+        Some(operand.map_or(size, |operand| size * norms.0[operand][t * self.layout().batch + b]))
     }
 
     /// B, if norms of single sequences were asked for.
     pub fn sequences(&self) -> Option<usize> {
-        self.sequences.as_ref().map(|_| self.form().batch)
+        self.sequences.as_ref().map(|_| self.layout().batch)
     }
 
     /// Why the entry has the size it has.
-    pub fn state(&self, k: usize, t: usize) -> State {
-        match self.records.get(k, t).map(|record| record[Form::norm(self.slot)]) {
-            None if self.records.is_masked(k) => State::Masked,
-            None if self.records.has_fallen(k, t) && t < self.reach[k].uncut.start => {
-                State::Cut(self.reach[k].uncut.start)
+    pub fn state(&self, k: usize, t: usize) -> EntryState {
+        match self.records.get(k, t).map(|record| record[RecordLayout::norm(self.slot)]) {
+            None if self.records.is_masked(k) => EntryState::Masked,
+            None if self.records.is_merged(k, t) && t < self.spans[k].uncut.start => {
+                EntryState::Cut(self.spans[k].uncut.start)
             }
-            None if self.records.has_fallen(k, t) => State::Remainder,
-            None => State::Unreached,
-            Some(0.0) if t < self.reach[k].uncut.start => State::Cut(self.reach[k].uncut.start),
-            Some(0.0) if t >= self.reach[k].uncut.end => State::Cut(self.reach[k].uncut.end),
-            Some(0.0) => State::Zero,
-            Some(_) if self.norm(k, t) < Some(self.smallest_normal) => State::Underflow,
-            Some(_) => State::Value,
+            None if self.records.is_merged(k, t) => EntryState::Remainder,
+            None => EntryState::Unreached,
+            Some(0.0) if t < self.spans[k].uncut.start => EntryState::Cut(self.spans[k].uncut.start),
+            Some(0.0) if t >= self.spans[k].uncut.end => EntryState::Cut(self.spans[k].uncut.end),
+            Some(0.0) => EntryState::Zero,
+            Some(_) if self.norm(k, t) < Some(self.smallest_normal) => EntryState::Underflow,
+            Some(_) => EntryState::Value,
         }
     }
 
@@ -224,21 +173,21 @@ impl Entry {
 /// A number of a record, with its power of two.
 #[allow(clippy::cast_possible_truncation)] // an integer within ±10⁵ or so
 fn in_full(record: &[f64], place: usize) -> f64 {
-    let exponent = record[Form::EXPONENT] as i32;
+    let exponent = record[RecordLayout::EXPONENT] as i32;
     // Twice half the exponent: a mantissa below 1 may still lift a power that is out of range by itself.
     record[place] * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2)
 }
 
 /// log₁₀ of a number of a record, with its power of two.
 fn log10(record: &[f64], place: usize) -> f64 {
-    record[place].log10() + record[Form::EXPONENT] * std::f64::consts::LOG10_2
+    record[place].log10() + record[RecordLayout::EXPONENT] * std::f64::consts::LOG10_2
 }
 
 /// The contributions that have one number for each loss: h0's, and the readout's on the diagonal t = k.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PerLoss {
     /// Which cell; `None` for the readout.
-    pub place: Option<Place>,
+    pub cell: Option<CellId>,
     /// Which parameter.
     pub parameter: Parameter,
     /// log₁₀ of the norm for each loss; `None` where masked or part of the remainder, −∞ where exactly zero.
@@ -256,9 +205,9 @@ pub struct PerLoss {
 
 impl PerLoss {
     /// Nothing for any of `losses` losses.
-    pub(crate) fn masked(place: Option<Place>, parameter: Parameter, losses: usize) -> Self {
+    pub(crate) fn masked(cell: Option<CellId>, parameter: Parameter, losses: usize) -> Self {
         Self {
-            place,
+            cell,
             parameter,
             norm: vec![None; losses],
             log10_norm: vec![None; losses],
@@ -286,21 +235,16 @@ impl PerLoss {
     }
 }
 
-/// What turns ‖da‖ of a sequence into the norm of its component.
+/// The norm of each operand of a cell at every step and sequence, time-major.
 #[derive(Clone, Debug)]
-pub(crate) struct SequenceSizes {
-    /// ‖x_{t,b}‖, time-major.
-    pub(crate) x: Vec<f64>,
-    /// ‖h_{t-1,b}‖, time-major.
-    pub(crate) h_prev: Vec<f64>,
-}
+pub(crate) struct OperandNorms(pub(crate) Vec<Vec<f64>>);
 
 /// Every contribution of every past step to every loss, as norms and shares. See [`crate::Network::itemize`].
 #[derive(Clone, Debug)]
 pub struct Ledger {
     pub(crate) steps: usize,
     pub(crate) present: Vec<bool>,
-    pub(crate) reach: Arc<[Reach]>,
+    pub(crate) spans: Arc<[GradientSpan]>,
     pub(crate) tolerance: Option<f64>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) per_loss: Vec<PerLoss>,
@@ -319,9 +263,9 @@ impl Ledger {
     }
 
     /// The steps that no forgotten or detached state parts from loss k, in the sequence where it reaches farthest. What
-    /// lies outside of them is [`State::Cut`].
+    /// lies outside of them is [`EntryState::Cut`].
     pub fn uncut(&self, k: usize) -> Range<usize> {
-        self.reach[k].uncut.clone()
+        self.spans[k].uncut.clone()
     }
 
     /// The tolerance below which components were not told apart, see [`crate::ItemizeOptions::tolerance`].
@@ -337,12 +281,19 @@ impl Ledger {
     /// The contributions of layer `layer` (its forward cell) to `parameter` over (k, t), if that is what the parameter
     /// has.
     pub fn entry(&self, layer: usize, parameter: Parameter) -> Option<&Entry> {
-        self.entry_at(Place { layer, direction: Direction::Forward }, parameter)
+        self.entry_at(CellId { layer, direction: Direction::Forward }, parameter)
+    }
+
+    /// The contributions of layer `layer` that say how far gradients reach: those to W_hh, or in a cell without one those to
+    /// the bias, which are the gradients of the pre-activations themselves.
+    pub fn recurrent(&self, layer: usize) -> Option<&Entry> {
+        let of = |parameter| self.entry(layer, parameter);
+        of(Parameter::WEIGHT_HH).or_else(|| of(Parameter::BIAS)).or_else(|| of(Parameter::BIAS_IH))
     }
 
     /// The contributions of the cell at `place` to `parameter` over (k, t), if that is what the parameter has.
-    pub fn entry_at(&self, place: Place, parameter: Parameter) -> Option<&Entry> {
-        self.entries.iter().find(|e| e.place == place && e.parameter == parameter)
+    pub fn entry_at(&self, cell: CellId, parameter: Parameter) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.cell == cell && e.parameter == parameter)
     }
 
     /// The contributions with one number for each loss: initial state and readout.

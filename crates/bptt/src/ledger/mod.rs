@@ -4,6 +4,7 @@ mod balance;
 mod blocks;
 mod build;
 mod entries;
+mod measured;
 mod norms;
 mod options;
 mod passes;
@@ -14,7 +15,7 @@ mod sums;
 
 pub use balance::Balance;
 pub(crate) use balance::balance;
-pub use entries::{Entry, Ledger, Parameter, PerLoss, State as EntryState};
+pub use entries::{Entry, EntryState, Ledger, PerLoss};
 pub use options::ItemizeOptions;
 pub use profile::{LagQuantiles, QUANTILES};
 pub(crate) use profile::{horizon, median, quantile};

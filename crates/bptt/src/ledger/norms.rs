@@ -1,34 +1,36 @@
-//! The measuring of all rows of a step at once: two or three passes over them while they are near, and what the passes
-//! found, entered into the records of the losses.
+//! The measuring of all rows of a step at once: a pass over each adjoint while it is in cache, and what the passes found,
+//! entered into the records of the losses.
 
 use std::ops::Range;
 
-use super::passes::{Factor, Side, With};
-use super::projections::{Against, StepProducts};
-use super::records::Form;
+use super::measured::{GramFactor, Measured, MeasuredParam, SequenceColumn};
+use super::passes::{ElementwiseStats, Factor, RowStats};
+use super::projections::{StepProducts, UpdateProjections};
+use super::records::RecordLayout;
 use crate::array::View;
 use crate::kernel;
 use crate::kernel::{Real, power_of_two};
+use crate::model::MAX_ADJOINTS;
 use crate::reverse::{Rows, Step};
 
 /// Everything measured of one loss k in one cell, at the steps from which a path leads through the cell to the loss.
 pub(crate) struct LossRow {
     /// These steps.
     pub(crate) span: Range<usize>,
-    /// A record for each of them, the parameters in the order of [`super::projections::measured`].
+    /// A record for each of them.
     pub(crate) records: Vec<f64>,
-    /// dL_k/dh0 and, if there is a c, dL_k/dc0.
+    /// dL_k/d of each initial state.
     pub(crate) initial: Vec<InitialMeasure>,
 }
 
 impl LossRow {
-    pub(crate) fn new(span: Range<usize>, form: Form) -> Self {
-        let records = vec![0.0; span.len() * form.width()];
+    pub(crate) fn new(span: Range<usize>, layout: RecordLayout) -> Self {
+        let records = vec![0.0; span.len() * layout.width()];
         Self { span, records, initial: Vec::new() }
     }
 
     /// From step `t` back the loss is part of the remainder.
-    pub(crate) fn fall(&mut self, t: usize) {
+    pub(crate) fn merge_from(&mut self, t: usize) {
         let width = self.records.len() / self.span.len();
         self.records.drain(..(t + 1 - self.span.start) * width);
         self.records.shrink_to_fit();
@@ -45,44 +47,39 @@ pub(crate) struct InitialMeasure {
 }
 
 /// Measures the rows of one cell, step after step, in the same memory.
-pub(crate) struct Meter<T> {
-    form: Form,
+pub(crate) struct ContributionNorms<'a, T> {
+    measured: &'a Measured,
+    layout: RecordLayout,
     batch: usize,
-    /// Blocks of columns (gates) that are measured apart.
-    blocks: usize,
     /// What brings each row to its size.
     factors: Vec<Factor<T>>,
     /// The same relative to the largest exponent of the row's loss.
     relative: Vec<T>,
     /// That largest exponent.
     largest: Vec<i32>,
-    input: Side<T>,
-    recurrent: Side<T>,
-    dx: Side<T>,
+    sides: Vec<RowStats<T>>,
+    elementwise: Vec<ElementwiseStats<T>>,
 }
 
-/// Σ over losses of the rows of one step, in full, (B, ·) each.
+/// Σ over losses of the rows of one step, in full, (B, width) each.
 pub(crate) struct StepSums<'a, T> {
-    pub(crate) da: &'a mut [T],
-    /// Empty unless the cell splits.
-    pub(crate) da_hh: &'a mut [T],
+    pub(crate) adjoints: [&'a mut [T]; MAX_ADJOINTS],
     /// Empty unless the inputs are measured.
     pub(crate) dx: &'a mut [T],
 }
 
-impl<T: Real> Meter<T> {
-    /// For records of this form, `batch` sequences and `blocks` blocks of columns.
-    pub(crate) fn new(form: Form, batch: usize, blocks: usize) -> Self {
+impl<'a, T: Real> ContributionNorms<'a, T> {
+    /// For records of this layout and `batch` sequences.
+    pub(crate) fn new(measured: &'a Measured, layout: RecordLayout, batch: usize) -> Self {
         Self {
-            form,
+            measured,
+            layout,
             batch,
-            blocks,
             factors: Vec::new(),
             relative: Vec::new(),
             largest: Vec::new(),
-            input: Side::new(),
-            recurrent: Side::new(),
-            dx: Side::new(),
+            sides: measured.sides.iter().map(|_| RowStats::new()).collect(),
+            elementwise: measured.elementwise.iter().map(|_| ElementwiseStats::new()).collect(),
         }
     }
 
@@ -92,41 +89,56 @@ impl<T: Real> Meter<T> {
         &mut self,
         step: &Step<'_, T>,
         dx: Option<View<'_, T>>,
-        products: &StepProducts,
-        against: &Against<T>,
+        products: &StepProducts<T>,
+        projections: &UpdateProjections<T>,
         sums: &mut StepSums<'_, T>,
         rows: &mut [LossRow],
     ) {
-        let (t, batch) = (step.t, self.batch);
-        let splits = !sums.da_hh.is_empty();
+        let (t, batch, measured) = (step.t, self.batch, self.measured);
         self.factors.clear();
         self.factors.extend(step.exponents.iter().map(|&exponent| Factor::new(exponent)));
-        let (ih, hh) = (With::Sequences(against.ih(t)), With::Sequences(against.hh(t)));
-        if splits {
-            let with = [ih, With::Row(against.bias(0))];
-            self.input.pass(step.da, batch, with, &self.factors, sums.da);
-            let with = [hh, With::Row(against.bias(1))];
-            self.recurrent.pass(step.da_hh, batch, with, &self.factors, sums.da_hh);
-        } else {
-            let with = [ih, hh, With::Row(against.bias(0))];
-            self.input.pass(step.da, batch, with, &self.factors, sums.da);
-        }
-        let x = against.x(t).filter(|_| dx.is_some());
-        if let (Some(dx), Some(x)) = (dx, x) {
-            self.dx.pass(dx, batch, [With::Sequences(x)], &self.factors, sums.dx);
-        }
-        self.find_exponents(step.exponents);
-        if batch > 1 || self.blocks > 1 {
-            self.input.pairs(step.da, batch, self.blocks, &self.relative);
-            if splits {
-                self.recurrent.pairs(step.da_hh, batch, self.blocks, &self.relative);
+        let rows_of = |side: usize| match measured.sides[side].adjoint {
+            Some(adjoint) => Some(step.adjoints[adjoint]),
+            None => dx,
+        };
+        for (side, stats) in self.sides.iter_mut().enumerate() {
+            let Some(rows) = rows_of(side) else { continue };
+            let mut slots = [0; MAX_ON_SIDE];
+            let of_side = measured.params.iter().enumerate().filter(|(_, param)| param.side == side);
+            of_side.for_each(|(slot, param)| slots[param.n] = slot);
+            let with = |n: usize| projections.at(slots[n], t);
+            let sums: &mut [T] = match measured.sides[side].adjoint {
+                Some(adjoint) => sums.adjoints[adjoint],
+                None => sums.dx,
+            };
+            let factors = &self.factors;
+            match measured.sides[side].params {
+                1 => stats.pass::<1>(rows, batch, std::array::from_fn(with), factors, sums),
+                2 => stats.pass::<2>(rows, batch, std::array::from_fn(with), factors, sums),
+                3 => stats.pass::<3>(rows, batch, std::array::from_fn(with), factors, sums),
+                4 => stats.pass::<4>(rows, batch, std::array::from_fn(with), factors, sums),
+                _ => stats.pass::<MAX_ON_SIDE>(rows, batch, std::array::from_fn(with), factors, sums),
             }
         }
-        let slots = self.slots(products, splits);
-        let slots = &slots[..self.form.slots];
-        for (k, row) in rows.iter_mut().enumerate().take(step.da.rows() / batch) {
+        self.find_exponents(step.exponents);
+        let simple = measured.is_simple();
+        if batch > 1 || !simple {
+            for (side, stats) in measured.sides.iter().zip(&mut self.sides) {
+                if let Some(adjoint) = side.adjoint {
+                    stats.pairs(step.adjoints[adjoint], batch, side.blocks, &self.relative);
+                }
+            }
+        }
+        for (number, (&slot, stats)) in measured.elementwise.iter().zip(&mut self.elementwise).enumerate() {
+            let side = measured.params[slot].side;
+            if let Some(rows) = rows_of(side) {
+                let at = (batch, measured.sides[side].blocks);
+                stats.pass(rows, products.elementwise(number), at, &self.relative);
+            }
+        }
+        for (k, row) in rows.iter_mut().enumerate().take(step.da().rows() / batch) {
             if row.span.contains(&t) {
-                let width = self.form.width();
+                let width = self.layout.width();
                 let place = (t - row.span.start) * width;
                 // The records of one loss are written backward, those of many losses in turn: no processor foresees that.
                 kernel::prefetch(
@@ -134,38 +146,24 @@ impl<T: Real> Meter<T> {
                     place.saturating_sub(3 * width)..place.saturating_sub(2 * width),
                 );
                 let record = &mut row.records[place..place + width];
-                record[Form::EXPONENT] = f64::from(self.largest[k]);
-                if batch == 1 && self.blocks == 1 {
-                    self.enter_one(k, step.exponents[k], slots, record);
+                record[RecordLayout::EXPONENT] = f64::from(self.largest[k]);
+                if batch == 1 && simple {
+                    self.enter_one(k, step.exponents[k], products, record);
                 } else {
-                    self.enter(k, step.exponents, slots, record);
+                    self.enter(k, step.exponents, products, record);
                 }
-                self.enter_sequences(k, step.exponents, products, splits, record);
+                self.enter_sequences(k, step.exponents, products, record);
             }
-        }
-    }
-
-    /// Where each parameter's numbers are found, in the order of the parameters; `form.slots` of them count.
-    fn slots<'a>(&'a self, products: &'a StepProducts, splits: bool) -> [Slot<'a, T>; 5] {
-        let slot = |side, n, count, met| Slot { side, n, count, met };
-        let (input, recurrent) = (&self.input, &self.recurrent);
-        let (x, h) = (Met::X(products.x()), Met::H(products));
-        let dx = slot(&self.dx, 0, 1, Met::Own);
-        if splits {
-            let (b_ih, b_hh) = (slot(input, 1, 2, Met::One), slot(recurrent, 1, 2, Met::One));
-            [slot(input, 0, 2, x), slot(recurrent, 0, 2, h), b_ih, b_hh, dx]
-        } else {
-            [slot(input, 0, 3, x), slot(input, 1, 3, h), slot(input, 2, 3, Met::One), dx, dx]
         }
     }
 
     /// The largest exponent among the rows of each loss, and each row's power of two relative to it. A row of zeros (a
     /// masked sequence's) has an exponent that means nothing.
     fn find_exponents(&mut self, exponents: &[i32]) {
-        let Self { batch, input, recurrent, relative, largest, .. } = self;
+        let Self { measured, batch, sides, relative, largest, .. } = self;
+        let of_adjoints = || sides.iter().zip(&measured.sides).filter(|(_, side)| side.adjoint.is_some());
         let zero = |r: usize| {
-            let any = |side: &Side<T>| side.squares.get(r).is_some_and(|&square| square > T::zero());
-            !any(input) && !any(recurrent)
+            !of_adjoints().any(|(stats, _)| stats.squares.get(r).is_some_and(|&square| square > T::zero()))
         };
         largest.clear();
         relative.clear();
@@ -180,102 +178,108 @@ impl<T: Real> Meter<T> {
     }
 
     /// Enters what was found of loss `k` into its record: the only sequence's row, and in one block.
-    fn enter_one(&self, k: usize, exponent: i32, slots: &[Slot<'_, T>], record: &mut [f64]) {
+    fn enter_one(&self, k: usize, exponent: i32, products: &StepProducts<T>, record: &mut [f64]) {
         let full = power_of_two::<f64>(exponent);
-        for (slot, numbers) in slots.iter().zip(record[1..].chunks_exact_mut(2)) {
-            let times = match slot.met {
-                Met::X(x) => x[0],
-                Met::H(products) => products.recurrent(0, 1)[0],
-                Met::One => 1.0,
-                Met::Own => self.relative[k].f64().powi(2),
+        for (param, numbers) in self.measured.params.iter().zip(record[1..].chunks_exact_mut(2)) {
+            let times = match &param.factor {
+                GramFactor::Operands(operands) => {
+                    operands[0].map_or(0.0, |operand| products.operand(operand)[0])
+                }
+                GramFactor::Sequences => self.relative[k].f64().powi(2),
+                GramFactor::Sum(_) | GramFactor::Elementwise(_) => 1.0,
             };
-            numbers[0] = (slot.side.squares[k].f64() * times).sqrt();
-            numbers[1] = slot.side.inner[k * slot.count + slot.n].f64() * full;
+            let stats = &self.sides[param.side];
+            let count = self.measured.sides[param.side].params;
+            numbers[0] = (stats.squares[k].f64() * times).sqrt();
+            numbers[1] = stats.inner[k * count + param.n].f64() * full;
         }
     }
 
     /// The same of several sequences or blocks.
-    fn enter(&self, k: usize, exponents: &[i32], slots: &[Slot<'_, T>], record: &mut [f64]) {
-        let Self { form, batch, blocks, .. } = *self;
-        let rows = k * batch..(k + 1) * batch;
+    fn enter(&self, k: usize, exponents: &[i32], products: &StepProducts<T>, record: &mut [f64]) {
+        let rows = k * self.batch..(k + 1) * self.batch;
         let full = |r: usize| power_of_two::<f64>(exponents[r]);
-        for (slot, &Slot { side, n, count, met }) in slots.iter().enumerate() {
-            let inner = rows.clone().map(|r| side.inner[r * count + n].f64() * full(r));
-            record[Form::inner(slot)] = inner.sum();
+        for (slot, param) in self.measured.params.iter().enumerate() {
+            let (stats, side) = (&self.sides[param.side], &self.measured.sides[param.side]);
+            let inner = rows.clone().map(|r| stats.inner[r * side.params + param.n].f64() * full(r));
+            record[RecordLayout::inner(slot)] = inner.sum();
             let mut square = 0.0;
-            if let Met::Own = met {
-                square = rows.clone().map(|r| side.squares[r].f64() * self.relative[r].f64().powi(2)).sum();
+            if param.factor == GramFactor::Sequences {
+                square = rows.clone().map(|r| stats.squares[r].f64() * self.relative[r].f64().powi(2)).sum();
             } else {
-                for block in 0..blocks {
-                    let of_block = match met {
-                        Met::X(x) => side.square_with(k, block, batch, blocks, x),
-                        Met::H(products) => {
-                            side.square_with(k, block, batch, blocks, products.recurrent(block, blocks))
-                        }
-                        _ => side.summed[k * blocks + block].f64(),
-                    };
-                    if form.gates > 0 {
-                        record[form.gate(slot, block)] = of_block.sqrt();
+                for block in 0..side.blocks {
+                    let of_block = self.block_square(k, param, block, products);
+                    if self.layout.gates > 0 && slot < self.layout.gated {
+                        record[self.layout.gate(slot, block)] = of_block.sqrt();
                     }
                     square += of_block;
                 }
             }
-            record[Form::norm(slot)] = square.sqrt();
+            record[RecordLayout::norm(slot)] = square.sqrt();
         }
     }
 
-    /// Enters the norms of every sequence, if they were asked for.
-    fn enter_sequences(
-        &self,
-        k: usize,
-        exponents: &[i32],
-        products: &StepProducts,
-        splits: bool,
-        record: &mut [f64],
-    ) {
-        let Self { form, batch, blocks, .. } = *self;
-        let (input, recurrent) = (&self.input, if splits { &self.recurrent } else { &self.input });
-        for (b, r) in (k * batch..(k + 1) * batch).enumerate().take(form.batch) {
+    /// The squared norm of loss `k`'s contribution to one block of a parameter, relative to the loss's largest exponent.
+    fn block_square(&self, k: usize, param: &MeasuredParam, block: usize, products: &StepProducts<T>) -> f64 {
+        let (stats, blocks) = (&self.sides[param.side], self.measured.sides[param.side].blocks);
+        match &param.factor {
+            GramFactor::Operands(operands) => operands[block].map_or(0.0, |operand| {
+                stats.square_with(k, block, self.batch, blocks, products.operand(operand))
+            }),
+            GramFactor::Sum(covered) if covered[block] => stats.summed[k * blocks + block].f64(),
+            GramFactor::Elementwise(number) => self.elementwise[*number].summed[k * blocks + block].f64(),
+            GramFactor::Sum(_) | GramFactor::Sequences => 0.0,
+        }
+    }
+
+    /// Enters the numbers of every sequence, if they were asked for.
+    fn enter_sequences(&self, k: usize, exponents: &[i32], products: &StepProducts<T>, record: &mut [f64]) {
+        let Self { measured, layout, batch, .. } = *self;
+        for (b, r) in (k * batch..(k + 1) * batch).enumerate().take(layout.batch) {
             let full = power_of_two::<f64>(exponents[r]);
-            record[form.sequence(0, b)] = input.size(r, b, blocks, batch, 1.0) * full;
-            record[form.sequence(1, b)] = recurrent.size(r, b, blocks, batch, products.kept_over_h(b)) * full;
-            let dx = self.dx.squares.get(r).map_or(0.0, |square| square.f64().sqrt());
-            record[form.sequence(2, b)] = dx * full;
+            for (column, what) in measured.columns.iter().enumerate() {
+                let size = match *what {
+                    SequenceColumn::Rows(side) => {
+                        self.sides[side].squares.get(r).map_or(0.0, |square| square.f64().sqrt())
+                    }
+                    SequenceColumn::Elementwise(number) => self.elementwise[number].squares[r].f64().sqrt(),
+                    SequenceColumn::Weighted { param } => self.weighted_size(param, (r, b), products),
+                };
+                record[layout.sequence(column, b)] = size * full;
+            }
         }
+    }
+
+    /// ‖row‖ with each block weighted by its operand's norm relative to the first one's.
+    fn weighted_size(&self, param: usize, (r, b): (usize, usize), products: &StepProducts<T>) -> f64 {
+        let param = &self.measured.params[param];
+        let (GramFactor::Operands(operands), Some(base)) = (&param.factor, param.sequence.1) else {
+            return 0.0;
+        };
+        let weight = |operand: &Option<usize>| match *operand {
+            None => 0.0,
+            Some(operand) if operand == base => 1.0,
+            Some(operand) => products.ratio(operand, base, b, self.batch),
+        };
+        let weights: Vec<f64> = operands.iter().map(weight).collect();
+        self.sides[param.side].weighted_size(r, b, self.batch, &weights)
     }
 }
 
-/// Where the numbers of one parameter are found.
-#[derive(Clone, Copy)]
-struct Slot<'a, T> {
-    side: &'a Side<T>,
-    /// Which of the side's inner products is the parameter's.
-    n: usize,
-    /// How many the side has of each row.
-    count: usize,
-    met: Met<'a>,
-}
+/// The most parameters that have one adjoint.
+const MAX_ON_SIDE: usize = 6;
 
-/// What rows meet on their way into a parameter's gradient.
-#[derive(Clone, Copy)]
-enum Met<'a> {
-    /// x, of which these are the inner products.
-    X(&'a [f64]),
-    /// What the rows of W_hh multiply.
-    H(&'a StepProducts),
-    /// Nothing: they are added up, as in a bias.
-    One,
-    /// Nothing, and each sequence stays by itself, as in the inputs.
-    Own,
-}
-
-/// Measures what every loss has left at a cell's initial state: row k of `rows` for the k-th loss.
-pub(crate) fn measure_initial<T: Real>(rows: &Rows<T>, against: &Against<T>, losses: &mut [LossRow]) {
+/// Measures what every loss has left at a cell's initial states: row k of `rows` for the k-th loss.
+pub(crate) fn measure_initial<T: Real>(
+    rows: &Rows<T>,
+    projections: &UpdateProjections<T>,
+    losses: &mut [LossRow],
+) {
     let batch = rows.batch();
     for (k, loss) in losses.iter_mut().enumerate() {
         let exponents = &rows.exponents[k * batch..(k + 1) * batch];
-        for (state, with) in against.initial().iter().enumerate() {
-            let row = |b: usize| if state == 0 { rows.dh(k * batch + b) } else { rows.dc(k * batch + b) };
+        for (state, with) in projections.initial().iter().enumerate() {
+            let row = |b: usize| rows.row(state, k * batch + b);
             let squares: Vec<f64> = (0..batch).map(|b| kernel::dot(row(b), row(b)).f64()).collect();
             let counted = exponents.iter().zip(&squares).filter(|(_, square)| **square > 0.0);
             let largest = counted.map(|(&e, _)| e).max().unwrap_or(0);

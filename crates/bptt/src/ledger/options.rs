@@ -18,7 +18,7 @@ pub struct ItemizeOptions<'a, T> {
     /// at most this times the largest that it has been in the same cell, and that of every later loss of its block as well,
     /// its components are added to the remainder, of which the ledger has one row: [`EntryState::Remainder`]. The balance
     /// stays exact, and the time grows with how far losses reach, no longer with T². What is told apart is as without a
-    /// tolerance; but below another layer, what a loss sends down after it has fallen there is in the remainder too. From 0
+    /// tolerance; but below another layer, what a loss sends down after it has merged there is in the remainder too. From 0
     /// to below 1; `None` tells everything apart. For networks that read forward only.
     ///
     /// [`EntryState::Remainder`]: crate::EntryState::Remainder

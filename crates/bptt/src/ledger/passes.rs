@@ -5,10 +5,11 @@
 
 use pulp::Simd;
 
+use super::projections::StepProjection;
 use crate::array::View;
 use crate::kernel::columns::{Sum, parts};
 use crate::kernel::lanes::Vector;
-use crate::kernel::{Real, on_registers, power_of_two};
+use crate::kernel::{self, Real, on_registers, power_of_two};
 use crate::reverse::floor_log2;
 
 /// What a row is multiplied with to get its true size, 2^exponent, in two steps, because one may be out of range. What would
@@ -35,10 +36,10 @@ impl<T: Real> Factor<T> {
 }
 
 /// What passes over the rows of one side have found.
-pub(super) struct Side<T> {
+pub(super) struct RowStats<T> {
     /// ‖row‖².
     pub(super) squares: Vec<T>,
-    /// Inner products with what shares are measured against, those of one row side by side.
+    /// Inner products with the update's projections, those of one row side by side.
     pub(super) inner: Vec<T>,
     /// Inner products of the rows of each loss with each other, B·B for each block of columns.
     gram: Vec<T>,
@@ -46,16 +47,42 @@ pub(super) struct Side<T> {
     pub(super) summed: Vec<T>,
 }
 
-/// What rows are multiplied with.
-#[derive(Clone, Copy)]
-pub(super) enum With<'a, T> {
-    /// The same row for all of them.
-    Row(&'a [T]),
-    /// Each sequence's own row, (B, ·).
-    Sequences(View<'a, T>),
+/// What a pass over the rows of one side found with the operand of an elementwise parameter.
+pub(super) struct ElementwiseStats<T> {
+    /// ‖row ∘ v‖².
+    pub(super) squares: Vec<T>,
+    /// The squared norm of the sum of a loss's row ∘ v, for each block.
+    pub(super) summed: Vec<T>,
 }
 
-impl<'a, T: Real> With<'a, T> {
+impl<T: Real> ElementwiseStats<T> {
+    pub(super) fn new() -> Self {
+        Self { squares: Vec::new(), summed: Vec::new() }
+    }
+
+    /// For rows and `v`, (B, width).
+    pub(super) fn pass(
+        &mut self,
+        rows: View<'_, T>,
+        v: &[T],
+        (batch, blocks): (usize, usize),
+        relative: &[T],
+    ) {
+        let width = rows.cols();
+        self.squares.clear();
+        self.summed.clear();
+        let mut products = vec![T::zero(); rows.rows() * width];
+        for (r, product) in products.chunks_exact_mut(width).enumerate() {
+            product.copy_from_slice(rows.row(r));
+            kernel::multiply_by(product, &v[r % batch * width..][..width]);
+            self.squares.push(kernel::dot(product, product));
+        }
+        self.summed.resize(rows.rows() / batch * blocks, T::zero());
+        summed(View::new(rows.rows(), width, &products), batch, blocks, relative, &mut self.summed);
+    }
+}
+
+impl<'a, T: Real> StepProjection<'a, T> {
     #[inline(always)]
     fn of(&self, b: usize) -> &'a [T] {
         match self {
@@ -65,7 +92,7 @@ impl<'a, T: Real> With<'a, T> {
     }
 }
 
-impl<T: Real> Side<T> {
+impl<T: Real> RowStats<T> {
     pub(super) fn new() -> Self {
         Self { squares: Vec::new(), inner: Vec::new(), gram: Vec::new(), summed: Vec::new() }
     }
@@ -75,7 +102,7 @@ impl<T: Real> Side<T> {
         &mut self,
         rows: View<'_, T>,
         batch: usize,
-        with: [With<'_, T>; N],
+        with: [StepProjection<'_, T>; N],
         factors: &[Factor<T>],
         sums: &mut [T],
     ) {
@@ -106,17 +133,17 @@ impl<T: Real> Side<T> {
         sum.max(0.0)
     }
 
-    /// ‖da‖ of row `r`, the square of the last block's part taken times `last`.
-    pub(super) fn size(&self, r: usize, b: usize, blocks: usize, batch: usize, last: f64) -> f64 {
-        if last == 1.0 {
-            return self.squares[r].f64().sqrt();
-        }
+    /// ‖row‖ of row `r` of sequence `b`, the squares of its blocks' parts taken times `weights`.
+    pub(super) fn weighted_size(&self, r: usize, b: usize, batch: usize, weights: &[f64]) -> f64 {
+        let blocks = weights.len();
         let place = |block: usize| ((r / batch) * blocks + block) * batch * batch + b * (batch + 1);
         let square = |block: usize| -> f64 { self.gram[place(block)].f64() };
         let whole: f64 = (0..blocks).map(square).sum();
-        let rest = whole - square(blocks - 1);
+        let other = || weights.iter().enumerate().filter(|(_, weight)| **weight != 1.0);
+        let rest = other().fold(whole, |rest, (block, _)| rest - square(block));
+        let weighted = other().fold(rest, |sum, (block, weight)| sum + square(block) * weight);
         // The inner products are relative to the loss's largest exponent; only their ratio counts here.
-        let ratio = if whole > 0.0 { (rest + square(blocks - 1) * last) / whole } else { 1.0 };
+        let ratio = if whole > 0.0 { weighted / whole } else { 1.0 };
         (self.squares[r].f64() * ratio).sqrt()
     }
 }
@@ -178,7 +205,7 @@ on_registers! {
         simd,
         rows: View<'a, T>,
         batch: usize,
-        with: [With<'a, T>; N],
+        with: [StepProjection<'a, T>; N],
         factors: &'a [Factor<T>],
         sums: &'a mut [T],
         squares: &'a mut [T],

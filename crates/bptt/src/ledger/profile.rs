@@ -71,8 +71,8 @@ impl Entry {
     /// are zero or norms of single sequences were not asked for ([`crate::ItemizeOptions::sequences`]).
     pub fn horizon_of_sequence(&self, b: usize, q: f64) -> Option<usize> {
         let steps = self.steps();
-        let fallen = |k: usize, t: usize| self.records.has_fallen(k, t).then_some(0.0);
-        let norm = |k: usize, t: usize| self.sequence_norm(k, t, b).or_else(|| fallen(k, t));
+        let merged = |k: usize, t: usize| self.records.is_merged(k, t).then_some(0.0);
+        let norm = |k: usize, t: usize| self.sequence_norm(k, t, b).or_else(|| merged(k, t));
         // A loss that this sequence does not have is zero everywhere.
         let has = |k: &usize| (0..steps).any(|t| norm(*k, t).is_some_and(|norm| norm > 0.0));
         let losses: Vec<usize> = (0..steps).filter(has).collect();
@@ -88,15 +88,15 @@ impl Entry {
     /// remainder has decayed below whatever is told apart: it counts as nothing, so medians are exact where more than half
     /// the losses are told apart.
     fn at_lag(&self, k: usize, lag: usize) -> impl Iterator<Item = f64> + Clone {
-        let fallen = move |t| self.records.has_fallen(k, t).then_some(f64::NEG_INFINITY);
-        self.at(k, lag).filter_map(move |t| self.log10_norm(k, t).or_else(|| fallen(t)))
+        let merged = move |t| self.records.is_merged(k, t).then_some(f64::NEG_INFINITY);
+        self.at(k, lag).filter_map(move |t| self.log10_norm(k, t).or_else(|| merged(t)))
     }
 
     /// The steps at a lag from loss k. Those that are cut off from the loss are left out: what is cut has not decayed.
     fn at(&self, k: usize, lag: usize) -> impl Iterator<Item = usize> + Clone {
         let before = k.checked_sub(lag);
         let after = (lag > 0).then_some(k + lag);
-        before.into_iter().chain(after).filter(move |t| self.reach[k].uncut.contains(t))
+        before.into_iter().chain(after).filter(move |t| self.spans[k].uncut.contains(t))
     }
 }
 

@@ -1,185 +1,225 @@
-//! What is measured of one row at (k, t): the norms of its contributions and their shares of the update, without
-//! forming a matrix.
+//! What the rows of a ledger are multiplied with, so that norms and shares are measured without forming a matrix.
 //!
 //! ```text
-//! ‖Σ_b da_b x_bᵀ‖² = Σ_{b,b'} (da_b · da_b') (x_b · x_b')          ⟨da xᵀ, U⟩ = da · (U x)
+//! ‖Σ_b d_b v_bᵀ‖² = Σ_{b,b'} (d_b · d_b') (v_b · v_b')          ⟨d vᵀ, U⟩ = d · (U v)          ⟨d ∘ v, u⟩ = d · (v ∘ u)
 //! ```
 
 use rayon::prelude::*;
 
-use super::entries::Parameter;
+use super::measured::Measured;
 use crate::array::{Matrix, Sequence, View};
-use crate::forward::{StepInput, Trace};
+use crate::forward::{ForwardCache, StepInput};
 use crate::gradient::Gradient;
-use crate::kernel;
-use crate::kernel::{Packed, Real, Start};
-use crate::kernel::{inner, to_unit_length};
-use crate::model::{Place, Weights};
+use crate::kernel::{self, Packed, Real, Start, inner, to_unit_length};
+use crate::model::{CellParams, Operand, ParamKind, Weights};
 
-/// What is measured of a cell at every (k, t), in the order of a [`LossRow`]'s slots. Only the bottom layer has inputs
-/// from outside, and they may not be asked for.
-pub(crate) fn measured(splits: bool, place: Place, inputs: bool) -> &'static [Parameter] {
-    let all: &[Parameter] = if splits {
-        &[Parameter::WeightIh, Parameter::WeightHh, Parameter::BiasIh, Parameter::BiasHh, Parameter::Input]
-    } else {
-        &[Parameter::WeightIh, Parameter::WeightHh, Parameter::Bias, Parameter::Input]
-    };
-    if inputs && place.layer == 0 { all } else { &all[..all.len() - 1] }
+/// What turns the rows of an adjoint into inner products with the update.
+enum Projection<T> {
+    /// U v or v ∘ u of every step and sequence, (T, B, width).
+    Steps(Sequence<T>),
+    /// The same row for all of them, the update of a bias.
+    Row(Vec<T>),
 }
 
-/// What shares are measured against, laid out by step so that a share is an inner product of vectors.
-pub(crate) struct Against<T> {
-    /// U_ih x_{t,b}, (T, B, G·H).
-    ih: Sequence<T>,
-    /// U_hh h_{t-1,b}, (T, B, G·H); what was kept in place of h where a gate reads that.
-    hh: Sequence<T>,
-    /// U_b, (G·H): of both biases together, or one for each where the cell splits their gradients.
-    biases: Vec<Vec<T>>,
+/// What rows are multiplied with at one step.
+#[derive(Clone, Copy)]
+pub(super) enum StepProjection<'a, T> {
+    /// The same row for all of them.
+    Row(&'a [T]),
+    /// Each sequence's own row, (B, width).
+    Sequences(View<'a, T>),
+}
+
+/// The update that shares are measured of, projected on the operands of every step, so that a share is an inner product of
+/// vectors.
+pub(crate) struct UpdateProjections<T> {
+    /// For each parameter of [`Measured`], without the input.
+    params: Vec<Projection<T>>,
     /// The direction of dL/dx (of unit length, so that no square can underflow), (T, B, I), in the bottom layer.
     x: Option<Sequence<T>>,
-    /// The directions of dL/dh0 and, if there is a c, dL/dc0, (B, H).
+    /// The direction of dL/d of each initial state, (B, width).
     initial: Vec<Matrix<T>>,
-    /// ⟨gradient, U⟩ for each of [`measured`].
+    /// ⟨gradient, U⟩ for each parameter.
     totals: Vec<f64>,
-    /// ‖dL/dh0‖ and, if there is a c, ‖dL/dc0‖.
+    /// ‖dL/d‖ of each initial state.
     initial_totals: Vec<f64>,
 }
 
-/// Rows (t, b) of U_hh h_{t-1} that are made by one thread.
+/// Rows (t, b) of U v that are made by one thread.
 const PART: usize = 240;
 
-impl<T: Real> Against<T> {
+impl<T: Real> UpdateProjections<T> {
     /// For cell `index`.
     pub(crate) fn new(
-        trace: &Trace<T>,
+        cache: &ForwardCache<T>,
         gradient: &Gradient<T>,
         update: &Weights<T>,
         index: usize,
-        splits: bool,
+        measured: &Measured,
     ) -> Self {
-        let (steps, batch) = trace.inputs().shape();
-        let (g, u) = (&gradient.weights.layers[index], &update.layers[index]);
-        let layer = update.place(index).layer;
-        let of_inputs = || {
-            let mut ih = Sequence::zeros(steps, batch, u.w_ih.rows());
-            trace.inputs_of(layer).all().times_transposed(ih.data_mut(), &u.w_ih);
-            (ih, inner(g.w_ih.data(), u.w_ih.data()))
-        };
-        let of_states = || {
-            let mut hh = Sequence::zeros(steps, batch, u.w_hh.rows());
-            let width = hh.features();
-            for (rows, v) in trace.layers()[index].recurrent_inputs(0..steps) {
-                let of_rows = Packed::transposed(u.w_hh.view().some_rows(rows.clone()));
-                let parts = hh.data_mut().par_chunks_mut(PART * width);
-                parts.enumerate().for_each(|(i, part)| {
-                    let v = v.some_rows(i * PART..v.rows().min((i + 1) * PART));
-                    T::multiply(&mut part[rows.start..], width, Start::Zero, v, &of_rows);
-                });
-            }
-            (hh, inner(g.w_hh.data(), u.w_hh.data()))
-        };
-        let ((ih, inner_ih), (hh, inner_hh)) = rayon::join(of_inputs, of_states);
+        let (g, u) = (&gradient.weights.cells[index], &update.cells[index]);
+        let layer = update.cell_id(index).layer;
+        let of_params = measured.params.par_iter().filter(|param| !param.params.is_empty());
+        let (params, mut totals): (Vec<_>, Vec<_>) =
+            of_params.map(|param| project(cache, g, u, (index, layer), &param.params)).unzip();
         let mut x = gradient.inputs.clone().filter(|_| layer == 0);
-        let mut biases = vec![u.b_ih.data().to_vec()];
-        if splits {
-            biases.push(u.b_hh.data().to_vec());
-        } else {
-            kernel::add_scaled(&mut biases[0], T::one(), u.b_hh.data());
-        }
-        let mut totals = vec![inner_ih, inner_hh];
-        totals.extend(biases.iter().zip([&g.b_ih, &g.b_hh]).map(|(u, g)| inner(g.data(), u)));
         totals.extend(x.iter_mut().map(|x| to_unit_length(x.data_mut())));
-        let states = [&gradient.initial.h[index], &gradient.initial.c[index]];
-        let mut initial: Vec<_> = states.into_iter().filter(|state| state.cols() > 0).cloned().collect();
+        let mut initial = gradient.initial.cells[index].clone();
         let initial_totals = initial.iter_mut().map(|state| to_unit_length(state.data_mut())).collect();
-        Self { ih, hh, biases, x, initial, totals, initial_totals }
+        Self { params, x, initial, totals, initial_totals }
     }
 
-    /// U_ih x at step `t`, (B, G·H).
-    pub(crate) fn ih(&self, t: usize) -> View<'_, T> {
-        self.ih.step(t)
+    /// What the rows of parameter `slot` are multiplied with at step `t`.
+    pub(super) fn at(&self, slot: usize, t: usize) -> StepProjection<'_, T> {
+        match self.params.get(slot) {
+            Some(Projection::Steps(rows)) => StepProjection::Sequences(rows.step(t)),
+            Some(Projection::Row(row)) => StepProjection::Row(row),
+            None => match &self.x {
+                Some(x) => StepProjection::Sequences(x.step(t)),
+                None => StepProjection::Row(&[]),
+            },
+        }
     }
 
-    /// U_hh h_{t-1} at step `t`, (B, G·H).
-    pub(crate) fn hh(&self, t: usize) -> View<'_, T> {
-        self.hh.step(t)
-    }
-
-    /// U_b, (G·H): of both biases together, or of the n-th.
-    pub(crate) fn bias(&self, n: usize) -> &[T] {
-        &self.biases[n]
-    }
-
-    /// The direction of dL/dx at step `t`, (B, I).
-    pub(crate) fn x(&self, t: usize) -> Option<View<'_, T>> {
-        self.x.as_ref().map(|x| x.step(t))
-    }
-
-    /// The directions of dL/dh0 and, if there is a c, dL/dc0, (B, H).
+    /// The direction of dL/d of each initial state, (B, width).
     pub(crate) fn initial(&self) -> &[Matrix<T>] {
         &self.initial
     }
 
-    /// ⟨gradient, U⟩ for each of [`measured`].
+    /// ⟨gradient, U⟩ for each parameter.
     pub(crate) fn totals(&self) -> &[f64] {
         &self.totals
     }
 
-    /// ‖dL/dh0‖ and, if there is a c, ‖dL/dc0‖.
+    /// ‖dL/d‖ of each initial state.
     pub(crate) fn initial_totals(&self) -> &[f64] {
         &self.initial_totals
     }
 }
 
-/// x_b · x_b' and h_{t-1,b} · h_{t-1,b'} for all pairs of sequences (b' ≤ b) at one step, B·B numbers each.
-#[derive(Default)]
-pub(crate) struct StepProducts {
-    x: Vec<f64>,
-    h: Vec<f64>,
-    /// Of what was kept, if the last gate reads that.
-    kept: Vec<f64>,
+/// The projection of one parameter's update (of several biases' together), and ⟨gradient, U⟩.
+fn project<T: Real>(
+    cache: &ForwardCache<T>,
+    g: &CellParams<T>,
+    u: &CellParams<T>,
+    (index, layer): (usize, usize),
+    params: &[usize],
+) -> (Projection<T>, f64) {
+    let (spec, sizes) = (u.spec(), u.sizes());
+    let (steps, batch) = cache.inputs().shape();
+    let (first, of) = (params[0], &spec.params[params[0]]);
+    let width = sizes.of(spec.adjoints[of.adjoint()].width);
+    let (g, update) = (&g.tensors()[first], &u.tensors()[first]);
+    let groups = spec.groups(first, sizes);
+    if of.kind == ParamKind::Bias {
+        let mut row = vec![T::zero(); width];
+        for group in groups {
+            let mut numbers = update.data()[group.rows.clone()].to_vec();
+            for &other in &params[1..] {
+                kernel::add_scaled(&mut numbers, T::one(), &u.tensors()[other].data()[group.rows.clone()]);
+            }
+            row[group.columns].copy_from_slice(&numbers);
+        }
+        let total = if params.len() > 1 { inner(g.data(), &row) } else { inner(g.data(), update.data()) };
+        return (Projection::Row(row), total);
+    }
+    let mut projected = Sequence::zeros(steps, batch, width);
+    for group in groups {
+        let columns = group.columns.clone();
+        if group.operand == Operand::X {
+            cache.inputs_of(layer).all().times_transposed(projected.data_mut(), update);
+            continue;
+        }
+        let v = cache.cells()[index].operand(group.operand, 0..steps);
+        let parts = projected.data_mut().par_chunks_mut(PART * width).enumerate();
+        if of.kind == ParamKind::Matrix {
+            let packed = Packed::transposed(update.view().some_rows(group.rows));
+            parts.for_each(|(i, part)| {
+                let v = v.some_rows(i * PART..v.rows().min((i + 1) * PART));
+                T::multiply(&mut part[columns.start..], width, Start::Zero, v, &packed);
+            });
+        } else {
+            let u = &update.data()[group.rows];
+            parts.for_each(|(i, part)| {
+                for (r, row) in part.chunks_exact_mut(width).enumerate() {
+                    row[columns.clone()].copy_from_slice(u);
+                    kernel::multiply_by(&mut row[columns.clone()], v.row(i * PART + r));
+                }
+            });
+        }
+    }
+    (Projection::Steps(projected), inner(g.data(), update.data()))
 }
 
-impl StepProducts {
+/// v_b · v_b' of every operand for all pairs of sequences (b' ≤ b) at one step, and the operands of elementwise parameters.
+#[derive(Default)]
+pub(crate) struct StepProducts<T> {
+    /// For each of [`Measured::operands`] B·B numbers.
+    operands: Vec<Vec<f64>>,
+    /// For each elementwise parameter its operand in the columns of the adjoint, (B, width).
+    elementwise: Vec<Vec<T>>,
+}
+
+impl<T: Real> StepProducts<T> {
     /// Finds those of step `t` of cell `index` in layer `layer`.
-    pub(crate) fn find<T: Real>(&mut self, trace: &Trace<T>, layer: usize, index: usize, t: usize) {
-        let (_, batch) = trace.inputs().shape();
-        self.x.resize(batch * batch, 0.0);
-        match trace.inputs_of(layer).step(t) {
-            StepInput::Dense(x) => gram_of(x, &mut self.x),
-            StepInput::Symbols(ids) => {
-                for (a, &id) in ids.iter().enumerate() {
-                    for (same, &other) in self.x[a * batch..].iter_mut().zip(&ids[..=a]) {
-                        *same = f64::from(id == other);
+    pub(crate) fn find(
+        &mut self,
+        cache: &ForwardCache<T>,
+        params: &CellParams<T>,
+        measured: &Measured,
+        (layer, index): (usize, usize),
+        t: usize,
+    ) {
+        let (_, batch) = cache.inputs().shape();
+        self.operands.resize_with(measured.operands.len(), Vec::new);
+        for (&operand, gram) in measured.operands.iter().zip(&mut self.operands) {
+            gram.resize(batch * batch, 0.0);
+            if operand != Operand::X {
+                gram_of(cache.cells()[index].operand(operand, t..t + 1), gram);
+                continue;
+            }
+            match cache.inputs_of(layer).step(t) {
+                StepInput::Dense(x) => gram_of(x, gram),
+                StepInput::Symbols(ids) => {
+                    for (a, &id) in ids.iter().enumerate() {
+                        for (same, &other) in gram[a * batch..].iter_mut().zip(&ids[..=a]) {
+                            *same = f64::from(id == other);
+                        }
                     }
                 }
             }
         }
-        for ((_, v), gram) in
-            trace.layers()[index].recurrent_inputs(t..t + 1).into_iter().zip([&mut self.h, &mut self.kept])
-        {
-            gram.resize(batch * batch, 0.0);
-            gram_of(v, gram);
+        self.elementwise.resize_with(measured.elementwise.len(), Vec::new);
+        let (spec, sizes) = (params.spec(), params.sizes());
+        for (&slot, image) in measured.elementwise.iter().zip(&mut self.elementwise) {
+            let param = measured.params[slot].params[0];
+            let width = sizes.of(spec.adjoints[spec.params[param].adjoint()].width);
+            image.clear();
+            image.resize(batch * width, T::zero());
+            for group in spec.groups(param, sizes) {
+                let v = cache.cells()[index].operand(group.operand, t..t + 1);
+                for (b, row) in image.chunks_exact_mut(width).enumerate() {
+                    row[group.columns.clone()].copy_from_slice(v.row(b));
+                }
+            }
         }
     }
 
-    /// x_b · x_b'.
-    pub(crate) fn x(&self) -> &[f64] {
-        &self.x
+    /// The inner products of operand `operand`.
+    pub(super) fn operand(&self, operand: usize) -> &[f64] {
+        &self.operands[operand]
     }
 
-    /// The products that block `block` of `blocks` of W_hh's rows meets.
-    pub(crate) fn recurrent(&self, block: usize, blocks: usize) -> &[f64] {
-        if self.kept.is_empty() || block + 1 < blocks { &self.h } else { &self.kept }
+    /// The operand of elementwise parameter `number`, (B, width).
+    pub(super) fn elementwise(&self, number: usize) -> &[T] {
+        &self.elementwise[number]
     }
 
-    /// ‖kept_b‖² / ‖h_{t-1,b}‖², which the last gate's rows have in place of 1 if they read what was kept.
-    pub(crate) fn kept_over_h(&self, b: usize) -> f64 {
-        let place = b * (1 + self.x.len().isqrt());
-        match self.kept.get(place) {
-            Some(kept) if self.h[place] > 0.0 => kept / self.h[place],
-            _ => 1.0,
-        }
+    /// ‖v_b‖² of operand `operand` relative to that of operand `base`; 1 where that is zero.
+    pub(super) fn ratio(&self, operand: usize, base: usize, b: usize, batch: usize) -> f64 {
+        let place = b * (batch + 1);
+        let (of, base) = (self.operands[operand][place], self.operands[base][place]);
+        if base > 0.0 { of / base } else { 1.0 }
     }
 }
 

@@ -2,24 +2,26 @@
 
 use std::ops::Range;
 
-/// What stands where in a record: the power of two that all its norms are to be multiplied with; for each parameter a norm
-/// and ⟨component, U⟩, the latter in full; then what was asked for beside that.
+/// Where the numbers of a record are: the power of two that all its norms are to be multiplied with; for each parameter a
+/// norm and ⟨component, U⟩, the latter in full; then what was asked for besides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Form {
+pub(crate) struct RecordLayout {
     /// Parameters.
     pub(crate) slots: usize,
     /// The first of them have a norm for each gate's rows, too.
     pub(crate) gated: usize,
     /// So many; 0 if they were not asked for.
     pub(crate) gates: usize,
-    /// Sequences with norms of their own, ‖da‖, ‖da_hh‖ and ‖dx‖ in full; 0 if they were not asked for.
+    /// Numbers that are kept of every sequence, in full.
+    pub(crate) columns: usize,
+    /// Sequences; 0 if their norms were not asked for.
     pub(crate) batch: usize,
 }
 
-impl Form {
+impl RecordLayout {
     /// Numbers of a record.
     pub(crate) fn width(self) -> usize {
-        self.sequence(3, 0)
+        self.sequence(self.columns, 0)
     }
 
     /// The power of two.
@@ -37,30 +39,34 @@ impl Form {
         1 + 2 * self.slots + slot * self.gates + gate
     }
 
-    /// ‖da‖ (0), ‖da_hh‖ (1) or ‖dx‖ (2) of sequence `b`.
-    pub(crate) fn sequence(self, what: usize, b: usize) -> usize {
-        1 + 2 * self.slots + self.gated * self.gates + what * self.batch + b
+    /// Number `column` of sequence `b`.
+    pub(crate) fn sequence(self, column: usize, b: usize) -> usize {
+        1 + 2 * self.slots + self.gated * self.gates + column * self.batch + b
     }
 }
 
 /// The records of all losses.
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
-    form: Form,
+    layout: RecordLayout,
     /// The steps of each loss, and a record for each of them; nothing where masked.
     rows: Vec<(Range<usize>, Vec<f64>)>,
-    /// A record for every step of what is not told apart, if losses may fall; then their steps begin where they fell.
+    /// A record for every step of the remainder, if losses may be merged; then their steps begin where they were.
     remainder: Option<Vec<f64>>,
 }
 
 impl Records {
     /// From the rows of all losses in order, and the remainder's.
-    pub(crate) fn new(form: Form, rows: Vec<(Range<usize>, Vec<f64>)>, remainder: Option<Vec<f64>>) -> Self {
-        Self { form, rows, remainder }
+    pub(crate) fn new(
+        layout: RecordLayout,
+        rows: Vec<(Range<usize>, Vec<f64>)>,
+        remainder: Option<Vec<f64>>,
+    ) -> Self {
+        Self { layout, rows, remainder }
     }
 
-    pub(crate) fn form(&self) -> Form {
-        self.form
+    pub(crate) fn layout(&self) -> RecordLayout {
+        self.layout
     }
 
     /// T, the number of losses.
@@ -74,20 +80,20 @@ impl Records {
     }
 
     /// Whether (k, t) is part of the remainder.
-    pub(crate) fn has_fallen(&self, k: usize, t: usize) -> bool {
+    pub(crate) fn is_merged(&self, k: usize, t: usize) -> bool {
         let start = self.rows.get(k).map_or(0, |(span, _)| span.start);
         self.remainder.is_some() && !self.is_masked(k) && t < start
     }
 
     /// The record of the remainder at step t, if there is one.
     pub(crate) fn remainder(&self, t: usize) -> Option<&[f64]> {
-        self.remainder.as_ref()?.chunks_exact(self.form.width()).nth(t)
+        self.remainder.as_ref()?.chunks_exact(self.layout.width()).nth(t)
     }
 
     /// The record of (k, t), if there is one.
     pub(crate) fn get(&self, k: usize, t: usize) -> Option<&[f64]> {
         let (span, numbers) = self.rows.get(k)?;
-        let width = self.form.width();
+        let width = self.layout.width();
         span.contains(&t).then(|| &numbers[(t - span.start) * width..][..width])
     }
 }

@@ -1,16 +1,25 @@
-//! What a network is: cells, their parameters and states, and the readout.
+//! What a network is: cells and their specifications, parameters, states, and the readout.
 
+mod activation;
 pub mod cell;
 mod network;
 mod packed_weights;
+mod parameter;
 mod params;
-mod recurrent;
 mod registry;
+mod spec;
 mod state;
+mod step_weights;
 
-pub use cell::{Activation, Backward, Cell, Forward, Gru, GruResetBefore, Leaky, Lstm, Rnn, StepCache};
+pub use activation::Activation;
+pub use cell::{Backward, Cell, CellKind, Forward, StepCache};
 pub use network::Network;
-pub use params::{CellParams, Direction, Place, Readout, Weights};
-pub use recurrent::{Contribution, Recurrent};
+pub(crate) use packed_weights::BackwardProduct;
+pub use parameter::Parameter;
+pub use params::{CellId, CellParams, Direction, Readout, Weights};
 pub use registry::{cell_by_name, cells};
+pub(crate) use spec::BlockGroup;
+pub use spec::{CellSizes, CellSpec, MAX_ADJOINTS, MAX_SAVED, MAX_STATES, Operand, ParamKind, Stage, Width};
 pub use state::State;
+pub use step_weights::InputProjection;
+pub use step_weights::StepWeights;

@@ -1,9 +1,11 @@
-//! A network: cell layers and a readout, with named parameters.
+//! A network: layers of cells of one kind, and a readout.
 
-use super::cell::Cell;
-use super::packed_weights::Layouts;
-use super::params::{CellParams, Direction, Place, Weights};
-use super::registry::cell_by_name;
+use std::sync::Arc;
+
+use super::cell::{Cell, CellKind, in_precision};
+use super::packed_weights::PackedWeights;
+use super::params::{CellId, Direction, Weights};
+use super::spec::CellSpec;
 use super::state::State;
 use crate::Error;
 use crate::array::Matrix;
@@ -12,58 +14,98 @@ use crate::kernel::Real;
 /// Recurrent layers of one kind of cell, and a readout.
 #[derive(Debug)]
 pub struct Network<T: Real> {
-    cell: &'static dyn Cell<T>,
+    kind: Arc<dyn CellKind>,
+    cell: Arc<dyn Cell<T>>,
     weights: Weights<T>,
-    layouts: Layouts<T>,
+    packed: PackedWeights<T>,
 }
 
 impl<T: Real> Clone for Network<T> {
     fn clone(&self) -> Self {
-        let (cell, weights) = (self.cell, self.weights.clone());
-        Self { cell, layouts: Layouts::new(weights.layers.len()), weights }
+        Self {
+            kind: Arc::clone(&self.kind),
+            cell: Arc::clone(&self.cell),
+            weights: self.weights.clone(),
+            packed: PackedWeights::new(&self.weights.cells),
+        }
     }
 }
 
 impl<T: Real> Network<T> {
-    /// A network of `cell` with these parameters.
+    /// A network of cells of this kind with these parameters.
     ///
     /// # Errors
-    /// If there is no layer, or a parameter's shape does not fit the others; the message names it with both shapes.
-    pub fn new(cell: &'static dyn Cell<T>, weights: Weights<T>) -> Result<Self, Error> {
+    /// If there is no layer, the parameters are those of another kind of cell, or a parameter's shape does not fit the
+    /// others; the message names it with both shapes.
+    pub fn new(kind: Arc<dyn CellKind>, weights: Weights<T>) -> Result<Self, Error> {
         let directions = if weights.bidirectional { 2 } else { 1 };
-        if weights.layers.is_empty() || !weights.layers.len().is_multiple_of(directions) {
+        if weights.cells.is_empty() || !weights.cells.len().is_multiple_of(directions) {
             return Err(Error::Option {
                 option: "layers".into(),
-                given: format!("{} cells", weights.layers.len()),
+                given: format!("{} cells", weights.cells.len()),
                 expected: format!("{directions} for each layer, at least one layer"),
             });
         }
-        let hidden = weights.layers[0].hidden();
-        let inputs = weights.layers[0].inputs();
-        let rows = cell.gates().len() * hidden;
-        let mut expected = Vec::new();
-        for index in 0..weights.layers.len() {
-            let inputs = if index < directions { inputs } else { directions * hidden };
-            expected.extend([(rows, inputs), (rows, hidden), (1, rows), (1, rows)]);
-        }
-        if let Some(readout) = &weights.readout {
-            expected.extend([(readout.outputs(), directions * hidden), (1, readout.outputs())]);
-        }
-        for ((name, tensor), (rows, cols)) in weights.tensors().into_iter().zip(expected) {
-            if (tensor.rows(), tensor.cols()) != (rows, cols) || rows == 0 || cols == 0 {
+        let sizes = *weights.cells[0].sizes();
+        for (index, params) in weights.cells.iter().enumerate() {
+            if params.spec() != kind.spec() {
+                return Err(Error::Option {
+                    option: "cell".into(),
+                    given: format!("parameters of {}", params.spec().name),
+                    expected: format!("parameters of {}", kind.spec().name),
+                });
+            }
+            let suffix = format!("_{}", weights.cell_id(index).suffix());
+            params.check(&suffix)?;
+            let inputs = if index < directions { sizes.inputs } else { directions * sizes.output };
+            let found = params.sizes();
+            if (found.inputs, found.hidden, found.output) != (inputs, sizes.hidden, sizes.output) {
+                let expected = super::spec::CellSizes { inputs, ..sizes };
+                let spec = kind.spec();
+                let differs = (0..spec.params.len())
+                    .map(|param| (param, spec.shape(param, &expected), spec.shape(param, found)))
+                    .find(|(_, expected, given)| expected != given);
+                let (param, expected, given) = differs.unwrap_or((0, (0, 0), (0, 0)));
                 return Err(Error::Shape {
-                    what: name,
-                    expected: format!("({}, {})", rows.max(1), cols.max(1)),
-                    given: format!("({}, {})", tensor.rows(), tensor.cols()),
+                    what: format!("{}{suffix}", spec.params[param].name),
+                    expected: format!("({}, {})", expected.0, expected.1),
+                    given: format!("({}, {})", given.0, given.1),
                 });
             }
         }
-        Ok(Self { cell, layouts: Layouts::new(weights.layers.len()), weights })
+        if let Some(readout) = &weights.readout {
+            let outputs = readout.outputs();
+            let shapes = [
+                ("head.weight", &readout.w_hy, (outputs, directions * sizes.output)),
+                ("head.bias", &readout.b_y, (1, outputs)),
+            ];
+            for (name, tensor, (rows, cols)) in shapes {
+                if (tensor.rows(), tensor.cols()) != (rows, cols) || rows == 0 || cols == 0 {
+                    return Err(Error::Shape {
+                        what: name.into(),
+                        expected: format!("({}, {})", rows.max(1), cols.max(1)),
+                        given: format!("({}, {})", tensor.rows(), tensor.cols()),
+                    });
+                }
+            }
+        }
+        let cell = in_precision::<T>(&*kind);
+        Ok(Self { cell, kind, packed: PackedWeights::new(&weights.cells), weights })
     }
 
     /// The kind of cell.
-    pub fn cell(&self) -> &'static dyn Cell<T> {
-        self.cell
+    pub fn kind(&self) -> &Arc<dyn CellKind> {
+        &self.kind
+    }
+
+    /// What the cell declares of itself.
+    pub fn spec(&self) -> &Arc<CellSpec> {
+        self.cell.spec()
+    }
+
+    /// The cell.
+    pub fn cell(&self) -> &dyn Cell<T> {
+        &*self.cell
     }
 
     /// The parameters.
@@ -73,54 +115,64 @@ impl<T: Real> Network<T> {
 
     /// The parameters' matrices in the order of [`Weights::tensors`], to write; their shapes stay.
     pub fn tensors_mut(&mut self) -> Vec<&mut Matrix<T>> {
-        self.layouts.outdate();
+        self.packed.invalidate();
         self.weights.tensors_mut()
     }
 
-    /// Lays the parameters out for scans over one-hot inputs, forward and backward, on two threads of the caller's rayon
+    /// Packs the parameters for scans over one-hot inputs, forward and backward, on two threads of the caller's rayon
     /// pool. It is done without asking when they are needed; several that need them at once would wait for the first.
     pub fn prepare(&self) {
-        let cells = || self.weights.layers.iter().enumerate();
+        let cells = || self.weights.cells.iter().enumerate();
         let forward = || {
             for (index, params) in cells() {
-                self.layouts.recurrent(index, params, self.cell);
+                self.packed.step(index, params);
                 if index < self.directions() {
-                    self.layouts.table(index, params, self.cell);
+                    self.packed.table(index, params);
                 } else {
-                    self.layouts.inputs(index, params, self.cell);
+                    self.packed.inputs(index, params);
                 }
             }
             if let Some(readout) = &self.weights.readout {
-                self.layouts.readout(readout);
+                self.packed.readout(readout);
             }
         };
         let backward = || {
             for (index, params) in cells() {
-                self.layouts.recurrent_back(index, params, self.cell);
+                self.packed.back(index, params);
                 if index >= self.directions() {
-                    self.layouts.inputs_back(index, params);
+                    self.packed.inputs_back(index, params);
                 }
             }
             if let Some(readout) = &self.weights.readout {
-                self.layouts.readout_back(readout, self.directions(), 0);
+                self.packed.readout_back(readout, self.directions(), 0);
             }
         };
         rayon::join(forward, backward);
     }
 
-    /// The parameters, laid out for the scans.
-    pub(crate) fn layouts(&self) -> &Layouts<T> {
-        &self.layouts
+    /// The parameters, packed for the scans.
+    pub(crate) fn packed(&self) -> &PackedWeights<T> {
+        &self.packed
     }
 
     /// I, the number of input features (symbols, for one-hot input).
     pub fn inputs(&self) -> usize {
-        self.weights.layers[0].inputs()
+        self.weights.cells[0].inputs()
     }
 
     /// H, the number of hidden units of one direction.
     pub fn hidden(&self) -> usize {
-        self.weights.layers[0].hidden()
+        self.weights.cells[0].hidden()
+    }
+
+    /// P, the width of h of one direction: H, unless the cell projects its output.
+    pub fn output_width(&self) -> usize {
+        self.weights.cells[0].sizes().output
+    }
+
+    /// N, the numbers of all states of one cell.
+    pub fn state_width(&self) -> usize {
+        self.spec().state_width(self.weights.cells[0].sizes())
     }
 
     /// D, 2 if the layers read in both directions, otherwise 1.
@@ -130,12 +182,12 @@ impl<T: Real> Network<T> {
 
     /// The number of layers.
     pub fn depth(&self) -> usize {
-        self.weights.layers.len() / self.directions()
+        self.weights.cells.len() / self.directions()
     }
 
     /// The steps from which a path leads through cell `index` to loss k.
     pub(crate) fn span(&self, index: usize, k: usize, steps: usize) -> std::ops::Range<usize> {
-        let Place { layer, direction } = self.weights.place(index);
+        let CellId { layer, direction } = self.weights.cell_id(index);
         match direction {
             // Below the top of a bidirectional stack the layers above lead everywhere.
             _ if self.weights.bidirectional && layer + 1 < self.depth() => 0..steps,
@@ -144,21 +196,20 @@ impl<T: Real> Network<T> {
         }
     }
 
-    /// The initial state h0 = 0 for a batch of `batch` sequences.
+    /// The initial state 0 for a batch of `batch` sequences.
     pub fn zero_state(&self, batch: usize) -> State<T> {
-        let layers = &self.weights.layers;
-        let zeros = |width: fn(&CellParams<T>) -> usize| {
-            layers.iter().map(|p| Matrix::zeros(batch, width(p))).collect()
+        let states = &self.spec().states;
+        let of_cell = |params: &super::params::CellParams<T>| {
+            states.iter().map(|state| Matrix::zeros(batch, params.sizes().of(state.width))).collect()
         };
-        let width = if self.cell.has_memory() { CellParams::hidden } else { |_: &CellParams<T>| 0 };
-        State { h: zeros(CellParams::hidden), c: zeros(width) }
+        State { cells: self.weights.cells.iter().map(of_cell).collect() }
     }
 
     /// The same network in another precision.
     ///
     /// # Errors
-    /// Never for the cells of this library, which exist in every precision.
+    /// Never: a kind of cell exists in both.
     pub fn cast<U: Real>(&self) -> Result<Network<U>, Error> {
-        Network::new(cell_by_name(self.cell.name())?, self.weights.cast())
+        Network::new(Arc::clone(&self.kind), self.weights.cast())
     }
 }

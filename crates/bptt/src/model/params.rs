@@ -1,50 +1,176 @@
 //! The parameters of a network, by name.
 
-use crate::array::Matrix;
-use crate::kernel;
-use crate::kernel::Real;
+use std::ops::{Index, IndexMut};
+use std::sync::Arc;
 
-/// The parameters of one cell: one direction of one layer.
-///
-/// G is the cell's number of gates, H its hidden size, I its input size. The order of the gates is PyTorch's.
+use super::spec::{CellSizes, CellSpec, Operand};
+use crate::array::Matrix;
+use crate::kernel::Real;
+use crate::{Error, kernel};
+
+/// The parameters of one cell: one direction of one layer. They are those that the cell's specification declares, and are
+/// read and written by name: `params["weight_hh"]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CellParams<T> {
-    /// Input weights, (G·H, I).
-    pub w_ih: Matrix<T>,
-    /// Recurrent weights, (G·H, H).
-    pub w_hh: Matrix<T>,
-    /// Bias added to the input's contribution, (1, G·H).
-    pub b_ih: Matrix<T>,
-    /// Bias added to the state's contribution, (1, G·H).
-    pub b_hh: Matrix<T>,
+    spec: Arc<CellSpec>,
+    sizes: CellSizes,
+    tensors: Vec<Matrix<T>>,
 }
 
 impl<T: Real> CellParams<T> {
-    /// All zeros, for `gates` gates.
-    pub fn zeros(gates: usize, inputs: usize, hidden: usize) -> Self {
-        Self {
-            w_ih: Matrix::zeros(gates * hidden, inputs),
-            w_hh: Matrix::zeros(gates * hidden, hidden),
-            b_ih: Matrix::zeros(1, gates * hidden),
-            b_hh: Matrix::zeros(1, gates * hidden),
+    /// All zeros, for I input features and H hidden units.
+    pub fn zeros(spec: &Arc<CellSpec>, inputs: usize, hidden: usize) -> Self {
+        Self::zeros_with_output(spec, inputs, hidden, hidden)
+    }
+
+    /// All zeros, for I input features, H hidden units and an output of P numbers, in a cell that projects it.
+    pub fn zeros_with_output(spec: &Arc<CellSpec>, inputs: usize, hidden: usize, output: usize) -> Self {
+        let sizes = CellSizes { inputs, hidden, output, gates: spec.gate_count() };
+        let zeros = |index: usize| {
+            let (rows, cols) = spec.shape(index, &sizes);
+            Matrix::zeros(rows, cols)
+        };
+        Self { spec: Arc::clone(spec), sizes, tensors: (0..spec.params.len()).map(zeros).collect() }
+    }
+
+    /// From the parameters' matrices in the order of [`CellSpec::params`]; vectors are (1, n).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if their number or a shape does not fit the specification; it names the parameter.
+    pub fn new(spec: &Arc<CellSpec>, tensors: Vec<Matrix<T>>) -> Result<Self, Error> {
+        if tensors.len() != spec.params.len() {
+            return Err(Error::Shape {
+                what: format!("parameters of {}", spec.name),
+                expected: format!("{} matrices", spec.params.len()),
+                given: format!("{} matrices", tensors.len()),
+            });
         }
+        let input = &tensors[spec.input_weights()];
+        let gates = spec.gate_count();
+        let hidden = input.rows() / gates;
+        let output = spec.recurrent_weights().map_or(hidden, |index| tensors[index].cols());
+        let sizes = CellSizes { inputs: input.cols(), hidden, output, gates };
+        let params = Self { spec: Arc::clone(spec), sizes, tensors };
+        params.check("")?;
+        Ok(params)
+    }
+
+    /// Refuses parameters whose shapes do not fit each other; `suffix` is what follows their names in a message.
+    pub(super) fn check(&self, suffix: &str) -> Result<(), Error> {
+        for (index, (param, tensor)) in self.spec.params.iter().zip(&self.tensors).enumerate() {
+            let (rows, cols) = self.spec.shape(index, &self.sizes);
+            if (tensor.rows(), tensor.cols()) != (rows, cols) || rows == 0 || cols == 0 {
+                return Err(Error::Shape {
+                    what: format!("{}{suffix}", param.name),
+                    expected: format!("({}, {})", rows.max(1), cols.max(1)),
+                    given: format!("({}, {})", tensor.rows(), tensor.cols()),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The specification that declares them.
+    pub fn spec(&self) -> &Arc<CellSpec> {
+        &self.spec
+    }
+
+    /// I, H, P and G.
+    pub fn sizes(&self) -> &CellSizes {
+        &self.sizes
     }
 
     /// I, the number of input features.
     pub fn inputs(&self) -> usize {
-        self.w_ih.cols()
+        self.sizes.inputs
     }
 
     /// H, the number of hidden units.
     pub fn hidden(&self) -> usize {
-        self.w_hh.cols()
+        self.sizes.hidden
+    }
+
+    /// The parameters in the order of [`CellSpec::params`].
+    pub fn tensors(&self) -> &[Matrix<T>] {
+        &self.tensors
+    }
+
+    /// The same, to write.
+    pub fn tensors_mut(&mut self) -> &mut [Matrix<T>] {
+        &mut self.tensors
+    }
+
+    /// The parameter called `name`, if the cell has one.
+    pub fn get(&self, name: &str) -> Option<&Matrix<T>> {
+        Some(&self.tensors[self.spec.param(name)?])
+    }
+
+    /// The same, to write.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Matrix<T>> {
+        let index = self.spec.param(name)?;
+        Some(&mut self.tensors[index])
+    }
+
+    /// The input weights, (G·H, I).
+    pub(crate) fn input_weights(&self) -> &Matrix<T> {
+        &self.tensors[self.spec.input_weights()]
+    }
+
+    /// The sum of the biases that are added to the input's product: those whose adjoint is that of the input weights.
+    pub(super) fn input_bias(&self) -> Vec<T> {
+        let (spec, sizes) = (&self.spec, &self.sizes);
+        let width = sizes.of(super::spec::Width::Gates);
+        let mut sum: Vec<Option<T>> = vec![None; width];
+        for (index, param) in spec.params.iter().enumerate() {
+            for (b, block) in param.blocks.iter().enumerate() {
+                if block.operand == Operand::One && block.adjoint == spec.input_adjoint() {
+                    let numbers = &self.tensors[index].data()[spec.rows(index, b, sizes)];
+                    for (sum, &number) in sum[spec.columns(block, sizes)].iter_mut().zip(numbers) {
+                        *sum = Some(sum.map_or(number, |sum| sum + number));
+                    }
+                }
+            }
+        }
+        sum.into_iter().map(|sum| sum.unwrap_or_else(T::zero)).collect()
+    }
+
+    /// The same shapes, filled with zeros.
+    #[must_use]
+    pub fn zeros_like(&self) -> Self {
+        self.map(|m| Matrix::zeros(m.rows(), m.cols()))
+    }
+
+    fn map<U: Real>(&self, tensor: impl Fn(&Matrix<T>) -> Matrix<U>) -> CellParams<U> {
+        CellParams {
+            spec: Arc::clone(&self.spec),
+            sizes: self.sizes,
+            tensors: self.tensors.iter().map(tensor).collect(),
+        }
+    }
+}
+
+impl<T: Real> Index<&str> for CellParams<T> {
+    type Output = Matrix<T>;
+
+    /// # Panics
+    /// If the cell has no parameter of this name.
+    fn index(&self, name: &str) -> &Matrix<T> {
+        self.get(name).unwrap_or_else(|| panic!("{} has no parameter {name}", self.spec.name))
+    }
+}
+
+impl<T: Real> IndexMut<&str> for CellParams<T> {
+    fn index_mut(&mut self, name: &str) -> &mut Matrix<T> {
+        let index = self.spec.param(name);
+        let index = index.unwrap_or_else(|| panic!("{} has no parameter {name}", self.spec.name));
+        &mut self.tensors[index]
     }
 }
 
 /// The map from the top hidden state to the output, y = W_hy h + b_y.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Readout<T> {
-    /// W_hy, (V, H).
+    /// W_hy, (V, D·P).
     pub w_hy: Matrix<T>,
     /// b_y, (1, V).
     pub b_y: Matrix<T>,
@@ -52,8 +178,8 @@ pub struct Readout<T> {
 
 impl<T: Real> Readout<T> {
     /// All zeros, for `outputs` output features.
-    pub fn zeros(hidden: usize, outputs: usize) -> Self {
-        Self { w_hy: Matrix::zeros(outputs, hidden), b_y: Matrix::zeros(1, outputs) }
+    pub fn zeros(features: usize, outputs: usize) -> Self {
+        Self { w_hy: Matrix::zeros(outputs, features), b_y: Matrix::zeros(1, outputs) }
     }
 
     /// V, the number of output features.
@@ -66,7 +192,7 @@ impl<T: Real> Readout<T> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Weights<T> {
     /// The cells from the input up; of a bidirectional layer the forward one and then the reverse one (PyTorch's order).
-    pub layers: Vec<CellParams<T>>,
+    pub cells: Vec<CellParams<T>>,
     /// Whether each layer reads in both directions.
     pub bidirectional: bool,
     /// The readout; absent where losses act on the hidden state itself.
@@ -77,12 +203,10 @@ impl<T: Real> Weights<T> {
     /// Every parameter with its name in PyTorch's manner: `weight_ih_l0`, …, `head.weight`, `head.bias`.
     pub fn tensors(&self) -> Vec<(String, &Matrix<T>)> {
         let mut tensors = Vec::new();
-        for (index, p) in self.layers.iter().enumerate() {
-            let suffix = self.place(index).suffix();
-            tensors.push((format!("weight_ih_{suffix}"), &p.w_ih));
-            tensors.push((format!("weight_hh_{suffix}"), &p.w_hh));
-            tensors.push((format!("bias_ih_{suffix}"), &p.b_ih));
-            tensors.push((format!("bias_hh_{suffix}"), &p.b_hh));
+        for (index, params) in self.cells.iter().enumerate() {
+            let suffix = self.cell_id(index).suffix();
+            let named = params.spec.params.iter().zip(&params.tensors);
+            tensors.extend(named.map(|(param, tensor)| (format!("{}_{suffix}", param.name), tensor)));
         }
         if let Some(readout) = &self.readout {
             tensors.push(("head.weight".into(), &readout.w_hy));
@@ -91,20 +215,17 @@ impl<T: Real> Weights<T> {
         tensors
     }
 
-    /// Where cell `index` of [`Weights::layers`] stands.
-    pub fn place(&self, index: usize) -> Place {
+    /// Layer and direction of cell `index` of [`Weights::cells`].
+    pub fn cell_id(&self, index: usize) -> CellId {
         let directions = if self.bidirectional { 2 } else { 1 };
         let direction =
             if index.is_multiple_of(directions) { Direction::Forward } else { Direction::Reverse };
-        Place { layer: index / directions, direction }
+        CellId { layer: index / directions, direction }
     }
 
     /// The parameters to write, in the order of [`Weights::tensors`].
     pub fn tensors_mut(&mut self) -> Vec<&mut Matrix<T>> {
-        let mut tensors = Vec::new();
-        for p in &mut self.layers {
-            tensors.extend([&mut p.w_ih, &mut p.w_hh, &mut p.b_ih, &mut p.b_hh]);
-        }
+        let mut tensors: Vec<_> = self.cells.iter_mut().flat_map(|params| &mut params.tensors).collect();
         if let Some(readout) = &mut self.readout {
             tensors.extend([&mut readout.w_hy, &mut readout.b_y]);
         }
@@ -114,20 +235,24 @@ impl<T: Real> Weights<T> {
     /// Whether every parameter has the shape that it has in `other`.
     pub(crate) fn has_shape_of(&self, other: &Self) -> bool {
         let shape = |m: &Matrix<T>| (m.rows(), m.cols());
-        let of_cell = |p: &CellParams<T>| (shape(&p.w_ih), shape(&p.w_hh));
+        let same_cell = |(a, b): (&CellParams<T>, &CellParams<T>)| {
+            (Arc::ptr_eq(&a.spec, &b.spec) || a.spec == b.spec) && a.sizes == b.sizes
+        };
         self.bidirectional == other.bidirectional
-            && self.layers.iter().map(of_cell).eq(other.layers.iter().map(of_cell))
+            && self.cells.len() == other.cells.len()
+            && self.cells.iter().zip(&other.cells).all(same_cell)
             && self.readout.as_ref().map(|r| shape(&r.w_hy)) == other.readout.as_ref().map(|r| shape(&r.w_hy))
     }
 
     /// The same shapes, filled with zeros.
     #[must_use]
     pub fn zeros_like(&self) -> Self {
-        let mut zeros = self.clone();
-        for tensor in zeros.tensors_mut() {
-            tensor.data_mut().fill(T::zero());
+        let zeros = |m: &Matrix<T>| Matrix::zeros(m.rows(), m.cols());
+        Self {
+            cells: self.cells.iter().map(CellParams::zeros_like).collect(),
+            bidirectional: self.bidirectional,
+            readout: self.readout.as_ref().map(|r| Readout { w_hy: zeros(&r.w_hy), b_y: zeros(&r.b_y) }),
         }
-        zeros
     }
 
     /// Adds `other`, whose shapes are the same, number by number.
@@ -144,16 +269,7 @@ impl<T: Real> Weights<T> {
     /// The same numbers in another precision.
     pub fn cast<U: Real>(&self) -> Weights<U> {
         Weights {
-            layers: self
-                .layers
-                .iter()
-                .map(|p| CellParams {
-                    w_ih: p.w_ih.cast(),
-                    w_hh: p.w_hh.cast(),
-                    b_ih: p.b_ih.cast(),
-                    b_hh: p.b_hh.cast(),
-                })
-                .collect(),
+            cells: self.cells.iter().map(|params| params.map(Matrix::cast)).collect(),
             bidirectional: self.bidirectional,
             readout: self.readout.as_ref().map(|r| Readout { w_hy: r.w_hy.cast(), b_y: r.b_y.cast() }),
         }
@@ -180,16 +296,16 @@ impl Direction {
     }
 }
 
-/// Where a cell stands in a network.
+/// Which cell of a network: its layer and direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// Which layer, from the input up.
+pub struct CellId {
+    /// The layer, from the input up.
     pub layer: usize,
-    /// Which direction.
+    /// The direction in which it reads.
     pub direction: Direction,
 }
 
-impl Place {
+impl CellId {
     /// What PyTorch puts behind a parameter's name: `l0`, `l0_reverse`, ….
     pub fn suffix(self) -> String {
         match self.direction {

@@ -1,35 +1,62 @@
-//! Every cell there is, by name.
+//! Every cell there is, by name. Nothing else lists cells.
 
-use super::cell::{Activation, Cell, Gru, GruResetBefore, Leaky, Lstm, Rnn};
+use std::sync::Arc;
+
+use super::activation::Activation;
+use super::cell::{CellKind, Gru, GruResetBefore, Leaky, Lstm, Rnn};
 use crate::Error;
-use crate::kernel::Real;
 
-/// Every cell there is; [`Leaky`] with its default leak.
-pub fn cells<T: Real>() -> [&'static dyn Cell<T>; 8] {
-    [
-        &Rnn { activation: Activation::Tanh },
-        &Rnn { activation: Activation::Relu },
-        &Rnn { activation: Activation::Identity },
-        &Leaky::DEFAULT,
-        &Lstm { forgets: true },
-        &Lstm { forgets: false },
-        &Gru,
-        &GruResetBefore,
-    ]
+/// A line of the registry: a name, and what makes the cell from what follows the name's colon, if anything does.
+struct Registered {
+    name: &'static str,
+    make: fn(Option<&str>) -> Result<Arc<dyn CellKind>, Error>,
 }
 
-/// The cell called `name`, which may be `rnn_leaky:0.25`, with a leak.
+/// A line for a cell without hyperparameters.
+macro_rules! plain {
+    ($name:literal, $cell:expr) => {
+        Registered {
+            name: $name,
+            make: |given| match given {
+                None => Ok(Arc::new($cell)),
+                Some(given) => Err(Error::Option {
+                    option: "cell".into(),
+                    given: format!("{}:{given}", $name),
+                    expected: concat!($name, ", which has no hyperparameter").into(),
+                }),
+            },
+        }
+    };
+}
+
+const REGISTRY: &[Registered] = &[
+    plain!("rnn", Rnn::new(Activation::Tanh)),
+    plain!("rnn_relu", Rnn::new(Activation::Relu)),
+    plain!("rnn_identity", Rnn::new(Activation::Identity)),
+    Registered { name: "rnn_leaky", make: |leak| Ok(Arc::new(Leaky::by_name(leak)?)) },
+    plain!("lstm", Lstm::new()),
+    plain!("lstm_1997", Lstm::without_forget_gate()),
+    plain!("gru", Gru::new()),
+    plain!("gru_reset_before", GruResetBefore::new()),
+];
+
+/// The name of every cell; hyperparameters have their defaults.
+pub fn cells() -> Vec<&'static str> {
+    REGISTRY.iter().map(|line| line.name).collect()
+}
+
+/// The cell called `name`, which may end in a colon and hyperparameters: `rnn_leaky:0.25`.
 ///
 /// # Errors
 /// If there is none; the message lists those there are.
-pub fn cell_by_name<T: Real>(name: &str) -> Result<&'static dyn Cell<T>, Error> {
-    if let Some(alpha) = name.strip_prefix("rnn_leaky:") {
-        return Ok(Leaky::of(alpha)?);
+pub fn cell_by_name(name: &str) -> Result<Arc<dyn CellKind>, Error> {
+    let (cell, given) = name.split_once(':').map_or((name, None), |(cell, given)| (cell, Some(given)));
+    match REGISTRY.iter().find(|line| line.name == cell) {
+        Some(line) => (line.make)(given),
+        None => Err(Error::Option {
+            option: "cell".into(),
+            given: format!("{name:?}"),
+            expected: cells().join(", "),
+        }),
     }
-    let known = cells::<T>();
-    known.iter().find(|cell| cell.name() == name).copied().ok_or_else(|| Error::Option {
-        option: "cell".into(),
-        given: format!("{name:?}"),
-        expected: known.map(Cell::name).join(", "),
-    })
 }

@@ -9,7 +9,7 @@ const ROWS_OF_A_BLOCK: usize = 72;
 const ROWS_AT_LEAST: usize = 18;
 
 /// Blocks of losses that are under way side by side at most: chains that blocks are dealt out to. Each adds up what it sees in
-/// (T, B, G·H) arrays of its own, so this bounds the memory, and the number of threads that can help.
+/// (T, B, G·H) arrays of its own, so this boundaries the memory, and the number of threads that can help.
 pub(crate) const SIDE_BY_SIDE: usize = 8;
 
 /// How many of `losses` losses make a block.

@@ -8,40 +8,44 @@ use crate::kernel;
 use crate::kernel::columns::columns;
 use crate::kernel::lanes::Vector;
 use crate::kernel::{Real, on_registers};
+use crate::model::MAX_STATES;
 
 /// Rows whose largest entry is outside 2^±RANGE are brought back to about 1.
 const RANGE: i32 = 40;
 
-/// Gradients on their way back, rows (k, b). A stored number stands for itself times 2^exponent of its row.
+/// Gradients with respect to the states, rows (k, b). A stored number stands for itself times 2^exponent of its row.
 #[derive(Clone, Debug)]
 pub(crate) struct Rows<T> {
-    /// (K·B, H).
-    pub(crate) dh: AVec<T>,
-    /// (K·B, H), or empty for a cell without c.
-    pub(crate) dc: AVec<T>,
-    /// One for each row; all zero unless the scan keeps its rows in range.
+    /// For each state (K·B, width).
+    pub(crate) states: Vec<AVec<T>>,
+    /// One for each row; all zero unless the scan scales its rows.
     pub(crate) exponents: Vec<i32>,
     batch: usize,
-    /// Of each row, for [`Rows::keep_in_range`].
+    /// Of each row the largest number, for [`Rows::keep_in_range`].
     sizes: Vec<T>,
 }
 
 impl<T: Real> Default for Rows<T> {
     fn default() -> Self {
-        Self { dh: zeros(0), dc: zeros(0), exponents: Vec::new(), batch: 0, sizes: Vec::new() }
+        Self { states: Vec::new(), exponents: Vec::new(), batch: 0, sizes: Vec::new() }
     }
 }
 
 impl<T: Real> Rows<T> {
-    /// Makes them zeros in the memory they have.
-    pub(crate) fn clear(&mut self, rows: usize, batch: usize, hidden: usize, memory: usize) {
-        let Self { dh, dc, exponents, .. } = self;
-        for (numbers, width) in [(dh, hidden), (dc, memory)] {
-            numbers.clear();
-            numbers.resize(rows * batch * width, T::zero());
+    /// Makes them zeros in the memory they have: `rows` for each of `batch` sequences, states of these widths.
+    pub(crate) fn clear(&mut self, rows: usize, batch: usize, widths: impl Iterator<Item = usize>) {
+        let mut count = 0;
+        for (i, width) in widths.enumerate() {
+            count = i + 1;
+            if self.states.len() < count {
+                self.states.push(zeros(0));
+            }
+            self.states[i].clear();
+            self.states[i].resize(rows * batch * width, T::zero());
         }
-        exponents.clear();
-        exponents.resize(rows * batch, 0);
+        self.states.truncate(count);
+        self.exponents.clear();
+        self.exponents.resize(rows * batch, 0);
         self.batch = batch;
     }
 
@@ -50,40 +54,49 @@ impl<T: Real> Rows<T> {
         self.batch
     }
 
-    /// Row `r` of dh, H numbers.
-    pub(crate) fn dh(&self, r: usize) -> &[T] {
-        let hidden = self.dh.len() / self.exponents.len();
-        &self.dh[r * hidden..(r + 1) * hidden]
+    /// How many numbers a row of state `state` has.
+    pub(crate) fn width(&self, state: usize) -> usize {
+        self.states[state].len() / self.exponents.len().max(1)
     }
 
-    /// Row `r` of dc, H numbers or none.
-    pub(crate) fn dc(&self, r: usize) -> &[T] {
-        let memory = self.dc.len() / self.exponents.len();
-        &self.dc[r * memory..(r + 1) * memory]
+    /// Row `r` of state `state`.
+    pub(crate) fn row(&self, state: usize, r: usize) -> &[T] {
+        let width = self.width(state);
+        &self.states[state][r * width..(r + 1) * width]
     }
 
-    /// Row `r` of both, and its exponent, to write.
-    pub(crate) fn parts_mut(&mut self, r: usize) -> (&mut [T], &mut [T], &mut i32) {
-        let hidden = self.dh.len() / self.exponents.len();
-        let memory = self.dc.len() / self.exponents.len();
-        (
-            &mut self.dh[r * hidden..(r + 1) * hidden],
-            &mut self.dc[r * memory..(r + 1) * memory],
-            &mut self.exponents[r],
-        )
+    /// Row `r` of every state, and its exponent, to write.
+    pub(crate) fn row_mut(&mut self, r: usize) -> (impl Iterator<Item = &mut [T]>, &mut i32) {
+        let rows = self.exponents.len();
+        let parts = self.states.iter_mut().map(move |state| {
+            let width = state.len() / rows;
+            &mut state[r * width..(r + 1) * width]
+        });
+        (parts, &mut self.exponents[r])
     }
 
-    /// Copies these rows, dh and dc.
+    /// The rows `rows` of every state, to write; empty where there is none.
+    pub(crate) fn range_mut(&mut self, rows: Range<usize>) -> [&mut [T]; MAX_STATES] {
+        let count = self.exponents.len().max(1);
+        let mut parts: [&mut [T]; MAX_STATES] = Default::default();
+        for (state, part) in self.states.iter_mut().zip(&mut parts) {
+            let width = state.len() / count;
+            *part = &mut state[rows.start * width..rows.end * width];
+        }
+        parts
+    }
+
+    /// Copies these rows of every state.
     pub(crate) fn copy_of(&self, rows: &[usize]) -> Vec<T> {
-        rows.iter().flat_map(|&r| [self.dh(r), self.dc(r)]).flatten().copied().collect()
+        let states = 0..self.states.len();
+        rows.iter().flat_map(|&r| states.clone().map(move |s| self.row(s, r))).flatten().copied().collect()
     }
 
     /// Puts back what [`Rows::copy_of`] copied.
     pub(crate) fn restore(&mut self, rows: &[usize], copy: &[T]) {
         let mut copy = copy;
         for &r in rows {
-            let (dh, dc, _) = self.parts_mut(r);
-            for part in [dh, dc] {
+            for part in self.row_mut(r).0 {
                 let (these, rest) = copy.split_at(part.len());
                 part.copy_from_slice(these);
                 copy = rest;
@@ -91,10 +104,20 @@ impl<T: Real> Rows<T> {
         }
     }
 
-    /// Adds a seed, H numbers times 2^`exponent`, to row `r`.
-    pub(crate) fn add_seed(&mut self, r: usize, seed: &[T], exponent: i32) {
-        let (dh, dc, row_exponent) = self.parts_mut(r);
-        add_row(dh, dc, row_exponent, seed, exponent);
+    /// Makes row `r` zeros; its exponent stays.
+    pub(crate) fn zero(&mut self, r: usize) {
+        self.row_mut(r).0.for_each(|part| part.fill(T::zero()));
+    }
+
+    /// Adds `added`, numbers times 2^`exponent`, to row `r` of state `state`.
+    pub(crate) fn add_to(&mut self, state: usize, r: usize, added: &[T], exponent: i32) {
+        let (parts, row_exponent) = self.row_mut(r);
+        let mut others: [&mut [T]; MAX_STATES] = Default::default();
+        let mut row: &mut [T] = &mut [];
+        for (i, part) in parts.enumerate() {
+            if i == state { row = part } else { others[i] = part }
+        }
+        add_row(row, &mut others, row_exponent, added, exponent);
     }
 
     /// Moves powers of two between the numbers and the exponents so that a row neither underflows nor overflows, however
@@ -103,10 +126,10 @@ impl<T: Real> Rows<T> {
         let (low, high) = (kernel::power_of_two(-RANGE), kernel::power_of_two(RANGE));
         let rows = self.exponents.len();
         let open = open.start * self.batch..open.end * self.batch;
-        let Self { dh, dc, sizes, .. } = self;
+        let Self { states, sizes, .. } = self;
         sizes.clear();
         sizes.resize(open.end, T::zero());
-        for numbers in [&*dh, dc] {
+        for numbers in states.iter() {
             let width = numbers.len() / rows.max(1);
             row_sizes(&numbers[open.start * width..], width, &mut sizes[open.start..]);
         }
@@ -118,8 +141,8 @@ impl<T: Real> Rows<T> {
             // No further at a time than a factor of this type can go; the rest follows at the next step.
             let exponent = floor_log2(size.f64()).clamp(-100, 100);
             let factor: T = kernel::power_of_two(-exponent);
-            let (dh, dc, row_exponent) = self.parts_mut(r);
-            for number in dh.iter_mut().chain(dc) {
+            let (parts, row_exponent) = self.row_mut(r);
+            for number in parts.flatten() {
                 *number *= factor;
             }
             *row_exponent += exponent;
@@ -156,11 +179,11 @@ pub(crate) fn floor_log2(size: f64) -> i32 {
     size.log2().floor() as i32
 }
 
-/// row ← row + added · 2^`exponent`, where row stands for itself times 2^`row_exponent`, as does `beside`, which only
-/// follows the row's exponent. The larger exponent of the two stays, but zeros have none.
+/// row ← row + added · 2^`exponent`, where row stands for itself times 2^`row_exponent`, as do `others`, which only
+/// follow the row's exponent. The larger exponent of the two stays, but zeros have none.
 pub(crate) fn add_row<T: Real>(
     row: &mut [T],
-    beside: &mut [T],
+    others: &mut [&mut [T]],
     row_exponent: &mut i32,
     added: &[T],
     exponent: i32,
@@ -168,11 +191,13 @@ pub(crate) fn add_row<T: Real>(
     if exponent == *row_exponent {
         kernel::add_scaled(row, T::one(), added);
     } else if kernel::largest(added) > T::zero() {
-        if kernel::largest(row).max(kernel::largest(beside)) == T::zero() {
+        if others.iter().fold(kernel::largest(row), |most, other| most.max(kernel::largest(other)))
+            == T::zero()
+        {
             *row_exponent = exponent;
         } else if exponent > *row_exponent {
             let factor: T = kernel::power_of_two(*row_exponent - exponent);
-            for number in row.iter_mut().chain(beside) {
+            for number in row.iter_mut().chain(others.iter_mut().flat_map(|other| other.iter_mut())) {
                 *number *= factor;
             }
             *row_exponent = exponent;
@@ -207,11 +232,11 @@ mod tests {
     #[test]
     fn rows_far_out_of_range_come_back_without_losing_a_bit() {
         let dh = AVec::from_slice(64, &[3.0e-30f32, -1.5e-31, 5.0e20, 7.0]);
-        let mut rows = Rows { dh, exponents: vec![0, 0], batch: 1, ..Rows::default() };
-        let before: Vec<f64> = rows.dh.iter().map(|&v| f64::from(v)).collect();
+        let mut rows = Rows { states: vec![dh], exponents: vec![0, 0], batch: 1, ..Rows::default() };
+        let before: Vec<f64> = rows.states[0].iter().map(|&v| f64::from(v)).collect();
         rows.keep_in_range(0..2);
-        assert!(rows.dh[0] >= 1.0 && rows.dh[0] < 2.0);
-        for (i, (&v, before)) in rows.dh.iter().zip(before).enumerate() {
+        assert!(rows.states[0][0] >= 1.0 && rows.states[0][0] < 2.0);
+        for (i, (&v, before)) in rows.states[0].iter().zip(before).enumerate() {
             assert_eq!(f64::from(v) * 2f64.powi(rows.exponents[i / 2]), before);
         }
     }
@@ -219,9 +244,9 @@ mod tests {
     #[test]
     fn adding_rows_keeps_the_larger_exponent() {
         let (mut row, mut beside, mut exponent) = ([1.0f32, 2.0], [4.0], -3);
-        add_row(&mut row, &mut beside, &mut exponent, &[1.0, 0.0], 0);
+        add_row(&mut row, &mut [&mut beside], &mut exponent, &[1.0, 0.0], 0);
         assert_eq!((row, beside, exponent), ([1.125, 0.25], [0.5], 0));
-        add_row(&mut row, &mut beside, &mut exponent, &[8.0, 8.0], -3);
+        add_row(&mut row, &mut [&mut beside], &mut exponent, &[8.0, 8.0], -3);
         assert_eq!((row, exponent), ([2.125, 1.25], 0));
         // Nor may zeros that have come far drag down what is added to them.
         let (mut zeros, mut at) = ([0.0f32; 2], 0);
@@ -229,7 +254,7 @@ mod tests {
         assert_eq!((zeros, at), ([1.0, 2.0], -500));
         // A seed of zeros must not pull a far row up into underflow.
         let mut far = -500;
-        add_row(&mut row, &mut beside, &mut far, &[0.0, 0.0], 0);
+        add_row(&mut row, &mut [&mut beside], &mut far, &[0.0, 0.0], 0);
         assert_eq!((row, far), ([2.125, 1.25], -500));
     }
 }

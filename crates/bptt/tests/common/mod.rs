@@ -4,10 +4,11 @@
 #![allow(clippy::needless_range_loop)] // loops over named indices are what makes it obvious
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // small counts
 
+use bptt::cell::Role;
 use bptt::gradcheck::Problem;
 use bptt::{
-    Cell, CellParams, Inputs, Matrix, Network, Objective, Readout, Reduction, ScanOptions, Sequence, State,
-    Symbols, Targets, Weights, cell_by_name,
+    CellKind, CellParams, Inputs, Matrix, Network, Objective, Readout, Reduction, ScanOptions, Sequence,
+    State, Symbols, Targets, Weights, cell_by_name,
 };
 use std::ops::RangeInclusive;
 
@@ -83,19 +84,19 @@ fn activation(cell: &str) -> (Function, Function) {
 
 /// Pre-activations of every step, and h before, between and after them.
 fn forward(network: &Network<f64>, inputs: &Inputs<f64>, initial: &State<f64>) -> (Vec<Rows>, Vec<Rows>) {
-    let p = &network.weights().layers[0];
-    let (w_ih, w_hh) = (rows(&p.w_ih), rows(&p.w_hh));
+    let p = &network.weights().cells[0];
+    let (w_ih, w_hh) = (rows(&p["weight_ih"]), rows(&p["weight_hh"]));
     let (steps, batch) = inputs.shape();
     let hidden = p.hidden();
-    let (phi, _) = activation(network.cell().name());
+    let (phi, _) = activation(network.spec().name.as_str());
     let x = dense(inputs, network.inputs());
-    let mut h: Vec<Rows> = vec![rows(&initial.h[0])];
+    let mut h: Vec<Rows> = vec![rows(initial.h(0))];
     let mut a: Vec<Rows> = Vec::new();
     for t in 0..steps {
         let mut at = vec![vec![0.0; hidden]; batch];
         for b in 0..batch {
             for i in 0..hidden {
-                let mut sum = p.b_ih.data()[i] + p.b_hh.data()[i];
+                let mut sum = p["bias_ih"].data()[i] + p["bias_hh"].data()[i];
                 for (w, x) in w_ih[i].iter().zip(&x[t][b]) {
                     sum += w * x;
                 }
@@ -190,11 +191,11 @@ pub fn from_seeds(
     initial: &State<f64>,
     seeds: &Sequence<f64>,
 ) -> Reference {
-    let p = &network.weights().layers[0];
-    let (w_ih, w_hh) = (rows(&p.w_ih), rows(&p.w_hh));
+    let p = &network.weights().cells[0];
+    let (w_ih, w_hh) = (rows(&p["weight_ih"]), rows(&p["weight_hh"]));
     let (steps, batch) = inputs.shape();
     let hidden = p.hidden();
-    let (_, slope) = activation(network.cell().name());
+    let (_, slope) = activation(network.spec().name.as_str());
     let x = dense(inputs, network.inputs());
     let (a, h) = forward(network, inputs, initial);
     let mut result = Reference {
@@ -274,21 +275,22 @@ impl Normals {
 
     pub fn params(
         &mut self,
-        cell: &dyn Cell<f64>,
+        cell: &dyn CellKind,
         inputs: usize,
         hidden: usize,
         gain: f64,
     ) -> CellParams<f64> {
-        let rows = cell.gates().len() * hidden;
-        let mut matrix = |rows: usize, cols: usize, scale: f64| {
-            Matrix::new(rows, cols, self.vector(rows * cols, scale)).unwrap()
-        };
-        CellParams {
-            w_ih: matrix(rows, inputs, 0.7 / (inputs as f64).sqrt()),
-            w_hh: matrix(rows, hidden, gain / (hidden as f64).sqrt()),
-            b_ih: matrix(1, rows, 0.2),
-            b_hh: matrix(1, rows, 0.2),
+        let mut params = CellParams::zeros(cell.spec(), inputs, hidden);
+        let scales = cell.spec().params.iter().map(|param| match param.role {
+            Role::Input => 0.7 / (inputs as f64).sqrt(),
+            Role::Recurrent | Role::Projection => gain / (hidden as f64).sqrt(),
+            _ => 0.2,
+        });
+        for (tensor, scale) in params.tensors_mut().iter_mut().zip(scales) {
+            let numbers = self.vector(tensor.data().len(), scale);
+            tensor.data_mut().copy_from_slice(&numbers);
         }
+        params
     }
 }
 
@@ -377,7 +379,7 @@ fn shapes_of(
 
 fn problem_state(network: &Network<f64>, batch: usize, random: &mut Normals) -> State<f64> {
     let mut state = network.zero_state(batch);
-    for matrix in state.h.iter_mut().chain(&mut state.c) {
+    for matrix in state.matrices_mut() {
         let numbers = random.vector(matrix.data().len(), 0.5);
         matrix.data_mut().copy_from_slice(&numbers);
     }
@@ -397,9 +399,9 @@ impl Shape {
         };
         let cells = 0..self.layers * directions;
         let layers =
-            cells.map(|i| random.params(cell, if i < directions { inputs } else { top }, hidden, 0.9));
+            cells.map(|i| random.params(&*cell, if i < directions { inputs } else { top }, hidden, 0.9));
         let layers = layers.collect();
-        let weights = Weights { layers, bidirectional: self.bidirectional, readout: Some(readout) };
+        let weights = Weights { cells: layers, bidirectional: self.bidirectional, readout: Some(readout) };
         let network = Network::new(cell, weights).unwrap();
         let sequence = |random: &mut Normals, features: usize| {
             Sequence::new(steps, batch, features, &random.vector(steps * batch * features, 1.0)).unwrap()

@@ -80,7 +80,7 @@ impl Reach {
 /// Contributions to W_ih. Of a one-hot input their norm is that of the gradient at the cell's gates, so it does not depend on how
 /// large h is, which differs from cell to cell, and the first word has one.
 fn w_ih(traced: &Traced) -> &Entry {
-    traced.ledger.entry(0, Parameter::WeightIh).expect("a ledger has the input weights")
+    traced.ledger.entry(0, Parameter::WEIGHT_IH).expect("a ledger has the input weights")
 }
 
 impl Pupil {
@@ -359,7 +359,7 @@ impl Report {
             "effect": self.lesson.effect(),
             "cue": self.lesson.words[self.lesson.cue],
             "dependency": self.lesson.distance(),
-            "parameter": Parameter::WeightIh.as_str(),
+            "parameter": Parameter::WEIGHT_IH.as_str(),
             "networks": self.pupils.each_ref().map(|pupil| pupil.json(&self.lesson, &self.reach)),
         })
     }

@@ -66,7 +66,7 @@ pub(super) fn saturation(gates: &[GateSaturation]) -> String {
     let row = |of: &GateSaturation| {
         let end = |pick: fn((f64, f64)) -> f64| of.saturated.map_or("–".into(), |both| percent(pick(both)));
         let dead = of.dead.as_ref().map_or("–".into(), |units| units.len().to_string());
-        let cell = [of.place.layer.to_string(), of.place.direction.as_str().into(), of.gate.into()];
+        let cell = [of.cell.layer.to_string(), of.cell.direction.as_str().into(), of.gate.into()];
         cell.into_iter().chain([end(|both| both.0), end(|both| both.1), dead]).collect()
     };
     let header = [

@@ -6,70 +6,105 @@
 //! h_t = (1 − z) ∘ n + z ∘ h_{t-1}
 //! ```
 //!
-//! Its way back, for a gradient dh with respect to h_t:
+//! Its backward step, for a gradient dh with respect to h_t:
 //!
 //! ```text
 //! da_n = dh ∘ (1 − z) ∘ (1 − n²)      da_z = dh ∘ (h_{t-1} − n) ∘ z(1 − z)      da_r = da_n ∘ q ∘ r(1 − r)
-//! the recurrent side sees da_n ∘ r in place of da_n      dh ← dh ∘ z + [da_r, da_z, da_n ∘ r] W_hh
+//! da_hh = [da_r, da_z, da_n ∘ r], what the recurrent side sees                 dh ← dh ∘ z + da_hh W_hh
 //! ```
 
-use super::{Backward, Cell, Forward, StepCache};
+use std::sync::Arc;
+
+use super::{
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Operand, ParamSpec,
+    Paths, Role, SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width, usual_params,
+};
 use crate::array::View;
 use crate::kernel::activation::{sigmoid, tanh};
 use crate::kernel::columns::columns;
 use crate::kernel::lanes::Vector;
 use crate::kernel::{Real, on_registers};
-use crate::model::Recurrent;
 
 /// The GRU cell, the reset gate applied after the product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gru;
+#[derive(Clone, Debug)]
+pub struct Gru {
+    spec: Arc<CellSpec>,
+}
+
+/// r, z and n.
+pub(super) fn gates(gate: Activation, candidate: Activation) -> Vec<GateSpec> {
+    let gate = |name| GateSpec { name, activation: gate };
+    vec![gate("r"), gate("z"), GateSpec { name: "n", activation: candidate }]
+}
+
+/// Along z: by the product of update gates alone. Through r, z or n: that is the pre-activation it last passed.
+pub(super) fn paths() -> Paths {
+    Paths::new(&["along_z", "through_r", "through_z", "through_n"], 3, |passed, gate| {
+        gate.or(passed).map_or(0, |gate| 1 + gate)
+    })
+}
+
+/// The parameters of a GRU whose reset gate is applied after the product: the rows of n of the recurrent side have an
+/// adjoint of their own, number 1.
+pub(super) fn reset_after_params() -> Vec<ParamSpec> {
+    vec![
+        ParamSpec::matrix("weight_ih", Role::Input, &[(0..3, Operand::X, 0)]),
+        ParamSpec::matrix(
+            "weight_hh",
+            Role::Recurrent,
+            &[(0..2, Operand::Prev(0), 0), (2..3, Operand::Prev(0), 1)],
+        ),
+        ParamSpec::bias("bias_ih", Role::InputBias, &[(0..3, 0)]),
+        ParamSpec::bias("bias_hh", Role::RecurrentBias, &[(0..2, 0), (2..3, 1)]),
+    ]
+}
+
+/// W_hh and b_hh among the parameters.
+const WEIGHT_HH: usize = 1;
+const BIAS_HH: usize = 3;
+
+impl Gru {
+    /// PyTorch's GRU.
+    pub fn new() -> Self {
+        let spec = CellSpec {
+            name: "gru".into(),
+            title: "GRU".into(),
+            states: vec![StateSpec::h(true)],
+            gates: gates(Activation::Sigmoid, Activation::Tanh),
+            adjoints: vec![AdjointSpec::da(), AdjointSpec::gates("da_hh", Some(2..3))],
+            params: reset_after_params(),
+            saved: vec![SavedSpec { name: "q", width: Width::Hidden, passes_to: None }],
+            backward: vec![Stage::Local(0)],
+            paths: paths(),
+            vanilla: None,
+        };
+        Self { spec: Arc::new(spec) }
+    }
+}
+
+impl Default for Gru {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl<T: Real> Cell<T> for Gru {
-    fn name(&self) -> &'static str {
-        "gru"
+    fn spec(&self) -> &Arc<CellSpec> {
+        &self.spec
     }
 
-    fn gates(&self) -> &'static [&'static str] {
-        &["r", "z", "n"]
-    }
-
-    /// Keeps q.
-    fn keeps_more(&self) -> bool {
-        true
-    }
-
-    fn splits(&self) -> bool {
-        true
-    }
-
-    fn range(&self, gate: usize) -> (f64, f64) {
-        if gate == 2 { (-1.0, 1.0) } else { (0.0, 1.0) }
-    }
-
-    /// Along z: by the product of update gates alone. Through r, z or n: that is the pre-activation it last passed.
-    fn paths(&self) -> &'static [&'static str] {
-        &["along_z", "through_r", "through_z", "through_n"]
-    }
-
-    fn path(&self, passed: Option<usize>, gate: Option<usize>) -> usize {
-        gate.or(passed).map_or(0, |gate| 1 + gate)
-    }
-
-    fn passes_by(&self) -> bool {
-        true
-    }
-
-    fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
-        let hidden = weights.hidden();
-        step.add_recurrent(weights);
+    fn step(&self, weights: &StepWeights<'_, T>, mut step: Forward<'_, T>) {
+        let hidden = step.prev[0].cols();
+        step.add_recurrent(weights, WEIGHT_HH, 0);
         step.input.put(2 * hidden..3 * hidden, step.gates, 3 * hidden);
-        weights.of_last(step.h_prev, step.kept);
-        activate(step.gates, step.kept, step.h_prev, step.h);
+        let ([h, ..], [q, ..]) = (step.next, step.saved);
+        weights.product(WEIGHT_HH, 1, Some(weights.vector(BIAS_HH, 1)), step.prev[0], q);
+        activate(step.gates, q, step.prev[0], h);
     }
 
-    fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
-        through_gates(cache, rows.dh, rows.da, rows.da_hh);
+    fn vjp(&self, _: usize, _: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+        let ([dh, ..], [da, da_hh, ..]) = (rows.states, rows.adjoints);
+        through_gates(cache, dh, da, da_hh);
     }
 }
 
@@ -102,12 +137,12 @@ on_registers! {
         da: &'a mut [T],
         da_hh: &'a mut [T],
     ) -> () {
-        let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
+        let (hidden, batch) = (cache.prev[0].cols(), cache.prev[0].rows());
         let one = Vector::splat(simd, T::one());
         let sides = da.chunks_exact_mut(3 * hidden).zip(da_hh.chunks_exact_mut(3 * hidden));
         for (row, ((da, da_hh), dh)) in sides.zip(dh.chunks_exact_mut(hidden)).enumerate() {
             let b = row % batch;
-            let (gates, q, h_prev) = (cache.gates.row(b), cache.kept.row(b), cache.h_prev.row(b));
+            let (gates, q, h_prev) = (cache.gates.row(b), cache.saved[0].row(b), cache.prev[0].row(b));
             let (r_z, n) = gates.split_at(2 * hidden);
             let (r, z) = r_z.split_at(hidden);
             let (da_r_z, da_n) = da.split_at_mut(2 * hidden);
@@ -143,67 +178,72 @@ fn new_h<T: Real, S: pulp::Simd>(z: Vector<T, S>, n: Vector<T, S>, h_prev: Vecto
 /// The GRU cell as Cho et al. (2014) wrote it, the reset gate applied to h before the product (Keras' `reset_after=False`):
 ///
 /// ```text
-/// r, z as above                                          n = tanh(W_in x_t + b_in + W_hn (r ∘ h_{t-1}) + b_hn)
+/// r, z as above           s = r ∘ h_{t-1}                n = tanh(W_in x_t + b_in + W_hn s + b_hn)
 /// h_t = (1 − z) ∘ n + z ∘ h_{t-1}
 /// ```
 ///
-/// Its way back: da_n and da_z as above; with ds = da_n W_hn, the gradient with respect to r ∘ h_{t-1},
+/// Its backward step: da_n and da_z as above; with ds = da_n W_hn, the gradient with respect to s,
 ///
 /// ```text
 /// da_r = ds ∘ h_{t-1} ∘ r(1 − r)                         dh ← dh ∘ z + ds ∘ r + [da_r, da_z] [W_hr, W_hz]
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GruResetBefore;
+#[derive(Clone, Debug)]
+pub struct GruResetBefore {
+    spec: Arc<CellSpec>,
+}
+
+impl GruResetBefore {
+    /// The GRU of Cho et al.
+    pub fn new() -> Self {
+        let mut params = usual_params(3);
+        params[WEIGHT_HH] = ParamSpec::matrix(
+            "weight_hh",
+            Role::Recurrent,
+            &[(0..2, Operand::Prev(0), 0), (2..3, Operand::Saved(0), 0)],
+        );
+        let spec = CellSpec {
+            name: "gru_reset_before".into(),
+            title: "GRU, reset before the product".into(),
+            states: vec![StateSpec::h(true)],
+            gates: gates(Activation::Sigmoid, Activation::Tanh),
+            adjoints: vec![AdjointSpec::da()],
+            params,
+            saved: vec![SavedSpec { name: "s", width: Width::Hidden, passes_to: Some(0) }],
+            backward: vec![Stage::Local(0), Stage::Through { param: WEIGHT_HH, block: 1 }, Stage::Local(1)],
+            paths: paths(),
+            vanilla: None,
+        };
+        Self { spec: Arc::new(spec) }
+    }
+}
+
+impl Default for GruResetBefore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl<T: Real> Cell<T> for GruResetBefore {
-    fn name(&self) -> &'static str {
-        "gru_reset_before"
+    fn spec(&self) -> &Arc<CellSpec> {
+        &self.spec
     }
 
-    fn gates(&self) -> &'static [&'static str] {
-        Cell::<T>::gates(&Gru)
+    fn step(&self, weights: &StepWeights<'_, T>, mut step: Forward<'_, T>) {
+        let (batch, hidden) = (step.prev[0].rows(), step.prev[0].cols());
+        step.add_recurrent(weights, WEIGHT_HH, 0);
+        let ([h, ..], [s, ..]) = (step.next, step.saved);
+        reset(step.gates, step.prev[0], s);
+        let s = View::new(batch, hidden, s);
+        weights.add_product(WEIGHT_HH, 1, &step.input, s, step.gates);
+        activate_after_reset(step.gates, step.prev[0], h);
     }
 
-    /// Keeps r ∘ h_{t-1}.
-    fn keeps_more(&self) -> bool {
-        true
-    }
-
-    fn reads_kept(&self) -> bool {
-        true
-    }
-
-    fn range(&self, gate: usize) -> (f64, f64) {
-        Cell::<T>::range(&Gru, gate)
-    }
-
-    fn paths(&self) -> &'static [&'static str] {
-        Cell::<T>::paths(&Gru)
-    }
-
-    fn path(&self, passed: Option<usize>, gate: Option<usize>) -> usize {
-        Cell::<T>::path(&Gru, passed, gate)
-    }
-
-    fn passes_by(&self) -> bool {
-        true
-    }
-
-    fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
-        let (hidden, batch) = (weights.hidden(), step.h_prev.rows());
-        step.add_recurrent(weights);
-        reset(step.gates, step.h_prev, step.kept);
-        let kept = View::new(batch, hidden, step.kept);
-        weights.add_last(&step.input, kept, step.gates, 3 * hidden);
-        activate_after_reset(step.gates, step.h_prev, step.h);
-    }
-
-    fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
-        through_z_and_n(cache, rows.dh, rows.da);
-    }
-
-    fn kept_vjp(&self, cache: &StepCache<'_, T>, dkept: &mut [T], da: &mut [T]) {
-        through_reset(cache, dkept, da);
+    fn vjp(&self, stage: usize, _: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+        let ([dh, ..], [da, ..], [ds, ..]) = (rows.states, rows.adjoints, rows.saved);
+        match stage {
+            0 => through_z_and_n(cache, dh, da),
+            _ => through_reset(cache, ds, da),
+        }
     }
 }
 
@@ -239,10 +279,10 @@ on_registers! {
 
     /// From dh to da_z and da_n, and the part of dh that passes by z; da_r is left at 0.
     fn through_z_and_n<'a, T>(simd, cache: &'a StepCache<'a, T>, dh: &'a mut [T], da: &'a mut [T]) -> () {
-        let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
+        let (hidden, batch) = (cache.prev[0].cols(), cache.prev[0].rows());
         let (zero, one) = (Vector::splat(simd, T::zero()), Vector::splat(simd, T::one()));
         for (row, (da, dh)) in da.chunks_exact_mut(3 * hidden).zip(dh.chunks_exact_mut(hidden)).enumerate() {
-            let (gates, h_prev) = (cache.gates.row(row % batch), cache.h_prev.row(row % batch));
+            let (gates, h_prev) = (cache.gates.row(row % batch), cache.prev[0].row(row % batch));
             let (z, n) = (&gates[hidden..2 * hidden], &gates[2 * hidden..]);
             let (da_r, rest) = da.split_at_mut(hidden);
             let (da_z, da_n) = rest.split_at_mut(hidden);
@@ -258,15 +298,15 @@ on_registers! {
     }
 
     /// From the gradient with respect to r ∘ h_prev to da_r, and what goes on to h_prev.
-    fn through_reset<'a, T>(simd, cache: &'a StepCache<'a, T>, dkept: &'a mut [T], da: &'a mut [T]) -> () {
-        let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
+    fn through_reset<'a, T>(simd, cache: &'a StepCache<'a, T>, ds: &'a mut [T], da: &'a mut [T]) -> () {
+        let (hidden, batch) = (cache.prev[0].cols(), cache.prev[0].rows());
         let one = Vector::splat(simd, T::one());
-        for (row, (da, dkept)) in da.chunks_exact_mut(3 * hidden).zip(dkept.chunks_exact_mut(hidden)).enumerate() {
-            let (r, h_prev) = (&cache.gates.row(row % batch)[..hidden], cache.h_prev.row(row % batch));
+        for (row, (da, ds)) in da.chunks_exact_mut(3 * hidden).zip(ds.chunks_exact_mut(hidden)).enumerate() {
+            let (r, h_prev) = (&cache.gates.row(row % batch)[..hidden], cache.prev[0].row(row % batch));
             columns::<T, S>(hidden, #[inline(always)] |at| {
-                let (r, ds) = (Vector::load(simd, r, at), Vector::load(simd, dkept, at));
-                (ds * Vector::load(simd, h_prev, at) * (r * (one - r))).store(da, at);
-                (ds * r).store(dkept, at);
+                let (r, ds_t) = (Vector::load(simd, r, at), Vector::load(simd, ds, at));
+                (ds_t * Vector::load(simd, h_prev, at) * (r * (one - r))).store(da, at);
+                (ds_t * r).store(ds, at);
             });
         }
     }

@@ -4,58 +4,70 @@
 //! n_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)      h_t = (1 − α) h_{t-1} + α n_t
 //! ```
 //!
-//! Their way back, for a gradient dh with respect to h_t:
+//! The backward step, for a gradient dh with respect to h_t:
 //!
 //! ```text
 //! da = α dh ∘ (1 − n_t²)                                 dh ← (1 − α) dh + da W_hh
 //! ```
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::{Backward, Cell, Forward, StepCache};
+use super::{
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Paths, Stage,
+    StateSpec, StepCache, StepWeights, usual_params,
+};
 use crate::Error;
 use crate::array::View;
 use crate::kernel::activation::tanh;
 use crate::kernel::columns::columns;
 use crate::kernel::lanes::Vector;
 use crate::kernel::{Real, on_registers};
-use crate::model::Recurrent;
 
 /// The leaky cell. α is fixed, the same for all units, and a part of the cell's name: `rnn_leaky:0.25`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Leaky {
     alpha: f64,
-    name: &'static str,
+    spec: Arc<CellSpec>,
 }
 
-/// The cells of every α that was asked for: a network's cell lives as long as the program.
-static KNOWN: Mutex<Vec<&'static Leaky>> = Mutex::new(Vec::new());
-
 impl Leaky {
-    /// `rnn_leaky`, with α = 0.1.
-    pub const DEFAULT: Self = Self { alpha: 0.1, name: "rnn_leaky" };
+    /// α of `rnn_leaky` without a number.
+    pub const DEFAULT_ALPHA: f64 = 0.1;
 
-    /// The cell with the leak `alpha`, a number above 0 and at most 1 as text.
+    /// The cell with the leak `alpha`, a number above 0 and at most 1 as text; without one α = 0.1.
     ///
     /// # Errors
     /// If it is another.
-    pub fn of(alpha: &str) -> Result<&'static Self, Error> {
+    pub fn by_name(alpha: Option<&str>) -> Result<Self, Error> {
+        let Some(text) = alpha else { return Ok(Self::new(Self::DEFAULT_ALPHA, "rnn_leaky".into())) };
         let possible = |alpha: &f64| *alpha > 0.0 && *alpha <= 1.0;
-        let Some(alpha) = alpha.parse().ok().filter(possible) else {
-            return Err(Error::Option {
+        match text.parse().ok().filter(possible) {
+            Some(alpha) => Ok(Self::new(alpha, format!("rnn_leaky:{alpha:?}"))),
+            None => Err(Error::Option {
                 option: "cell".into(),
-                given: format!("rnn_leaky:{alpha}"),
+                given: format!("rnn_leaky:{text}"),
                 expected: "a leak above 0 and at most 1, as in rnn_leaky:0.25".into(),
-            });
+            }),
+        }
+    }
+
+    fn new(alpha: f64, name: String) -> Self {
+        let spec = CellSpec {
+            title: format!("leaky RNN, tanh, α = {alpha}"),
+            name,
+            states: vec![StateSpec::h(true)],
+            gates: vec![GateSpec { name: "n", activation: Activation::Tanh }],
+            adjoints: vec![AdjointSpec::da()],
+            params: usual_params(1),
+            saved: Vec::new(),
+            backward: vec![Stage::Local(0)],
+            // Along h: by the factors 1 − α alone. Through n: it has passed a pre-activation.
+            paths: Paths::new(&["along_h", "through_n"], 1, |passed, gate| {
+                gate.or(passed).map_or(0, |gate| 1 + gate)
+            }),
+            vanilla: None,
         };
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known.iter().copied().find(|cell| cell.alpha.to_bits() == alpha.to_bits());
-        Ok(found.unwrap_or_else(|| {
-            let name = Box::leak(format!("rnn_leaky:{alpha:?}").into_boxed_str());
-            let cell: &'static Self = Box::leak(Box::new(Self { alpha, name }));
-            known.push(cell);
-            cell
-        }))
+        Self { alpha, spec: Arc::new(spec) }
     }
 
     /// α, how much of a step's state is new.
@@ -65,38 +77,19 @@ impl Leaky {
 }
 
 impl<T: Real> Cell<T> for Leaky {
-    fn name(&self) -> &'static str {
-        self.name
+    fn spec(&self) -> &Arc<CellSpec> {
+        &self.spec
     }
 
-    fn gates(&self) -> &'static [&'static str] {
-        &["n"]
+    fn step(&self, weights: &StepWeights<'_, T>, mut step: Forward<'_, T>) {
+        step.add_recurrent(weights, 1, 0);
+        let [h, ..] = step.next;
+        activate(T::of(self.alpha), step.gates, step.prev[0], h);
     }
 
-    fn range(&self, _: usize) -> (f64, f64) {
-        (-1.0, 1.0)
-    }
-
-    fn passes_by(&self) -> bool {
-        true
-    }
-
-    /// Along h: by the factors 1 − α alone. Through n: it has passed a pre-activation.
-    fn paths(&self) -> &'static [&'static str] {
-        &["along_h", "through_n"]
-    }
-
-    fn path(&self, passed: Option<usize>, gate: Option<usize>) -> usize {
-        gate.or(passed).map_or(0, |gate| 1 + gate)
-    }
-
-    fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
-        step.add_recurrent(weights);
-        activate(T::of(self.alpha), step.gates, step.h_prev, step.h);
-    }
-
-    fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
-        through_tanh(T::of(self.alpha), cache, rows.dh, rows.da);
+    fn vjp(&self, _: usize, _: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+        let ([dh, ..], [da, ..]) = (rows.states, rows.adjoints);
+        through_tanh(T::of(self.alpha), cache, dh, da);
     }
 }
 
@@ -135,16 +128,15 @@ on_registers! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cell_by_name;
+    use crate::model::{CellKind, cell_by_name};
 
     #[test]
-    fn one_leak_is_one_cell_by_whatever_spelling() {
-        let quarter = Leaky::of("0.25").unwrap();
-        assert!(std::ptr::eq(quarter, Leaky::of("25e-2").unwrap()));
-        assert_eq!((quarter.alpha(), Cell::<f32>::name(quarter)), (0.25, "rnn_leaky:0.25"));
-        assert_eq!(cell_by_name::<f64>("rnn_leaky:2.5e-1").unwrap().name(), "rnn_leaky:0.25");
+    fn the_leak_is_part_of_the_name_by_whatever_spelling() {
+        let quarter = Leaky::by_name(Some("25e-2")).unwrap();
+        assert_eq!((quarter.alpha(), CellKind::spec(&quarter).name.as_str()), (0.25, "rnn_leaky:0.25"));
+        assert_eq!(cell_by_name("rnn_leaky:2.5e-1").unwrap().spec().name, "rnn_leaky:0.25");
         for alpha in ["0", "1.5", "nan", "", "a"] {
-            let message = Leaky::of(alpha).unwrap_err().to_string();
+            let message = Leaky::by_name(Some(alpha)).unwrap_err().to_string();
             let expected = "is not possible; expected a leak above 0 and at most 1, as in rnn_leaky:0.25";
             assert_eq!(message, format!("cell: rnn_leaky:{alpha} {expected}"));
         }

@@ -5,7 +5,7 @@
 //! c_t = f ∘ c_{t-1} + i ∘ g                              h_t = o ∘ tanh(c_t)
 //! ```
 //!
-//! Its way back, for gradients dh and dc with respect to h_t and c_t:
+//! Its backward step, for gradients dh and dc with respect to h_t and c_t:
 //!
 //! ```text
 //! dc += dh ∘ o ∘ (1 − tanh² c_t)                         da_o = dh ∘ tanh(c_t) ∘ o(1 − o)
@@ -13,75 +13,101 @@
 //! dc ← dc ∘ f                                            dh ← da W_hh
 //! ```
 //!
-//! As it was in 1997 it has no forget gate: f = 1, so c is a sum and dc passes unchanged. It squashed with scaled logistic
+//! In its form of 1997 it has no forget gate: f = 1, so c is a sum and dc passes unchanged. It squashed with scaled logistic
 //! functions where this one has tanh.
 
-use super::{Backward, Cell, Forward, StepCache};
+use std::sync::Arc;
+
+use super::{
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Paths, SavedSpec,
+    Stage, StateSpec, StepCache, StepWeights, Width, usual_params,
+};
 use crate::array::View;
 use crate::kernel::activation::{sigmoid, tanh};
 use crate::kernel::columns::columns;
 use crate::kernel::lanes::Vector;
 use crate::kernel::{Real, on_registers};
-use crate::model::Recurrent;
 
 /// The LSTM cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Lstm {
     /// Whether there is a forget gate; without one f = 1.
-    pub forgets: bool,
+    forgets: bool,
+    spec: Arc<CellSpec>,
+}
+
+/// The ways through a cell with a cell state, whose last gate is the output gate. Along the cell state: by the product of
+/// forget gates, from where it entered the layer to step t + 1, whose other gates take it into h_t. Through the gates: in
+/// the same way into h_t, but it has passed a gate before. Through h: from h_{t+1}, by the output gate.
+pub(super) fn cell_state_paths(gates: usize) -> Paths {
+    let output = gates - 1;
+    Paths::new(&["along_c", "through_gates", "through_h"], gates, |passed, gate| match (passed, gate) {
+        (_, Some(gate)) if gate == output => 2,
+        (None, _) => 0,
+        _ => 1,
+    })
+}
+
+impl Lstm {
+    /// The LSTM with a forget gate.
+    pub fn new() -> Self {
+        Self::of("lstm", "LSTM", true)
+    }
+
+    /// The LSTM of 1997, without one.
+    pub fn without_forget_gate() -> Self {
+        Self::of("lstm_1997", "LSTM of 1997, without forget gate", false)
+    }
+
+    fn of(name: &str, title: &str, forgets: bool) -> Self {
+        let gate = |name, activation| GateSpec { name, activation };
+        let mut gates = vec![gate("i", Activation::Sigmoid)];
+        if forgets {
+            gates.push(gate("f", Activation::Sigmoid));
+        }
+        gates.extend([gate("g", Activation::Tanh), gate("o", Activation::Sigmoid)]);
+        let spec = CellSpec {
+            name: name.into(),
+            title: title.into(),
+            states: vec![StateSpec::h(false), StateSpec::c()],
+            adjoints: vec![AdjointSpec::da()],
+            params: usual_params(gates.len()),
+            saved: vec![SavedSpec { name: "tanh c", width: Width::Hidden, passes_to: None }],
+            backward: vec![Stage::Local(0)],
+            paths: cell_state_paths(gates.len()),
+            gates,
+            vanilla: None,
+        };
+        Self { forgets, spec: Arc::new(spec) }
+    }
+}
+
+impl Default for Lstm {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<T: Real> Cell<T> for Lstm {
-    fn name(&self) -> &'static str {
-        if self.forgets { "lstm" } else { "lstm_1997" }
+    fn spec(&self) -> &Arc<CellSpec> {
+        &self.spec
     }
 
-    fn gates(&self) -> &'static [&'static str] {
-        if self.forgets { &["i", "f", "g", "o"] } else { &["i", "g", "o"] }
+    fn step(&self, weights: &StepWeights<'_, T>, mut step: Forward<'_, T>) {
+        step.add_recurrent(weights, 1, 0);
+        let ([h, c, ..], [tanh_c, ..]) = (step.next, step.saved);
+        activate(self.forgets, step.gates, step.prev[1], c, tanh_c, h);
     }
 
-    fn has_memory(&self) -> bool {
-        true
-    }
-
-    /// Keeps tanh(c_t).
-    fn keeps_more(&self) -> bool {
-        true
-    }
-
-    fn range(&self, gate: usize) -> (f64, f64) {
-        if Cell::<T>::gates(self)[gate] == "g" { (-1.0, 1.0) } else { (0.0, 1.0) }
-    }
-
-    /// Along the cell state, by the product of forget gates, from where it entered the layer to step t + 1, whose gates i,
-    /// f, g take it into h_t. Through the gates: in the same way into h_t, but it has passed a gate before. Through h:
-    /// from h_{t+1}, by the output gate.
-    fn paths(&self) -> &'static [&'static str] {
-        &["along_c", "through_gates", "through_h"]
-    }
-
-    fn path(&self, passed: Option<usize>, gate: Option<usize>) -> usize {
-        let output = Cell::<T>::gates(self).len() - 1;
-        match (passed, gate) {
-            (_, Some(gate)) if gate == output => 2,
-            (None, _) => 0,
-            _ => 1,
-        }
-    }
-
-    fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
-        step.add_recurrent(weights);
-        activate(self.forgets, step.gates, step.c_prev, step.c, step.kept, step.h);
-    }
-
-    fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
-        through_gates(self.forgets, cache, rows.dh, rows.dc, rows.da);
+    fn vjp(&self, _: usize, _: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+        let ([dh, dc, ..], [da, ..]) = (rows.states, rows.adjoints);
+        through_gates(self.forgets, cache, dh, dc, da);
     }
 }
 
 on_registers! {
-    /// From the pre-activations to c, tanh c and h.
-    fn activate<'a, T>(
+    /// From the pre-activations to c, tanh c and o ∘ tanh c.
+    pub(super) fn activate<'a, T>(
         simd,
         forgets: bool,
         gates: &'a mut [T],
@@ -119,8 +145,8 @@ on_registers! {
         }
     }
 
-    /// From dh and dc to da, and dc to the step before.
-    fn through_gates<'a, T>(
+    /// From the gradients of o ∘ tanh c and of c to da, and dc to the step before.
+    pub(super) fn through_gates<'a, T>(
         simd,
         forgets: bool,
         cache: &'a StepCache<'a, T>,
@@ -128,14 +154,14 @@ on_registers! {
         dc: &'a mut [T],
         da: &'a mut [T],
     ) -> () {
-        let (hidden, batch) = (cache.h_prev.cols(), cache.h_prev.rows());
+        let (hidden, batch) = (cache.prev[1].cols(), cache.prev[1].rows());
         let forget = if forgets { hidden } else { 0 };
         let one = Vector::splat(simd, T::one());
         let da = da.chunks_exact_mut(3 * hidden + forget);
         let rows = dh.chunks_exact(hidden).zip(dc.chunks_exact_mut(hidden)).zip(da);
         for (r, ((dh, dc), da)) in rows.enumerate() {
             let b = r % batch;
-            let (gates, tanh_c, c_prev) = (cache.gates.row(b), cache.kept.row(b), cache.c_prev.row(b));
+            let (gates, tanh_c, c_prev) = (cache.gates.row(b), cache.saved[0].row(b), cache.prev[1].row(b));
             let ((i, f), (g, o)) = {
                 let (i_f, g_o) = gates.split_at(hidden + forget);
                 (i_f.split_at(hidden), g_o.split_at(hidden))

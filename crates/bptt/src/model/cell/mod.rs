@@ -1,143 +1,144 @@
 //! A recurrent cell is one step and its vector-Jacobian product; time belongs to the scans.
 
-use super::recurrent::{Contribution, Recurrent};
-use crate::array::View;
-use crate::kernel::Real;
-
 mod gru;
 mod leaky;
 mod lstm;
 mod rnn;
 
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
 pub use gru::{Gru, GruResetBefore};
 pub use leaky::Leaky;
 pub use lstm::Lstm;
-pub use rnn::{Activation, Rnn};
+pub use rnn::Rnn;
 
-/// What one forward step reads and writes. All are (B, ·) row-major.
+pub use super::activation::Activation;
+pub use super::parameter::Parameter;
+pub use super::params::CellParams;
+pub use super::spec::{
+    AdjointSpec, Block, CellSizes, CellSpec, GateSpec, MAX_ADJOINTS, MAX_SAVED, MAX_STATES, Operand,
+    ParamKind, ParamSpec, Paths, Role, SavedSpec, Stage, StateSpec, Width, usual_params,
+};
+pub use super::step_weights::{InputProjection, StepWeights};
+use crate::array::View;
+use crate::kernel::Real;
+
+/// What one forward step reads and writes. All are (B, ·) row-major; arrays that the cell does not have are empty.
 pub struct Forward<'a, T> {
-    /// What the input contributes to the pre-activations: W_ih x and the biases that are added to it.
-    pub input: Contribution<'a, T>,
-    /// h before the step, (B, H).
-    pub h_prev: View<'a, T>,
-    /// c before the step, (B, H); (B, 0) for a cell without one.
-    pub c_prev: View<'a, T>,
-    /// Out: the activated gates, (B, G·H), kept for the way back.
+    /// W_ih x and the biases that are added to it.
+    pub input: InputProjection<'a, T>,
+    /// The states before the step.
+    pub prev: [View<'a, T>; MAX_STATES],
+    /// Out: the activated gates, (B, G·H), saved for the backward step.
     pub gates: &'a mut [T],
-    /// Out: whatever else the way back needs, (B, H) if [`Cell::keeps_more`], otherwise empty.
-    pub kept: &'a mut [T],
-    /// Out: h after the step, (B, H); empty if [`Cell::gate_is_state`], for then `gates` is it.
-    pub h: &'a mut [T],
-    /// Out: c after the step, (B, H), or empty.
-    pub c: &'a mut [T],
+    /// Out: what else the backward step needs, in the order of [`CellSpec::saved`].
+    pub saved: [&'a mut [T]; MAX_SAVED],
+    /// Out: the states after the step. Of a [vanilla](CellSpec::vanilla) cell h may be empty, for then `gates` is it.
+    pub next: [&'a mut [T]; MAX_STATES],
 }
 
 impl<T: Real> Forward<'_, T> {
-    /// Puts input + h_{t-1} W_gᵀ into the gates: all of them, but for a last one whose recurrent side is not simply that
-    /// ([`Cell::splits`], [`Cell::reads_kept`]).
-    pub fn add_recurrent(&mut self, weights: &Recurrent<T>) {
-        let width = self.gates.len() / self.h_prev.rows();
-        weights.add(&self.input, self.h_prev, self.gates, width);
+    /// gates ← input + h_{t-1} Wᵀ, for block `block` of the matrix `param`, in the block's columns.
+    pub fn add_recurrent(&mut self, weights: &StepWeights<'_, T>, param: usize, block: usize) {
+        weights.add_product(param, block, &self.input, self.prev[0], self.gates);
     }
 }
 
-/// What the forward scan kept of one step, for the way back. The local derivatives follow from it.
+/// What the forward scan saved of one step. The local derivatives follow from it.
 #[derive(Clone, Copy)]
 pub struct StepCache<'a, T> {
     /// The activated gates, (B, G·H).
     pub gates: View<'a, T>,
-    /// What [`Forward::kept`] received.
-    pub kept: View<'a, T>,
-    /// h before the step, (B, H).
-    pub h_prev: View<'a, T>,
-    /// c before the step, (B, H), or (B, 0).
-    pub c_prev: View<'a, T>,
+    /// What [`Forward::saved`] received.
+    pub saved: [View<'a, T>; MAX_SAVED],
+    /// The states before the step.
+    pub prev: [View<'a, T>; MAX_STATES],
+    /// The states after the step.
+    pub next: [View<'a, T>; MAX_STATES],
 }
 
-impl<T: Real> StepCache<'_, T> {
-    /// What was kept of sequence `b` alone.
+impl<'a, T: Real> StepCache<'a, T> {
+    /// What was saved of sequence `b` alone.
     pub(crate) fn of_sequence(&self, b: usize) -> Self {
+        let row = |view: View<'a, T>| if view.cols() == 0 { view } else { view.rows_of(b, 1) };
         Self {
-            gates: self.gates.rows_of(b, 1),
-            kept: self.kept.rows_of(b, 1),
-            h_prev: self.h_prev.rows_of(b, 1),
-            c_prev: self.c_prev.rows_of(b, 1),
+            gates: row(self.gates),
+            saved: self.saved.map(row),
+            prev: self.prev.map(row),
+            next: self.next.map(row),
         }
     }
 }
 
-/// What one step backward reads and writes, for rows (k, b): row r belongs to sequence r mod B.
+/// What one local stage of a backward step reads and writes, for rows (k, b): row r belongs to sequence r mod B. Arrays
+/// that the cell does not have are empty.
 pub struct Backward<'a, T> {
-    /// In: gradients with respect to h after the step, (R, H). Out, if [`Cell::passes_by`]: the part of those with respect to
-    /// h before it that passes by the recurrent weights. The scan adds da_hh W_hh.
-    pub dh: &'a mut [T],
-    /// In: gradients with respect to c after the step, (R, H). Out: to c before it. Empty for a cell without c.
-    pub dc: &'a mut [T],
-    /// Out: gradients with respect to the pre-activations as the input side sees them, (R, G·H).
-    pub da: &'a mut [T],
-    /// Out: as the recurrent side sees them, (R, G·H), if [`Cell::splits`]; otherwise empty, because they are the same.
-    pub da_hh: &'a mut [T],
+    /// In: gradients with respect to the states after the step, (R, width). Out, after the last stage: the part of those with
+    /// respect to the states before it that goes there without a parameter, if [`StateSpec::passes`]; what goes through
+    /// parameters is added by the scan.
+    pub states: [&'a mut [T]; MAX_STATES],
+    /// Out: the adjoints, (R, width), in the order of [`CellSpec::adjoints`].
+    pub adjoints: [&'a mut [T]; MAX_ADJOINTS],
+    /// The gradients with respect to saved arrays that a [`Stage::Through`] leads to, (R, width).
+    pub saved: [&'a mut [T]; MAX_SAVED],
+}
+
+impl<'a, T> Backward<'a, T> {
+    /// For a cell that has an output and da alone.
+    pub(crate) fn of_output(dh: &'a mut [T], da: &'a mut [T]) -> Self {
+        let (mut states, mut adjoints): ([&mut [T]; MAX_STATES], [&mut [T]; MAX_ADJOINTS]) =
+            Default::default();
+        (states[0], adjoints[0]) = (dh, da);
+        Self { states, adjoints, saved: Default::default() }
+    }
 }
 
 /// One step of a recurrent network, and its vector-Jacobian product for any number of gradients at once.
 ///
-/// A cell has no parameters of its own and no time loop; adding one is a file with this implementation and a line in
-/// [`cells`].
-pub trait Cell<T: Real>: std::fmt::Debug + Send + Sync {
-    /// The cell's name, as the command and its files write it.
-    fn name(&self) -> &'static str;
-
-    /// The names of the gates, in the order of their rows in the parameters; G is their number.
-    fn gates(&self) -> &'static [&'static str];
-
-    /// Whether the last gate's rows of W_hh multiply what the cell keeps, [`Forward::kept`], in place of h_{t-1}.
-    fn reads_kept(&self) -> bool {
-        false
-    }
-
-    /// Between which values gate `gate`'s activation lies: (0, 1) for σ, (−1, 1) for tanh, (0, ∞) for relu.
-    fn range(&self, gate: usize) -> (f64, f64);
-
-    /// Whether there is one gate and it is h itself, so that it need not be kept twice.
-    fn gate_is_state(&self) -> bool {
-        false
-    }
-
-    /// Whether a part of the gradient passes by the recurrent weights from h to h.
-    fn passes_by(&self) -> bool {
-        false
-    }
-
-    /// Whether there is a second state c beside h.
-    fn has_memory(&self) -> bool {
-        false
-    }
-
-    /// Whether the way back needs (B, H) numbers more than the gates.
-    fn keeps_more(&self) -> bool {
-        false
-    }
-
-    /// Whether the recurrent side sees other gradients of the pre-activations than the input side.
-    fn splits(&self) -> bool {
-        false
-    }
-
-    /// The ways that a gradient can come from h_{t+1} to h_t, by name; see [`crate::PathSplit`].
-    fn paths(&self) -> &'static [&'static str];
-
-    /// Which of [`Cell::paths`] a gradient has come that last passed the pre-activation of gate `passed` (`None`: of none
-    /// since it entered this layer) and now enters h_t through that of `gate` (`None`: past them all).
-    fn path(&self, passed: Option<usize>, gate: Option<usize>) -> usize;
+/// A cell has no time loop. Adding one is a file with this implementation and a line in the registry; a program can also
+/// bring its own.
+pub trait Cell<T: Real>: Debug + Send + Sync {
+    /// What the cell declares of itself.
+    fn spec(&self) -> &Arc<CellSpec>;
 
     /// One step forward.
-    fn step(&self, weights: &Recurrent<T>, step: Forward<'_, T>);
+    fn step(&self, weights: &StepWeights<'_, T>, step: Forward<'_, T>);
 
-    /// One step backward, up to the pre-activations.
-    fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>);
+    /// Local stage `stage` of one step backward, see [`CellSpec::backward`].
+    fn vjp(&self, stage: usize, params: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>);
+}
 
-    /// The rest of a step backward for a cell that [`Cell::reads_kept`]. `dkept`, (R, H), comes as the gradient with respect
-    /// to what was kept and leaves as what goes on from there to h_{t-1}; what goes from there into other gates'
-    /// pre-activations is added to `da`.
-    fn kept_vjp(&self, _cache: &StepCache<'_, T>, _dkept: &mut [T], _da: &mut [T]) {}
+/// A cell in both precisions: what a network is made with. Every cell that implements [`Cell`] for f32 and f64 is one.
+pub trait CellKind: Debug + Send + Sync {
+    /// What the cell declares of itself.
+    fn spec(&self) -> &Arc<CellSpec>;
+
+    /// The cell in f32.
+    fn in_f32(&self) -> Arc<dyn Cell<f32>>;
+
+    /// The cell in f64.
+    fn in_f64(&self) -> Arc<dyn Cell<f64>>;
+}
+
+impl<C: Cell<f32> + Cell<f64> + Clone + 'static> CellKind for C {
+    fn spec(&self) -> &Arc<CellSpec> {
+        Cell::<f64>::spec(self)
+    }
+
+    fn in_f32(&self) -> Arc<dyn Cell<f32>> {
+        Arc::new(self.clone())
+    }
+
+    fn in_f64(&self) -> Arc<dyn Cell<f64>> {
+        Arc::new(self.clone())
+    }
+}
+
+/// The cell in the precision of `T`.
+pub(super) fn in_precision<T: Real>(kind: &dyn CellKind) -> Arc<dyn Cell<T>> {
+    let (single, double): (Box<dyn Any>, Box<dyn Any>) = (Box::new(kind.in_f32()), Box::new(kind.in_f64()));
+    let found = single.downcast::<Arc<dyn Cell<T>>>().or_else(|_| double.downcast());
+    *found.expect("a number type is f32 or f64")
 }

@@ -4,107 +4,89 @@
 //! a_t = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh        h_t = φ(a_t)
 //! ```
 //!
-//! Its way back, for a gradient dh with respect to h_t:
+//! Its backward step, for a gradient dh with respect to h_t:
 //!
 //! ```text
-//! da = dh ∘ φ'(a_t)                                  nothing passes by the recurrent weights: dh ← da W_hh
+//! da = dh ∘ φ'(a_t)                                  dh ← da W_hh
 //! ```
 
-use super::{Backward, Cell, Forward, StepCache};
-use crate::kernel;
+use std::sync::Arc;
+
+use super::{
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Paths, Stage,
+    StateSpec, StepCache, StepWeights, usual_params,
+};
 use crate::kernel::columns::columns;
 use crate::kernel::lanes::Vector;
-use crate::kernel::{Real, on_registers};
-use crate::model::Recurrent;
-
-/// φ, the function between pre-activation and hidden state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// tanh a; γ = max φ' = 1, reached at 0.
-    Tanh,
-    /// max(a, 0); φ'(0) is taken to be 0, as PyTorch does.
-    Relu,
-    /// a itself: a linear network, whose gradient is governed by W_hh alone.
-    Identity,
-}
-
-impl Activation {
-    /// dφ'(a)/dh as a function of h = φ(a): −2h for tanh, whose φ' is 1 − h²; 0 for the others.
-    pub(crate) fn slope_by_h(self, h: f64) -> f64 {
-        match self {
-            Self::Tanh => -2.0 * h,
-            Self::Relu | Self::Identity => 0.0,
-        }
-    }
-
-    fn apply<T: Real>(self, a: &mut [T]) {
-        match self {
-            Self::Tanh => kernel::tanh(a),
-            Self::Relu => a.iter_mut().for_each(|a| *a = a.max(T::zero())),
-            Self::Identity => {}
-        }
-    }
-}
+use crate::kernel::{self, Real, on_registers};
 
 /// The vanilla cell with activation φ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Rnn {
-    /// φ.
-    pub activation: Activation,
+    activation: Activation,
+    spec: Arc<CellSpec>,
+}
+
+impl Rnn {
+    /// With φ = tanh, relu or the identity.
+    pub fn new(activation: Activation) -> Self {
+        let (name, title) = match activation {
+            Activation::Tanh => ("rnn".to_owned(), "vanilla RNN, tanh".to_owned()),
+            Activation::Identity => ("rnn_identity".to_owned(), "vanilla RNN, linear".to_owned()),
+            other => (format!("rnn_{}", other.as_str()), format!("vanilla RNN, {}", other.as_str())),
+        };
+        let spec = CellSpec {
+            name,
+            title,
+            states: vec![StateSpec::h(false)],
+            gates: vec![GateSpec { name: "h", activation }],
+            adjoints: vec![AdjointSpec::da()],
+            params: usual_params(1),
+            saved: Vec::new(),
+            backward: vec![Stage::Local(0)],
+            paths: Paths::new(&["through_h"], 1, |_, _| 0),
+            vanilla: Some(activation),
+        };
+        Self { activation, spec: Arc::new(spec) }
+    }
 }
 
 impl<T: Real> Cell<T> for Rnn {
-    fn name(&self) -> &'static str {
+    fn spec(&self) -> &Arc<CellSpec> {
+        &self.spec
+    }
+
+    fn step(&self, weights: &StepWeights<'_, T>, mut step: Forward<'_, T>) {
+        step.add_recurrent(weights, WEIGHT_HH, 0);
+        let a = &mut *step.gates;
         match self.activation {
-            Activation::Tanh => "rnn",
-            Activation::Relu => "rnn_relu",
-            Activation::Identity => "rnn_identity",
+            Activation::Tanh => kernel::tanh(a),
+            Activation::Relu => a.iter_mut().for_each(|a| *a = a.max(T::zero())),
+            Activation::Identity => {}
+            other => activate(a, other),
+        }
+        let h = &mut *step.next[0];
+        if !h.is_empty() {
+            h.copy_from_slice(step.gates);
         }
     }
 
-    fn gates(&self) -> &'static [&'static str] {
-        &["h"]
-    }
-
-    fn range(&self, _: usize) -> (f64, f64) {
-        match self.activation {
-            Activation::Tanh => (-1.0, 1.0),
-            Activation::Relu => (0.0, f64::INFINITY),
-            Activation::Identity => (f64::NEG_INFINITY, f64::INFINITY),
-        }
-    }
-
-    fn paths(&self) -> &'static [&'static str] {
-        &["through_h"]
-    }
-
-    fn path(&self, _: Option<usize>, _: Option<usize>) -> usize {
-        0
-    }
-
-    fn gate_is_state(&self) -> bool {
-        true
-    }
-
-    fn step(&self, weights: &Recurrent<T>, mut step: Forward<'_, T>) {
-        step.add_recurrent(weights);
-        self.activation.apply(step.gates);
-        if !step.h.is_empty() {
-            step.h.copy_from_slice(step.gates);
-        }
-    }
-
-    fn step_vjp(&self, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
+    fn vjp(&self, _: usize, _: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
         let h = cache.gates.data();
-        for (da, dh) in rows.da.chunks_exact_mut(h.len()).zip(rows.dh.chunks_exact(h.len())) {
+        let ([dh, ..], [da, ..]) = (rows.states, rows.adjoints);
+        for (da, dh) in da.chunks_exact_mut(h.len()).zip(dh.chunks_exact(h.len())) {
             match self.activation {
                 Activation::Tanh => through_tanh(da, dh, h),
                 Activation::Relu => through_relu(da, dh, h),
                 Activation::Identity => da.copy_from_slice(dh),
+                other => through(da, dh, h, other),
             }
         }
     }
 }
+
+/// W_hh among the parameters.
+const WEIGHT_HH: usize = 1;
 
 on_registers! {
     /// da ← dh ∘ (1 − h²).
@@ -121,6 +103,20 @@ on_registers! {
         let zero = Vector::splat(simd, T::zero());
         columns::<T, S>(da.len(), #[inline(always)] |at| {
             Vector::load(simd, h, at).if_greater(zero, Vector::load(simd, dh, at), zero).store(da, at);
+        });
+    }
+
+    /// a ← φ(a).
+    fn activate<'a, T>(simd, a: &'a mut [T], activation: Activation) -> () {
+        columns::<T, S>(a.len(), #[inline(always)] |at| {
+            activation.value(Vector::load(simd, a, at)).store(a, at);
+        });
+    }
+
+    /// da ← dh ∘ φ'.
+    fn through<'a, T>(simd, da: &'a mut [T], dh: &'a [T], h: &'a [T], activation: Activation) -> () {
+        columns::<T, S>(da.len(), #[inline(always)] |at| {
+            (Vector::load(simd, dh, at) * activation.slope(Vector::load(simd, h, at))).store(da, at);
         });
     }
 }

@@ -1,44 +1,9 @@
-//! Rows by the gate that they last passed.
+//! Parts of a gradient with exponents of their own.
 
-use super::rows::{Rows, add_row, sum_of_classes};
-use crate::array::{Matrix, View};
+use super::rows::add_row;
+use crate::array::Matrix;
 use crate::kernel;
 use crate::kernel::Real;
-use crate::model::CellParams;
-
-/// dh ← dh + da_hh W_hh, where what comes through gate g enters the rows of class 1 + g. Where the last gate reads what
-/// was kept, `through_kept` stands for its product.
-pub(crate) fn hop_by_gate<T: Real>(
-    rows: &mut Rows<T>,
-    da_hh: View<'_, T>,
-    through_kept: &[T],
-    classes: usize,
-    params: &CellParams<T>,
-) {
-    let (batch, hidden) = (rows.batch(), params.hidden());
-    let all = |rows: View<'_, T>, exponents: &[i32]| {
-        sum_of_classes(rows, &exponents[..rows.rows()], (classes, batch), |_, _| true)
-    };
-    let (sum, exponents) = all(da_hh, &rows.exponents);
-    let sum = View::new(exponents.len(), da_hh.cols(), &sum);
-    let kept = (!through_kept.is_empty())
-        .then(|| all(View::new(da_hh.rows(), hidden, through_kept), &rows.exponents));
-    let mut through = vec![T::zero(); sum.rows() * hidden];
-    for gate in 0..classes - 1 {
-        let (through, exponents) = match &kept {
-            Some((kept, exponents)) if gate + 2 == classes => (kept, exponents),
-            _ => {
-                let block = sum.columns(gate * hidden..(gate + 1) * hidden);
-                kernel::product(&mut through, false, block, params.w_hh.view().rows_of(gate, hidden));
-                (&through, &exponents)
-            }
-        };
-        for (r, through) in through.chunks_exact(hidden).enumerate() {
-            let row = (r / batch * classes + 1 + gate) * batch + r % batch;
-            rows.add_seed(row, through, exponents[r]);
-        }
-    }
-}
 
 /// Rows (B, H) with an exponent each.
 pub(crate) type Scaled<T> = (Vec<T>, Vec<i32>);

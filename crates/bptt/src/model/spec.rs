@@ -1,0 +1,457 @@
+//! What a cell is made of, declared in one table: states, gates, parameters, what is saved, and the stages of a step.
+//!
+//! Gradients, ledgers, components, files and reports read this table; nothing else knows what a cell consists of.
+//!
+//! Sizes: I input features, H hidden units, P outputs (the width of h; P = H unless the cell projects its output), G gates.
+
+use std::ops::Range;
+
+use super::activation::Activation;
+use super::parameter::Parameter;
+
+/// The most states a cell may have.
+pub const MAX_STATES: usize = 3;
+/// The most arrays a cell may save in a step, besides its gates.
+pub const MAX_SAVED: usize = 6;
+/// The most adjoints a cell may have.
+pub const MAX_ADJOINTS: usize = 4;
+
+/// The declaration of a cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CellSpec {
+    /// The name, as the command and files write it, with hyperparameters: `lstm`, `rnn_leaky:0.25`.
+    pub name: String,
+    /// The name in a sentence: `LSTM`, `vanilla RNN, tanh`.
+    pub title: String,
+    /// What is carried from step to step. The first state is the cell's output h.
+    pub states: Vec<StateSpec>,
+    /// The gates, in the order of their rows in the parameters.
+    pub gates: Vec<GateSpec>,
+    /// The gradients that the backward step leaves for the parameters. The first is da, the gradient with respect to the
+    /// pre-activations, (B, G·H).
+    pub adjoints: Vec<AdjointSpec>,
+    /// The parameters, in the order in which they are stored and listed.
+    pub params: Vec<ParamSpec>,
+    /// What a forward step saves for the backward step, besides the activated gates.
+    pub saved: Vec<SavedSpec>,
+    /// The backward step within the cell, in order. Afterwards the gradient goes through every parameter block whose
+    /// operand is a previous state, to the step before.
+    pub backward: Vec<Stage>,
+    /// The ways from h_{t+1} to h_t.
+    pub paths: Paths,
+    /// φ, of a cell whose only gate is its output, h_t = φ(a_t): what Ω and flossing need.
+    pub vanilla: Option<Activation>,
+}
+
+/// A state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StateSpec {
+    /// `"h"`, `"c"`.
+    pub name: &'static str,
+    /// How many numbers it has.
+    pub width: Width,
+    /// Whether the last local stage leaves in its gradient the part that goes to the step before without a parameter.
+    pub passes: bool,
+    /// What its gradient at the first step is called in a ledger.
+    pub initial: Parameter,
+}
+
+/// A gate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GateSpec {
+    /// `"i"`, `"z"`.
+    pub name: &'static str,
+    /// The function of its pre-activation.
+    pub activation: Activation,
+}
+
+/// A gradient that parameters are multiplied with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdjointSpec {
+    /// `"da"`, `"da_hh"`.
+    pub name: &'static str,
+    /// How many numbers it has.
+    pub width: Width,
+    /// The gates in which it differs from da, if only some do.
+    pub differs: Option<Range<usize>>,
+}
+
+/// An array that a forward step saves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedSpec {
+    /// Its name in the equations.
+    pub name: &'static str,
+    /// How many numbers it has.
+    pub width: Width,
+    /// The state whose previous value receives what the last local stage leaves in its gradient.
+    pub passes_to: Option<usize>,
+}
+
+/// The width of a state, an adjoint or a saved array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// H.
+    Hidden,
+    /// P, the width of h.
+    Output,
+    /// G·H.
+    Gates,
+    /// 1.
+    One,
+}
+
+/// I, H, P and G of one cell of a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CellSizes {
+    /// I, input features.
+    pub inputs: usize,
+    /// H, hidden units.
+    pub hidden: usize,
+    /// P, the width of h.
+    pub output: usize,
+    /// G, gates.
+    pub gates: usize,
+}
+
+impl CellSizes {
+    /// The width in numbers.
+    pub fn of(&self, width: Width) -> usize {
+        match width {
+            Width::Hidden => self.hidden,
+            Width::Output => self.output,
+            Width::Gates => self.gates * self.hidden,
+            Width::One => 1,
+        }
+    }
+}
+
+/// A parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamSpec {
+    /// Its name without the layer: `"weight_ih"`.
+    pub name: &'static str,
+    /// How it enters.
+    pub kind: ParamKind,
+    /// Its rows, block after block.
+    pub blocks: Vec<Block>,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// How a parameter enters the cell, and so the form of its gradient; d is the adjoint, v the operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParamKind {
+    /// W v; the gradient is Σ d vᵀ.
+    Matrix,
+    /// w ∘ v; the gradient is Σ d ∘ v.
+    Elementwise,
+    /// + b; the gradient is Σ d.
+    Bias,
+}
+
+/// Some rows of a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// The gates whose pre-activations they belong to; `None` for all columns of an adjoint that is not divided by gates.
+    pub gates: Option<Range<usize>>,
+    /// What they multiply.
+    pub operand: Operand,
+    /// The adjoint, by its number in [`CellSpec::adjoints`].
+    pub adjoint: usize,
+}
+
+/// Neighboring blocks of a parameter, see [`CellSpec::groups`].
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct BlockGroup {
+    /// The blocks.
+    pub(crate) blocks: Range<usize>,
+    /// What they multiply.
+    pub(crate) operand: Operand,
+    /// The adjoint that holds their gradients.
+    pub(crate) adjoint: usize,
+    /// The columns of the adjoint.
+    pub(crate) columns: Range<usize>,
+    /// The rows of the parameter.
+    pub(crate) rows: Range<usize>,
+}
+
+/// What a parameter multiplies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// x_t.
+    X,
+    /// A state before the step.
+    Prev(usize),
+    /// A state after the step.
+    State(usize),
+    /// A saved array.
+    Saved(usize),
+    /// Nothing: a bias.
+    One,
+}
+
+/// What a parameter is for: initializers and advice ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Input weights.
+    Input,
+    /// Recurrent weights.
+    Recurrent,
+    /// The bias of the input side.
+    InputBias,
+    /// The bias of the recurrent side.
+    RecurrentBias,
+    /// Weights of the cell state in the gates.
+    Peephole,
+    /// Weights from the hidden units to the output.
+    Projection,
+    /// The scale of a normalized product.
+    Scale,
+    /// The shift of a normalized product.
+    Shift,
+}
+
+/// One part of a backward step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// [`Cell::vjp`](crate::Cell::vjp) with this number.
+    Local(usize),
+    /// The gradient goes through one block of a parameter to its operand, a saved array or a state after the step.
+    Through {
+        /// The parameter.
+        param: usize,
+        /// The block.
+        block: usize,
+    },
+}
+
+/// The ways a gradient can take from h_{t+1} to h_t, by name.
+///
+/// The reverse scan keeps a gradient in classes by the gate whose pre-activation it last passed in this cell (`None`: none
+/// since it entered). A piece of class `passed` that enters h_t through gate `gate` (`None`: past all of them) belongs to the
+/// path that this table has for the pair.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Paths {
+    names: Vec<&'static str>,
+    of: Vec<Vec<usize>>,
+}
+
+impl Paths {
+    /// From the names and, for `gates` gates, the path of each pair.
+    pub fn new(
+        names: &[&'static str],
+        gates: usize,
+        of: impl Fn(Option<usize>, Option<usize>) -> usize,
+    ) -> Self {
+        let class = |i: usize| i.checked_sub(1);
+        let of = (0..=gates).map(|p| (0..=gates).map(|g| of(class(p), class(g))).collect()).collect();
+        Self { names: names.to_vec(), of }
+    }
+
+    /// The names.
+    pub fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    /// The path of a piece that last passed gate `passed` and enters h_t through `gate`.
+    pub fn of(&self, passed: Option<usize>, gate: Option<usize>) -> usize {
+        self.of[passed.map_or(0, |p| 1 + p)][gate.map_or(0, |g| 1 + g)]
+    }
+}
+
+impl CellSpec {
+    /// G.
+    pub fn gate_count(&self) -> usize {
+        self.gates.len()
+    }
+
+    /// The number of the gate called `name`.
+    pub fn gate(&self, name: &str) -> Option<usize> {
+        self.gates.iter().position(|gate| gate.name == name)
+    }
+
+    /// The gates' names.
+    pub fn gate_names(&self) -> Vec<&'static str> {
+        self.gates.iter().map(|gate| gate.name).collect()
+    }
+
+    /// The number of the parameter called `name`.
+    pub fn param(&self, name: &str) -> Option<usize> {
+        self.params.iter().position(|param| param.name == name)
+    }
+
+    /// Whether gates multiply states, so that a gradient can go around the recurrent weights.
+    pub fn is_gated(&self) -> bool {
+        self.gates.len() > 1
+    }
+
+    /// The number of the input weights, the matrix that multiplies x.
+    pub(crate) fn input_weights(&self) -> usize {
+        let reads_x = |param: &ParamSpec| param.blocks.iter().any(|block| block.operand == Operand::X);
+        self.params.iter().position(reads_x).expect("a cell reads its input")
+    }
+
+    /// The adjoint of the input weights.
+    pub(crate) fn input_adjoint(&self) -> usize {
+        self.params[self.input_weights()].adjoint()
+    }
+
+    /// The matrix whose operand is h_{t-1}, if there is one.
+    pub fn recurrent_weights(&self) -> Option<usize> {
+        let reads_h = |param: &ParamSpec| {
+            param.kind == ParamKind::Matrix
+                && param.blocks.iter().any(|block| block.operand == Operand::Prev(0))
+        };
+        self.params.iter().position(reads_h)
+    }
+
+    /// Rows and columns of parameter `index`.
+    pub fn shape(&self, index: usize, sizes: &CellSizes) -> (usize, usize) {
+        let param = &self.params[index];
+        let rows = param.blocks.iter().map(|block| self.columns(block, sizes).len()).sum();
+        match param.kind {
+            ParamKind::Matrix => (rows, self.operand_width(param.blocks[0].operand, sizes)),
+            ParamKind::Elementwise | ParamKind::Bias => (1, rows),
+        }
+    }
+
+    /// How many numbers an operand has.
+    pub(crate) fn operand_width(&self, operand: Operand, sizes: &CellSizes) -> usize {
+        match operand {
+            Operand::X => sizes.inputs,
+            Operand::Prev(state) | Operand::State(state) => sizes.of(self.states[state].width),
+            Operand::Saved(saved) => sizes.of(self.saved[saved].width),
+            Operand::One => 1,
+        }
+    }
+
+    /// The columns of its adjoint that a block stands for.
+    pub(crate) fn columns(&self, block: &Block, sizes: &CellSizes) -> Range<usize> {
+        match &block.gates {
+            Some(gates) => gates.start * sizes.hidden..gates.end * sizes.hidden,
+            None => 0..sizes.of(self.adjoints[block.adjoint].width),
+        }
+    }
+
+    /// The rows of a parameter (numbers, for a vector) that stand for its block `block`.
+    pub(crate) fn rows(&self, param: usize, block: usize, sizes: &CellSizes) -> Range<usize> {
+        let width = |block: &Block| self.columns(block, sizes).len();
+        let first: usize = self.params[param].blocks[..block].iter().map(width).sum();
+        first..first + width(&self.params[param].blocks[block])
+    }
+
+    /// Neighboring blocks of a parameter that one product serves: they have the same operand, and one adjoint holds the
+    /// gradients of all of them.
+    pub(crate) fn groups(&self, param: usize, sizes: &CellSizes) -> Vec<BlockGroup> {
+        let mut groups: Vec<BlockGroup> = Vec::new();
+        for (index, block) in self.params[param].blocks.iter().enumerate() {
+            let (columns, rows) = (self.columns(block, sizes), self.rows(param, index, sizes));
+            match groups.last_mut() {
+                // An elementwise operand has the width of its own block.
+                Some(group)
+                    if self.params[param].kind != ParamKind::Elementwise
+                        && group.operand == block.operand
+                        && group.columns.end == columns.start
+                        && self.repeats(group.adjoint, block.adjoint) =>
+                {
+                    group.blocks.end = index + 1;
+                    group.columns.end = columns.end;
+                    group.rows.end = rows.end;
+                    group.adjoint = group.adjoint.max(block.adjoint);
+                }
+                _ => groups.push(BlockGroup {
+                    blocks: index..index + 1,
+                    operand: block.operand,
+                    adjoint: block.adjoint,
+                    columns,
+                    rows,
+                }),
+            }
+        }
+        groups
+    }
+
+    /// Whether the later of two adjoints holds the gradients of the other where it does not differ.
+    fn repeats(&self, a: usize, b: usize) -> bool {
+        a == b || (a.min(b) == 0 && self.adjoints[a.max(b)].differs.is_some())
+    }
+
+    /// N, the numbers of all states together.
+    pub fn state_width(&self, sizes: &CellSizes) -> usize {
+        self.states.iter().map(|state| sizes.of(state.width)).sum()
+    }
+}
+
+impl ParamSpec {
+    /// The adjoint that holds the gradients of all its blocks: where one differs from da in some gates only, it repeats da
+    /// in the others.
+    pub(crate) fn adjoint(&self) -> usize {
+        self.blocks.iter().map(|block| block.adjoint).max().unwrap_or(0)
+    }
+
+    /// A matrix, its blocks as (gates, operand, adjoint).
+    pub fn matrix(name: &'static str, role: Role, blocks: &[(Range<usize>, Operand, usize)]) -> Self {
+        Self::new(name, ParamKind::Matrix, role, blocks)
+    }
+
+    /// A bias, its blocks as (gates, adjoint).
+    pub fn bias(name: &'static str, role: Role, blocks: &[(Range<usize>, usize)]) -> Self {
+        let blocks: Vec<_> =
+            blocks.iter().map(|(gates, adjoint)| (gates.clone(), Operand::One, *adjoint)).collect();
+        Self::new(name, ParamKind::Bias, role, &blocks)
+    }
+
+    /// An elementwise parameter, its blocks as (gates, operand, adjoint).
+    pub fn elementwise(name: &'static str, role: Role, blocks: &[(Range<usize>, Operand, usize)]) -> Self {
+        Self::new(name, ParamKind::Elementwise, role, blocks)
+    }
+
+    fn new(
+        name: &'static str,
+        kind: ParamKind,
+        role: Role,
+        blocks: &[(Range<usize>, Operand, usize)],
+    ) -> Self {
+        let block = |(gates, operand, adjoint): &(Range<usize>, Operand, usize)| Block {
+            gates: Some(gates.clone()),
+            operand: *operand,
+            adjoint: *adjoint,
+        };
+        Self { name, kind, blocks: blocks.iter().map(block).collect(), role }
+    }
+}
+
+impl StateSpec {
+    /// h, the output.
+    pub fn h(passes: bool) -> Self {
+        Self { name: "h", width: Width::Output, passes, initial: Parameter::INITIAL_STATE }
+    }
+
+    /// c, a cell state; its gradient passes.
+    pub fn c() -> Self {
+        Self { name: "c", width: Width::Hidden, passes: true, initial: Parameter::INITIAL_MEMORY }
+    }
+}
+
+impl AdjointSpec {
+    /// da.
+    pub fn da() -> Self {
+        Self { name: "da", width: Width::Gates, differs: None }
+    }
+
+    /// An adjoint of the gates that differs from da in some of them, or in all.
+    pub fn gates(name: &'static str, differs: Option<Range<usize>>) -> Self {
+        Self { name, width: Width::Gates, differs }
+    }
+}
+
+/// The parameters that most cells have, for G gates: W_ih, W_hh, b_ih, b_hh, all of them with da.
+pub fn usual_params(gates: usize) -> Vec<ParamSpec> {
+    let all = 0..gates;
+    vec![
+        ParamSpec::matrix("weight_ih", Role::Input, &[(all.clone(), Operand::X, 0)]),
+        ParamSpec::matrix("weight_hh", Role::Recurrent, &[(all.clone(), Operand::Prev(0), 0)]),
+        ParamSpec::bias("bias_ih", Role::InputBias, &[(all.clone(), 0)]),
+        ParamSpec::bias("bias_hh", Role::RecurrentBias, &[(all, 0)]),
+    ]
+}
