@@ -229,6 +229,12 @@ fn conclusion(all: &[Measured], slower: &[String], limit: f64) -> String {
         (logs.sum::<f64>() / all.len() as f64).exp()
     };
     let _ = writeln!(text, "Geometric mean of the ratios: {:.4}; control {:.4}.\n", mean(NEW), mean(CONTROL));
+    let contains = |m: &&Measured| m.ratio(NEW).low <= limit && m.ratio(NEW).high > limit;
+    let undecided: Vec<String> = all.iter().filter(contains).map(|m| m.case.to_string()).collect();
+    if !undecided.is_empty() {
+        let _ =
+            writeln!(text, "Undecided, because the interval contains {limit}: {}.\n", undecided.join(", "));
+    }
     let _ = match slower {
         [] => writeln!(text, "No case has its interval wholly above {limit}."),
         slower => writeln!(text, "Wholly above {limit}: {}.", slower.join(", ")),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use bptt::Matrix;
-use bptt_train::{Config, Corpus, Event, Flow, Material, Optimizer, Rng, clip, train};
+use bptt_train::{Config, Corpus, DataSource, Event, Flow, Optimizer, Rng, clip, train};
 
 use crate::case::{CELLS, Case, Kind};
 use crate::own::Job;
@@ -95,7 +95,7 @@ fn traced(cell: &str) -> Result<[f64; 2], bptt_train::Error> {
         }
         Flow::Continue
     };
-    train(&config, &Material::Text { corpus: &corpus, symbols: 96 }, &mut note)?;
+    train(&config, &DataSource::Text { corpus: &corpus, symbols: 96 }, &mut note)?;
     let seconds: Vec<f64> = updates.windows(2).map(|two| (two[1] - two[0]).as_secs_f64()).collect();
     let (last, others) = seconds.split_last().expect("more than one update");
     let update = median(others.to_vec());

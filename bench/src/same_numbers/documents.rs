@@ -13,7 +13,7 @@ const EXCLUDED: [&str; 1] = ["seconds"];
 /// Texts that are compared like numbers, by the last part of their path before any index.
 const COMPARED_TEXTS: [&str; 2] = ["state", "text"];
 
-/// Keys by which the objects of a list are told from each other; lists without them are matched by position. Each row has
+/// Keys by which the objects of a list are identified; lists without them are matched by position. Each row has
 /// the names of one key in both builds.
 const IDENTITY: [&[&str]; 8] =
     [&["event"], &["step"], &["layer"], &["direction"], &["parameter"], &["gate"], &["lag"], &["name"]];
