@@ -48,14 +48,9 @@ impl Failure {
     fn code(&self) -> ExitCode {
         let wrong_usage = matches!(
             self,
-            Self::Usage(_)
-                | Self::Serve(bptt_serve::Error::NoToken(_) | bptt_serve::Error::WeakToken)
-                | Self::Train(
-                    bptt_train::Error::Option { .. }
-                        | bptt_train::Error::Io(bptt_io::Error::Choice { .. })
-                        | bptt_train::Error::Model(bptt::Error::Option { .. })
-                )
+            Self::Usage(_) | Self::Serve(bptt_serve::Error::NoToken(_) | bptt_serve::Error::WeakToken)
         );
+        let wrong_usage = wrong_usage || matches!(self, Self::Train(error) if error.is_usage());
         ExitCode::from(if wrong_usage { 2 } else { 1 })
     }
 }

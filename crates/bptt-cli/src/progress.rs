@@ -1,4 +1,4 @@
-//! What a person sees of a training run while it goes on, what its metrics file gets, and Ctrl-C.
+//! Progress of a training on the terminal, its metrics file, and Ctrl-C.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -19,14 +19,15 @@ pub(crate) fn bits(nats: f64) -> f64 {
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Makes the first Ctrl-C a request to stop and the second one final.
+/// Makes the first Ctrl-C a request to stop; the second one ends the process.
 pub(crate) fn stop_on_ctrl_c() -> Result<(), Failure> {
     let handler = || {
         if INTERRUPTED.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
     };
-    ctrlc::set_handler(handler).map_err(|error| Failure::Other(format!("cannot listen to Ctrl-C: {error}")))
+    ctrlc::set_handler(handler)
+        .map_err(|error| Failure::Other(format!("cannot install the Ctrl-C handler: {error}")))
 }
 
 /// Whether Ctrl-C has been pressed since [`stop_on_ctrl_c`].
@@ -34,20 +35,20 @@ pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
 }
 
-/// What losses are shown in.
+/// The unit in which losses are shown.
 #[derive(Clone, Copy)]
 pub(crate) enum Unit {
-    /// Bits a symbol: texts.
+    /// Bits per symbol, for texts.
     Bits,
-    /// As they are, beside what is reached without remembering: tasks.
+    /// The unit of the loss, next to the loss of a model without memory, for tasks.
     Loss {
-        /// That.
+        /// The loss of a model without memory.
         baseline: f64,
     },
 }
 
 impl Unit {
-    /// What the settings say is learned.
+    /// The unit for these settings.
     pub fn of(config: &Config) -> Result<Self, Failure> {
         let Some(name) = &config.task else { return Ok(Self::Bits) };
         let task = task_by_name(name)?;
@@ -55,7 +56,7 @@ impl Unit {
         Ok(Self::Loss { baseline: task.baseline_loss(length) })
     }
 
-    /// A loss by its name in this unit, and its number.
+    /// The key of a loss in this unit, and its value.
     pub fn named(self, name: &str, loss: f64) -> (String, f64) {
         match self {
             Self::Bits => (format!("{name}_bits"), bits(loss)),
@@ -77,7 +78,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// For a run of `steps` updates, called `name` if there are others.
+    /// For a training of `steps` updates, named `name` if there are several.
     pub fn new(name: &str, metrics: &Path, steps: u64, unit: Unit, quiet: bool) -> Result<Self, Failure> {
         let file = File::create(metrics)
             .map_err(|error| Failure::Other(format!("cannot write {}: {error}", metrics.display())))?;
@@ -100,7 +101,7 @@ impl Watch {
         })
     }
 
-    /// Seconds since the beginning.
+    /// Seconds since the start.
     pub fn seconds(&self) -> f64 {
         self.start.elapsed().as_secs_f64()
     }
@@ -138,14 +139,14 @@ impl Observer for Watch {
                 let (name, shown) = self.unit.named("loss", loss);
                 line[name] = json!(shown);
                 self.write(&line);
-                // A smooth loss reads better than a jumping one.
+                // The shown loss is an exponential moving average.
                 self.loss = if self.loss.is_nan() { loss } else { 0.98 * self.loss + 0.02 * loss };
                 let horizon = self.horizon.map(|lag| format!("  horizon {lag}")).unwrap_or_default();
                 let rate = symbols as f64 / seconds.max(1e-9);
                 self.bar.set_position(step);
                 let loss = match self.unit {
                     Unit::Bits => format!("{:.3} bits  {:.0}k symbols/s", bits(self.loss), rate / 1e3),
-                    Unit::Loss { baseline } => format!("loss {:.4} of {baseline:.4}", self.loss),
+                    Unit::Loss { baseline } => format!("loss {:.4} (baseline {baseline:.4})", self.loss),
                 };
                 self.bar.set_message(format!("{loss}{horizon}"));
             }
@@ -155,7 +156,7 @@ impl Observer for Watch {
                 }));
                 self.bar.set_message(format!("flossing {step}: mean λ² {loss:.5}"));
             }
-            Event::Trace { step, horizon, decay, .. } => {
+            Event::Ledger { step, horizon, decay, .. } => {
                 self.write(&json!({
                     "event": "trace", "step": step, "horizon": horizon, "decay_per_step": decay, "seconds": seconds,
                 }));

@@ -1,4 +1,4 @@
-//! A training run as TensorBoard sees it, while it goes on.
+//! TensorBoard events of a training.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,17 +15,17 @@ use bptt_view::tensorboard as records;
 use crate::Failure;
 use crate::progress::Unit;
 
-/// Writes an event file; the first thing that cannot be written ends the run.
+/// Writes an event file; a write error ends the training.
 pub(crate) struct TensorBoard {
     path: PathBuf,
     unit: Unit,
-    /// Made with the first event, so that a training that is refused leaves none.
+    /// Created at the first event, so that a training that is refused leaves no file.
     file: Option<File>,
     failed: Option<io::Error>,
 }
 
 impl TensorBoard {
-    /// An event file to be in `folder`, which is made if need be, with losses in `unit`.
+    /// An event file in `folder`, which is created if necessary, with losses in `unit`.
     pub fn new(folder: &Path, unit: Unit) -> Result<Self, Failure> {
         files::create_folder(folder)?;
         // TensorBoard reads every file with "tfevents" in its name, and the parts of a run in the order of their seconds.
@@ -33,7 +33,7 @@ impl TensorBoard {
         Ok(Self { path: folder.join(name), unit, file: None, failed: None })
     }
 
-    /// Ends the file. Returns where it is.
+    /// Closes the file and returns its path.
     ///
     /// # Errors
     /// If an event could not be written.
@@ -65,7 +65,7 @@ impl TensorBoard {
         self.file.as_mut().map_or(Ok(()), |file| file.write_all(record))
     }
 
-    /// Horizon and decay of W_hh of every cell, and the ledger of the bottom layer's as an image.
+    /// Horizon and decay of W_hh of every cell, and the heatmap of W_hh of the bottom layer.
     fn ledger(&mut self, step: u64, ledger: &Ledger) {
         for entry in ledger.entries().iter().filter(|entry| entry.parameter == Parameter::WEIGHT_HH) {
             let place = format!("gradflow/{}", entry.cell.suffix());
@@ -97,9 +97,9 @@ impl Observer for TensorBoard {
                 self.scalar(step, &name, shown);
                 self.scalar(step, "grad/norm_preclip", gradient.before);
             }
-            Event::Trace { step, apart, .. } => {
-                if let Some(apart) = apart {
-                    self.ledger(step, &apart.ledger);
+            Event::Ledger { step, ledger, .. } => {
+                if let Some(ledger) = ledger {
+                    self.ledger(step, &ledger.ledger);
                 }
             }
             Event::Flossing { step, loss, exponents } => {

@@ -1,4 +1,4 @@
-//! The command as its users meet it: what it prints, what it leaves behind, and how it refuses.
+//! The command: its output, its files, and its errors.
 
 mod common;
 
@@ -47,7 +47,7 @@ impl Fixture {
 #[test]
 fn the_article_is_printed_as_it_stands() {
     let folder = tempfile::tempdir().unwrap();
-    // How near to nothing the balance comes is rounding.
+    // The exact balance depends on rounding.
     insta::with_settings!({filters => vec![(r"error \d\.\de-1\d", "error [rounding]")]}, {
         insta::assert_snapshot!(stdout(&bptt(folder.path(), &["article"])));
     });
@@ -177,7 +177,10 @@ fn a_run_is_never_written_over() {
     stdout(&fixture.train("run", &[]));
     let before = fs::read(fixture.path("run/model.safetensors")).unwrap();
     let (code, message) = refusal(&fixture.train("run", &["--seed", "9"]));
-    assert_eq!((code, message.as_str()), (1, "run holds a run already; choose another --out or remove it"));
+    assert_eq!(
+        (code, message.as_str()),
+        (1, "run already contains a run; choose another --out or remove it")
+    );
     assert_eq!(fs::read(fixture.path("run/model.safetensors")).unwrap(), before);
 }
 
@@ -211,10 +214,10 @@ fn a_task_can_be_learned_and_traced() {
     let table = stdout(&fixture.bptt(&["trace", "latch", "--batch", "2"]));
     assert!(table.starts_with("loss 7 of noisy_latch with L = 8, 2 sequences: "), "{table}");
     let (code, message) = refusal(&fixture.bptt(&["sample", "latch"]));
-    let expected = "run: a run of the task noisy_latch is not possible; expected a run of a text";
+    let expected = "this is a run of the task noisy_latch; expected a run of a text";
     assert_eq!((code, message.as_str()), (2, expected));
     let (_, message) = refusal(&fixture.bptt(&["trace", "latch", "--text", "a"]));
-    assert_eq!(message, "--text is of texts, and this is a run of the task noisy_latch");
+    assert_eq!(message, "--text applies to texts only; this is a run of the task noisy_latch");
 }
 
 #[test]
@@ -248,17 +251,9 @@ fn bad_input_is_refused_before_work_starts() {
             2,
             "length: 5 for adding is not possible; expected at least 6",
         ),
-        (
-            &["--task", "adding", "--window", "5"],
-            2,
-            "--window is of texts, and means nothing for the task adding",
-        ),
-        (
-            &["--text", "text.txt", "--length", "5"],
-            2,
-            "length: 5 is not possible; expected a task that has it",
-        ),
-        (&[], 2, "nothing to learn: give --text FILE, --generate cue_sentences or --task NAME"),
+        (&["--task", "adding", "--window", "5"], 2, "--window applies to texts only, not to the task adding"),
+        (&["--text", "text.txt", "--length", "5"], 2, "length: 5 is not possible; expected a task"),
+        (&[], 2, "nothing to learn; expected --text FILE, --generate cue_sentences or --task NAME"),
     ];
     for (arguments, code, expected) in cases {
         let (found, message) = train(arguments);
@@ -343,9 +338,9 @@ fn the_demo_compares_two_networks_and_leaves_two_runs() {
             (14, &"food".into(), &11.into())
         );
         let rest = ["earlier_bits", "readout_bits", "remainder_bits"].map(|key| number(&network[key]));
-        let fall = number(&network["loss_bits"]["first"]) - number(&network["loss_bits"]["last"]);
+        let decrease = number(&network["loss_bits"]["first"]) - number(&network["loss_bits"]["last"]);
         let pieces = taught.iter().map(word).chain(rest).sum::<f64>();
-        assert!((fall - pieces).abs() < 1e-12, "{fall} {pieces}");
+        assert!((decrease - pieces).abs() < 1e-12, "{decrease} {pieces}");
         let row = network["row"].as_array().unwrap();
         assert_eq!(row[row.len() - 11]["word"], "food");
         assert!(number(&row[row.len() - 1]["norm"]) > 0.0);
@@ -360,7 +355,7 @@ fn the_demo_compares_two_networks_and_leaves_two_runs() {
 
     let text = stdout(&demo(&fixture, "other", &["--threads", "1"]));
     assert!(
-        text.contains("what taught them “dinner”?") && text.contains("does the LSTM's gradient reach"),
+        text.contains("what taught them “dinner”?") && text.contains("does the gradient of the LSTM reach"),
         "{text}"
     );
     for model in ["rnn/model.safetensors", "lstm/model.safetensors"] {
@@ -375,7 +370,7 @@ fn a_demo_replaces_demos_alone() {
     stdout(&demo(&fixture, "demo", &[]));
     let model = |run: &str| fs::read(fixture.path(run).join("model.safetensors")).unwrap();
     let first = model("demo/lstm");
-    // Demos used to be a run in the folder itself.
+    // An older version wrote one run into the folder itself.
     for file in ["config.toml", "vocabulary.json", "model.safetensors", "metrics.jsonl", "ledger.json"] {
         fs::copy(fixture.path("demo/rnn").join(file), fixture.path("demo").join(file)).unwrap();
     }
@@ -389,17 +384,17 @@ fn a_demo_replaces_demos_alone() {
 
     for run in ["mine", "deeper/lstm"] {
         stdout(&fixture.train(run, &[]));
-        // Having been traced into its folder makes no demo of it.
+        // A ledger in its folder does not make a run a demo.
         stdout(&fixture.bptt(&["trace", run, "--text", "fox", "--out", &format!("{run}/ledger.json")]));
         let before = model(run);
         let (code, message) = refusal(&demo(&fixture, run.split('/').next().unwrap(), &[]));
-        assert!(code == 1 && message.contains(&format!("{run} holds a run already")), "{message}");
+        assert!(code == 1 && message.contains(&format!("{run} already contains a run")), "{message}");
         assert!(model(run) == before);
     }
     assert!(!fixture.path("deeper/rnn").exists(), "refused before anything is written");
 }
 
-/// What the report at `path` shows.
+/// The data of the report at `path`.
 fn report(path: &Path) -> Value {
     let page = fs::read_to_string(path).unwrap();
     let (_, rest) = page.split_once("<script type=\"application/json\" id=\"data\">").unwrap();
@@ -410,7 +405,7 @@ fn report(path: &Path) -> Value {
 fn training_ends_with_a_report_that_shows_the_training_from_its_beginning() {
     let fixture = Fixture::new();
     let text = stdout(&fixture.train("run", &["--cell", "lstm"]));
-    assert!(text.ends_with("the report, to open in a browser: run/report.html\n"), "{text}");
+    assert!(text.ends_with("report: run/report.html\n"), "{text}");
     let shown = report(&fixture.path("run/report.html"));
     let subject = &shown["subjects"][0];
     let steps = subject["stages"].as_array().unwrap().iter().map(|stage| stage["step"].as_u64().unwrap());
@@ -446,7 +441,10 @@ fn a_report_is_made_of_one_run_or_of_all_in_a_folder() {
     assert_eq!(shown["reproduce"][2], "bptt report runs --text 'the fox' --predicting f");
 
     let (code, message) = refusal(&fixture.bptt(&["report", "nowhere"]));
-    assert_eq!((code, message.as_str()), (2, "nowhere is no run and has none in it; bptt train makes one"));
+    assert_eq!(
+        (code, message.as_str()),
+        (2, "nowhere is not a run and contains none; bptt train creates runs")
+    );
     assert_eq!(refusal(&fixture.bptt(&["report", "runs/a", "--loss-step", "99"])).0, 2);
     let (code, message) = refusal(&fixture.bptt(&["report", "runs/a", "--steps", "100000"]));
     assert!(code != 0 && !message.is_empty(), "{message}");
@@ -457,7 +455,7 @@ fn both_directions_can_be_learned_and_traced_but_not_sampled() {
     let fixture = Fixture::new();
     let both = ["--bidirectional", "--layers", "2", "--cell", "lstm"];
     let output = fixture.train("both", &both);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("reads the symbol it is to predict"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("reads the symbols that it predicts"));
     stdout(&output);
     stdout(&fixture.train("again", &[&both[..], &["--threads", "1"]].concat()));
     let model = |run: &str| fs::read(fixture.path(run).join("model.safetensors")).unwrap();
@@ -466,7 +464,7 @@ fn both_directions_can_be_learned_and_traced_but_not_sampled() {
 
     let (code, message) = refusal(&fixture.bptt(&["sample", "both"]));
     assert!(
-        code == 2 && message.contains("the reverse cells would have to read what is not written yet"),
+        code == 2 && message.contains("its reverse cells read symbols that are not generated yet"),
         "{message}"
     );
     let trace = |more: &[&str]| {
@@ -494,11 +492,11 @@ fn both_directions_can_be_learned_and_traced_but_not_sampled() {
     stdout(&fixture.train("forward", &[]));
     let (code, message) =
         refusal(&fixture.bptt(&["trace", "forward", "--text", "fox", "--direction", "reverse"]));
-    assert!(code == 2 && message.contains("this network reads forward only"), "{message}");
+    assert!(code == 2 && message.contains("this network is not bidirectional"), "{message}");
 }
 
 #[test]
-fn gates_and_paths_are_told_apart() {
+fn gates_and_paths_are_shown_separately() {
     let fixture = Fixture::new();
     stdout(&fixture.train("runs/lstm", &["--cell", "lstm", "--layers", "2"]));
     let trace = ["trace", "runs/lstm", "--text", "the lazy dog", "--gates", "--paths"];
@@ -525,7 +523,7 @@ fn gates_and_paths_are_told_apart() {
     }
 
     let table = stdout(&fixture.bptt(&trace));
-    for word in ["i", "f", "g", "o", "along_c", "through_gates", "at the low end"] {
+    for word in ["i", "f", "g", "o", "along_c", "through_gates", "low end"] {
         assert!(
             table.contains(&format!("{word}  ")) || table.contains(&format!("  {word}")),
             "{word}: {table}"
@@ -555,7 +553,7 @@ fn truncation_is_shown_where_it_cuts() {
 }
 
 #[test]
-fn with_a_tolerance_what_is_small_is_one_row() {
+fn small_contributions_are_merged_with_a_tolerance() {
     let fixture = Fixture::new();
     stdout(&fixture.train("run", &[]));
     let trace = ["trace", "run", "--text", "the lazy dog", "--tolerance", "0.3"];
@@ -566,10 +564,10 @@ fn with_a_tolerance_what_is_small_is_one_row() {
     let state = entry["state"][11].as_str().unwrap();
     assert!(state.starts_with('r') && state.ends_with('v'), "{state}");
     let sum = |numbers: &Value| -> f64 { numbers.as_array().unwrap().iter().filter_map(Value::as_f64).sum() };
-    let told_apart: f64 = entry["share"].as_array().unwrap().iter().map(sum).sum();
-    assert!((told_apart + sum(&entry["remainder_share"]) - 1.0).abs() < 1e-9);
+    let separate: f64 = entry["share"].as_array().unwrap().iter().map(sum).sum();
+    assert!((separate + sum(&entry["remainder_share"]) - 1.0).abs() < 1e-9);
     let text = stdout(&fixture.bptt(&trace));
-    assert!(text.contains("remainder") && text.contains("is one row"), "{text}");
+    assert!(text.contains("remainder") && text.contains("merged into one row"), "{text}");
     let (code, message) = refusal(&fixture.bptt(&["trace", "run", "--text", "fox", "--tolerance", "2"]));
     let expected = "tolerance: 2 is not possible; expected a fraction from 0 to below 1";
     assert_eq!((code, message.as_str()), (2, expected));

@@ -1,4 +1,4 @@
-//! `bptt compare`: killed or interrupted it goes on, and ends with the same table.
+//! `bptt compare` continues after an interruption and ends with the same table.
 
 mod common;
 
@@ -64,13 +64,13 @@ fn without_last_column(text: &str) -> String {
     text.lines().map(cut).collect::<Vec<_>>().join("\n")
 }
 
-/// How many results there are; files that are being written have a dot before their name.
+/// Number of results; incomplete files begin with a dot.
 fn results(folder: &Path) -> usize {
     let names = fs::read_dir(folder.join("out/trainings")).into_iter().flatten();
     names.filter(|entry| !entry.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count()
 }
 
-/// Begins the comparison, sends it a signal when its first result is there, and returns what it said.
+/// Starts the comparison, sends it a signal after its first result, and returns its output.
 fn begin_and_signal(folder: &Path, signal: &str) -> std::process::Output {
     let child = Command::new(env!("CARGO_BIN_EXE_bptt"))
         .args(COMPARE)
@@ -91,7 +91,7 @@ fn begin_and_signal(folder: &Path, signal: &str) -> std::process::Output {
 
 #[test]
 #[cfg(unix)]
-fn a_comparison_that_was_killed_goes_on_and_ends_with_the_same_table() {
+fn an_interrupted_comparison_continues_to_the_same_table() {
     let whole = tempfile::tempdir().unwrap();
     let table = stdout(&compare(whole.path(), &["--threads", "2"]));
     assert!(table.starts_with("temporal_order, L = 12, lag "), "{table}");
@@ -135,8 +135,8 @@ fn other_settings_and_unknown_remedies_are_refused() {
     );
 
     let (code, message) = refusal(&quick(&["--remedy", "none,gru", "--seeds", "1", "--steps", "3"]));
-    let expected = "out holds a comparison whose steps is 2, not 3; give the same settings to go on with it, or choose \
-                    another --out";
+    let expected = "out contains a comparison whose steps is 2, not 3; use the same settings to continue it, or choose another \
+                    --out";
     assert_eq!((code, message.as_str()), (1, expected));
     let (code, message) = refusal(&quick(&["--remedy", "none,hope", "--seeds", "1"]));
     assert!(

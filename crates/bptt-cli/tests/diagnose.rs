@@ -1,4 +1,4 @@
-//! `diagnose` and `check` as their users meet them: runs with planted faults, models and arrays of others, and a CI's limits.
+//! `diagnose` and `check`: runs with planted faults, models with arrays, and limits for a CI.
 
 mod common;
 
@@ -44,12 +44,12 @@ impl Fixture {
 }
 
 #[test]
-fn a_gradient_that_fades_is_told_of_and_what_is_proposed_can_be_run() {
+fn a_vanishing_gradient_is_reported_and_the_proposals_can_be_run() {
     let fixture = Fixture::new();
     fixture.train("faint", &["--init", "orthogonal", "--sigma-max", "0.3"]);
     let text = stdout(&fixture.bptt(&["diagnose", "faint"]));
     assert!(text.starts_with("vanishes before it: "), "{text}");
-    assert!(text.contains("19 steps back, where the dependency lies"), "{text}");
+    assert!(text.contains("19 steps back, at the lag of the dependency"), "{text}");
     let first = "bptt train --config faint/config.toml --cell lstm --chrono 20 --out faint-1";
     assert!(text.contains(first), "{text}");
     let json = fixture.diagnosis(&["faint"]);
@@ -117,11 +117,11 @@ fn runs_with_faults_get_their_verdicts_and_fail_their_checks() {
     assert!(text.starts_with("not finite: first in rnn.") && text.contains("the data are finite"), "{text}");
     let (code, message) = (check("healthy", &[]).status.code(), check("healthy", &[]));
     assert_eq!(code, Some(1));
-    assert!(String::from_utf8_lossy(&message.stdout).contains("cannot be measured"));
+    assert!(String::from_utf8_lossy(&message.stdout).contains("not measurable"));
 }
 
 #[test]
-fn a_texts_window_is_what_cuts_unless_told_otherwise() {
+fn the_window_of_a_text_cuts_by_default() {
     let fixture = Fixture::new();
     let text = "the quick brown fox jumps over the lazy dog\n".repeat(40);
     fs::write(fixture.path("text.txt"), text).unwrap();
@@ -147,7 +147,7 @@ fn a_texts_window_is_what_cuts_unless_told_otherwise() {
     assert_eq!(command, "bptt train --config a/config.toml --window 24 --out a-1");
     let json = fixture.diagnosis(&["a", "--batch", "2"]);
     assert!(
-        json["sentence"].as_str().unwrap().starts_with("reaches the window's end, 7 steps back"),
+        json["sentence"].as_str().unwrap().starts_with("reaches the end of the window, 7 steps back"),
         "{json}"
     );
     let text = ["diagnose", "a", "--text", "the lazy dog", "--detach-every", "0", "--lag", "40"];
@@ -156,7 +156,7 @@ fn a_texts_window_is_what_cuts_unless_told_otherwise() {
 }
 
 #[test]
-fn a_model_of_others_is_diagnosed_data_first() {
+fn a_model_from_another_program_is_diagnosed_data_first() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interchange");
     let model = ["--model", "model.safetensors", "--module", "net.lstm_actor", "--lag", "3"];
     let arrays = ["--input", "x.npy", "--grad-output", "dh.npy"];
@@ -173,7 +173,7 @@ fn a_model_of_others_is_diagnosed_data_first() {
     let input = ["--input", broken.to_str().unwrap(), "--grad-output", "dh.npy"];
     let said = stdout(&bptt(&fixtures, &[&["diagnose"][..], &model, &input].concat()));
     assert!(said.starts_with("not finite: first at step "), "{said}");
-    assert!(said.contains("x.npy (it is the data, not the network)"), "{said}");
+    assert!(said.contains("x.npy (the data contain it)"), "{said}");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn wrong_usage_is_another_exit_code_than_a_failed_check() {
     let here = Path::new(".");
     let (code, message) = refusal(&bptt(here, &["check", "nowhere"]));
     assert_eq!(code, 2);
-    assert_eq!(message, "nothing to check: give --min-horizon, --max-decay or --no-cuts");
+    assert_eq!(message, "no limit is given; expected --min-horizon, --max-decay or --no-cuts");
     let (code, message) = refusal(&bptt(here, &["check", "nowhere", "--max-decay", "-1"]));
     assert_eq!(code, 2);
     assert!(message.starts_with("--max-decay: -1 is not possible"), "{message}");
@@ -193,7 +193,7 @@ fn wrong_usage_is_another_exit_code_than_a_failed_check() {
 }
 
 #[test]
-fn update_formats_and_windows_are_told_where_they_are_asked_for() {
+fn update_precision_and_windows_are_reported_on_request() {
     let fixture = Fixture::new();
     fixture.train("faint", &["--init", "orthogonal", "--sigma-max", "0.5", "--optimizer", "sgd"]);
     let json = fixture.diagnosis(&["faint", "--update", "--precision", "--max-bias", "0.01"]);
@@ -202,7 +202,7 @@ fn update_formats_and_windows_are_told_where_they_are_asked_for() {
     let sum = |key: &str| lags.iter().map(|lag| lag[key].as_f64().unwrap()).sum::<f64>();
     assert!((sum("gradient") - 1.0).abs() < 1e-9 && (sum("update") - 1.0).abs() < 1e-9, "{update}");
     assert_eq!((&lags[3]["first"], &lags[3]["last"]), (&4.into(), &7.into()));
-    // Plain gradient descent, clipped or not, leaves every share as it is.
+    // Plain gradient descent, clipped or not, preserves every share.
     for lag in lags {
         assert!((lag["gradient"].as_f64().unwrap() - lag["update"].as_f64().unwrap()).abs() < 1e-9, "{lag}");
     }
@@ -227,9 +227,11 @@ fn update_formats_and_windows_are_told_where_they_are_asked_for() {
     }
 
     let text = stdout(&fixture.bptt(&["diagnose", "faint", "--update", "--precision"]));
-    for words in
-        ["from how far away the next update comes (sgd", "what formats keep", "before training, median"]
-    {
+    for words in [
+        "shares of the lags in the next update (sgd",
+        "precision of the backpropagated",
+        "before training, median",
+    ] {
         assert!(text.contains(words), "{words}: {text}");
     }
     for wrong in

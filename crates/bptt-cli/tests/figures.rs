@@ -1,4 +1,4 @@
-//! `plot`, the tables of `trace`, and TensorBoard's events, as their users meet them.
+//! `plot`, the tables of `trace`, and TensorBoard events.
 
 mod common;
 
@@ -95,28 +95,28 @@ fn every_kind_of_figure_is_drawn_and_has_its_numbers() {
 }
 
 #[test]
-fn figures_that_cannot_be_are_refused_before_anything_is_written() {
+fn impossible_figures_are_refused_before_anything_is_written() {
     let folder = runs();
     let folder = folder.path();
     for (line, expected) in [
         (
             "plot a --kind heatmap --out a.gif",
-            "--out: a.gif has no ending known here; expected .svg, .png, .csv or .parquet",
+            "--out: a.gif has an unknown extension; expected .svg, .png, .csv or .parquet",
         ),
         (
             "plot a b --kind heatmap --out a.svg",
-            "this kind of figure is of one run; got 2 (--kind compare takes several)",
+            "this kind of figure needs one run, given 2; --kind compare takes several",
         ),
-        ("plot a --kind compare --out a.svg", "--kind compare: give the folders of two runs or more"),
-        ("plot a --kind rainbow --lag 3 --out a.svg", "--lag is for --kind profile alone; leave it out"),
-        ("plot a --kind rainbow --all --out a.svg", "--all is for --kind heatmap alone; leave it out"),
+        ("plot a --kind compare --out a.svg", "--kind compare needs the folders of at least two runs"),
+        ("plot a --kind rainbow --lag 3 --out a.svg", "--lag applies to --kind profile only"),
+        ("plot a --kind rainbow --all --out a.svg", "--all applies to --kind heatmap only"),
         (
             "plot a --kind heatmap --layer 1 --out a.svg",
             "--layer 1: this network of 1 layers has no such layer",
         ),
         (
             "trace a --out a.xls",
-            "--out: a.xls has no ending known here; expected .npz, .json, .parquet or .csv",
+            "--out: a.xls has an unknown extension; expected .npz, .json, .parquet or .csv",
         ),
     ] {
         assert_eq!(refusal(&run(folder, line)), (2, expected.to_owned()), "{line}");
@@ -186,7 +186,7 @@ fn events_are_whole_records_with_few_tags() {
 }
 
 #[test]
-fn a_task_has_a_report_that_names_it_and_refuses_what_is_of_texts() {
+fn a_report_of_a_task_names_it_and_refuses_options_of_texts() {
     let folder = tempfile::tempdir().unwrap();
     let train = [
         "train", "--task", "adding", "--length", "8", "--hidden", "4", "--steps", "4", "--batch", "2",
@@ -195,9 +195,7 @@ fn a_task_has_a_report_that_names_it_and_refuses_what_is_of_texts() {
     let end: Value = serde_json::from_str(&stdout(&bptt(folder.path(), &train))).unwrap();
     assert_eq!(end["report"], "sums/report.html");
     let html = fs::read_to_string(folder.path().join("sums/report.html")).unwrap();
-    for words in
-        ["adding, L = 8", "squared error", "lies 5–7 steps before it", "bptt train --task adding --length 8"]
-    {
+    for words in ["adding, L = 8", "squared error", "5–7 steps", "bptt train --task adding --length 8"] {
         assert!(html.contains(words), "{words}");
     }
     assert_eq!(
@@ -206,7 +204,7 @@ fn a_task_has_a_report_that_names_it_and_refuses_what_is_of_texts() {
     );
     let (code, message) = refusal(&bptt(folder.path(), &["report", "sums", "--text", "a text"]));
     assert_eq!(
-        (code, message.contains("is of texts, and this is a run of the task adding")),
+        (code, message.contains("applies to texts only; this is a run of the task adding")),
         (2, true),
         "{message}"
     );

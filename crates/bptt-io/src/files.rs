@@ -1,4 +1,4 @@
-//! Whole files, replaced atomically; an error names the file and what was tried.
+//! Reading files with named errors, and writing them atomically.
 
 use std::fs;
 use std::io::{self, Write};
@@ -18,10 +18,10 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     fs::read(path).map_err(error("read", path))
 }
 
-/// Writes a file under another name in the same folder and renames it, so that no reader sees a part of it.
+/// Writes a temporary file in the same folder and renames it, so that no reader sees a partial file.
 ///
 /// # Errors
-/// If it cannot be written; the file that was there before is then unchanged.
+/// If it cannot be written; an existing file is unchanged then.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written =
@@ -35,7 +35,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     written.map(drop).map_err(error("write", path))
 }
 
-/// Those of any new file, which the user's umask narrows; a temporary file's own would be private.
+/// The permissions of a new file, restricted by the umask; a temporary file would be private.
 #[cfg(unix)]
 fn permissions() -> fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o666)
@@ -52,7 +52,7 @@ pub fn remove(path: &Path) -> Result<(), Error> {
     }
 }
 
-/// What is in a folder; nothing if there is no such folder.
+/// The entries of a folder; none if it does not exist.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -64,10 +64,10 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     }
 }
 
-/// A folder and all above it.
+/// Creates a folder and its parents.
 ///
 /// # Errors
-/// If one cannot be made.
+/// If one cannot be created.
 pub fn create_folder(path: &Path) -> Result<(), Error> {
     fs::create_dir_all(path).map_err(error("create", path))
 }

@@ -1,4 +1,4 @@
-//! A network as a safetensors file, with the names PyTorch gives: `rnn.weight_ih_l0`, …, `head.weight`, `head.bias`.
+//! A network as a safetensors file with PyTorch's names: `rnn.weight_ih_l0`, …, `head.weight`, `head.bias`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use bptt::{Network, cell_by_name};
 use crate::tensors::{Stamp, write};
 use crate::{Dtype, Error, Tensor, Tensors, choose, head};
 
-/// The recurrent layers' name as a module.
+/// The module name of the recurrent layers.
 const MODULE: &str = "rnn";
 
 /// PyTorch's name of a parameter.
@@ -36,7 +36,7 @@ pub fn save(network: &Network<f32>, path: &Path) -> Result<(), Error> {
 /// Reads a network that [`save`] wrote.
 ///
 /// # Errors
-/// If the file cannot be read, is damaged, or holds something else; the message says what.
+/// If the file cannot be read, is damaged, or contains something else.
 pub fn load(path: &Path) -> Result<Network<f32>, Error> {
     let tensors = Tensors::read(path)?;
     let stamp = tensors

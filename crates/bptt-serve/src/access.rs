@@ -1,4 +1,4 @@
-//! Who is answered: requests to this very address, from its own pages, and with the token if there is one.
+//! Access control: requests must name this server, come from its own pages, and have the token if there is one.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::problem::Problem;
 
-/// Scripts and connections of this server only; plotly sets styles on its elements.
+/// Scripts and connections of this server only; plotly sets inline styles.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
@@ -30,8 +30,8 @@ impl Access {
         Self { address, token: token.map(|token| blake3::hash(token.as_bytes())) }
     }
 
-    /// Whether a Host header names this server. A name that an attacker can point at this machine (DNS rebinding) does not:
-    /// only addresses and `localhost` are accepted, and of addresses those it listens on.
+    /// Whether a Host header names this server. To prevent DNS rebinding, only addresses on which the server listens and
+    /// `localhost` are accepted.
     fn is_own(&self, host: &str) -> bool {
         let (name, port) = match host.rsplit_once(':') {
             Some((name, port)) if !name.ends_with(':') && (!name.contains(':') || name.ends_with(']')) => {
@@ -51,32 +51,32 @@ impl Access {
         known && port == Some(self.address.port())
     }
 
-    /// Why a request is not answered.
+    /// The reason to refuse a request.
     fn refusal(&self, method: &Method, headers: &HeaderMap) -> Option<&'static str> {
         let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
         let host = text(HOST).unwrap_or_default();
         if !self.is_own(host) || headers.get_all(HOST).iter().count() != 1 {
-            return Some("this server has another name");
+            return Some("the Host header does not name this server");
         }
         if text(ORIGIN).is_some_and(|origin| origin.strip_prefix("http://") != Some(host)) {
-            return Some("requests from other sites are not answered");
+            return Some("requests from other sites are refused");
         }
         let from = text(HeaderName::from_static("sec-fetch-site"));
         let followed = *method == Method::GET
             && text(HeaderName::from_static("sec-fetch-mode")).is_some_and(|mode| mode == "navigate");
-        // A link may lead here; a page of another site may load nothing from here.
+        // Other sites may link here, but may not load anything.
         if from.is_some_and(|from| !["same-origin", "none"].contains(&from)) && !followed {
-            return Some("requests from other sites are not answered");
+            return Some("requests from other sites are refused");
         }
         None
     }
 
-    /// The cookie's name; cookies know no ports, so it has the port in it.
+    /// The name of the cookie, which contains the port because cookies do not distinguish ports.
     fn cookie(&self) -> String {
         format!("bptt-{}", self.address.port())
     }
 
-    /// Whether a request may come in. Hashes are compared in constant time.
+    /// Whether a request has the token. Hashes are compared in constant time.
     fn knows(&self, headers: &HeaderMap) -> bool {
         let Some(token) = self.token else { return true };
         let bearer =
@@ -91,7 +91,7 @@ impl Access {
         given.chain(bearer).any(|given| blake3::hash(given.as_bytes()) == token)
     }
 
-    /// For an address with the right token in it: the same without, and the token as a cookie.
+    /// For an address with the right token: a redirect to the address without it, with the token as a cookie.
     fn enter(&self, request: &Request) -> Option<Response> {
         let token = self.token?;
         let pairs = request.uri().query()?.split('&');
@@ -101,7 +101,7 @@ impl Access {
             return None;
         }
         let query = if others.is_empty() { String::new() } else { format!("?{}", others.join("&")) };
-        // Two slashes at the beginning would name another host.
+        // Two leading slashes would name another host.
         let path = request.uri().path().trim_start_matches('/');
         let cookie = format!("{}={given}; HttpOnly; SameSite=Strict; Path=/", self.cookie());
         let headers = [(LOCATION, format!("/{path}{query}")), (SET_COOKIE, cookie)];
@@ -109,7 +109,7 @@ impl Access {
     }
 }
 
-/// Answers only who may ask, and gives every answer the headers that keep its reader safe.
+/// Refuses requests without access, and adds security headers to every answer.
 pub(crate) async fn guard(State(access): State<Arc<Access>>, request: Request, next: Next) -> Response {
     let mut response = if let Some(why) = access.refusal(request.method(), request.headers()) {
         Problem::new(StatusCode::FORBIDDEN, why).into_response()
@@ -118,7 +118,7 @@ pub(crate) async fn guard(State(access): State<Arc<Access>>, request: Request, n
     } else if access.knows(request.headers()) {
         next.run(request).await
     } else {
-        Problem::new(StatusCode::UNAUTHORIZED, "the address needs its token: ?token=…").into_response()
+        Problem::new(StatusCode::UNAUTHORIZED, "a token is required: ?token=…").into_response()
     };
     let headers = response.headers_mut();
     for (name, value) in [
@@ -135,9 +135,9 @@ pub(crate) async fn guard(State(access): State<Arc<Access>>, request: Request, n
     response
 }
 
-/// What is nowhere.
-pub(crate) async fn nowhere() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "there is nothing here")
+/// The answer to unknown paths.
+pub(crate) async fn not_found() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not found")
 }
 
 #[cfg(test)]
@@ -154,7 +154,7 @@ mod tests {
         for host in ["127.0.0.1:8377", "localhost:8377", "LocalHost:8377"] {
             assert!(local.is_own(host), "{host}");
         }
-        let strangers = [
+        let foreign = [
             "",
             "127.0.0.1",
             "127.0.0.1:80",
@@ -168,7 +168,7 @@ mod tests {
             "localhost:99999",
             "0.0.0.0:8377",
         ];
-        for host in strangers {
+        for host in foreign {
             assert!(!local.is_own(host), "{host}");
         }
         assert!(access("[::1]:8377").is_own("[::1]:8377"));

@@ -1,4 +1,4 @@
-//! The files of the pages: all known when the program is built.
+//! The files of the pages, which are compiled into the program.
 
 use std::collections::HashMap;
 
@@ -7,17 +7,17 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bptt_view::report;
 
-/// What pages have around what is their own.
+/// The common frame of the pages.
 const FRAME: &str = include_str!("page/frame.html");
 
-/// The pages: address, name, title, and what is their own.
+/// The pages: address, name, title and content.
 const PAGES: [(&str, &str, &str, &str); 3] = [
-    ("live", "Live", "A training as it goes", include_str!("page/live.html")),
-    ("lab", "Lab", "The laboratory: change a network, see its gradient", include_str!("page/lab.html")),
-    ("explore", "Explore", "What each word contributed", include_str!("page/explore.html")),
+    ("live", "Live", "Running training", include_str!("page/live.html")),
+    ("lab", "Lab", "Laboratory: change a network and see its gradient", include_str!("page/lab.html")),
+    ("explore", "Explore", "Contribution of each word", include_str!("page/explore.html")),
 ];
 
-/// The pages by their addresses.
+/// The pages by address.
 pub(crate) fn pages() -> impl Iterator<Item = (&'static str, String)> {
     PAGES.into_iter().map(|(address, _, title, own)| {
         let main = report::filled(own, |part| match part {
@@ -40,7 +40,7 @@ pub(crate) fn pages() -> impl Iterator<Item = (&'static str, String)> {
     })
 }
 
-/// Modules and the style sheet of these pages; those of the report are beside them.
+/// Modules and style sheet of these pages; they also use those of the report.
 const OWN: [(&str, &str); 8] = [
     ("server.js", include_str!("page/server.js")),
     ("start.js", include_str!("page/start.js")),
@@ -52,7 +52,7 @@ const OWN: [(&str, &str); 8] = [
     ("serve.css", include_str!("page/serve.css")),
 ];
 
-/// A file with its kind and a tag that changes with it.
+/// A file with its content type and its entity tag.
 #[derive(Debug)]
 struct Asset {
     body: axum::body::Bytes,
@@ -72,14 +72,14 @@ impl Assets {
         Self(all.map(|(name, source)| (name, Asset::new(name, source))).collect())
     }
 
-    /// The file called `name`, or nothing but its tag if the client has it already.
+    /// The file `name`, or only its tag if the client already has it.
     pub fn get(&self, name: &str, headers: &HeaderMap) -> Option<Response> {
         let asset = self.0.get(name)?;
         let tag = asset.tag.clone();
         if headers.get(IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
             return Some((StatusCode::NOT_MODIFIED, [(ETAG, tag)]).into_response());
         }
-        // Asked for each time, sent when it has changed.
+        // Clients revalidate every time.
         let headers =
             [(CONTENT_TYPE, asset.kind.to_owned()), (CACHE_CONTROL, "no-cache".into()), (ETAG, tag)];
         Some((headers, asset.body.clone()).into_response())

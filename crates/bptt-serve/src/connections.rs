@@ -1,4 +1,4 @@
-//! Connections, so many and no more, with those that are slow.
+//! Connections, with limits on their number and on slow clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,41 +13,41 @@ use tokio_io_timeout::TimeoutWriter;
 
 use crate::Limits;
 
-/// Bytes of a request's head, and of an answer that waits to be sent.
+/// The largest number of bytes of a request head, and of buffered output.
 const BUFFER: usize = 16 * 1024;
 
-/// How long to wait when the system has no more sockets.
-const BREATH: Duration = Duration::from_millis(50);
+/// Wait when the system has no free sockets.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// Serves whoever connects.
+/// Accepts connections.
 pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits) {
     let slots = Arc::new(Semaphore::new(limits.connections));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(BREATH).await;
+            tokio::time::sleep(ACCEPT_RETRY).await;
             continue;
         };
-        // One too many is closed, not kept waiting.
+        // Connections above the limit are closed.
         let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else { continue };
         let router = router.clone();
         tokio::spawn(async move {
-            connection(stream, router, limits.patience).await;
+            connection(stream, router, limits.timeout).await;
             drop(slot);
         });
     }
 }
 
-/// Serves one connection until it ends. Whoever is slow in sending a head or in taking an answer is left.
-async fn connection(stream: TcpStream, router: Router, patience: Duration) {
-    // Events are small and should not wait for each other.
+/// Serves one connection until it ends or a client is too slow to send a head or to receive an answer.
+async fn connection(stream: TcpStream, router: Router, timeout: Duration) {
+    // Events are small and are sent without delay.
     let _ = stream.set_nodelay(true);
     let mut stream = TimeoutWriter::new(stream);
-    stream.set_timeout(Some(patience));
+    stream.set_timeout(Some(timeout));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience)
+        .header_read_timeout(timeout)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(router));
-    // A connection that breaks is its client's affair.
+    // A broken connection needs no handling.
     let _ = served.await;
 }

@@ -1,26 +1,31 @@
-//! One cell (k, t) of the laboratory's heatmap as a formula with its numbers: the chain rule to follow by hand.
+//! One cell (k, t) of the heatmap of the laboratory as a formula with numbers: the chain rule, step by step.
 
 use bptt::{Component, ForwardCache, Inputs, Matrix, Parameter, Select};
 use serde_json::{Value, json};
 
 use crate::lab::{Experiment, Laboratory};
 use crate::problem::Problem;
-use crate::work::Gone;
+use crate::work::Cancelled;
 
-/// Jacobian factors are written out up to this many units.
+/// The largest number of units with Jacobians written out.
 const WRITTEN: usize = 6;
 
-/// What step t contributed to loss k, number by number.
-pub(crate) fn formula(laboratory: &Laboratory, k: usize, t: usize, gone: &Gone) -> Result<Value, Problem> {
+/// The contribution of step t to loss k, with all factors.
+pub(crate) fn formula(
+    laboratory: &Laboratory,
+    k: usize,
+    t: usize,
+    cancelled: &Cancelled,
+) -> Result<Value, Problem> {
     let experiment = laboratory.experiment()?;
-    gone.check()?;
+    cancelled.check()?;
     let Experiment { network, trace, losses, .. } = &experiment;
     let components = network.components(trace, losses, Select::Loss(k))?;
-    gone.check()?;
+    cancelled.check()?;
     let of = |step: usize| components.iter().find(|component| component.t == step);
     let Some(here) = of(t) else {
         return Err(Problem::of_request(format!(
-            "t: {t} is not possible; expected 0 to {k}: no other step leads to loss {k}"
+            "t: {t} is not possible; expected 0 to {k}: no other step contributes to loss {k}"
         )));
     };
     let chain: Vec<Value> = (t..=k)
@@ -43,10 +48,10 @@ pub(crate) fn formula(laboratory: &Laboratory, k: usize, t: usize, gone: &Gone) 
         "k": k, "t": t,
         "gates": network.spec().gate_names(),
         "hidden": network.hidden(),
-        "x": read(trace, t),
+        "x": input(trace, t),
         "h_prev": h_prev,
         "h_prev_norm": length(h_prev),
-        "x_norm": length(&read_out(trace, t)),
+        "x_norm": length(&input_values(trace, t)),
         "da": numbers(input_bias(here)), "da_norm": norm(input_bias(here)),
         "da_hh_norm": norm(recurrent_bias(here)),
         "norms": norms(here),
@@ -54,7 +59,7 @@ pub(crate) fn formula(laboratory: &Laboratory, k: usize, t: usize, gone: &Gone) 
     }))
 }
 
-/// diag(φ'(a_t)) W_hhᵀ, the factor by which da_t comes of da_{t+1}: of vanilla cells of few units, for steps before k.
+/// diag(φ'(a_t)) W_hhᵀ, which maps da_{t+1} to da_t, for vanilla cells with few units and steps before k.
 fn factor(experiment: &Experiment, t: usize, k: usize) -> Option<Vec<Vec<f64>>> {
     let hidden = experiment.network.hidden();
     if t == k || hidden > WRITTEN {
@@ -73,25 +78,25 @@ fn norms(of: &Component<f64>) -> Value {
     })
 }
 
-/// What the input side's bias got: da.
+/// The contribution to the bias of the input side, da.
 fn input_bias(of: &Component<f64>) -> &Matrix<f64> {
     of.get(Parameter::BIAS).unwrap_or(&of.input)
 }
 
-/// What the recurrent side's bias got, in cells where that is something else.
+/// The contribution to the bias of the recurrent side, which differs from da in some cells.
 fn recurrent_bias(of: &Component<f64>) -> &Matrix<f64> {
     of.get(Parameter::BIAS_HH).unwrap_or_else(|| input_bias(of))
 }
 
-/// What was read at step t: its numbers, or which symbol is 1.
-fn read(trace: &ForwardCache<f64>, t: usize) -> Value {
+/// The input at step t: its numbers, or the index of its symbol.
+fn input(trace: &ForwardCache<f64>, t: usize) -> Value {
     match trace.inputs() {
         Inputs::Dense(x) => json!(x.at(t, 0)),
         Inputs::Symbols(ids) => json!({ "symbol": ids.step(t)[0] }),
     }
 }
 
-fn read_out(trace: &ForwardCache<f64>, t: usize) -> Vec<f64> {
+fn input_values(trace: &ForwardCache<f64>, t: usize) -> Vec<f64> {
     match trace.inputs() {
         Inputs::Dense(x) => x.at(t, 0).to_vec(),
         Inputs::Symbols(_) => vec![1.0],

@@ -1,65 +1,66 @@
-//! The laboratory: a small untrained network, made as asked, and its gradient taken apart.
+//! The laboratory: a small untrained network with settings from the page, and its ledger.
 
 use bptt::{
     CellParams, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Objective, Reduction,
     Sequence, Symbols, Targets, Weights, cell_by_name,
 };
+use bptt_train::vocabulary::Unknown;
 use bptt_train::{Config, Init, Level, Vocabulary, init};
 use bptt_view::report::{self, Block, LossUnit, Report, Stage, Subject};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::problem::Problem;
-use crate::work::Gone;
+use crate::work::Cancelled;
 
-/// Symbols that are read at most.
+/// The largest number of steps.
 pub(crate) const MOST_STEPS: usize = 200;
 
-/// Hidden units at most.
+/// The largest number of hidden units.
 const MOST_HIDDEN: usize = 128;
 
-/// The largest singular value that can be asked for.
+/// The largest possible singular value.
 const MOST_SIGMA: f64 = 100.0;
 
-/// The article's numbers, see `fixtures/article.json` for how they were recovered.
+/// The numbers of the article; `fixtures/article.json` says how they were recovered.
 const ARTICLE: &str = include_str!("../../../fixtures/article.json");
 
-/// What is asked of the laboratory.
+/// A request to the laboratory.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Laboratory {
-    /// What is read.
+    /// The input.
     pub example: Example,
     /// The text, of [`Example::Text`].
     #[serde(default)]
     pub text: String,
-    /// What a symbol of the text is: char or word.
+    /// The unit of a symbol: char or word.
     #[serde(default)]
     pub level: Level,
-    /// The cell, see [`bptt::cells`].
+    /// The name of the cell, see [`bptt::cells`].
     pub cell: String,
-    /// H; the article's example has its own, 4.
+    /// H; the example of the article has 4 units.
     #[serde(default = "usual_hidden")]
     pub hidden: usize,
-    /// How W_hh begins, see [`Init`], or `article` for the article's weights.
+    /// The initialization of W_hh, see [`Init`], or `article` for the weights of the article.
     pub init: String,
     /// Scales each gate's block of W_hh to this largest singular value.
     #[serde(default)]
     pub sigma_max: Option<f64>,
-    /// Where random weights come from.
+    /// The seed of the weights.
     #[serde(default)]
     pub seed: u64,
-    /// T at most; there may be less to read.
+    /// The largest T; a short text has fewer steps.
     pub steps: usize,
 }
 
-/// What is read in the laboratory.
+/// The input of the laboratory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Example {
-    /// The article's three steps, with its gradients of the losses.
+    /// The three steps of the article, with its gradients of the losses.
     Article,
-    /// A text, each symbol to be predicted from those before it.
+    /// A text; the target of each symbol is the next one.
     Text,
 }
 
@@ -84,19 +85,19 @@ struct Numbers {
     dh: Vec<Vec<Vec<f64>>>,
 }
 
-/// A network that has read something.
+/// A network with a forward scan and losses.
 pub(crate) struct Experiment {
     pub network: Network<f64>,
     pub trace: ForwardCache<f64>,
     pub losses: Losses<f64>,
     symbols: Vec<String>,
     targets: Option<Vec<String>>,
-    /// How many steps there could be.
+    /// The largest possible number of steps.
     most_steps: usize,
 }
 
 impl Laboratory {
-    /// Refuses what would take long or cannot be.
+    /// Refuses expensive and impossible requests.
     fn check(&self) -> Result<(), Problem> {
         let refuse = |option: &str, given: String, expected: String| {
             Err(Problem::of_request(format!("{option}: {given} is not possible; expected {expected}")))
@@ -115,7 +116,7 @@ impl Laboratory {
         }
     }
 
-    /// Makes the network and lets it read.
+    /// Creates the network and runs it.
     pub(crate) fn experiment(&self) -> Result<Experiment, Problem> {
         self.check()?;
         match self.example {
@@ -124,8 +125,8 @@ impl Laboratory {
         }
     }
 
-    /// A network as a run would begin with it.
-    fn drawn(&self, inputs: usize, hidden: usize) -> Result<Network<f64>, Problem> {
+    /// The initial network of a run with these settings.
+    fn initial_network(&self, inputs: usize, hidden: usize) -> Result<Network<f64>, Problem> {
         let init: Init = self.init.parse()?;
         let (cell, sigma_max, seed) = (self.cell.clone(), self.sigma_max, self.seed);
         let config = Config { cell, hidden, init, sigma_max, seed, ..Config::default() };
@@ -134,17 +135,17 @@ impl Laboratory {
     }
 
     fn text(&self) -> Result<Experiment, Problem> {
-        // A symbol has at least one byte; words may be long, but not all of them.
+        // A symbol has at least one byte, and few words are longer than 64 bytes.
         if self.text.len() > 64 * MOST_STEPS {
             return Err(Problem::of_request(format!(
                 "text: too long; expected at most {MOST_STEPS} symbols"
             )));
         }
-        let vocabulary = Vocabulary::build(&self.text, self.level, false, 1)?;
+        let vocabulary = Vocabulary::build(&self.text, self.level, Unknown::Refuse, 1)?;
         let mut ids = vocabulary.encode(&self.text)?;
         ids.truncate(MOST_STEPS + 1);
         if ids.len() < 2 {
-            return Err(Problem::of_request("text: nothing to predict in it; expected at least two symbols"));
+            return Err(Problem::of_request("text has nothing to predict; expected at least two symbols"));
         }
         let most_steps = ids.len() - 1;
         let steps = self.steps.min(most_steps);
@@ -152,7 +153,7 @@ impl Laboratory {
         let show =
             |ids: &[u32]| -> Vec<String> { ids.iter().map(|&id| vocabulary.show(id).into_owned()).collect() };
         let (read, next) = (&ids[..steps], &ids[1..=steps]);
-        let network = self.drawn(vocabulary.len(), self.hidden)?;
+        let network = self.initial_network(vocabulary.len(), self.hidden)?;
         let trace = network.scan(Inputs::Symbols(symbols(read)?), &network.zero_state(1))?;
         let targets = Targets::CrossEntropy(symbols(next)?);
         let losses = network.losses(&trace, &Objective { targets, mask: None, reduction: Reduction::Sum })?;
@@ -181,7 +182,7 @@ impl Laboratory {
             let weights = Weights { cells: vec![layer], bidirectional: false, readout: None };
             Network::new(cell, weights)?
         } else {
-            self.drawn(features, hidden)?
+            self.initial_network(features, hidden)?
         };
         let first = |rows: &[Vec<Vec<f64>>], features| {
             let flat: Vec<f64> = rows[0][..steps].iter().flatten().copied().collect();
@@ -195,12 +196,12 @@ impl Laboratory {
         Ok(Experiment { network, trace, losses, symbols, targets: None, most_steps })
     }
 
-    /// What the page shows: the report's data of this one network, and what the sliders did.
-    pub(crate) fn take_apart(&self, gone: &Gone) -> Result<Value, Problem> {
+    /// The data of the page: those of a report of this network, and the values of the sliders.
+    pub(crate) fn report(&self, cancelled: &Cancelled) -> Result<Value, Problem> {
         let experiment = self.experiment()?;
-        gone.check()?;
+        cancelled.check()?;
         let ledger = experiment.ledger()?;
-        gone.check()?;
+        cancelled.check()?;
         let blocks = self.blocks(&experiment.network)?;
         let sigma_max = blocks.iter().map(|block| block.sigma_max).fold(0.0, f64::max);
         let slopes = experiment.slopes();
@@ -228,7 +229,7 @@ impl Laboratory {
         }))
     }
 
-    /// How strong each gate's block is: as asked, or measured.
+    /// σ_max of each gate's block: as requested, or measured.
     fn blocks(&self, network: &Network<f64>) -> Result<Vec<Block>, Problem> {
         let hidden = network.hidden();
         let Some(w_hh) = network.weights().cells[0].get("weight_hh").filter(|w_hh| w_hh.cols() == hidden)
@@ -255,14 +256,14 @@ impl Experiment {
         Ok(self.network.itemize(&self.trace, &self.losses, &options)?)
     }
 
-    /// φ'(a) of every unit at step t, of a vanilla cell.
+    /// φ'(a) of every unit at step t, for vanilla cells.
     pub(crate) fn slope(&self, t: usize) -> Option<Vec<f64>> {
         let h = self.trace.cells()[0].h().at(t + 1, 0);
         let activation = self.network.spec().vanilla?;
         Some(h.iter().map(|&h| activation.slope_of(h)).collect())
     }
 
-    /// The largest and the mean slope over all steps and units, of a vanilla cell.
+    /// The largest and the mean slope over all steps and units, for vanilla cells.
     fn slopes(&self) -> Option<[f64; 2]> {
         let all: Vec<f64> =
             (0..self.symbols.len()).map(|t| self.slope(t)).collect::<Option<Vec<_>>>()?.concat();
@@ -271,7 +272,7 @@ impl Experiment {
     }
 }
 
-/// The article's (rows, cols) as ours, (cols, rows).
+/// The transpose: matrices of the article are (rows, cols), ours (cols, rows).
 fn transposed(rows: &[Vec<f64>]) -> Result<Matrix<f64>, Problem> {
     let cols = rows[0].len();
     let data = (0..cols).flat_map(|j| rows.iter().map(move |row| row[j])).collect();

@@ -1,9 +1,9 @@
-//! A page on this machine: a training as it goes, a laboratory where a network is changed by hand and its gradient taken
-//! apart anew, and runs to look into.
+//! A local web page: a running training, a laboratory in which the settings of a network can be changed, and the ledgers of
+//! runs.
 //!
-//! The server listens on loopback unless a host is given together with a token. It answers only requests that name it as
-//! their host and come from its own pages, reads nothing but the runs it was started for, and bounds what a client can
-//! cost: connections, bodies, work and patience.
+//! The server listens on a loopback address unless a host and a token are given. It answers only requests that name it as
+//! their host and come from its own pages, reads only the runs it was started with, and limits the resources of clients:
+//! connections, request bodies, computation and time.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -30,45 +30,45 @@ use tokio::runtime::Runtime;
 
 pub use live::Live;
 
-/// The port that is taken unless another is asked for.
+/// The default port.
 pub const PORT: u16 = 8377;
 
-/// A token has at least so many characters.
+/// The smallest length of a token.
 pub const SHORTEST_TOKEN: usize = 16;
 
-/// Takes a run of its folder apart: a text, or so many steps of what it holds out. The last argument says whether whoever
-/// asked has gone.
-pub type TakeApart = fn(&Path, Option<&str>, usize, &dyn Fn() -> bool) -> Result<Report, String>;
+/// Makes the report of the run in a folder, on a text or on a number of steps of its held-out data. The last argument says
+/// whether the client is gone.
+pub type MakeReport = fn(&Path, Option<&str>, usize, &dyn Fn() -> bool) -> Result<Report, String>;
 
-/// What is served, and to whom.
+/// The options of a server.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Folders that are runs or hold some.
+    /// Folders that are runs or contain runs.
     pub runs: Vec<PathBuf>,
-    /// Where to listen; anything but a loopback address needs a token.
+    /// The address to listen on; any other than a loopback address needs a token.
     pub host: IpAddr,
-    /// The port, 0 for any that is free; without one [`PORT`], or a free one if that is taken.
+    /// The port, 0 for any free one; `None` for [`PORT`], or a free one if it is taken.
     pub port: Option<u16>,
-    /// What has to be known to be answered.
+    /// The secret that clients have to send.
     pub token: Option<String>,
-    /// How runs are taken apart.
-    pub take_apart: TakeApart,
-    /// What clients may cost.
+    /// How reports of runs are made.
+    pub make_report: MakeReport,
+    /// Limits for clients.
     pub limits: Limits,
 }
 
-/// What clients may cost together.
+/// Limits for all clients together.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at a time; more are closed at once.
+    /// The largest number of connections; further ones are closed.
     pub connections: usize,
-    /// How long a client may take for a request, and for taking in a piece of the answer.
-    pub patience: Duration,
+    /// The largest time for receiving a request, and for sending a part of the answer.
+    pub timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 256, patience: Duration::from_secs(10) }
+        Self { connections: 256, timeout: Duration::from_secs(10) }
     }
 }
 
@@ -79,40 +79,40 @@ impl Default for Options {
             host: Ipv4Addr::LOCALHOST.into(),
             port: None,
             token: None,
-            take_apart: |_, _, _, _| Err("there are no runs here".into()),
+            make_report: |_, _, _, _| Err("there are no runs".into()),
             limits: Limits::default(),
         }
     }
 }
 
-/// Why there is no page.
+/// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Others than this machine could come in.
+    /// Other machines would have access without a token.
     #[error(
-        "--host {0} lets other machines in; expected --token with a secret of at least {SHORTEST_TOKEN} letters or digits beside it"
+        "--host {0} gives other machines access; expected --token with a secret of at least {SHORTEST_TOKEN} letters or digits"
     )]
     NoToken(IpAddr),
-    /// A token that is soon guessed, or cannot stand in an address.
+    /// The token is too short, or has characters that an address cannot have.
     #[error("--token is not possible; expected at least {SHORTEST_TOKEN} letters, digits, - or _")]
     WeakToken,
-    /// The address cannot be had.
-    #[error("cannot listen on {address}: {source}; another --port may be free")]
+    /// The address cannot be used.
+    #[error("cannot listen on {address}: {source}; try another --port")]
     Listen {
-        /// Which one.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The reason.
         source: std::io::Error,
     },
-    /// The system gives no threads.
+    /// Threads cannot be started.
     #[error("cannot start the server: {0}")]
     Threads(std::io::Error),
 }
 
-/// A server that listens; dropped, it ends.
+/// A running server; dropping it stops it.
 #[derive(Debug)]
 pub struct Server {
-    /// Holds the threads.
+    /// The threads.
     runtime: Runtime,
     address: SocketAddr,
     url: String,
@@ -120,10 +120,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to serve, on threads of its own.
+    /// Starts a server on its own threads.
     ///
     /// # Errors
-    /// If the options would let strangers in, or the address cannot be had.
+    /// If the options would give access to other machines without a token, or the address cannot be used.
     pub fn start(options: Options, live: Option<Arc<Live>>) -> Result<Self, Error> {
         if let Some(token) = &options.token {
             let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -153,23 +153,23 @@ impl Server {
         Ok(Self { runtime, address, url, serving })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What to open in a browser; with the token, if there is one.
+    /// The URL to open in a browser, with the token if there is one.
     pub fn url(&self) -> &str {
         &self.url
     }
 
     /// Serves until the process ends.
     pub fn wait(self) {
-        // It never ends by itself.
+        // It never ends.
         let _ = self.runtime.block_on(self.serving);
     }
 
-    /// Ends after what is under way has had `grace` to be sent.
+    /// Stops after `grace`, in which pending answers can be sent.
     pub fn stop(self, grace: Duration) {
         self.runtime.block_on(async { tokio::time::sleep(grace).await });
         self.runtime.shutdown_timeout(grace);

@@ -1,14 +1,14 @@
-//! A training as it goes: what its watchers are told, and what they ask of it.
+//! A running training: events for watchers, and their requests.
 //!
-//! The trainer's thread only puts numbers down and looks whether something is asked; a few times a second the server puts
-//! what is new into words once, for all who watch.
+//! The thread of the trainer only stores numbers and checks for requests; several times per second the server encodes new
+//! numbers once for all watchers.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bptt::{Inputs, Targets};
-use bptt_train::{Apart, Event, Flow, Vocabulary};
+use bptt_train::{BatchLedger, Event, Flow, Vocabulary};
 use bptt_view::report::{self, LossUnit, Report, Stage, Subject};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -16,35 +16,35 @@ use tokio::sync::broadcast;
 
 use crate::problem::Problem;
 
-/// How often watchers are told what is new.
+/// The interval of messages to watchers.
 const TICK: Duration = Duration::from_millis(250);
 
-/// Ticks from one ledger to the next at least: they are large.
+/// The smallest number of ticks between ledgers, which are large.
 const LEDGER_TICKS: u32 = 3;
 
-/// Steps of a window whose ledger is shown at most: larger ones would fill the line.
+/// The largest number of steps of a ledger that is sent.
 const MOST_STEPS: usize = 256;
 
-/// Points of a curve that newcomers are told at most; when there are twice as many, every other one is forgotten.
+/// Number of points of a curve sent to new watchers; at twice as many, every other point is dropped.
 const POINTS: usize = 1_000;
 
-/// Messages that wait for a slow watcher before it is told everything anew.
+/// Number of pending messages of a slow watcher before everything is sent again.
 const BACKLOG: usize = 16;
 
-/// How often a paused training looks whether it was interrupted.
-const GLANCE: Duration = Duration::from_millis(100);
+/// The interval at which a paused training checks for an interruption.
+const INTERRUPT_CHECK: Duration = Duration::from_millis(100);
 
-/// The event after which a line is closed.
+/// The last event.
 pub(crate) const END: &str = "end";
 
-/// A message to watchers: the event's name, and its data as JSON.
+/// A message to watchers: the name of the event, and its data as JSON.
 pub(crate) type Message = (&'static str, Arc<str>);
 
-/// A curve that thins itself out.
+/// A curve with a limited number of points.
 #[derive(Debug, Default)]
 struct Curve {
     points: Vec<Value>,
-    /// What is new since the last tick, every point.
+    /// All points since the last tick.
     fresh: Vec<Value>,
     every: u64,
     seen: u64,
@@ -68,9 +68,9 @@ impl Curve {
     }
 }
 
-/// What the trainer tells.
+/// The state of the training.
 #[derive(Debug)]
-struct Told {
+struct Progress {
     /// \[update, loss, norm, norm after clipping, learning rate\] each.
     steps: Curve,
     /// \[update, horizon, decay\] each.
@@ -78,12 +78,12 @@ struct Told {
     /// \[update, loss\] each.
     evaluations: Curve,
     step: u64,
-    /// The update of flossing that is under way, and its loss; before training.
+    /// The current update of flossing, before training, and its loss.
     flossing: Option<(u64, f64)>,
     seconds: f64,
     started: std::time::Instant,
-    ledger: Option<(u64, Arc<Apart>)>,
-    /// The ledger in words, of this update.
+    ledger: Option<(u64, Arc<BatchLedger>)>,
+    /// The encoded ledger of this update.
     packed: Option<(u64, Arc<str>)>,
     paused: bool,
     stop: bool,
@@ -92,7 +92,7 @@ struct Told {
     changed: bool,
 }
 
-/// One training, between its thread and its watchers.
+/// A training, shared by its thread and its watchers.
 #[derive(Debug)]
 pub struct Live {
     name: String,
@@ -100,28 +100,28 @@ pub struct Live {
     vocabulary: Option<Vocabulary>,
     cell: String,
     updates: u64,
-    told: Mutex<Told>,
-    /// Something was asked of the training.
+    progress: Mutex<Progress>,
+    /// Signals a request.
     asked: Condvar,
     watchers: broadcast::Sender<Message>,
 }
 
-/// What a watcher may ask.
+/// The requests of watchers.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "action", deny_unknown_fields)]
-pub(crate) enum Ask {
+pub(crate) enum Request {
     /// Wait after this update.
     Pause,
-    /// Go on.
+    /// Continue.
     Resume,
-    /// End after this update and keep what was learned.
+    /// Stop after this update and keep the network.
     Stop,
-    /// Go on with this learning rate before the schedule.
+    /// Continue with this base learning rate.
     LearningRate { value: f64 },
 }
 
 impl Live {
-    /// A training of `updates` updates in the folder called `name`, with what is known of it in words.
+    /// A training of `updates` updates in the folder `name`, with its description.
     pub fn new(
         name: String,
         facts: Vec<(String, String)>,
@@ -129,7 +129,7 @@ impl Live {
         cell: String,
         updates: u64,
     ) -> Arc<Self> {
-        let told = Told {
+        let progress = Progress {
             steps: Curve::default(),
             traces: Curve::default(),
             evaluations: Curve::default(),
@@ -146,135 +146,137 @@ impl Live {
             changed: false,
         };
         let (watchers, _) = broadcast::channel(BACKLOG);
-        let (told, asked) = (Mutex::new(told), Condvar::new());
-        Arc::new(Self { name, facts, vocabulary, cell, updates, told, asked, watchers })
+        let (progress, asked) = (Mutex::new(progress), Condvar::new());
+        Arc::new(Self { name, facts, vocabulary, cell, updates, progress, asked, watchers })
     }
 
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes notice of an event of the training, and waits while it is to pause, unless `interrupted` says that it is to end
-    /// anyway.
+    /// Handles an event of the training, and waits while it is paused, unless `interrupted` says that it is to end.
     pub fn event(&self, event: &Event<'_>, interrupted: &dyn Fn() -> bool) -> Flow {
-        let mut told = self.told();
-        told.changed = true;
-        told.seconds = told.started.elapsed().as_secs_f64();
+        let mut progress = self.progress();
+        progress.changed = true;
+        progress.seconds = progress.started.elapsed().as_secs_f64();
         match *event {
             Event::Step { step, loss, learning_rate, gradient, .. } => {
-                told.step = step;
-                told.flossing = None;
+                progress.step = step;
+                progress.flossing = None;
                 let point = json!([step, self.shown(loss), gradient.before, gradient.after, learning_rate]);
-                told.steps.push(point);
+                progress.steps.push(point);
             }
-            Event::Trace { step, horizon, decay, apart } => {
-                told.traces.push(json!([step, horizon, decay]));
-                told.ledger = apart.map(|apart| (step, Arc::clone(apart)));
-                // What follows at once is the update.
+            Event::Ledger { step, horizon, decay, ledger } => {
+                progress.traces.push(json!([step, horizon, decay]));
+                progress.ledger = ledger.map(|ledger| (step, Arc::clone(ledger)));
+                // The update follows immediately.
                 return Flow::Continue;
             }
             Event::Evaluation { step, loss, .. } => {
-                told.evaluations.push(json!([step, self.shown(loss)]));
+                progress.evaluations.push(json!([step, self.shown(loss)]));
             }
-            Event::Flossing { step, loss, .. } => told.flossing = Some((step, loss)),
+            Event::Flossing { step, loss, .. } => progress.flossing = Some((step, loss)),
         }
-        while told.paused && !told.stop && !interrupted() {
-            told = self.asked.wait_timeout(told, GLANCE).unwrap_or_else(PoisonError::into_inner).0;
+        while progress.paused && !progress.stop && !interrupted() {
+            progress =
+                self.asked.wait_timeout(progress, INTERRUPT_CHECK).unwrap_or_else(PoisonError::into_inner).0;
         }
-        match told.rate.take() {
-            _ if told.stop => Flow::Stop,
+        match progress.rate.take() {
+            _ if progress.stop => Flow::Stop,
             Some(rate) => Flow::LearningRate(rate),
             None => Flow::Continue,
         }
     }
 
-    /// A loss as it is shown: bits of a text, a task's as it is.
+    /// A loss in its unit: bits for a text.
     fn shown(&self, loss: f64) -> f64 {
         if self.vocabulary.is_some() { loss / std::f64::consts::LN_2 } else { loss }
     }
 
-    /// Tells the watchers that the training has ended, and how.
+    /// Sends the end of the training to the watchers.
     pub fn end(&self, how: String) {
-        let mut told = self.told();
-        told.ending = Some(how);
-        told.changed = true;
+        let mut progress = self.progress();
+        progress.ending = Some(how);
+        progress.changed = true;
     }
 
-    /// Does what a watcher asks.
-    pub(crate) fn ask(&self, ask: Ask) -> Result<(), Problem> {
-        let mut told = self.told();
-        if told.ending.is_some() {
+    /// Handles a request.
+    pub(crate) fn request(&self, request: Request) -> Result<(), Problem> {
+        let mut progress = self.progress();
+        if progress.ending.is_some() {
             return Err(Problem::of_request("this training has ended"));
         }
-        match ask {
-            Ask::Pause => told.paused = true,
-            Ask::Resume => told.paused = false,
-            Ask::Stop => told.stop = true,
-            Ask::LearningRate { value } if value > 0.0 && value.is_finite() => told.rate = Some(value),
-            Ask::LearningRate { value } => {
+        match request {
+            Request::Pause => progress.paused = true,
+            Request::Resume => progress.paused = false,
+            Request::Stop => progress.stop = true,
+            Request::LearningRate { value } if value > 0.0 && value.is_finite() => {
+                progress.rate = Some(value)
+            }
+            Request::LearningRate { value } => {
                 let words =
                     format!("learning_rate: {value} is not possible; expected a finite number above 0");
                 return Err(Problem::of_request(words));
             }
         }
-        told.changed = true;
-        drop(told);
+        progress.changed = true;
+        drop(progress);
         self.asked.notify_all();
         Ok(())
     }
 
-    /// Begins to watch: what is known so far, and a line on which all that follows comes.
+    /// Subscribes: all messages so far, and a channel of the following ones.
     pub(crate) fn watch(&self) -> (VecDeque<Message>, broadcast::Receiver<Message>) {
         let receiver = self.watchers.subscribe();
         (self.everything(), receiver)
     }
 
-    /// All that is known so far.
+    /// All messages so far.
     pub(crate) fn everything(&self) -> VecDeque<Message> {
-        let told = self.told();
-        let mut whole = status(&told);
+        let progress = self.progress();
+        let mut whole = status(&progress);
         whole["name"] = json!(self.name);
         whole["facts"] = json!(self.facts);
         whole["updates"] = json!(self.updates);
-        whole["unit"] = json!(if self.vocabulary.is_some() { "bits a symbol" } else { "loss" });
-        whole["steps"] = json!(told.steps.points);
-        whole["traces"] = json!(told.traces.points);
-        whole["evaluations"] = json!(told.evaluations.points);
-        drop(told);
+        whole["unit"] = json!(if self.vocabulary.is_some() { "bits per symbol" } else { "loss" });
+        whole["steps"] = json!(progress.steps.points);
+        whole["traces"] = json!(progress.traces.points);
+        whole["evaluations"] = json!(progress.evaluations.points);
+        drop(progress);
         let mut messages = VecDeque::from([("everything", whole.to_string().into())]);
         messages.extend(self.ledger());
         messages.extend(self.end_message());
         messages
     }
 
-    /// Nothing comes after this; `None` while the training goes on.
+    /// The last message; `None` while the training runs.
     fn end_message(&self) -> Option<Message> {
-        self.told().ending.is_some().then(|| (END, "{}".into()))
+        self.progress().ending.is_some().then(|| (END, "{}".into()))
     }
 
-    /// The newest ledger, put into words once.
+    /// The latest ledger, encoded once.
     fn ledger(&self) -> Option<Message> {
-        let (step, apart) = {
-            let told = self.told();
-            let (step, apart) = told.ledger.as_ref()?;
-            if let Some((packed, words)) = &told.packed
+        let (step, ledger) = {
+            let progress = self.progress();
+            let (step, ledger) = progress.ledger.as_ref()?;
+            if let Some((packed, words)) = &progress.packed
                 && packed == step
             {
                 return Some(("ledger", Arc::clone(words)));
             }
-            (*step, Arc::clone(apart))
+            (*step, Arc::clone(ledger))
         };
-        let words: Arc<str> = self.in_words(step, &apart).to_string().into();
-        self.told().packed = Some((step, Arc::clone(&words)));
+        let words: Arc<str> = self.encode(step, &ledger).to_string().into();
+        self.progress().packed = Some((step, Arc::clone(&words)));
         Some(("ledger", words))
     }
 
-    fn in_words(&self, step: u64, apart: &Apart) -> Value {
-        let steps = apart.ledger.steps();
+    fn encode(&self, step: u64, ledger: &BatchLedger) -> Value {
+        let steps = ledger.ledger.steps();
         if steps > MOST_STEPS {
             return json!({ "step": step, "too_long": steps });
         }
@@ -282,11 +284,11 @@ impl Live {
             Some(vocabulary) => vocabulary.show(id).into_owned(),
             None => id.to_string(),
         };
-        let read = match apart.inputs() {
+        let read = match ledger.inputs() {
             Inputs::Symbols(ids) => (0..steps).map(|t| show(ids.step(t)[0])).collect(),
             Inputs::Dense(_) => (0..steps).map(|t| t.to_string()).collect(),
         };
-        let targets = match &apart.targets {
+        let targets = match &ledger.targets {
             Targets::CrossEntropy(ids) if self.vocabulary.is_some() => {
                 Some((0..steps).map(|t| show(ids.step(t)[0])).collect())
             }
@@ -304,7 +306,7 @@ impl Live {
             blocks: Vec::new(),
             saturation: Vec::new(),
             metrics: Vec::new(),
-            stages: vec![Stage { step: Some(step), ledger: apart.ledger.clone() }],
+            stages: vec![Stage { step: Some(step), ledger: ledger.ledger.clone() }],
         };
         let (title, program) = (String::new(), String::new());
         let report = Report { title, program, reproduce: Vec::new(), subjects: vec![subject] };
@@ -314,8 +316,8 @@ impl Live {
         }
     }
 
-    /// Tells watchers what is new, as long as the server is there.
-    pub(crate) async fn tell(self: Arc<Self>) {
+    /// Sends new messages to the watchers while the server runs.
+    pub(crate) async fn send(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut since_ledger = 0;
@@ -323,14 +325,14 @@ impl Live {
         loop {
             ticks.tick().await;
             since_ledger += 1;
-            // In this order, so that the end is among the news when it is the end.
+            // In this order, so that the news include the end.
             let end = self.end_message();
             let news = self.news();
             if let Some(news) = news {
-                // If nobody listens, it is still put down for those who come later.
+                // Without watchers it is still stored for later ones.
                 let _ = self.watchers.send(news);
             }
-            let newest = self.told().ledger.as_ref().map(|(step, _)| *step);
+            let newest = self.progress().ledger.as_ref().map(|(step, _)| *step);
             let is_due = since_ledger >= LEDGER_TICKS || end.is_some();
             if self.watchers.receiver_count() > 0 && newest != last && is_due {
                 let live = Arc::clone(&self);
@@ -346,34 +348,34 @@ impl Live {
         }
     }
 
-    /// What is new since it was last asked for.
+    /// The changes since the last call.
     fn news(&self) -> Option<Message> {
-        let mut told = self.told();
-        if !std::mem::take(&mut told.changed) {
+        let mut progress = self.progress();
+        if !std::mem::take(&mut progress.changed) {
             return None;
         }
-        let mut news = status(&told);
-        news["steps"] = std::mem::take(&mut told.steps.fresh).into();
-        news["traces"] = std::mem::take(&mut told.traces.fresh).into();
-        news["evaluations"] = std::mem::take(&mut told.evaluations.fresh).into();
+        let mut news = status(&progress);
+        news["steps"] = std::mem::take(&mut progress.steps.fresh).into();
+        news["traces"] = std::mem::take(&mut progress.traces.fresh).into();
+        news["evaluations"] = std::mem::take(&mut progress.evaluations.fresh).into();
         Some(("news", news.to_string().into()))
     }
 }
 
-/// How the training stands.
-fn status(told: &Told) -> Value {
-    let status = if told.ending.is_some() {
+/// The status of the training.
+fn status(progress: &Progress) -> Value {
+    let status = if progress.ending.is_some() {
         "ended"
-    } else if told.stop {
+    } else if progress.stop {
         "stopping"
-    } else if told.paused {
+    } else if progress.paused {
         "paused"
-    } else if told.flossing.is_some() {
+    } else if progress.flossing.is_some() {
         "flossing"
     } else {
         "training"
     };
     json!({
-        "status": status, "ending": told.ending, "step": told.step, "flossing": told.flossing, "seconds": told.seconds,
+        "status": status, "ending": progress.ending, "step": progress.step, "flossing": progress.flossing, "seconds": progress.seconds,
     })
 }

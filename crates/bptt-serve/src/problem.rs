@@ -1,4 +1,4 @@
-//! An answer that says what is wrong.
+//! Error answers.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use bptt_view::report::TooLarge;
 use serde_json::json;
 
-/// A refusal: its status, and words for whoever asked.
+/// An error answer: its status and its message.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub status: StatusCode,
@@ -14,12 +14,12 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// The request itself cannot be: 422.
+    /// An impossible request: 422.
     pub fn of_request(words: impl Into<String>) -> Self {
         Self { status: StatusCode::UNPROCESSABLE_ENTITY, words: words.into() }
     }
 
-    /// Any other.
+    /// Any other error.
     pub fn new(status: StatusCode, words: &str) -> Self {
         Self { status, words: words.into() }
     }

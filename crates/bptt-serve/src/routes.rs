@@ -1,4 +1,4 @@
-//! What is answered at which address.
+//! The routes.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,28 +22,28 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::access::{Access, guard, nowhere};
+use crate::access::{Access, guard, not_found};
 use crate::assets::{Assets, pages};
 use crate::explore::Explore;
 use crate::formula::formula;
 use crate::lab::Laboratory;
-use crate::live::{Ask, END, Live, Message};
+use crate::live::{END, Live, Message, Request as LiveRequest};
 use crate::problem::Problem;
 use crate::runs::{self, Runs};
 use crate::work::Work;
-use crate::{Options, TakeApart};
+use crate::{MakeReport, Options};
 
-/// Bytes of a request's body at most.
+/// The largest number of bytes of a request body.
 const BODY: usize = 64 * 1024;
 
-/// Watchers of a training at most.
+/// The largest number of watchers of a training.
 const WATCHERS: usize = 64;
 
-/// What the handlers share.
+/// The shared state of the handlers.
 struct App {
     runs: Runs,
     live: Option<Arc<Live>>,
-    take_apart: TakeApart,
+    make_report: MakeReport,
     assets: Assets,
     work: Work,
     watchers: Arc<Semaphore>,
@@ -51,17 +51,17 @@ struct App {
 
 type Shared = State<Arc<App>>;
 
-/// All routes, behind the guard.
+/// All routes, behind the access control.
 pub(crate) fn router(options: Options, address: SocketAddr, live: Option<Arc<Live>>) -> Router {
     if let Some(live) = &live {
-        tokio::spawn(Arc::clone(live).tell());
+        tokio::spawn(Arc::clone(live).send());
     }
     let access = Arc::new(Access::new(address, options.token.as_deref()));
-    let patience = options.limits.patience;
+    let timeout = options.limits.timeout;
     let app = Arc::new(App {
         runs: Runs::new(options.runs),
         live,
-        take_apart: options.take_apart,
+        make_report: options.make_report,
         assets: Assets::new(),
         work: Work::new(),
         watchers: Arc::new(Semaphore::new(WATCHERS)),
@@ -80,34 +80,34 @@ pub(crate) fn router(options: Options, address: SocketAddr, live: Option<Arc<Liv
         router = router.route(&format!("/{address}"), get(Html(page)));
     }
     router
-        .fallback(nowhere)
+        .fallback(not_found)
         .layer(DefaultBodyLimit::max(BODY))
         .layer(axum::middleware::from_fn(move |request: Request, next: Next| {
-            patiently(patience, request, next)
+            with_timeout(timeout, request, next)
         }))
         .layer(from_fn_with_state(access, guard))
         .with_state(app)
 }
 
-/// Leaves a client that takes too long over its request. Computing has its own bounds.
-async fn patiently(patience: Duration, request: Request, next: Next) -> Response {
-    let slow = || Problem::new(StatusCode::REQUEST_TIMEOUT, "this took too long").into_response();
-    // A body has to come in time; what is computed of it may take three times as long.
-    tokio::time::timeout(3 * patience, next.run(request)).await.unwrap_or_else(|_| slow())
+/// Ends requests that take too long. Computations have their own limits.
+async fn with_timeout(timeout: Duration, request: Request, next: Next) -> Response {
+    let slow = || Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response();
+    // A body must arrive in time; the answer may take three times as long.
+    tokio::time::timeout(3 * timeout, next.run(request)).await.unwrap_or_else(|_| slow())
 }
 
-/// The page that is most likely wanted.
+/// The start page.
 async fn front(State(app): Shared) -> Redirect {
     let runs = app.live.is_some() || !app.runs.list().is_empty();
     Redirect::to(if runs { "/live" } else { "/lab" })
 }
 
 async fn asset(State(app): Shared, Path(name): Path<String>, headers: HeaderMap) -> Response {
-    let missing = || Problem::new(StatusCode::NOT_FOUND, "there is no such file").into_response();
+    let missing = || Problem::new(StatusCode::NOT_FOUND, "file not found").into_response();
     app.assets.get(&name, &headers).unwrap_or_else(missing)
 }
 
-/// A body as JSON. A form of another site cannot say that it is JSON without being asked first.
+/// A body as JSON. A form of another site cannot set this content type without a preflight request.
 fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T, Problem> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.split(';').next().map(str::trim) != Some("application/json") {
@@ -121,7 +121,7 @@ fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T, Pro
 
 async fn lab(State(app): Shared, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {
     let laboratory: Laboratory = read(&headers, &body)?;
-    app.work.compute(move |gone| laboratory.take_apart(gone)).await.map(Json)
+    app.work.compute(move |cancelled| laboratory.report(cancelled)).await.map(Json)
 }
 
 #[derive(Deserialize)]
@@ -134,18 +134,18 @@ struct Cell {
 
 async fn lab_formula(State(app): Shared, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {
     let Cell { lab, k, t } = read(&headers, &body)?;
-    app.work.compute(move |gone| formula(&lab, k, t, gone)).await.map(Json)
+    app.work.compute(move |cancelled| formula(&lab, k, t, cancelled)).await.map(Json)
 }
 
 async fn explore(State(app): Shared, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {
     let explore: Explore = read(&headers, &body)?;
     explore.check()?;
-    let (runs, take_apart) = (app.runs.clone(), app.take_apart);
-    let taken = app.work.compute(move |gone| {
+    let (runs, make_report) = (app.runs.clone(), app.make_report);
+    let report = app.work.compute(move |cancelled| {
         let folder = runs.find(&explore.run)?;
-        explore.take_apart(&folder, take_apart, gone)
+        explore.report(&folder, make_report, cancelled)
     });
-    taken.await.map(Json)
+    report.await.map(Json)
 }
 
 async fn list(State(app): Shared) -> Result<Json<Value>, Problem> {
@@ -168,20 +168,20 @@ async fn curves(State(app): Shared, Query(Named { run }): Query<Named>) -> Resul
 }
 
 async fn ask(State(app): Shared, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {
-    let ask: Ask = read(&headers, &body)?;
-    training(&app)?.ask(ask)?;
+    let request: LiveRequest = read(&headers, &body)?;
+    training(&app)?.request(request)?;
     Ok(Json(json!({})))
 }
 
 fn training(app: &App) -> Result<&Arc<Live>, Problem> {
-    let none = || Problem::new(StatusCode::NOT_FOUND, "no training is going on here");
+    let none = || Problem::new(StatusCode::NOT_FOUND, "no training is running");
     app.live.as_ref().ok_or_else(none)
 }
 
 async fn watch(State(app): Shared) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let live = Arc::clone(training(&app)?);
     let seat = Arc::clone(&app.watchers).try_acquire_owned();
-    let seat = seat.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many are watching"))?;
+    let seat = seat.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many watchers"))?;
     let at_once = Arc::clone(&live);
     let known = tokio::task::spawn_blocking(move || at_once.watch()).await;
     let (known, line) =
@@ -194,10 +194,10 @@ async fn watch(State(app): Shared) -> Result<Sse<impl Stream<Item = Result<Event
     Ok(Sse::new(Box::pin(messages)).keep_alive(KeepAlive::default()))
 }
 
-/// One who watches a training.
+/// A watcher of a training.
 struct Watcher {
     live: Arc<Live>,
-    /// What is to be told before anything new.
+    /// Messages to be sent before new ones.
     known: VecDeque<Message>,
     line: Receiver<Message>,
     ended: bool,
@@ -220,7 +220,7 @@ impl Watcher {
     async fn news(&mut self) -> Option<Message> {
         match self.line.recv().await {
             Ok(message) => Some(message),
-            // Too slow for every piece of news: everything anew.
+            // Too slow for all messages: everything is sent again.
             Err(RecvError::Lagged(_)) => {
                 self.known = self.live.everything();
                 self.known.pop_front()

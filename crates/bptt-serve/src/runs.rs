@@ -1,5 +1,4 @@
-//! The runs that are served. A client names a run; the name is looked up among those that are there and never becomes a
-//! path.
+//! The runs of the server. The name of a run in a request is looked up in the list of runs and never used as a path.
 
 use std::path::{Path, PathBuf};
 
@@ -11,13 +10,13 @@ use serde_json::{Value, json};
 
 use crate::problem::Problem;
 
-/// Runs that are listed at most.
+/// The largest number of listed runs.
 const MOST: usize = 1_000;
 
-/// Bytes of metrics that are read at most.
+/// The largest number of bytes of metrics.
 const METRICS: u64 = 64 << 20;
 
-/// The folders that are runs or hold some.
+/// Folders that are runs or contain runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Runs {
     roots: Vec<PathBuf>,
@@ -28,7 +27,7 @@ impl Runs {
         Self { roots }
     }
 
-    /// All runs by name: of a folder those in it and one below. What a link leads out of its folder to is not among them.
+    /// All runs by name: in a folder and one level below. Links that leave the folder are ignored.
     pub fn list(&self) -> Vec<(String, PathBuf)> {
         let mut found: Vec<(String, PathBuf)> = Vec::new();
         for root in &self.roots {
@@ -59,7 +58,7 @@ impl Runs {
         let found = self.list().into_iter().find(|(known, _)| known == name);
         found
             .map(|(_, path)| path)
-            .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no run of this name"))
+            .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no run with this name"))
     }
 }
 
@@ -67,7 +66,7 @@ fn is_run(folder: &Path) -> bool {
     folder.join(runs::CONFIG).is_file()
 }
 
-/// The folders in `folder` that lie within `root`.
+/// The folders in `folder` that are inside `root`.
 fn inside(folder: &Path, root: &Path) -> Vec<PathBuf> {
     let found = files::list(folder).unwrap_or_default().into_iter();
     found
@@ -76,7 +75,7 @@ fn inside(folder: &Path, root: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// What the list says of a run.
+/// The entry of a run in the list.
 pub(crate) fn summary(name: &str, folder: &Path) -> Value {
     let config = runs::read_config(&folder.join(runs::CONFIG)).ok();
     json!({
@@ -88,12 +87,12 @@ pub(crate) fn summary(name: &str, folder: &Path) -> Value {
     })
 }
 
-/// The curves of a run's metrics. A line that is being written is left out.
+/// The curves of the metrics of a run. An incomplete line is skipped.
 pub(crate) fn curves(folder: &Path) -> Result<Value, Problem> {
     let path = folder.join(runs::METRICS);
     let Ok(file) = path.metadata() else { return Ok(report::training(&[])) };
     if file.len() > METRICS {
-        return Err(Problem::of_request("the metrics of this run are too large to be shown"));
+        return Err(Problem::of_request("the metrics of this run are too large"));
     }
     let text = files::read(&path)?;
     let lines: Vec<Value> =

@@ -1,4 +1,4 @@
-//! Computing for clients: a few at a time, and none for one who has gone.
+//! Computations for clients: a few at a time, and stopped when the client is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,40 +9,40 @@ use tokio::sync::Semaphore;
 
 use crate::problem::Problem;
 
-/// Requests that compute at a time: each uses all threads.
+/// Number of computations at a time; each uses all threads.
 const AT_A_TIME: usize = 2;
 
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 
-/// Turns at computing.
+/// A queue of computations.
 #[derive(Clone, Debug)]
 pub(crate) struct Work {
     turns: Arc<Semaphore>,
 }
 
-/// Whether whoever asked has gone.
+/// Whether the client is gone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gone(Arc<AtomicBool>);
+pub(crate) struct Cancelled(Arc<AtomicBool>);
 
-impl Gone {
-    pub fn is_so(&self) -> bool {
+impl Cancelled {
+    pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Ends the work of one who has gone.
+    /// An error if the client is gone.
     pub fn check(&self) -> Result<(), Problem> {
-        if self.is_so() {
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "whoever asked has gone"));
+        if self.is_set() {
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the client is gone"));
         }
         Ok(())
     }
 }
 
-/// Says so when it is dropped, with the request's future: hyper drops that when the connection closes.
-struct Leaving(Gone);
+/// Cancels when dropped with the future of the request, which hyper drops when the connection closes.
+struct CancelOnDrop(Cancelled);
 
-impl Drop for Leaving {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.0.store(true, Ordering::Relaxed);
     }
@@ -53,10 +53,10 @@ impl Work {
         Self { turns: Arc::new(Semaphore::new(AT_A_TIME)) }
     }
 
-    /// Computes when it is this request's turn.
+    /// Runs a computation when it is its turn.
     pub async fn compute<T: Send + 'static>(
         &self,
-        compute: impl FnOnce(&Gone) -> Result<T, Problem> + Send + 'static,
+        compute: impl FnOnce(&Cancelled) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let turn = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
@@ -65,15 +65,15 @@ impl Work {
                 "too many requests at once; try again",
             ));
         };
-        let gone = Gone::default();
-        let leaving = Leaving(gone.clone());
+        let cancelled = Cancelled::default();
+        let guard = CancelOnDrop(cancelled.clone());
         let computed = tokio::task::spawn_blocking(move || {
-            let result = gone.check().and_then(|()| compute(&gone));
+            let result = cancelled.check().and_then(|()| compute(&cancelled));
             drop(turn);
             result
         })
         .await;
-        drop(leaving);
+        drop(guard);
         computed.unwrap_or_else(|_| {
             Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the computation failed"))
         })
@@ -85,17 +85,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_for_one_who_has_gone_is_told_so() {
-        let (told, hears) = std::sync::mpsc::channel();
+    async fn a_computation_for_a_client_that_is_gone_is_cancelled() {
+        let (sender, receiver) = std::sync::mpsc::channel();
         let work = Work::new();
-        let computing = work.compute(move |gone| {
-            while gone.check().is_ok() {
+        let computing = work.compute(move |cancelled| {
+            while cancelled.check().is_ok() {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            told.send(()).unwrap();
+            sender.send(()).unwrap();
             Ok(())
         });
         assert!(tokio::time::timeout(Duration::from_millis(30), computing).await.is_err());
-        assert!(hears.recv_timeout(Duration::from_secs(10)).is_ok());
+        assert!(receiver.recv_timeout(Duration::from_secs(10)).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! What strangers and careless clients may try, refused.
+//! Requests without access and expensive requests are refused.
 
 mod common;
 
@@ -12,14 +12,14 @@ use bptt_serve::{Error, Limits, Options, Server};
 use common::{body, connect, get, json, post, refused, request, rest, server, status};
 
 #[test]
-fn a_name_that_points_here_is_no_key() {
+fn a_foreign_host_name_is_refused() {
     let server = server(Vec::new(), Limits::default());
     let address = server.address();
     for host in
         ["evil.example", "evil.example:80", &format!("evil.example:{}", address.port()), "127.0.0.1", ""]
     {
         let answer = request(address, "GET /api/runs", &[("Host", host)], "");
-        assert!(refused(&answer, 403).contains("another name"), "{host}");
+        assert!(refused(&answer, 403).contains("does not name this server"), "{host}");
     }
     let twice = [("Host", address.to_string()), ("Host", "evil.example".into())];
     let twice: Vec<(&str, &str)> = twice.iter().map(|(name, value)| (*name, value.as_str())).collect();
@@ -30,7 +30,7 @@ fn a_name_that_points_here_is_no_key() {
 }
 
 #[test]
-fn other_sites_are_not_answered() {
+fn other_sites_are_refused() {
     let server = server(Vec::new(), Limits::default());
     let (address, host) = (server.address(), server.address().to_string());
     let asked = |line: &str, header: (&str, &str)| {
@@ -47,7 +47,7 @@ fn other_sites_are_not_answered() {
     refused(&asked("POST /api/lab", ("Sec-Fetch-Site", "same-site")), 403);
     let own = format!("http://{host}");
     assert_eq!(status(&asked("GET /api/runs", ("Origin", &own))), 200);
-    // What a form of another site can send is no JSON.
+    // A form of another site cannot send JSON.
     let form = [("Host", host.as_str()), ("Content-Type", "text/plain")];
     refused(&request(address, "POST /api/live/ask", &form, r#"{"action":"stop"}"#), 415);
     let preflight = asked("OPTIONS /api/lab", ("Access-Control-Request-Method", "POST"));
@@ -55,7 +55,7 @@ fn other_sites_are_not_answered() {
 }
 
 #[test]
-fn every_answer_says_what_a_page_may_do() {
+fn every_answer_has_security_headers() {
     let server = server(Vec::new(), Limits::default());
     for path in ["/lab", "/api/runs", "/nowhere", "/assets/lab.js"] {
         let answer = get(server.address(), path).to_lowercase();
@@ -118,7 +118,7 @@ fn no_path_leads_out_of_the_runs() {
 }
 
 #[test]
-fn a_body_of_a_hundred_megabytes_is_not_taken() {
+fn a_body_of_a_hundred_megabytes_is_refused() {
     let server = server(Vec::new(), Limits::default());
     let address = server.address();
     let head = |length: &str| {
@@ -139,20 +139,20 @@ fn a_body_of_a_hundred_megabytes_is_not_taken() {
     let sent = (0..100).take_while(|_| unannounced.write_all(&chunk).is_ok()).count();
     assert!(sent < 100, "{sent} MB were taken");
 
-    // Just above the limit the answer still comes through.
+    // Just above the limit the answer still arrives.
     let answer = post(address, "/api/lab", &" ".repeat(65 * 1024));
     assert_eq!(status(&answer), 413, "{answer}");
     assert_eq!(status(&get(address, "/lab")), 200);
 }
 
 #[test]
-fn ten_thousand_connections_are_not_held() {
+fn the_number_of_connections_is_limited() {
     let limits = Limits { connections: 32, ..Limits::default() };
     let server = server(Vec::new(), limits);
     let mut held = VecDeque::new();
     for i in 0..10_000 {
         if i % 50 == 0 {
-            // A connection that finds the system's queue full is tried again after a whole second.
+            // A connection that finds the queue of the system full is retried after a second.
             std::thread::sleep(Duration::from_millis(1));
         }
         held.push_back(TcpStream::connect(server.address()).unwrap());
@@ -160,7 +160,7 @@ fn ten_thousand_connections_are_not_held() {
             held.pop_front();
         }
     }
-    // One too many is closed at once.
+    // A connection above the limit is closed immediately.
     let newest = held.back_mut().unwrap();
     newest.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let closed = newest.read(&mut [0]);
@@ -177,9 +177,9 @@ fn ten_thousand_connections_are_not_held() {
 }
 
 #[test]
-fn the_slow_are_left() {
-    // One place only: as long as somebody slow has it, nobody else is answered.
-    let limits = Limits { connections: 1, patience: Duration::from_millis(200) };
+fn slow_clients_are_disconnected() {
+    // One slot: while a slow client holds it, no other client is served.
+    let limits = Limits { connections: 1, timeout: Duration::from_millis(200) };
     let server = server(Vec::new(), limits);
     let address = server.address();
     let recovers = || {
@@ -191,7 +191,7 @@ fn the_slow_are_left() {
     };
     recovers();
 
-    // Asks for far more than the system's buffers hold, and reads nothing.
+    // Requests far more than the buffers of the system hold, and reads nothing.
     let mut reader = connect(address);
     let asked = format!("GET /assets/plotly.js HTTP/1.1\r\nHost: {address}\r\n\r\n").repeat(20);
     reader.write_all(asked.as_bytes()).unwrap();
@@ -212,7 +212,7 @@ fn the_slow_are_left() {
 }
 
 #[test]
-fn what_is_no_question_is_refused_in_words() {
+fn invalid_requests_are_refused_with_a_message() {
     let server = server(Vec::new(), Limits::default());
     let address = server.address();
     for broken in ["{", "[1,", "\u{0}", "{\"example\":\"text\"", "nul"] {
@@ -238,7 +238,7 @@ fn what_is_no_question_is_refused_in_words() {
 }
 
 #[test]
-fn a_request_costs_only_so_much() {
+fn the_cost_of_a_request_is_limited() {
     let server = server(Vec::new(), Limits::default());
     let address = server.address();
     let lab = |change: &str| {
@@ -273,7 +273,7 @@ fn a_request_costs_only_so_much() {
 }
 
 #[test]
-fn strangers_need_the_token() {
+fn other_machines_need_the_token() {
     let open = |host: IpAddr, token: Option<&str>| {
         let token = token.map(str::to_owned);
         Server::start(Options { host, token, port: Some(0), ..Options::default() }, None)

@@ -1,4 +1,4 @@
-//! The laboratory's numbers are the library's.
+//! The numbers of the laboratory are those of the library.
 
 mod common;
 
@@ -7,6 +7,7 @@ use std::io::Read;
 use base64::Engine;
 use bptt::{Inputs, ItemizeOptions, Ledger, Objective, Parameter, Reduction, Symbols, Targets};
 use bptt_serve::Limits;
+use bptt_train::vocabulary::Unknown;
 use bptt_train::{Config, Level, Vocabulary};
 use common::{json, post, server};
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ fn log10_norms(answer: &Value, parameter: &str) -> Vec<f32> {
 }
 
 fn library(cell: &str, sigma_max: Option<f64>, steps: usize) -> Ledger {
-    let vocabulary = Vocabulary::build(TEXT, Level::Char, false, 1).unwrap();
+    let vocabulary = Vocabulary::build(TEXT, Level::Char, Unknown::Refuse, 1).unwrap();
     let ids = vocabulary.encode(TEXT).unwrap();
     let config = Config {
         cell: cell.into(),
@@ -84,7 +85,7 @@ fn the_laboratory_shows_the_librarys_ledger() {
 }
 
 #[test]
-fn asked_for_more_steps_than_there_are_it_reads_to_the_end() {
+fn more_steps_than_there_are_read_the_whole_text() {
     let server = server(Vec::new(), Limits::default());
     let answer = json(&post(server.address(), "/api/lab", &lab("rnn", None, 200).to_string()));
     assert_eq!(answer["data"]["subjects"][0]["symbols"].as_array().unwrap().len(), 21);
@@ -105,9 +106,9 @@ fn the_articles_example_is_the_articles() {
     assert!((formula["x"][0].as_f64().unwrap() - 1.624_345_363_663_241_7).abs() < 1e-12);
 }
 
-/// Whoever follows the formula by hand comes to the same numbers.
+/// The factors of the formula multiply to its result.
 #[test]
-fn the_formula_can_be_followed_by_hand() {
+fn the_factors_of_the_formula_multiply_to_its_result() {
     let server = server(Vec::new(), Limits::default());
     let asked =
         json!({ "example": "article", "cell": "rnn", "init": "article", "sigma_max": 1.7, "steps": 3 });

@@ -1,4 +1,4 @@
-//! A training, watched and steered over the server.
+//! A training that is watched and controlled over the server.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use bptt_serve::{Live, Options, Server};
-use bptt_train::{Config, Ending, Event, Material, run, train};
+use bptt_train::{Config, DataSource, Ending, Event, run, train};
 use common::{connect, post, refused, status};
 use serde_json::Value;
 
@@ -47,8 +47,8 @@ fn a_training_is_watched_paused_changed_and_stopped() {
     let address = server.address();
     let (rates, seen) = channel();
     let training = std::thread::spawn(move || {
-        let material = Material::Text { corpus: &corpus, symbols };
-        let outcome = train(&config, &material, &mut |event: &Event<'_>| {
+        let data = DataSource::Text { corpus: &corpus, symbols };
+        let outcome = train(&config, &data, &mut |event: &Event<'_>| {
             if let Event::Step { step, learning_rate, .. } = event {
                 let _ = rates.send((*step, *learning_rate));
             }
@@ -65,7 +65,7 @@ fn a_training_is_watched_paused_changed_and_stopped() {
         (name.as_str(), &whole["name"], &whole["status"]),
         ("everything", &"mine".into(), &"training".into())
     );
-    // Every update comes, one after the other.
+    // Every update arrives, in order.
     let mut last = None;
     let mut ledgers = 0;
     while ledgers < 2 {
@@ -103,7 +103,7 @@ fn a_training_is_watched_paused_changed_and_stopped() {
     assert_eq!(outcome.ending, Ending::Stopped);
     assert!(outcome.steps > before.0);
     while next(&mut lines).1["status"] != "ended" {}
-    // A ledger made since the last one told is told before the end, if the training came to one.
+    // A new ledger is sent before the end, if the training made one.
     let after = next(&mut lines).0;
     let last = if after == "ledger" { next(&mut lines).0 } else { after };
     assert_eq!(last, "end");

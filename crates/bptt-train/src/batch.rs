@@ -1,4 +1,4 @@
-//! Sequences side by side: what is read, what should come out, and where that counts.
+//! Batches of sequences: inputs, targets, and a mask of the losses.
 
 use std::ops::Range;
 
@@ -10,16 +10,16 @@ use crate::corpus::Window;
 /// B sequences of T steps.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch {
-    /// What is read, (T, B) or (T, B, I).
+    /// Inputs, (T, B) or (T, B, I).
     pub inputs: Inputs<f32>,
-    /// What should come out, (T, B) or (T, B, V).
+    /// Targets, (T, B) or (T, B, V).
     pub targets: Targets<f32>,
-    /// (T, B) time-major: where there is a loss. `None`: everywhere.
+    /// (T, B) time-major: the positions that have a loss. `None`: all.
     pub mask: Option<Vec<bool>>,
 }
 
 impl Batch {
-    /// Windows of a text: every next symbol is to be predicted.
+    /// A window of a text: the target of each symbol is the next one.
     ///
     /// # Errors
     /// If the window does not have `batch` streams.
@@ -37,20 +37,20 @@ impl Batch {
         self.inputs.shape()
     }
 
-    /// How many (t, b) have a loss.
+    /// Number of (t, b) that have a loss.
     pub fn losses(&self) -> usize {
         let (steps, batch) = self.shape();
         self.mask.as_ref().map_or(steps * batch, |mask| mask.iter().filter(|&&there| there).count())
     }
 
-    /// The last step at which there is a loss; the last of all if there is none.
+    /// The last step with a loss; the last step if there is none.
     pub fn last_loss(&self) -> usize {
         let (steps, batch) = self.shape();
         let last = self.mask.as_ref().and_then(|mask| mask.iter().rposition(|&there| there));
         last.map_or(steps.saturating_sub(1), |at| at / batch)
     }
 
-    /// These sequences alone.
+    /// A batch of these sequences only.
     #[must_use]
     pub fn sequences(&self, range: Range<usize>) -> Self {
         let (steps, batch) = self.shape();
@@ -79,7 +79,7 @@ impl Batch {
         }
     }
 
-    /// What is read, and its targets as an objective.
+    /// The inputs, and the targets as an objective.
     pub fn objective<T: Real>(self, reduction: Reduction) -> (Inputs<T>, Objective<T>) {
         let targets = match self.targets {
             Targets::CrossEntropy(ids) => Targets::CrossEntropy(ids),

@@ -1,10 +1,10 @@
-//! Gradients kept within bounds, with their norms before and after.
+//! Gradient clipping, with the norms before and after.
 //!
-//! A gradient that is not finite is never made to look healthy: its norm is reported as it is.
+//! A gradient that is not finite is left as it is, and its norm is reported as it is.
 
 use bptt::Real;
 
-/// The global norm around a clipping.
+/// The global norm before and after clipping.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Clipped {
     /// Before.
@@ -13,17 +13,17 @@ pub struct Clipped {
     pub after: f64,
 }
 
-/// How gradients are kept within bounds: by their global norm, then entry by entry.
+/// Clipping by global norm, then entry by entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Clipping {
-    /// The largest global norm; 0 for any.
+    /// The largest global norm; 0 for no limit.
     pub norm: f64,
-    /// The largest size of an entry; 0 for any.
+    /// The largest absolute value of an entry; 0 for no limit.
     pub value: f64,
 }
 
 impl Clipping {
-    /// Clips; the norms are those before and after both.
+    /// Clips, and returns the norms before and after both.
     pub fn apply<T: Real>(self, gradients: &mut [&mut [T]]) -> Clipped {
         let by_norm = if self.norm > 0.0 { self.norm } else { f64::INFINITY };
         let mut clipped = clip_by_norm(gradients, by_norm);
@@ -34,14 +34,14 @@ impl Clipping {
     }
 }
 
-/// The Euclidean norm of all gradients taken as one vector, summed in f64 from first to last.
+/// The Euclidean norm of all gradients as one vector, summed in f64 in order.
 pub fn global_norm<T: Real>(gradients: &[&[T]]) -> f64 {
     norm(gradients.iter().copied())
 }
 
 /// Scales all gradients by max / norm if their global norm is above `max` (Pascanu et al. 2013).
 ///
-/// Gradients whose norm is infinite or not a number are left as they are: no scale would mend them.
+/// Gradients whose norm is infinite or NaN are left unchanged.
 pub fn clip_by_norm<T: Real>(gradients: &mut [&mut [T]], max: f64) -> Clipped {
     let before = norm(gradients.iter().map(|gradient| &**gradient));
     if !before.is_finite() || before <= max {
@@ -56,7 +56,7 @@ pub fn clip_by_norm<T: Real>(gradients: &mut [&mut [T]], max: f64) -> Clipped {
     Clipped { before, after: norm(gradients.iter().map(|gradient| &**gradient)) }
 }
 
-/// Moves every entry into [−`limit`, `limit`]; what is not a number stays so.
+/// Clamps every entry to [−`limit`, `limit`]; NaN stays NaN.
 pub fn clip_by_value<T: Real>(gradients: &mut [&mut [T]], limit: f64) -> Clipped {
     let before = norm(gradients.iter().map(|gradient| &**gradient));
     let limit = T::of(limit);

@@ -1,11 +1,11 @@
-//! Remedies compared: one task learned with each of them, from the same seeds, on the same sequences, within the same
-//! budget.
+//! Comparisons of remedies: networks trained on one task with each of them, from the same seeds, on the same sequences and
+//! with the same budget.
 //!
-//! A [`Comparison`] is what is asked for, a [`Plan`] the trainings it takes. Each training runs on one thread, as many side
-//! by side as there may be, so its result depends on nothing but its settings; it is written into a [`Folder`] as soon as
-//! it is there. A plan that was interrupted goes on with what is missing. A [`Report`] is made of the written results.
+//! A [`Comparison`] is the request, a [`Plan`] the trainings it needs. Each training runs on one thread, several in
+//! parallel, so its result depends on its settings alone; it is written into a [`Folder`] as soon as it is finished. An
+//! interrupted plan continues with the missing trainings. A [`Report`] is made from the written results.
 
-mod flops;
+mod cost;
 mod folder;
 mod remedy;
 mod report;
@@ -21,26 +21,26 @@ pub use report::{Median, Report, Row};
 pub use statistics::wilson;
 
 use crate::tasks::Task;
-use crate::{Config, Ending, Error, Event, Flow, Material, Reach, task_by_name, train};
-use flops::Load;
+use crate::{Config, DataSource, Ending, Error, Event, Flow, GradientHorizon, task_by_name, train};
+use cost::Cost;
 
-/// What is compared. Together with the program it determines every number but the times.
+/// A comparison. Together with the program version it determines every number except the times.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Comparison {
-    /// The settings before any remedy, with a task. Seeds are counted from its seed on.
+    /// The settings before any remedy, with a task. Its seed is the first seed.
     pub base: Config,
     /// The remedies, see [`remedied`].
     pub remedies: Vec<String>,
-    /// How many seeds each is tried with.
+    /// Number of seeds per remedy.
     pub seeds: u64,
     /// What is kept equal.
     pub budget: Budget,
-    /// The fraction of sequences from which on a task counts as solved.
+    /// Fraction of solved sequences at which a task counts as solved.
     pub solved_at: f64,
 }
 
-/// A comparison that can be made: its task, and the settings of every training.
+/// A checked comparison: its task, and the settings of every training.
 #[derive(Debug)]
 pub struct Plan {
     comparison: Comparison,
@@ -52,76 +52,75 @@ pub struct Plan {
 /// One remedy of a plan.
 #[derive(Clone, Debug)]
 struct Planned {
-    /// As it was given.
+    /// The name as given.
     name: String,
-    /// The settings with it, at the first seed.
+    /// The settings with the remedy, at the first seed.
     config: Config,
-    /// What a training costs, see [`Row::flops`].
+    /// Cost of a training, see [`Row::flops`].
     flops: u64,
 }
 
 /// One training of a plan.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Training {
-    /// The remedy as it was given.
+    /// The name of the remedy as given.
     pub remedy: String,
     /// All settings, with the seed.
     pub config: Config,
 }
 
 impl Training {
-    /// The updates it makes, with those that floss before.
+    /// Number of updates, including those of flossing.
     pub fn updates(&self) -> u64 {
         self.config.floss + self.config.steps
     }
 }
 
-/// What one training reached.
+/// The result of one training.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Reached {
+pub struct TrainingResult {
     /// Its seed.
     pub seed: u64,
-    /// Updates it made: all, unless [`Reached::not_finite`] says why not.
+    /// Number of updates: all, unless [`TrainingResult::not_finite`] says why not.
     pub updates: u64,
-    /// What was not finite, if training ended with that.
+    /// What was not finite, if that ended the training.
     pub not_finite: Option<String>,
-    /// After how many updates an evaluation first found the task solved.
+    /// Number of updates after which an evaluation first found the task solved.
     pub solved_after: Option<u64>,
-    /// The fraction of held-out sequences that are solved at the end.
+    /// Fraction of solved held-out sequences at the end.
     pub solved: f64,
-    /// Their mean loss at the end; `None` if it is not finite.
+    /// Mean held-out loss at the end; `None` if it is not finite.
     pub loss: Option<f64>,
     /// Before the first update.
-    pub before: Reach,
+    pub before: GradientHorizon,
     /// After the last.
-    pub after: Reach,
-    /// How long training took, by [`Overseer::seconds`].
+    pub after: GradientHorizon,
+    /// Duration of the training, by [`ComparisonObserver::seconds`].
     pub seconds: f64,
 }
 
-/// Whoever watches a comparison, from several threads at once.
-pub trait Overseer: Sync {
-    /// Seconds since any moment that stays the same. The library reads no clock of its own.
+/// Observes a comparison, from several threads at once.
+pub trait ComparisonObserver: Sync {
+    /// Seconds since a fixed moment. The library reads no clock.
     fn seconds(&self) -> f64;
 
-    /// A training made an update, or one that flosses. [`Flow::Stop`] ends the comparison; trainings that are not finished
-    /// are lost.
+    /// A training made an update, or an update of flossing. [`Flow::Stop`] ends the comparison and loses the trainings that
+    /// are not finished.
     fn update(&self, training: &Training) -> Flow;
 
     /// A training has finished, and its result is written.
-    fn finished(&self, training: &Training, reached: &Reached);
+    fn finished(&self, training: &Training, reached: &TrainingResult);
 }
 
 impl Plan {
-    /// The trainings that `comparison` takes.
+    /// The trainings that `comparison` needs.
     ///
     /// # Errors
-    /// If a setting is impossible, a remedy unknown or given twice, or one does not go with the settings.
+    /// If a setting is impossible, or a remedy is unknown, repeated or does not apply to the settings.
     pub fn new(comparison: Comparison) -> Result<Self, Error> {
-        let refuse = |option: &str, given: String, expected: &str| {
-            Err(Error::Option { option: option.into(), given, expected: expected.into() })
-        };
+        let refuse =
+            |setting: &str, given: String, expected: &str| Err(Error::setting(setting, given, expected));
         let Comparison { base, remedies, seeds, budget, solved_at } = &comparison;
         base.check()?;
         let Some(name) = &base.task else { return refuse("task", "none".into(), "the task to learn") };
@@ -142,23 +141,23 @@ impl Plan {
         }
         let task = task_by_name(name)?;
         let length = base.length.unwrap_or_else(|| task.usual_length());
-        let load = Load::of(&*task, length)?;
-        let whole = load.whole(base)?;
+        let cost = Cost::of(&*task, length)?;
+        let whole = cost.of_training(base)?;
         let planned = |name: &String| -> Result<Planned, Error> {
             let mut config = remedied(base, name, task.steps(length))?;
             if *budget == Budget::Flops {
-                config.hidden = load.units_within(&config, whole)?;
+                config.hidden = cost.most_units_within(&config, whole)?;
             }
             config.check()?;
-            // What cannot begin is refused now and not after an hour.
+            // A configuration without a network is refused before any training starts.
             config.network(task.inputs(), task.outputs())?;
-            Ok(Planned { name: name.clone(), flops: load.whole(&config)?, config })
+            Ok(Planned { name: name.clone(), flops: cost.of_training(&config)?, config })
         };
         let remedies = remedies.iter().map(planned).collect::<Result<_, _>>()?;
         Ok(Self { comparison, task, length, remedies })
     }
 
-    /// What was asked for.
+    /// The comparison.
     pub fn comparison(&self) -> &Comparison {
         &self.comparison
     }
@@ -173,7 +172,7 @@ impl Plan {
         self.length
     }
 
-    /// Every training: one seed with each remedy, then the next seed.
+    /// Every training: all remedies with the first seed, then with the next.
     pub fn trainings(&self) -> Vec<Training> {
         let first = self.comparison.base.seed;
         let of_seed = |seed: u64| {
@@ -185,8 +184,8 @@ impl Plan {
         (first..first + self.comparison.seeds).flat_map(of_seed).collect()
     }
 
-    /// Runs every training that `folder` has no result of, up to `threads` at a time, and returns all results in the order
-    /// of [`Plan::trainings`]; `None` if the overseer stopped it before.
+    /// Runs every training that has no result in `folder`, up to `threads` at a time, and returns all results in the order
+    /// of [`Plan::trainings`]; `None` if the observer stopped it.
     ///
     /// # Errors
     /// If a result cannot be read or written, or a thread cannot be started.
@@ -194,21 +193,21 @@ impl Plan {
         &self,
         folder: &Folder,
         threads: usize,
-        overseer: &dyn Overseer,
-    ) -> Result<Option<Vec<Reached>>, Error> {
+        observer: &dyn ComparisonObserver,
+    ) -> Result<Option<Vec<TrainingResult>>, Error> {
         let missing = folder.missing(self)?;
         let (next, halted) = (AtomicUsize::new(0), AtomicBool::new(false));
         let work = || -> Result<(), Error> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
             while let Some(training) = missing.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let reached = pool.install(|| self.learn(training, &halted, overseer))?;
+                let reached = pool.install(|| self.learn(training, &halted, observer))?;
                 let Some(reached) = reached else { break };
                 folder.write(training, &reached)?;
-                overseer.finished(training, &reached);
+                observer.finished(training, &reached);
             }
             Ok(())
         };
-        // A thread that fails stops the others.
+        // An error in one thread stops the others.
         let work = || work().inspect_err(|_| halted.store(true, Ordering::Relaxed));
         std::thread::scope(|scope| {
             let threads: Vec<_> =
@@ -217,36 +216,36 @@ impl Plan {
                 .into_iter()
                 .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
-        let results: Vec<Option<Reached>> =
+        let results: Vec<Option<TrainingResult>> =
             self.trainings().iter().map(|training| folder.read(training)).collect::<Result<_, _>>()?;
         Ok(results.into_iter().collect())
     }
 
-    /// Trains once; `None` if it was stopped.
+    /// Runs one training; `None` if it was stopped.
     fn learn(
         &self,
         training: &Training,
         halted: &AtomicBool,
-        overseer: &dyn Overseer,
-    ) -> Result<Option<Reached>, Error> {
+        observer: &dyn ComparisonObserver,
+    ) -> Result<Option<TrainingResult>, Error> {
         let config = &training.config;
-        let material = Material::task(&*self.task, config);
-        let network = config.network(material.inputs(), material.outputs())?;
-        let before = Reach::measure(&network, &*self.task, self.length, config)?;
+        let data = DataSource::task(&*self.task, config);
+        let network = config.network(data.inputs(), data.outputs())?;
+        let before = GradientHorizon::measure(&network, &*self.task, self.length, config)?;
         let solved_at = self.comparison.solved_at;
         let mut solved_after = None;
         let mut notice = |event: &Event<'_>| match *event {
             Event::Step { .. } | Event::Flossing { .. } if halted.load(Ordering::Relaxed) => Flow::Stop,
-            Event::Step { .. } | Event::Flossing { .. } => overseer.update(training),
+            Event::Step { .. } | Event::Flossing { .. } => observer.update(training),
             Event::Evaluation { step, solved: Some(solved), .. } if solved >= solved_at => {
                 solved_after.get_or_insert(step);
                 Flow::Continue
             }
-            Event::Evaluation { .. } | Event::Trace { .. } => Flow::Continue,
+            Event::Evaluation { .. } | Event::Ledger { .. } => Flow::Continue,
         };
-        let start = overseer.seconds();
-        let outcome = train(config, &material, &mut notice)?;
-        let seconds = overseer.seconds() - start;
+        let start = observer.seconds();
+        let outcome = train(config, &data, &mut notice)?;
+        let seconds = observer.seconds() - start;
         let not_finite = match outcome.ending {
             Ending::Stopped => {
                 halted.store(true, Ordering::Relaxed);
@@ -260,7 +259,7 @@ impl Plan {
         if solved >= solved_at {
             solved_after.get_or_insert(outcome.steps);
         }
-        Ok(Some(Reached {
+        Ok(Some(TrainingResult {
             seed: config.seed,
             updates: outcome.steps,
             not_finite,
@@ -268,7 +267,7 @@ impl Plan {
             solved,
             loss: Some(held_out.loss).filter(|loss| loss.is_finite()),
             before,
-            after: Reach::measure(&outcome.network, &*self.task, self.length, config)?,
+            after: GradientHorizon::measure(&outcome.network, &*self.task, self.length, config)?,
             seconds,
         }))
     }

@@ -1,6 +1,6 @@
-//! Everything that decides a training run; what a run's `config.toml` holds.
+//! The settings of a training run, as in its `config.toml`.
 
-mod beginning;
+mod initial_network;
 
 use std::path::PathBuf;
 
@@ -11,46 +11,46 @@ use crate::tasks::{check_length, task_by_name};
 use crate::text::Level;
 use crate::{Error, Init, OptimizerKind, Schedule, corpus};
 
-/// The settings of a run. Together with the text they determine every number of it.
+/// The settings of a run. Together with the text they determine all of its numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// The task to learn in place of a text, see [`crate::tasks()`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
-    /// L, the length of the task's sequences; without it the usual one.
+    /// L, the length of the sequences of the task; `None` for its usual length.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub length: Option<usize>,
-    /// The text to learn; without one it is generated.
+    /// The text to learn; `None` to generate one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<PathBuf>,
-    /// Sentences to generate where no text is given.
+    /// Number of sentences to generate if there is no text.
     pub sentences: usize,
-    /// What a symbol is.
+    /// The unit of a symbol.
     pub level: Level,
-    /// Whether unknown symbols of later texts become `<unk>`.
+    /// Whether unknown symbols of later texts are read as `<unk>`.
     pub unk: bool,
-    /// Symbols rarer than this become `<unk>`.
+    /// Symbols that occur fewer times than this become `<unk>`.
     pub min_count: usize,
-    /// The fraction of the text, at its end, that is never learned from.
+    /// Fraction of the text, at its end, that is held out.
     pub held_out: f64,
 
-    /// The kind of cell, see [`bptt::cells`].
+    /// The name of the cell, see [`bptt::cells`].
     pub cell: String,
-    /// H, hidden units of each layer.
+    /// H, the number of hidden units of each layer.
     pub hidden: usize,
-    /// Layers, each reading the one below.
+    /// Number of layers.
     pub layers: usize,
-    /// Whether each layer reads each window in both directions. Then the network reads the very symbol it is to predict.
+    /// Whether each layer reads each window in both directions. The network then reads the symbols that it predicts.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub bidirectional: bool,
-    /// The probability with which an output of a layer drops out before the next layer reads it, in training only.
+    /// Dropout probability of the outputs between layers, in training only.
     pub dropout: f64,
-    /// How each gate's block of W_hh begins.
+    /// Initialization of each gate's block of W_hh.
     pub init: Init,
-    /// How everything else begins: uniform in ±1/√H unless told, as in PyTorch.
+    /// Initialization of all other parameters: by default uniform in ±1/√H, as in PyTorch.
     pub init_others: Init,
-    /// Whether biases begin at 0, but for those of gates that are asked for.
+    /// Whether biases are initialized to 0, except those that other settings set.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub zero_biases: bool,
     /// Scales each gate's block of W_hh to this largest singular value.
@@ -60,50 +60,50 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spectral_radius: Option<f64>,
 
-    /// What an LSTM's forget gates begin with as bias, b_ih + b_hh (Gers et al. 2000; Jozefowicz et al. 2015 recommend 1);
-    /// without it they begin as everything else.
+    /// Initial bias b_ih + b_hh of the forget gates of an LSTM (Gers et al. 2000; Jozefowicz et al. 2015 recommend 1);
+    /// `None`: initialized as the other parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub forget_bias: Option<f64>,
-    /// What an LSTM's input gates begin with as bias, likewise.
+    /// Initial bias of the input gates of an LSTM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_bias: Option<f64>,
-    /// Biases for lags of up to so many steps (Tallec and Ollivier 2018): of each forget gate ln u, of the input gate −ln u,
-    /// with u uniform between 1 and one less than this.
+    /// Initial biases for lags of up to this many steps (Tallec and Ollivier 2018): ln u for each forget gate, −ln u for
+    /// the input gate, with u uniform between 1 and one less than this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chrono: Option<usize>,
 
-    /// Updates to make.
+    /// Number of updates.
     pub steps: u64,
-    /// B, streams side by side.
+    /// B, the number of parallel streams or sequences.
     pub batch: usize,
-    /// T, steps of a text from one update to the next: the truncation window. A task's sequences have their own T.
+    /// T, the time steps of a text per update: the truncation window. The sequences of a task have their own T.
     pub window: usize,
-    /// Detaches the state every so many steps, so that no gradient comes back over them: truncation within a window or a
-    /// task's sequence; 0 for never.
+    /// Detach the state every this many steps: truncation within a window or a sequence of a task; 0 for never.
     pub detach_every: usize,
-    /// Which optimizer.
+    /// The optimizer.
     pub optimizer: OptimizerKind,
     /// The learning rate before the schedule.
     pub learning_rate: f64,
-    /// How the learning rate changes.
+    /// The learning rate schedule.
     pub schedule: Schedule,
-    /// Scales gradients down to this global norm; 0 for never.
+    /// Clip gradients to this global norm; 0 for never.
     pub clip_norm: f64,
-    /// Limits gradient entries to this size; 0 for never.
+    /// Clip gradient entries to this size; 0 for never.
     pub clip_value: f64,
-    /// The weight λ of Pascanu's regularizer: λ ∂Ω/∂W_hh is added to the gradient, see [`bptt::Omega`]; 0 for none.
+    /// The weight λ of the regularizer of Pascanu et al.: λ ∂Ω/∂W_hh is added to the gradient, see [`bptt::Omega`]; 0 for
+    /// none.
     pub omega: f64,
-    /// Updates before training that pull Lyapunov exponents to 0 (gradient flossing, see [`bptt::Flossing`]), at the base
-    /// learning rate.
+    /// Number of updates before training that move Lyapunov exponents to 0 (gradient flossing, see [`bptt::Flossing`]), at
+    /// the base learning rate.
     pub floss: u64,
-    /// How many exponents, the largest first; all without it.
+    /// Number of exponents to floss, the largest first; `None` for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub floss_exponents: Option<usize>,
-    /// Measures the held-out loss every so many updates, and at the end; 0 for the end only.
+    /// Measure the held-out loss every this many updates and at the end; 0 for the end only.
     pub evaluate_every: u64,
-    /// Takes the gradient of one sequence apart every so many updates; 0 for never.
+    /// Make a ledger of one sequence every this many updates; 0 for never.
     pub trace_every: u64,
-    /// Where all randomness comes from.
+    /// Seed of all random numbers.
     pub seed: u64,
 }
 
@@ -150,17 +150,19 @@ impl Default for Config {
     }
 }
 
-/// A W_hh of this size has 4 GiB a gate.
+/// A W_hh of this size takes 4 GiB per gate.
 const MOST_HIDDEN: usize = 32_768;
 
 impl Config {
-    /// Refuses settings that no run can have.
+    /// Refuses impossible settings.
     ///
     /// # Errors
-    /// Names the setting, its value and what it may be.
+    /// The message names the setting, its value and the possible values.
     pub fn check(&self) -> Result<(), Error> {
-        let refuse = |option: &str, given: String, expected: &str| {
-            Err(Error::Option { option: option.into(), given, expected: expected.into() })
+        let refuse =
+            |setting: &str, given: String, expected: &str| Err(Error::setting(setting, given, expected));
+        let unsupported = |setting: &'static str, given: String, expected: &str| {
+            Err(Error::Unsupported { setting, given, expected: expected.into() })
         };
         let counts = [
             ("hidden", self.hidden),
@@ -199,7 +201,7 @@ impl Config {
             }
         }
         if self.sigma_max.is_some() && self.spectral_radius.is_some() {
-            return refuse("sigma_max with spectral_radius", "both".into(), "one of the two");
+            return Err(Error::Conflict { settings: "sigma_max with spectral_radius" });
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse("dropout", self.dropout.to_string(), "a probability, at least 0 and below 1");
@@ -218,15 +220,15 @@ impl Config {
         let cell = cell_by_name(&self.cell)?;
         if self.omega > 0.0 && cell.spec().vanilla.is_none() {
             let given = format!("{} with cell {}", self.omega, self.cell);
-            return refuse("omega", given, "a vanilla cell: rnn, rnn_relu or rnn_identity");
+            return unsupported("omega", given, "a vanilla cell: rnn, rnn_relu or rnn_identity");
         }
         if self.floss > 0 && (cell.spec().vanilla.is_none() || self.layers > 1 || self.bidirectional) {
             let given = format!("{} with cell {}, {} layers", self.floss, self.cell, self.layers);
-            return refuse("floss", given, "one forward layer of rnn, rnn_relu or rnn_identity");
+            return unsupported("floss", given, "one forward layer of rnn, rnn_relu or rnn_identity");
         }
         if let Some(count) = self.floss_exponents {
             if self.floss == 0 {
-                return refuse("floss_exponents", count.to_string(), "updates that floss, too");
+                return refuse("floss_exponents", count.to_string(), "floss above 0");
             }
             if !(1..=self.hidden).contains(&count) {
                 return refuse("floss_exponents", count.to_string(), &format!("1 to {}", self.hidden));
@@ -236,7 +238,7 @@ impl Config {
             return refuse("chrono", self.chrono.unwrap_or_default().to_string(), "at least 3 steps");
         }
         if self.chrono.is_some() && (self.forget_bias.is_some() || self.input_bias.is_some()) {
-            return refuse("chrono with forget_bias or input_bias", "both".into(), "one of the two");
+            return Err(Error::Conflict { settings: "chrono with forget_bias or input_bias" });
         }
         let biases = [
             ("forget_bias", self.forget_bias, "f", "forget gates: lstm"),
@@ -250,24 +252,23 @@ impl Config {
             }
             if cell.spec().gate(name).is_none() {
                 let given = format!("{bias} with cell {}", self.cell);
-                return refuse(option, given, &format!("a cell with {expected}"));
+                return unsupported(option, given, &format!("a cell with {expected}"));
             }
         }
         self.check_task()
     }
 
-    /// Refuses tasks and lengths that there are not.
+    /// Refuses unknown tasks and impossible lengths.
     fn check_task(&self) -> Result<(), Error> {
-        let refuse = |option: &str, given: String, expected: &str| {
-            Err(Error::Option { option: option.into(), given, expected: expected.into() })
-        };
+        let refuse =
+            |setting: &str, given: String, expected: &str| Err(Error::setting(setting, given, expected));
         match (&self.task, self.length) {
-            (Some(_), _) if self.text.is_some() => refuse("task with text", "both".into(), "one of the two"),
+            (Some(_), _) if self.text.is_some() => Err(Error::Conflict { settings: "task with text" }),
             (Some(name), length) => {
                 let task = task_by_name(name)?;
                 check_length(&*task, length.unwrap_or_else(|| task.usual_length()))
             }
-            (None, Some(length)) => refuse("length", length.to_string(), "a task that has it"),
+            (None, Some(length)) => refuse("length", length.to_string(), "a task"),
             (None, None) => Ok(()),
         }
     }
@@ -315,7 +316,7 @@ mod tests {
         assert!(refused(task("subtracting")).contains("adding, multiplication, copy_memory"));
         assert!(refused(task("delayed_xor:delay=3")).contains("delayed_xor:delay=10 (even)"));
         let message = refused(Config { length: Some(5), ..Config::default() });
-        assert_eq!(message, "length: 5 is not possible; expected a task that has it");
+        assert_eq!(message, "length: 5 is not possible; expected a task");
         assert!(
             refused(Config { text: Some("a.txt".into()), ..task("adding") }).starts_with("task with text")
         );

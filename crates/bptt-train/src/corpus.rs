@@ -1,5 +1,4 @@
-//! A text's ids on their way to the network: a part held out, parallel streams of windows, and what counting alone
-//! can predict.
+//! The ids of a text: a held-out part, windows of parallel streams, and baselines by counting.
 
 use std::collections::HashMap;
 
@@ -7,15 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// The fraction held out unless told.
+/// The default held-out fraction.
 pub const HELD_OUT: f64 = 0.1;
 
-/// A text's ids, split.
+/// The ids of a text, split in two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corpus {
-    /// The first part, to learn from.
+    /// The first part, for training.
     pub train: Vec<u32>,
-    /// The last part, never learned from.
+    /// The last part, held out.
     pub held_out: Vec<u32>,
 }
 
@@ -26,11 +25,8 @@ impl Corpus {
     /// If the fraction is outside [0, 1).
     pub fn split(mut ids: Vec<u32>, fraction: f64) -> Result<Self, Error> {
         if !(0.0..1.0).contains(&fraction) {
-            return Err(Error::Option {
-                option: "held_out".into(),
-                given: fraction.to_string(),
-                expected: "a fraction of the text, at least 0 and below 1".into(),
-            });
+            let expected = "a fraction of the text, at least 0 and below 1";
+            return Err(Error::setting("held_out", fraction, expected));
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         // rounds down a count below the length
@@ -40,14 +36,14 @@ impl Corpus {
     }
 }
 
-/// T steps of B sequences side by side, ids in time-major (T, B) order.
+/// T steps of B streams, ids in time-major (T, B) order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// What is read at each step, (T, B).
+    /// The input of each step, (T, B).
     pub inputs: Vec<u32>,
-    /// What comes next at each step, (T, B).
+    /// The next symbol of each step, (T, B).
     pub targets: Vec<u32>,
-    /// Whether the streams start here, so that no state may be carried in.
+    /// Whether the streams start here; then no state is carried in.
     pub fresh: bool,
 }
 
@@ -69,10 +65,9 @@ impl Streams {
     /// # Errors
     /// If either is 0, or if there are fewer than batch · window + 1 ids.
     pub fn new(ids: Vec<u32>, batch: usize, window: usize) -> Result<Self, Error> {
-        for (option, value) in [("batch", batch), ("window", window)] {
+        for (setting, value) in [("batch", batch), ("window", window)] {
             if value == 0 {
-                let expected = "at least 1".into();
-                return Err(Error::Option { option: option.into(), given: "0".into(), expected });
+                return Err(Error::setting(setting, 0, "at least 1"));
             }
         }
         let needed = batch.saturating_mul(window).saturating_add(1);
@@ -94,7 +89,7 @@ impl Streams {
         Window { inputs, targets, fresh }
     }
 
-    /// How many windows there are before the streams start again.
+    /// Number of windows before the streams start again.
     pub fn windows_per_epoch(&self) -> usize {
         self.stream_length() / self.window
     }
@@ -104,9 +99,9 @@ impl Streams {
     }
 }
 
-/// What counting predicts of the held-out text: cross-entropy in bits per symbol, over every symbol but the first.
+/// Baselines by counting: cross-entropy of the held-out text in bits per symbol, over every symbol but the first.
 ///
-/// A network that is not below `bigram_bits` has learned nothing from further back than one symbol.
+/// A network whose loss is not below `bigram_bits` has learned nothing from more than one symbol back.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Baselines {
     /// With add-one smoothing over the vocabulary: P(w) = (c(w) + 1) / (N + V).
@@ -197,7 +192,7 @@ mod tests {
             "the text is too short: 4 streams of windows of 32 steps need 129 symbols, given 128; give a longer text \
              or ask for less"
         );
-        assert!(matches!(Streams::new(vec![0; 9], 0, 3), Err(Error::Option { .. })));
+        assert!(matches!(Streams::new(vec![0; 9], 0, 3), Err(Error::Setting { .. })));
     }
 
     /// The definitions, written out for train = a b a b a c with V = 4 (d is never seen) and held out = b a b c d a:

@@ -1,8 +1,8 @@
-//! How far learning reaches in a network, why no farther, and what to change.
+//! Diagnosis: how far back gradients reach in a network, what limits them, and what to change.
 //!
-//! [`measure`] gathers numbers of a network on a batch: its ledger, exponents, horizons, spectra and activations. What they
-//! mean, [`diagnose`], is decided from these numbers alone, by the thresholds that stand beside it as constants; so is what to
-//! change, in the settings of a run. [`check`] holds the same numbers against limits.
+//! [`measure`] measures a network on a batch: its ledger, exponents, horizons, spectra and activations. [`diagnose`]
+//! derives a verdict from these numbers alone, by the thresholds in its file; [`remedies`] proposes changes of the settings
+//! of a run; [`check`] compares the numbers with limits.
 
 mod check;
 mod evidence;
@@ -12,7 +12,7 @@ mod verdict;
 
 pub use check::{Check, Limits, check};
 pub use evidence::{
-    Evidence, Exponent, Gate, Lag, Median, NotFinite, Origin, Reach, Spread, Training, Window,
+    Evidence, Exponent, Gate, Lag, LagStatistics, Median, NotFinite, Origin, Spread, Training, Window,
 };
 pub use measure::{Subject, measure};
 pub use remedies::{Remedy, remedies};

@@ -1,47 +1,48 @@
-//! What can go wrong around a network: texts, runs and options.
+//! Errors of files, texts, settings and trainings.
 
 use std::path::PathBuf;
 
-/// An error of this crate. Every message names the thing, what was expected, and the way out where there is one.
+/// An error of this crate. Every message names its subject, what was given and what was expected, and a remedy where there
+/// is one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A text file is not UTF-8.
     #[error(
-        "{} is not UTF-8: byte 0x{byte:02x} at offset {offset} cannot stand there; convert the file first, for \
+        "{} is not UTF-8: byte 0x{byte:02x} at offset {offset} is invalid; convert the file first, for \
          example with iconv -f latin1 -t utf-8",
         path.display()
     )]
     NotUtf8 {
         /// The file.
         path: PathBuf,
-        /// Where the first bad byte is, counted from 0.
+        /// Offset of the first invalid byte, from 0.
         offset: usize,
         /// That byte.
         byte: u8,
     },
 
-    /// A text holds nothing to learn from.
+    /// A text is empty.
     #[error("{name} is empty; give a text with at least one symbol")]
     EmptyText {
         /// The file or text.
         name: String,
     },
 
-    /// A text has fewer symbols than what is asked of it.
+    /// A text has fewer symbols than required.
     #[error(
         "the text is too short: {needs} {needed} symbols, given {given}; give a longer text or ask for less"
     )]
     TooShort {
-        /// Symbols there are.
+        /// Number of symbols of the text.
         given: usize,
-        /// Symbols it takes.
+        /// Number of symbols required.
         needed: usize,
-        /// What takes them, with its verb: `"4 streams of windows of 32 steps need"`.
+        /// What requires them, with its verb: `"4 streams of windows of 32 steps need"`.
         needs: String,
     },
 
-    /// A text holds a symbol that the vocabulary does not.
+    /// A text contains a symbol that the vocabulary lacks.
     #[error(
         "line {line}, column {column}: {symbol:?} (symbol {position} of the text) is not in the vocabulary; a \
          network trained with --unk reads it as <unk>"
@@ -53,36 +54,36 @@ pub enum Error {
         line: usize,
         /// Its column in characters, counted from 1.
         column: usize,
-        /// Its place among the symbols of the text, counted from 1.
+        /// Its index among the symbols of the text, counted from 1.
         position: usize,
     },
 
-    /// A stored vocabulary contradicts itself.
+    /// A stored vocabulary is inconsistent.
     #[error("the vocabulary is damaged: {problem}; build it from the text again")]
     Vocabulary {
-        /// What contradicts what.
+        /// The inconsistency.
         problem: String,
     },
 
-    /// A run's settings or vocabulary cannot be used.
+    /// A file of a run cannot be used.
     #[error("{} cannot be used: {problem}", path.display())]
     RunFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
     },
 
-    /// A folder holds a run already.
-    #[error("{} holds a run already; choose another --out or remove it", folder.display())]
+    /// A folder already contains a run.
+    #[error("{} already contains a run; choose another --out or remove it", folder.display())]
     RunExists {
         /// The folder.
         folder: PathBuf,
     },
 
-    /// A folder holds a comparison with other settings.
+    /// A folder contains a comparison with other settings.
     #[error(
-        "{} holds a comparison whose {setting} is {there}, not {given}; give the same settings to go on with it, or choose \
+        "{} contains a comparison whose {setting} is {there}, not {given}; use the same settings to continue it, or choose \
          another --out",
         folder.display()
     )]
@@ -91,24 +92,103 @@ pub enum Error {
         folder: PathBuf,
         /// The first setting that differs.
         setting: String,
-        /// What it is there.
+        /// Its value in the folder.
         there: String,
-        /// What was asked for.
+        /// The value given.
         given: String,
     },
 
-    /// The system has no more threads.
+    /// Threads cannot be started.
     #[error("cannot start threads")]
     Threads(#[from] rayon::ThreadPoolBuildError),
 
-    /// An option has a value it cannot have.
+    /// A setting or an argument has a value outside its range.
+    #[error("{setting}: {given} is not possible; expected {expected}")]
+    Setting {
+        /// The name of the setting.
+        setting: String,
+        /// The value.
+        given: String,
+        /// The possible values.
+        expected: String,
+    },
+
+    /// A choice such as an optimizer, a task or a remedy has an unknown name or an impossible constant.
+    #[error("{choice}: {given} is not possible; expected {expected}")]
+    UnknownChoice {
+        /// What is chosen: `"optimizer"`.
+        choice: &'static str,
+        /// The choice as it was given.
+        given: String,
+        /// The known choices.
+        expected: String,
+    },
+
+    /// Two settings exclude each other.
+    #[error("{settings}: both is not possible; expected one of the two")]
+    Conflict {
+        /// Their names: `"task with text"`.
+        settings: &'static str,
+    },
+
+    /// A setting needs a property that the network does not have.
+    #[error("{setting}: {given} is not possible; expected {expected}")]
+    Unsupported {
+        /// The name of the setting.
+        setting: &'static str,
+        /// Its value and the network: `"1 with cell gru"`.
+        given: String,
+        /// The property: `"a cell with forget gates: lstm"`.
+        expected: String,
+    },
+
+    /// A matrix cannot be scaled, because its singular value or spectral radius is 0 or not finite, or because it has none.
+    #[error("{setting}: {given} is not possible; expected {expected}")]
+    Scale {
+        /// `"sigma_max"` or `"spectral_radius"`.
+        setting: &'static str,
+        /// The target and the matrix.
+        given: String,
+        /// What is needed.
+        expected: &'static str,
+    },
+
+    /// The run learned a task, and a run of a text is needed.
+    #[error("this is a run of the task {task}; expected a run of a text")]
+    NotAText {
+        /// The task.
+        task: String,
+    },
+
+    /// A bidirectional network cannot generate text.
+    #[error(
+        "a bidirectional network cannot generate text: its reverse cells read symbols that are not generated yet; train one \
+         without --bidirectional"
+    )]
+    Bidirectional,
+
+    /// A gradient is not finite.
+    #[error("the gradient is not finite: {what}")]
+    GradientNotFinite {
+        /// What is not finite, and where.
+        what: String,
+    },
+
+    /// A path cannot be written into a settings file.
+    #[error("text: {} is not a UTF-8 path", path.display())]
+    PathNotUtf8 {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// A name in a model file does not choose anything.
     #[error("{option}: {given} is not possible; expected {expected}")]
     Option {
         /// The option's name.
         option: String,
         /// The value.
         given: String,
-        /// What it may be.
+        /// The possible values.
         expected: String,
     },
 
@@ -116,17 +196,47 @@ pub enum Error {
     #[error(transparent)]
     Io(bptt_io::Error),
 
-    /// An error of the library underneath.
+    /// An error of the core library.
     #[error(transparent)]
     Model(#[from] bptt::Error),
 }
 
 impl From<bptt_io::Error> for Error {
-    /// What `bptt` refused while weights were read stays an error of `bptt`.
+    /// An error of `bptt` that arose while weights were read remains one of `bptt`.
     fn from(error: bptt_io::Error) -> Self {
         match error {
             bptt_io::Error::Model(error) => Self::Model(error),
             error => Self::Io(error),
         }
+    }
+}
+
+impl Error {
+    /// A setting outside its range.
+    pub(crate) fn setting(
+        setting: impl Into<String>,
+        given: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Setting { setting: setting.into(), given: given.to_string(), expected: expected.into() }
+    }
+
+    /// Whether the caller asked for something impossible, in contrast to a file, a number or the system at fault.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Setting { .. }
+                | Self::UnknownChoice { .. }
+                | Self::Conflict { .. }
+                | Self::Unsupported { .. }
+                | Self::Scale { .. }
+                | Self::NotAText { .. }
+                | Self::Bidirectional
+                | Self::GradientNotFinite { .. }
+                | Self::PathNotUtf8 { .. }
+                | Self::Option { .. }
+                | Self::Io(bptt_io::Error::Choice { .. })
+                | Self::Model(bptt::Error::Option { .. })
+        )
     }
 }

@@ -1,41 +1,41 @@
-//! First values of weight matrices, and their scale.
+//! Initialization of weight matrices, and their scale.
 //!
-//! Everything is computed in f64 and then rounded to the matrix's type, so f32 and f64 networks start alike.
+//! Everything is computed in f64 and then rounded, so that f32 and f64 networks have the same initial weights.
 
 use std::fmt;
 use std::str::FromStr;
 
+use bptt::dynamics::singular_values;
 use bptt::{Matrix, Real};
-pub use bptt_io::{sigma_max, spectral_radius};
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
 
 use crate::options::Options;
 use crate::{Error, Rng};
 
-/// How a weight matrix begins.
+/// The initialization of a weight matrix.
 ///
 /// Written, on the command line and in files, as `uniform`, `uniform:0.1`, `normal:0.01`, `sparse:nonzeros=15,std=0.01`,
 /// `xavier`, `orthogonal` or `identity`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Init {
-    /// Uniform in ±bound; without a bound ±1/√H, as `torch.nn.RNNBase` has it for all weights and biases.
+    /// Uniform in ±bound; without a bound in ±1/√H, as in `torch.nn.RNNBase` for all weights and biases.
     Uniform {
-        /// The bound, or none for 1/√H.
+        /// The bound; `None` for 1/√H.
         bound: Option<f64>,
     },
     /// Normal with mean 0.
     Normal {
-        /// The standard deviation; 0.01 unless told.
+        /// The standard deviation; 0.01 by default.
         std: f64,
     },
-    /// In each row so many entries, at random places, normal with mean 0, and zeros elsewhere: a unit listens to so many
-    /// others (Martens 2010; Pascanu et al. 2013 scale it to a spectral radius of 0.95).
+    /// A fixed number of entries per row, at random positions, normal with mean 0, and zeros elsewhere (Martens 2010;
+    /// Pascanu et al. 2013 scale it to a spectral radius of 0.95).
     Sparse {
-        /// Entries of a row that are not zero; 15 unless told.
+        /// Number of nonzero entries per row; 15 by default.
         nonzeros: usize,
-        /// Their standard deviation; 0.01 unless told.
+        /// Their standard deviation; 0.01 by default.
         std: f64,
     },
     /// Uniform in ±√(6 / (rows + columns)) (Glorot and Bengio 2010).
@@ -71,8 +71,8 @@ fn sparse<T: Real>(rows: usize, cols: usize, nonzeros: usize, std: f64, rng: &mu
     matrix
 }
 
-/// Q of a Gaussian matrix's QR decomposition, its columns' signs set so that R's diagonal is positive: without that
-/// the distribution would depend on the algorithm's choice of signs (Mezzadri 2007).
+/// Q of the QR decomposition of a Gaussian matrix, with the signs of its columns chosen so that the diagonal of R is
+/// positive; otherwise the distribution would depend on the algorithm (Mezzadri 2007).
 fn orthogonal<T: Real>(rows: usize, cols: usize, rng: &mut Rng) -> Matrix<T> {
     let (long, short) = (rows.max(cols), rows.min(cols));
     let (mut q, r) = DMatrix::from_fn(long, short, |_, _| rng.normal()).qr().unpack();
@@ -82,7 +82,41 @@ fn orthogonal<T: Real>(rows: usize, cols: usize, rng: &mut Rng) -> Matrix<T> {
     from_fn(rows, cols, |i, j| if rows >= cols { q[(i, j)] } else { q[(j, i)] })
 }
 
-/// Multiplies the matrix so that its largest singular value is `target`.
+/// The largest singular value; NaN if an entry is not finite.
+pub fn sigma_max<T: Real>(matrix: &Matrix<T>) -> f64 {
+    singular_values(matrix.view()).first().copied().unwrap_or(0.0)
+}
+
+/// The largest modulus of an eigenvalue; NaN if an entry is not finite.
+///
+/// Gelfand's formula lim ‖Aᵐ‖^(1/m) by repeated squaring up to m = 2⁶⁰. An iteration for
+/// [eigenvalues](bptt::dynamics::eigenvalues) returns numbers of about ε^(1/n) for the zero eigenvalues of a nilpotent
+/// matrix of size n, by which it would be scaled up.
+///
+/// # Panics
+/// If the matrix is not square.
+pub fn spectral_radius<T: Real>(matrix: &Matrix<T>) -> f64 {
+    assert_eq!(matrix.rows(), matrix.cols(), "only a square matrix has eigenvalues");
+    if !is_finite(matrix) {
+        return f64::NAN;
+    }
+    let mut power = to_nalgebra(matrix);
+    let mut log_radius = 0.0;
+    let mut exponent = 1.0;
+    for _ in 0..60 {
+        let norm = power.norm();
+        if norm == 0.0 {
+            return 0.0;
+        }
+        log_radius += norm.ln() / exponent;
+        power /= norm;
+        power = &power * &power;
+        exponent *= 2.0;
+    }
+    log_radius.exp()
+}
+
+/// Scales the matrix to the largest singular value `target`.
 ///
 /// # Errors
 /// If that value is 0 or not finite.
@@ -91,30 +125,35 @@ pub fn scale_to_sigma_max<T: Real>(matrix: &mut Matrix<T>, target: f64) -> Resul
     scale("sigma_max", matrix, sigma, target)
 }
 
-/// Multiplies the matrix so that its largest eigenvalue modulus is `target`.
+/// Scales the matrix to the spectral radius `target`.
 ///
 /// # Errors
 /// If the matrix is not square, or if that modulus is 0 or not finite.
 pub fn scale_to_spectral_radius<T: Real>(matrix: &mut Matrix<T>, target: f64) -> Result<(), Error> {
     if matrix.rows() != matrix.cols() {
-        return Err(Error::Option {
-            option: "spectral_radius".into(),
+        return Err(Error::Scale {
+            setting: "spectral_radius",
             given: format!("a ({}, {}) matrix", matrix.rows(), matrix.cols()),
-            expected: "a square one, or sigma_max instead".into(),
+            expected: "a square one, or sigma_max instead",
         });
     }
     let radius = spectral_radius(matrix);
     scale("spectral_radius", matrix, radius, target)
 }
 
-fn scale<T: Real>(option: &str, matrix: &mut Matrix<T>, measured: f64, target: f64) -> Result<(), Error> {
-    // An eigenvalue that is 0 by construction may come out of rounding as a tiny number.
+fn scale<T: Real>(
+    setting: &'static str,
+    matrix: &mut Matrix<T>,
+    measured: f64,
+    target: f64,
+) -> Result<(), Error> {
+    // An eigenvalue that is 0 by construction may be a tiny number after rounding.
     let largest = matrix.data().iter().fold(0.0_f64, |largest, w| largest.max(w.f64().abs()));
     if !measured.is_finite() || measured <= largest * f64::EPSILON {
-        return Err(Error::Option {
-            option: option.into(),
+        return Err(Error::Scale {
+            setting,
             given: format!("{target} for a matrix with {measured}"),
-            expected: "a matrix where it is finite and above 0".into(),
+            expected: "a matrix where it is finite and above 0",
         });
     }
     for w in matrix.data_mut() {
@@ -131,6 +170,15 @@ fn from_fn<T: Real>(rows: usize, cols: usize, mut entry: impl FnMut(usize, usize
         }
     }
     matrix
+}
+
+fn to_nalgebra<T: Real>(matrix: &Matrix<T>) -> DMatrix<f64> {
+    DMatrix::from_row_iterator(matrix.rows(), matrix.cols(), matrix.data().iter().map(|w| w.f64()))
+}
+
+/// Decompositions need not terminate for other matrices.
+fn is_finite<T: Real>(matrix: &Matrix<T>) -> bool {
+    matrix.data().iter().all(|w| w.is_finite())
 }
 
 impl fmt::Display for Init {
@@ -188,10 +236,6 @@ impl From<Init> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn to_nalgebra<T: Real>(matrix: &Matrix<T>) -> DMatrix<f64> {
-        DMatrix::from_row_iterator(matrix.rows(), matrix.cols(), matrix.data().iter().map(|w| w.f64()))
-    }
 
     fn random<T: Real>(init: Init, rows: usize, cols: usize) -> Matrix<T> {
         matrix(init, rows, cols, 64, &mut Rng::new(5, 0))
@@ -279,14 +323,28 @@ mod tests {
     }
 
     #[test]
+    fn the_radius_of_known_matrices() {
+        let radius = |n, entry: fn(usize, usize) -> f64| spectral_radius::<f64>(&from_fn(n, n, entry));
+        let cycle = |i, j| f64::from(u8::from((i + 1) % 4 == j));
+        assert!((radius(4, cycle) - 1.0).abs() < 1e-14);
+        let jordan_block = |i, j| if i == j { 0.5 } else { f64::from(u8::from(i + 1 == j)) };
+        assert!((radius(3, jordan_block) - 0.5).abs() < 1e-14);
+        let rotation = |i: usize, j: usize| [[3.0, -4.0], [4.0, 3.0]][i][j];
+        assert!((radius(2, rotation) - 5.0).abs() < 1e-14);
+    }
+
+    #[test]
     fn what_has_no_scale_is_refused() {
         let mut nilpotent = Matrix::<f64>::new(2, 2, vec![0.0, 1.0, 0.0, 0.0]).unwrap();
+        assert_eq!(spectral_radius(&nilpotent), 0.0);
         assert!(scale_to_spectral_radius(&mut nilpotent, 1.0).is_err());
         assert!(scale_to_sigma_max(&mut Matrix::<f64>::zeros(2, 3), 1.0).is_err());
         assert_eq!(
             scale_to_spectral_radius(&mut Matrix::<f64>::zeros(2, 3), 1.0).unwrap_err().to_string(),
             "spectral_radius: a (2, 3) matrix is not possible; expected a square one, or sigma_max instead"
         );
+        let broken = Matrix::new(1, 1, vec![f64::NAN]).unwrap();
+        assert!(sigma_max(&broken).is_nan() && spectral_radius(&broken).is_nan());
     }
 
     #[test]

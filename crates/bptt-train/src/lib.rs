@@ -1,7 +1,20 @@
-//! Everything around the network that is not its mathematics: text and vocabularies, initializers, optimizers, the
-//! training loop, sampling, runs on disk, and a text whose dependencies are known.
+//! Training of recurrent networks: texts and vocabularies, tasks with known dependencies, initializers, optimizers, the
+//! training loop, sampling, runs on disk, comparisons and diagnosis.
 //!
-//! Whatever is random here draws from an explicit [`Rng`], so a seed gives the same numbers on every run.
+//! All random numbers come from an explicit [`Rng`], so that a seed gives the same numbers in every run.
+//!
+//! Types that were renamed since the first version:
+//!
+//! | first version | now |
+//! | --- | --- |
+//! | `Lesson` | [`LossChangeAllocation`] |
+//! | `Pantry`, `pantry_text` | [`CueSentences`], [`cue_sentences::generate`] |
+//! | `Material`, `Evaluated` | [`DataSource`], [`Evaluation`] |
+//! | `Reach`, `Apart` | [`GradientHorizon`], [`BatchLedger`] |
+//! | `compare::Overseer`, `compare::Reached` | [`compare::ComparisonObserver`], [`compare::TrainingResult`] |
+//! | `diagnose::Reach`, `Evidence::reach` | [`diagnose::LagStatistics`], `Evidence::lag_statistics` |
+//! | `Event::Trace { apart }` | [`Event::Ledger`] |
+//! | `shares` | [`update_shares`] |
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
@@ -10,46 +23,46 @@ pub mod clip;
 pub mod compare;
 pub mod config;
 pub mod corpus;
+pub mod cue_sentences;
+pub mod data_source;
 pub mod diagnose;
 pub mod error;
+pub mod horizon;
 pub mod init;
-pub mod lesson;
-pub mod material;
+pub mod loss_change_allocation;
 pub mod observer;
 pub mod optim;
 mod options;
-pub mod pantry;
-pub mod reach;
 pub mod rng;
 pub mod run;
 pub mod sample;
 pub mod schedule;
 pub mod shards;
-pub mod shares;
 pub mod tasks;
 pub mod text;
 pub mod trainer;
+pub mod update_shares;
 pub mod vocabulary;
 
 pub use batch::Batch;
 pub use compare::{Comparison, Plan};
 pub use config::Config;
 pub use corpus::{Baselines, Corpus, Streams, Window};
+pub use cue_sentences::{CueSentences, Sentence};
+pub use data_source::{DataSource, Evaluation, evaluate};
 pub use error::Error;
+pub use horizon::{BatchLedger, GradientHorizon};
 pub use init::Init;
-pub use lesson::Lesson;
-pub use material::{Evaluated, Material, evaluate};
+pub use loss_change_allocation::LossChangeAllocation;
 pub use observer::{Event, Flow, Observer};
 pub use optim::{Optimizer, OptimizerKind};
-pub use pantry::{Pantry, Sentence};
-pub use reach::{Apart, Reach};
 pub use rng::Rng;
 pub use run::Run;
 pub use sample::{Sampling, sample};
 pub use schedule::Schedule;
 pub use shards::Shards;
-pub use shares::{LagShare, UpdateParts, UpdateShares};
 pub use tasks::{Task, TaskBatch, task_by_name, tasks};
 pub use text::Level;
 pub use trainer::{Ending, Outcome, train};
+pub use update_shares::{LagShare, UpdateParts, UpdateShares};
 pub use vocabulary::Vocabulary;

@@ -1,83 +1,83 @@
-//! What a training run tells, and the answer it takes back.
+//! Events of a training, and the answers of its observer.
 
 use std::sync::Arc;
 
 use bptt::Network;
 
 use crate::clip::Clipped;
-use crate::reach::Apart;
+use crate::horizon::BatchLedger;
 
-/// Whether to go on, and how.
+/// Whether and how the training continues.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Flow {
-    /// Go on.
+    /// Continue.
     Continue,
-    /// Go on with this learning rate before the schedule, from the next update on; finite and above 0.
+    /// Continue with this base learning rate from the next update on; finite and above 0.
     LearningRate(f64),
-    /// Stop after this step; what was learned so far is kept.
+    /// Stop after this update and keep the network.
     Stop,
 }
 
 impl Flow {
-    /// Stops if either says so; of two learning rates the other's counts.
+    /// Stops if either does; of two learning rates the second one is used.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         if self == Self::Stop || other == Self::Continue { self } else { other }
     }
 }
 
-/// Something that happened in training. Steps count updates from 1.
+/// An event of a training. Updates are counted from 1.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
     /// An update was made.
     Step {
-        /// Which one.
+        /// Number of the update.
         step: u64,
-        /// Mean loss of the batch before the update: nats a symbol of a text; nats or squared error of a task.
+        /// Mean loss of the batch before the update: nats per symbol of a text; nats or squared error of a task.
         loss: f64,
         /// The learning rate of the update.
         learning_rate: f64,
         /// Global norm of the gradient before and after clipping.
         gradient: Clipped,
-        /// Symbols, or steps of a task, learned from so far, repetitions counted.
+        /// Number of symbols of a text, or steps of a task, used so far, with repetitions.
         symbols: u64,
         /// The network after the update.
         network: &'a Network<f32>,
     },
-    /// An update was made that pulls Lyapunov exponents to 0, before training.
+    /// An update of gradient flossing was made, before training.
     Flossing {
-        /// Which one of these.
+        /// Number of the update.
         step: u64,
         /// The mean square of the exponents before it, (nats per step)².
         loss: f64,
         /// The exponents, the largest first, in nats per step.
         exponents: &'a [f64],
     },
-    /// The gradient of the batch's first sequence was taken apart, before the update.
-    Trace {
-        /// Which update.
+    /// A ledger of the first sequence of the batch was made, before the update.
+    Ledger {
+        /// Number of the update.
         step: u64,
-        /// The lag within which 99 % of Σ m(τ) lies, for W_hh; `None` if every contribution is zero.
+        /// The lag within which 99 % of Σ m(τ) lies, for W_hh; `None` if all contributions are zero.
         horizon: Option<usize>,
         /// The slope of ln m(τ) per step, for W_hh.
         decay: Option<f64>,
-        /// What they are of; `None` for a gradient that cannot be taken apart.
-        apart: Option<&'a Arc<Apart>>,
+        /// The ledger; `None` if it could not be made.
+        ledger: Option<&'a Arc<BatchLedger>>,
     },
-    /// The held-out text was predicted, or a task done on sequences that nothing is learned from.
+    /// The network was evaluated on held-out data.
     Evaluation {
-        /// After which update.
+        /// Number of updates before the evaluation.
         step: u64,
-        /// Mean loss, as above.
+        /// Mean loss, in the unit of [`Event::Step`].
         loss: f64,
-        /// Of a task, the fraction of sequences that are solved.
+        /// For a task, the fraction of solved sequences.
         solved: Option<f64>,
     },
 }
 
-/// Whoever watches a training run.
+/// Observes a training.
 pub trait Observer {
-    /// Takes notice; [`Flow::Stop`] ends the run.
+    /// Called for every event; the answer decides how the training continues.
     fn event(&mut self, event: &Event<'_>) -> Flow;
 }
 

@@ -1,4 +1,4 @@
-//! Optimizers, each with PyTorch's formula, defaults and state.
+//! Optimizers with the formulas, defaults and state of PyTorch.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::options::Options;
 
-/// Which optimizer, with its constants. g is the gradient, p the parameter, n the step counted from 1.
+/// An optimizer with its constants. g is the gradient, p the parameter, n the step counted from 1.
 ///
 /// Written, on the command line and in files, as `sgd`, `sgd:momentum=0.9`, `adagrad`, `rmsprop`, `adam`,
-/// `adam:beta2=0.99`, `adamw:weight_decay=0.1` and so on; what is left out has PyTorch's default.
+/// `adam:beta2=0.99`, `adamw:weight_decay=0.1` and so on; constants that are not given have the default of PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum OptimizerKind {
@@ -57,7 +57,7 @@ pub enum OptimizerKind {
 }
 
 impl OptimizerKind {
-    /// How many buffers one parameter tensor has.
+    /// Number of state buffers per parameter tensor.
     fn buffers(self) -> usize {
         match self {
             Self::Sgd { momentum: 0.0 } => 0,
@@ -67,7 +67,7 @@ impl OptimizerKind {
     }
 }
 
-/// An optimizer over a list of parameter tensors, which keeps its order from call to call.
+/// An optimizer of a list of parameter tensors, whose order is fixed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer<T> {
     pub(crate) kind: OptimizerKind,
@@ -77,17 +77,17 @@ pub struct Optimizer<T> {
 }
 
 impl<T: Real> Optimizer<T> {
-    /// An optimizer that has made no step; `sizes` are the numbers of entries of the parameter tensors.
+    /// An optimizer before its first step; `sizes` are the numbers of entries of the parameter tensors.
     pub fn new(kind: OptimizerKind, sizes: &[usize]) -> Self {
         let buffers = kind.buffers();
         let state = sizes.iter().flat_map(|&size| vec![vec![T::zero(); size]; buffers]).collect();
         Self { kind, steps: 0, sizes: sizes.to_vec(), state }
     }
 
-    /// Moves the parameters one step against the gradients with learning rate `lr`.
+    /// Moves the parameters by one step with learning rate `lr`.
     ///
     /// # Panics
-    /// If parameters or gradients are not of the sizes the optimizer was made for.
+    /// If the sizes of parameters or gradients differ from those of the optimizer.
     pub fn step(&mut self, lr: f64, parameters: &mut [&mut [T]], gradients: &[&[T]]) {
         assert!(
             parameters.iter().map(|p| p.len()).eq(self.sizes.iter().copied())
@@ -170,7 +170,7 @@ fn adam<T: Real>(
     means: &mut [T],
     squares: &mut [T],
 ) {
-    // The powers stay in f64: 1 − β₂ⁿ would lose most of its digits in f32.
+    // The powers are computed in f64: 1 − β₂ⁿ would lose most of its digits in f32.
     let rate = T::of(lr / (1.0 - beta1.powf(steps as f64)));
     let root_correction = T::of((1.0 - beta2.powf(steps as f64)).sqrt());
     let (old_mean, new_mean) = (T::of(beta1), T::of(1.0 - beta1));
@@ -253,7 +253,7 @@ mod tests {
 
     const GRADIENTS: [[f64; 3]; 3] = [[0.1, -0.2, 3.0], [0.4, 0.0, -1.0], [-0.3, 0.5, 0.02]];
 
-    /// Three steps at learning rate 0.1 from 0.5, −1, 2, in two tensors, against PyTorch 2.15 with
+    /// Three steps with learning rate 0.1 from 0.5, −1, 2, in two tensors, compared with PyTorch 2.15:
     ///
     /// ```python
     /// p = torch.nn.Parameter(torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64))

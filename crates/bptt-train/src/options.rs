@@ -1,13 +1,13 @@
-//! The one spelling of a choice with numbers, on the command line and in files alike: `name`, `name:0.9` or
-//! `name:key=0.9,other=2`. A value without its key takes the next place in the order the keys are asked for.
+//! Parsing of choices with constants, on the command line and in files: `name`, `name:0.9` or `name:key=0.9,other=2`. A
+//! value without a key belongs to the next key, in the order in which the code asks for them.
 
 use std::str::FromStr;
 
 use crate::Error;
 
-/// A parsed choice; [`take`](Self::take) its values, then [`finish`](Self::finish).
+/// A parsed choice: [`take`](Self::take) its values, then [`finish`](Self::finish).
 pub(crate) struct Options<'a> {
-    option: &'static str,
+    choice: &'static str,
     expected: &'a str,
     given: &'a str,
     name: &'a str,
@@ -15,12 +15,12 @@ pub(crate) struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// Splits `given`, the value of `option`; `expected` completes the error messages.
-    pub(crate) fn parse(option: &'static str, expected: &'a str, given: &'a str) -> Self {
+    /// Splits `given`, the value of `choice`; `expected` completes the error messages.
+    pub(crate) fn parse(choice: &'static str, expected: &'a str, given: &'a str) -> Self {
         let (name, rest) = given.split_once(':').unwrap_or((given, ""));
         let values =
             rest.split_terminator(',').map(|pair| pair.split_once('=').unwrap_or(("", pair))).collect();
-        Self { option, expected, given, name, values }
+        Self { choice, expected, given, name, values }
     }
 
     pub(crate) fn name(&self) -> &'a str {
@@ -30,7 +30,7 @@ impl<'a> Options<'a> {
     /// The value of `key`, if one was given.
     ///
     /// # Errors
-    /// If it is not a number, or one that `possible` refuses.
+    /// If it is not a number, or `possible` refuses it.
     pub(crate) fn take<N: FromStr>(
         &mut self,
         key: &str,
@@ -44,12 +44,13 @@ impl<'a> Options<'a> {
     }
 
     /// # Errors
-    /// If a value was given that nothing took.
+    /// If a value was not taken.
     pub(crate) fn finish<C>(self, choice: C) -> Result<C, Error> {
         if self.values.is_empty() { Ok(choice) } else { Err(self.error()) }
     }
 
     pub(crate) fn error(&self) -> Error {
-        Error::Option { option: self.option.into(), given: self.given.into(), expected: self.expected.into() }
+        let (given, expected) = (self.given.into(), self.expected.into());
+        Error::UnknownChoice { choice: self.choice, given, expected }
     }
 }

@@ -1,24 +1,24 @@
-//! Random numbers that stay the same for good.
+//! Random numbers that are the same in every version.
 //!
-//! The generator is `ChaCha8`, whose output is fixed by its definition; everything drawn from it (uniform, normal,
-//! integers, shuffles) is defined here and not by a dependency, so a seed means the same numbers in every version.
+//! The generator is `ChaCha8`, whose output is fixed by its definition. Everything drawn from it (uniform and normal
+//! numbers, integers, shuffles) is defined here and not by a dependency.
 
 use std::f64::consts::TAU;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
 
-/// The 24 bytes that follow the seed in the key.
+/// The 24 bytes after the seed in the key.
 const KEY: &[u8; 24] = b"bptt: seed, then stream.";
 
-/// An explicit random generator: a seed, a stream of it, and the place reached in that stream.
+/// A random generator: a seed, one of its streams, and a position in that stream.
 #[derive(Clone, Debug)]
 pub struct Rng {
     chacha: ChaCha8Rng,
 }
 
 impl Rng {
-    /// Stream `stream` of `seed`, from its start. Different streams of one seed are independent.
+    /// The beginning of stream `stream` of `seed`. Different streams of one seed are independent.
     ///
     /// The `ChaCha` key is the seed's 8 bytes, little-endian, then the ASCII text `bptt: seed, then stream.`; the stream
     /// number is the nonce.
@@ -43,13 +43,13 @@ impl Rng {
 
     /// A standard normal number: √(−2 ln(1 − u)) cos(2πv) from two uniforms u, v (Box and Muller 1958).
     ///
-    /// The sine twin is not kept, so every number takes two from the stream.
+    /// The sine variate is not used, so that every number takes two uniforms from the stream.
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
         radius * (TAU * self.uniform()).cos()
     }
 
-    /// An integer in 0..n, every one equally likely: 64 bits modulo n, drawn again while below 2⁶⁴ mod n.
+    /// A uniform integer in 0..n: 64 bits modulo n, drawn again while below 2⁶⁴ mod n.
     ///
     /// # Panics
     /// If `n` is 0.
@@ -64,15 +64,15 @@ impl Rng {
         usize::try_from(bits % n).expect("less than n, which is a usize")
     }
 
-    /// One of `items`, every one equally likely.
+    /// A uniform choice of `items`.
     ///
     /// # Panics
-    /// If there are none.
+    /// If `items` is empty.
     pub fn choose<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
 
-    /// Puts `items` in an order drawn uniformly from all orders (Fisher–Yates, from the last item down).
+    /// Shuffles `items` uniformly (Fisher–Yates, from the last item down).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, self.below(last + 1));

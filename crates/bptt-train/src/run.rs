@@ -1,27 +1,28 @@
-//! A run on disk: a folder with `config.toml`, `vocabulary.json` (of a text), `model.safetensors`, `metrics.jsonl` and, in
-//! `snapshots`, the network as it was at some updates.
+//! A run on disk: a folder with `config.toml`, `vocabulary.json` (for a text), `model.safetensors`, `metrics.jsonl` and, in
+//! `snapshots`, the network after some of the updates.
 
 use std::path::{Path, PathBuf};
 
 use bptt::{Network, Readout};
 use bptt_io::{files, model};
 
-use crate::{Config, Corpus, Error, Vocabulary, pantry, task_by_name, text};
+use crate::vocabulary::Unknown;
+use crate::{Config, Corpus, Error, Vocabulary, cue_sentences, task_by_name, text};
 
-/// The name of the file with a run's settings.
+/// The file name of the settings of a run.
 pub const CONFIG: &str = "config.toml";
 const VOCABULARY: &str = "vocabulary.json";
 const MODEL: &str = "model.safetensors";
-/// The name of the file with what was measured in training, a JSON object a line.
+/// The file name of the metrics of a training, one JSON object per line.
 pub const METRICS: &str = "metrics.jsonl";
 const SNAPSHOTS: &str = "snapshots";
 
-/// A trained network with everything needed to use it again.
+/// A trained network with its settings and vocabulary.
 #[derive(Debug)]
 pub struct Run {
-    /// How it was made.
+    /// The settings.
     pub config: Config,
-    /// Its symbols, if it learned a text.
+    /// The symbols, if it learned a text.
     vocabulary: Option<Vocabulary>,
     /// The network.
     pub network: Network<f32>,
@@ -31,7 +32,7 @@ impl Run {
     /// Reads a run.
     ///
     /// # Errors
-    /// If a file is missing or damaged, or the files do not belong together.
+    /// If a file is missing or damaged, or the files do not match.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let config = read_config(&folder.join(CONFIG))?;
         let network = model::load(&folder.join(MODEL))?;
@@ -58,28 +59,25 @@ impl Run {
         Ok(Self { config, vocabulary: Some(vocabulary), network })
     }
 
-    /// The network as it was before training.
+    /// The network before training.
     ///
     /// # Errors
-    /// If the settings make no network.
+    /// If the settings are impossible.
     pub fn untrained(&self) -> Result<Network<f32>, Error> {
         let outputs = self.network.weights().readout.as_ref().map_or(0, Readout::outputs);
         self.config.network(self.network.inputs(), outputs)
     }
 
-    /// Its symbols.
+    /// The symbols.
     ///
     /// # Errors
-    /// If it learned a task and no text.
+    /// If it learned a task.
     pub fn vocabulary(&self) -> Result<&Vocabulary, Error> {
-        self.vocabulary.as_ref().ok_or_else(|| Error::Option {
-            option: "run".into(),
-            given: format!("a run of the task {}", self.config.task.as_deref().unwrap_or("?")),
-            expected: "a run of a text".into(),
-        })
+        let task = || self.config.task.clone().unwrap_or_default();
+        self.vocabulary.as_ref().ok_or_else(|| Error::NotAText { task: task() })
     }
 
-    /// Writes the network of a run whose folder [`begin`] made; the one before it, if any, is replaced whole.
+    /// Writes the network of a run whose folder [`begin`] created, and replaces an earlier one atomically.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -87,7 +85,7 @@ impl Run {
         Ok(model::save(network, &folder.join(MODEL))?)
     }
 
-    /// Writes the network as it is after `step` updates, besides the one at the end.
+    /// Writes the network after `step` updates as a snapshot.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -98,7 +96,7 @@ impl Run {
     }
 }
 
-/// The snapshots of the run in `folder`, each with the updates made before it, earliest first.
+/// The snapshots of the run in `folder`, each with its number of updates, earliest first.
 ///
 /// # Errors
 /// If a snapshot cannot be read.
@@ -117,12 +115,12 @@ fn snapshot_files(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     Ok(found)
 }
 
-/// Whether there is a run in `folder`.
+/// Whether `folder` contains a run.
 pub fn exists(folder: &Path) -> bool {
     folder.join(MODEL).exists()
 }
 
-/// Removes the run in `folder`, not the folder or what else is in it.
+/// Removes the files of the run in `folder`, and nothing else.
 ///
 /// # Errors
 /// If a file cannot be removed.
@@ -130,36 +128,43 @@ pub fn remove(folder: &Path) -> Result<(), Error> {
     for (_, snapshot) in snapshot_files(folder)? {
         files::remove(&snapshot)?;
     }
-    Ok([MODEL, METRICS, VOCABULARY, CONFIG].iter().try_for_each(|file| files::remove(&folder.join(file)))?)
+    let names = [MODEL, METRICS, VOCABULARY, CONFIG];
+    Ok(names.iter().try_for_each(|file| files::remove(&folder.join(file)))?)
 }
 
-/// The model of the run in `path`, if that is a folder; otherwise the file itself.
+/// The model file of the run in `path` if that is a folder; otherwise `path`.
 pub fn model_file(path: &Path) -> PathBuf {
     if path.is_dir() { path.join(MODEL) } else { path.into() }
 }
 
-/// Makes a run's folder and writes what is known before training, with the vocabulary if it is of a text. Returns where its metrics go.
+/// What to do with a run that is already in a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Return an error.
+    Refuse,
+    /// Replace it.
+    Replace,
+}
+
+/// Creates the folder of a run and writes its settings and, for a text, its vocabulary. Returns the path of the metrics.
 ///
 /// # Errors
-/// If the folder holds a run already and `replace` is not set, or something cannot be written.
+/// If the folder already contains a run that is not to be replaced, or a file cannot be written.
 pub fn begin(
     folder: &Path,
     config: &Config,
     vocabulary: Option<&Vocabulary>,
-    replace: bool,
+    existing: Existing,
 ) -> Result<PathBuf, Error> {
-    if exists(folder) && !replace {
+    if exists(folder) && existing == Existing::Refuse {
         return Err(Error::RunExists { folder: folder.into() });
     }
     files::create_folder(folder)?;
     for (_, snapshot) in snapshot_files(folder)? {
         files::remove(&snapshot)?;
     }
-    let config = toml::to_string(config).map_err(|_| Error::Option {
-        option: "text".into(),
-        given: config.text.as_ref().map_or(String::new(), |path| path.to_string_lossy().into_owned()),
-        expected: "a path in UTF-8".into(),
-    })?;
+    let path = || config.text.clone().unwrap_or_default();
+    let config = toml::to_string(config).map_err(|_| Error::PathNotUtf8 { path: path() })?;
     files::write(&folder.join(CONFIG), config.as_bytes())?;
     if let Some(vocabulary) = vocabulary {
         let vocabulary = serde_json::to_vec_pretty(vocabulary).expect("symbols are JSON");
@@ -171,32 +176,33 @@ pub fn begin(
 /// Reads settings.
 ///
 /// # Errors
-/// If the file cannot be read or holds something else; the message has line and column.
+/// If the file cannot be read or is invalid; the message has line and column.
 pub fn read_config(path: &Path) -> Result<Config, Error> {
     toml::from_str(&text::read_utf8(path)?).map_err(|error| Error::RunFile {
         path: path.into(),
-        // Its own rendering begins with line and column and points at the place.
+        // The message of toml begins with line and column.
         problem: error.to_string().trim_end().into(),
     })
 }
 
-/// The text that `config` names, or the generated one.
+/// The text of `config`, or the generated one.
 ///
 /// # Errors
 /// If the text cannot be read.
 pub fn load_text(config: &Config) -> Result<String, Error> {
     match &config.text {
         Some(path) => text::read_text(path),
-        None => Ok(pantry::pantry_text(config.seed, config.sentences).0),
+        None => Ok(cue_sentences::generate(config.seed, config.sentences).0),
     }
 }
 
-/// The vocabulary of a text and the text in it, split into what is learned and what is held out.
+/// The vocabulary of a text, and its ids split into training and held-out parts.
 ///
 /// # Errors
 /// If the text is empty or the settings do not fit it.
 pub fn prepare(config: &Config, text: &str) -> Result<(Vocabulary, Corpus), Error> {
-    let vocabulary = Vocabulary::build(text, config.level, config.unk, config.min_count)?;
+    let unknown = if config.unk { Unknown::Map } else { Unknown::Refuse };
+    let vocabulary = Vocabulary::build(text, config.level, unknown, config.min_count)?;
     let corpus = Corpus::split(vocabulary.encode(text)?, config.held_out)?;
     Ok((vocabulary, corpus))
 }

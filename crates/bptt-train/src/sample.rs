@@ -1,37 +1,35 @@
-//! Text from a trained network.
+//! Text generation.
 
 use bptt::{Inputs, Network, Symbols};
 
 use crate::{Error, Rng, Vocabulary};
 
-/// How to draw the next symbol.
+/// The sampling of the next symbol.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
-    /// Scores are divided by this before the softmax; 0 takes the likeliest symbol every time.
+    /// The softmax temperature; 0 always takes the most likely symbol.
     pub temperature: f64,
-    /// Only the so many likeliest symbols are drawn from; `None` for all.
+    /// The number of most likely symbols to sample from; `None` for all.
     pub top_k: Option<usize>,
 }
 
 impl Sampling {
-    /// Refuses what nothing can be drawn with.
+    /// Refuses impossible values.
     ///
     /// # Errors
-    /// If the temperature is negative or not finite, or no symbol is left to draw from.
+    /// If the temperature is negative or not finite, or `top_k` is 0.
     pub fn check(&self) -> Result<(), Error> {
-        let refuse = |option: &str, given: String, expected: &str| {
-            Err(Error::Option { option: option.into(), given, expected: expected.into() })
-        };
         if !(self.temperature >= 0.0 && self.temperature.is_finite()) {
-            return refuse("temperature", self.temperature.to_string(), "a finite number, at least 0");
+            let expected = "a finite number, at least 0";
+            return Err(Error::setting("temperature", self.temperature, expected));
         }
         if self.top_k == Some(0) {
-            return refuse("top_k", "0".into(), "at least 1");
+            return Err(Error::setting("top_k", 0, "at least 1"));
         }
         Ok(())
     }
 
-    /// Draws a symbol by its score.
+    /// Draws a symbol from its scores.
     fn draw(&self, scores: &[f32], rng: &mut Rng) -> usize {
         let mut ranked: Vec<usize> = (0..scores.len()).collect();
         ranked.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(a.cmp(&b)));
@@ -53,12 +51,12 @@ impl Sampling {
     }
 }
 
-/// Goes on from `prime` for `length` symbols; returns the new ones.
+/// Generates `length` symbols after `prime` and returns them.
 ///
-/// An empty prime stands for the vocabulary's newline, or its most frequent symbol if it has none.
+/// An empty prime stands for a newline, or for the most frequent symbol if the vocabulary has no newline.
 ///
 /// # Errors
-/// If the sampling is impossible, the vocabulary is not the network's, or the network reads in both directions.
+/// If the sampling is impossible, the vocabulary does not fit the network, or the network is bidirectional.
 pub fn sample(
     network: &Network<f32>,
     vocabulary: &Vocabulary,
@@ -69,13 +67,7 @@ pub fn sample(
 ) -> Result<Vec<u32>, Error> {
     sampling.check()?;
     if network.directions() == 2 {
-        return Err(Error::Option {
-            option: "sample".into(),
-            given: "a network that reads in both directions".into(),
-            expected: "one that reads forward only: the reverse cells would have to read what is not written yet; train one \
-                       without --bidirectional"
-                .into(),
-        });
+        return Err(Error::Bidirectional);
     }
     let prime = if prime.is_empty() { vec![vocabulary.id("\n").unwrap_or(0)] } else { prime.to_vec() };
     let mut read = prime;

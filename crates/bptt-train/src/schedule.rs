@@ -1,4 +1,4 @@
-//! The learning rate over the steps of a training run.
+//! Learning rate schedules.
 
 use std::f64::consts::PI;
 use std::fmt;
@@ -9,35 +9,35 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::options::Options;
 
-/// How the learning rate changes from its base value.
+/// A learning rate schedule.
 ///
-/// Written, on the command line and in files, as `constant`, `cosine:warmup=100,floor=0.1` or
-/// `step:every=1000,factor=0.5`; what is left out has its default.
+/// Written, on the command line and in files, as `constant`, `cosine:warmup=100,floor=0.1` or `step:every=1000,factor=0.5`;
+/// values that are not given have their defaults.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Schedule {
-    /// The base rate throughout.
+    /// The base rate.
     #[default]
     Constant,
-    /// A linear rise, then half a cosine down to the floor (Loshchilov and Hutter 2017).
+    /// A linear warmup, then half a cosine down to the floor (Loshchilov and Hutter 2017).
     Cosine {
-        /// Steps of the rise; 0 unless told.
+        /// Steps of the warmup; 0 by default.
         warmup: u64,
-        /// The last rate as a fraction of the base rate; 0 unless told.
+        /// The last rate as a fraction of the base rate; 0 by default.
         floor: f64,
     },
-    /// Multiplied by a factor again and again.
+    /// Multiplication by a factor at regular intervals.
     Step {
-        /// Steps between two changes; 1000 unless told.
+        /// Steps between two changes; 1000 by default.
         every: u64,
-        /// What the rate is multiplied by; 0.5 unless told.
+        /// The factor; 0.5 by default.
         factor: f64,
     },
 }
 
 impl Schedule {
-    /// The rate for step `step` (counted from 0) of a run of `total` steps; only the cosine looks at `total`, and
-    /// stays at its floor beyond it.
+    /// The rate of step `step` (from 0) of `total` steps. Only the cosine depends on `total`; beyond it, it stays at its
+    /// floor.
     pub fn rate(&self, base: f64, step: u64, total: u64) -> f64 {
         match *self {
             Self::Constant => base,

@@ -1,4 +1,4 @@
-//! One update's losses and gradients, of a batch cut into shards that run side by side.
+//! The loss and gradient of one update, computed on shards of the batch in parallel.
 
 use bptt::{
     ForwardCache, Losses, Matrix, Network, Objective, Omega, Real, Reduction, ScanOptions, Sequence, State,
@@ -8,59 +8,58 @@ use rayon::prelude::*;
 
 use crate::{Batch, Config, Error, Rng};
 
-/// Sequences of one shard at least, if the batch has them. Shards run side by side and are added up in order, so their
-/// size, not the number of threads, decides the result.
+/// The smallest number of sequences of a shard, if the batch has as many. Shards are summed in order, so that their size,
+/// and not the number of threads, determines the result.
 pub(crate) const SHARD: usize = 16;
 
-/// Recurrent weights of more bytes than this do not stay in a core's second-level cache from step to step; shards are then
-/// twice as large, so that each reading of them serves more sequences.
-const NEAR: usize = 1 << 20;
+/// Recurrent weights of more bytes than this do not stay in the second-level cache of a core; shards are then twice as
+/// large, so that each pass over the weights serves more sequences.
+const CACHED_WEIGHTS: usize = 1 << 20;
 
-/// How many sequences a shard has.
+/// Number of sequences per shard.
 fn shard_size(network: &Network<f32>, batch: usize) -> usize {
     let weights = size_of_val(network.weights().cells[0]["weight_hh"].data());
-    if weights > NEAR && batch >= 4 * SHARD { 2 * SHARD } else { SHARD }
+    if weights > CACHED_WEIGHTS && batch >= 4 * SHARD { 2 * SHARD } else { SHARD }
 }
 
-/// A batch cut into shards. Each has the memory that its scans need, and keeps it from update to update.
+/// The shards of a batch. Each has the memory of its scans and keeps it from update to update.
 pub struct Shards {
-    how: How,
+    options: ShardOptions,
     parts: Vec<Shard>,
 }
 
-/// What of the settings the shards need.
+/// The settings that shards depend on.
 #[derive(Clone, Copy)]
-struct How {
-    /// The probability that an output between two layers drops out.
+struct ShardOptions {
+    /// Dropout probability of the outputs between layers.
     dropout: f64,
-    /// How many steps a gradient may go back before it is cut off; 0 for no limit.
+    /// The state is detached every this many steps; 0 for never.
     detach_every: usize,
-    /// The weight of Pascanu's regularizer.
+    /// The weight of the regularizer of Pascanu et al.
     omega: f64,
 }
 
-/// Some sequences side by side, with what they carry from window to window.
+/// Some sequences of the batch, with the state they carry from window to window.
 struct Shard {
-    /// The first sequence.
+    /// The index of the first sequence.
     first: usize,
     /// The state before the window.
     before: State<f32>,
-    /// Where its dropout masks come from: a stream of its own, so that the number of threads does not matter.
+    /// The random numbers of its dropout masks: a stream per shard, so that results do not depend on the number of threads.
     rng: Rng,
     learner: TrainStep<f32>,
-    /// Pascanu's regularizer of the last batch, if it is wanted.
+    /// The regularizer of the last batch, if it is used.
     omega: Option<Omega<f32>>,
 }
 
-/// The random streams of the dropout masks: this one for the shard of sequence 0, and so on.
+/// The first random stream of the dropout masks: that of the shard of sequence 0.
 const DROPOUT: u64 = u64::from_le_bytes(*b"dropout\0");
 
-/// What was not finite: the step and the sequence it first appeared at, and what it was in words.
+/// The first number that is not finite: its step, its sequence, and a description.
 type NotFinite = (usize, usize, String);
 
 impl Shards {
-    /// For the batches that `config` asks for, without a state to begin with. Outputs between layers drop out, drawn from
-    /// streams of its seed.
+    /// Shards for batches of `config`, with zero states. Dropout uses streams of its seed.
     pub fn new(network: &Network<f32>, config: &Config) -> Self {
         let (size, batch) = (shard_size(network, config.batch), config.batch);
         let shard = |first: usize| Shard {
@@ -71,19 +70,18 @@ impl Shards {
             omega: None,
         };
         let Config { dropout, detach_every, omega, .. } = *config;
-        let how = How { dropout, detach_every, omega };
-        Self { how, parts: (0..batch).step_by(size).map(shard).collect() }
+        let options = ShardOptions { dropout, detach_every, omega };
+        Self { options, parts: (0..batch).step_by(size).map(shard).collect() }
     }
 
-    /// Begins anew, without a state.
-    pub fn forget(&mut self) {
+    /// Resets the state to zero.
+    pub fn reset_state(&mut self) {
         for state in self.parts.iter_mut().flat_map(|shard| shard.before.matrices_mut()) {
             state.data_mut().fill(0.0);
         }
     }
 
-    /// The mean loss of `batch` and its gradient, with that of the regularizer if one is asked for; or what is not finite,
-    /// and where.
+    /// The mean loss of `batch` and its gradient, including that of the regularizer; or what is not finite, and where.
     ///
     /// # Errors
     /// If the batch does not fit the network or the shards.
@@ -92,7 +90,7 @@ impl Shards {
         network: &Network<f32>,
         batch: &Batch,
     ) -> Result<Result<(f64, &mut Weights<f32>), String>, Error> {
-        let how = self.how;
+        let options = self.options;
         let size: usize = self.parts.iter().map(Shard::size).sum();
         if batch.shape().1 != size {
             return Err(Error::Model(bptt::Error::Shape {
@@ -103,10 +101,10 @@ impl Shards {
         }
         let mean = Reduction::Times(1.0 / batch.losses().max(1) as f64);
         let learn = |shard: &mut Shard| -> Result<Result<f64, NotFinite>, Error> {
-            shard.learn(network, batch.sequences(shard.first..shard.first + shard.size()), mean, how)
+            shard.learn(network, batch.sequences(shard.first..shard.first + shard.size()), mean, options)
         };
         let learned: Vec<Result<_, Error>> = match &mut self.parts[..] {
-            // Of one shard there is nothing to hand to another thread.
+            // A single shard needs no other thread.
             [only] => vec![learn(only)],
             parts => rayon::scope(|_| {
                 network.prepare();
@@ -132,7 +130,7 @@ impl Shards {
             }
         }
         let count: usize = omegas.iter().map(|omega| omega.count).sum();
-        let weight = f32::of(how.omega / count.max(1) as f64);
+        let weight = f32::of(options.omega / count.max(1) as f64);
         for omega in &omegas {
             for (layer, w_hh) in sum.cells.iter_mut().zip(&omega.w_hh) {
                 kernel::add_scaled(layer["weight_hh"].data_mut(), weight, w_hh.data());
@@ -141,56 +139,56 @@ impl Shards {
         Ok(Ok((loss, sum)))
     }
 
-    /// Ends a window: its last state is the next one's first, that of reverse cells excepted.
-    pub fn carry_on(&mut self, network: &Network<f32>) {
+    /// Ends a window: its last state is the first state of the next, except in reverse cells.
+    pub fn carry_state(&mut self, network: &Network<f32>) {
         for shard in &mut self.parts {
             shard.before = shard.learner.cache().final_state();
             reverse_from_zero(network, &mut shard.before);
         }
     }
 
-    /// The state that sequence 0 began the window with.
+    /// The state of sequence 0 at the beginning of the window.
     pub(crate) fn first_state(&self) -> State<f32> {
         self.parts[0].before.sequence(0)
     }
 }
 
 impl Shard {
-    /// How many sequences it has.
+    /// Number of sequences.
     fn size(&self) -> usize {
         self.before.h(0).rows()
     }
 
-    /// Its part of the loss and of the gradient, which stays in its memory.
+    /// Its part of the loss; its part of the gradient stays in its memory.
     fn learn(
         &mut self,
         network: &Network<f32>,
         batch: Batch,
         mean: Reduction,
-        how: How,
+        options: ShardOptions,
     ) -> Result<Result<f64, NotFinite>, Error> {
         let ((steps, _), first) = (batch.shape(), self.first);
         let (inputs, objective) = batch.objective(mean);
-        let options = ScanOptions {
-            dropout: self.dropout(network, steps, how.dropout),
-            detach: ScanOptions::<f32>::detach_every(how.detach_every, steps),
+        let scan = ScanOptions {
+            dropout: self.dropout(network, steps, options.dropout),
+            detach: ScanOptions::<f32>::detach_every(options.detach_every, steps),
             ..ScanOptions::default()
         };
-        let losses = self.learner.forward(network, inputs, &self.before, options, &objective)?;
+        let losses = self.learner.forward(network, inputs, &self.before, scan, &objective)?;
         if let Err(bptt::Error::NotFinite { what, step, sequence }) = losses.check_finite() {
             let sequence = first + sequence;
             let what = format!("{what} is not finite at step {step}, sequence {sequence}");
             return Ok(Err((step, sequence, what)));
         }
         let loss = losses.total;
-        self.omega = if how.omega > 0.0 {
+        self.omega = if options.omega > 0.0 {
             Some(self.learner.backward_with_omega(network)?)
         } else {
             self.learner.backward(network)?;
             None
         };
         let tensors = self.learner.gradient().map_or(Vec::new(), |gradient| gradient.weights.tensors_mut());
-        // What has an entry that is not finite has no finite sum of sizes.
+        // A tensor with an entry that is not finite has no finite sum of absolute values.
         if !tensors.iter().all(|tensor| kernel::sum_of_sizes(tensor.data()).is_finite()) {
             let (step, what) = first_bad_gradient(network, self.learner.cache(), self.learner.losses())?;
             return Ok(Err((step, first, what)));
@@ -198,7 +196,7 @@ impl Shard {
         Ok(Ok(loss))
     }
 
-    /// Masks for a window of `steps` steps: 0 with probability `p`, otherwise 1/(1 − p).
+    /// Dropout masks for a window of `steps` steps: 0 with probability `p`, otherwise 1/(1 − p).
     fn dropout(&mut self, network: &Network<f32>, steps: usize, p: f64) -> Vec<Sequence<f32>> {
         let layers = if p > 0.0 { network.depth() } else { 1 };
         let (batch, features) = (self.before.h(0).rows(), network.directions() * network.hidden());
@@ -214,10 +212,10 @@ impl Shard {
     }
 }
 
-/// Reverse cells begin at the end of every window, with nothing: what they ended with belongs to its beginning.
+/// Sets the states of reverse cells to zero: they begin at the end of every window.
 pub(crate) fn reverse_from_zero(network: &Network<f32>, state: &mut State<f32>) {
     if network.directions() == 2 {
-        // Forward and reverse cells take turns.
+        // Forward and reverse cells alternate.
         for matrix in state.cells.iter_mut().skip(1).step_by(2).flatten() {
             matrix.data_mut().fill(0.0);
         }
@@ -229,7 +227,7 @@ pub(crate) fn objective<T>(targets: Symbols, reduction: Reduction) -> Objective<
     Objective { targets: Targets::CrossEntropy(targets), mask: None, reduction }
 }
 
-/// Which loss has a gradient that is not finite, and for which parameter.
+/// The first loss with a gradient that is not finite, and the parameter.
 fn first_bad_gradient(
     network: &Network<f32>,
     trace: &ForwardCache<f32>,
@@ -289,7 +287,7 @@ mod tests {
         let mut shards = Shards::new(&network, &config);
         let batch = Batch::of_text(streams.next_window(), 2).unwrap();
         shards.learn(&network, &batch).unwrap().unwrap();
-        shards.carry_on(&network);
+        shards.carry_state(&network);
         let carried = &shards.parts[0].before;
         for state in 0..2 {
             let is_zero = |cell: usize| carried.cells[cell][state].data().iter().all(|&v| v == 0.0);

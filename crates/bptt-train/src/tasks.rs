@@ -1,5 +1,5 @@
-//! Tasks whose dependencies are known: from how far back a network must remember, what is reached without doing so, and
-//! when it is done right. Every sequence is drawn anew, from a seed, at any length.
+//! Tasks with known dependencies: their lag, the loss of a model without memory, and a criterion for a solution. Every
+//! sequence is generated from a seed, at any length.
 
 mod latch;
 mod memory;
@@ -18,12 +18,12 @@ use crate::batch::Batch;
 use crate::options::Options;
 use crate::{Error, Rng};
 
-/// A task. Its *length* L is the measure its source gives its sequences, see [`Task::about`].
+/// A task. Its *length* L is the measure that its source uses, see [`Task::about`].
 pub trait Task: fmt::Debug + Send + Sync {
     /// Its name, with its options if it has any: `adding`, `delayed_xor:delay=10`.
     fn name(&self) -> String;
 
-    /// What is to be done, what L is, and the source.
+    /// A description, with the meaning of L and the source.
     fn about(&self) -> &'static str;
 
     /// I, input features or symbols.
@@ -32,25 +32,25 @@ pub trait Task: fmt::Debug + Send + Sync {
     /// V, output features or classes.
     fn outputs(&self) -> usize;
 
-    /// The length its source is known for.
+    /// The length in its source.
     fn usual_length(&self) -> usize;
 
-    /// The shortest length there is.
+    /// The smallest possible length.
     fn least_length(&self) -> usize;
 
-    /// T, steps of a sequence of length L.
+    /// T, the number of steps of a sequence of length L.
     fn steps(&self, length: usize) -> usize {
         length
     }
 
-    /// How many steps before a loss lies what decides it: from the nearest to the farthest that it may take.
+    /// The lag of the dependency in steps, from the smallest to the largest possible.
     fn lag(&self, length: usize) -> RangeInclusive<usize>;
 
-    /// The mean loss, nats or squared error, of what knows everything about the task but remembers nothing of what is
-    /// [`Task::lag`] steps back.
+    /// The mean loss, in nats or squared error, of a model that knows the task but has no memory of what lies [`Task::lag`]
+    /// steps back.
     fn baseline_loss(&self, length: usize) -> f64;
 
-    /// For squared errors: how near an output must come to its target to be right.
+    /// For squared errors: the largest error of a correct output.
     fn tolerance(&self) -> f64 {
         0.5
     }
@@ -62,52 +62,51 @@ pub trait Task: fmt::Debug + Send + Sync {
 /// One sequence of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
-    /// What is read at each of T steps.
+    /// The inputs of the T steps.
     pub inputs: Values,
-    /// What should come out at each step; anything where there is no loss.
+    /// The targets of the steps; arbitrary at steps without a loss.
     pub targets: Values,
-    /// Whether there is a loss, for each step.
+    /// Whether a step has a loss.
     pub has_loss: Vec<bool>,
-    /// Whether the output of a step has to be right for the sequence to be solved.
+    /// Whether the output of a step must be correct for the sequence to be solved.
     pub judged: Vec<bool>,
 }
 
 impl Example {
-    /// With a loss at the last step alone.
+    /// With a loss at the last step only.
     fn of_last(inputs: Values, targets: Values, steps: usize) -> Self {
         let last: Vec<bool> = (1..=steps).map(|t| t == steps).collect();
         Self { inputs, targets, has_loss: last.clone(), judged: last }
     }
 }
 
-/// One sequence's symbols, T of them, or numbers, T times as many as there are features.
+/// The symbols of one sequence, T of them, or its numbers, T times the number of features.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Values {
-    /// Symbols: one-hot inputs, or right classes.
+    /// Symbols: one-hot inputs, or target classes.
     Symbols(Vec<u32>),
-    /// Features of each step, or their right values.
+    /// Features of each step, or target values.
     Numbers(Vec<f32>),
 }
 
-/// Sequences of a task side by side.
+/// A batch of sequences of a task.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskBatch {
-    /// What is learned from.
+    /// Inputs and targets.
     pub batch: Batch,
-    /// (T, B) time-major: where the output has to be right.
+    /// (T, B) time-major: where the output must be correct.
     pub judged: Vec<bool>,
 }
 
 impl TaskBatch {
-    /// The next `batch` sequences of length `length`. How many are drawn at a time makes no difference to what they are.
+    /// The next `batch` sequences of length `length`. They do not depend on the batch size.
     ///
     /// # Errors
     /// If the length is less than [`Task::least_length`], or `batch` is 0.
     pub fn draw(task: &dyn Task, length: usize, batch: usize, rng: &mut Rng) -> Result<Self, Error> {
         check_length(task, length)?;
         if batch == 0 {
-            let expected = "at least 1".into();
-            return Err(Error::Option { option: "batch".into(), given: "0".into(), expected });
+            return Err(Error::setting("batch", 0, "at least 1"));
         }
         let examples: Vec<Example> = (0..batch).map(|_| task.example(length, rng)).collect();
         let steps = task.steps(length);
@@ -147,8 +146,8 @@ impl TaskBatch {
         Ok(Self { batch: Batch { inputs, targets, mask }, judged })
     }
 
-    /// How many sequences are solved by `outputs`, (T, B, V): at every judged step the largest score is the right class's,
-    /// or every number is within the task's tolerance.
+    /// Number of sequences that `outputs`, (T, B, V), solve: at every judged step the target class has the largest score,
+    /// or every number is within the tolerance of the task.
     pub fn solved(&self, task: &dyn Task, outputs: &Sequence<f32>) -> usize {
         let (steps, batch) = self.batch.shape();
         let right = |t: usize, b: usize| {
@@ -169,22 +168,19 @@ impl TaskBatch {
     }
 }
 
-/// Refuses lengths that a task does not have.
+/// Refuses lengths that are too small.
 ///
 /// # Errors
-/// Names the least.
+/// The message has the smallest length.
 pub fn check_length(task: &dyn Task, length: usize) -> Result<(), Error> {
     if length >= task.least_length() {
         return Ok(());
     }
-    Err(Error::Option {
-        option: "length".into(),
-        given: format!("{length} for {}", task.name()),
-        expected: format!("at least {}", task.least_length()),
-    })
+    let given = format!("{length} for {}", task.name());
+    Err(Error::setting("length", given, format!("at least {}", task.least_length())))
 }
 
-/// Every task, with its options' defaults.
+/// Every task, with default options.
 pub fn tasks() -> Vec<Box<dyn Task>> {
     NAMES.iter().map(|name| task_by_name(name).expect("a task of this list")).collect()
 }
@@ -201,13 +197,13 @@ const NAMES: [&str; 12] = [
     "reber",
     "flip_flop",
     "parity",
-    "pantry",
+    "cue_sentences",
 ];
 
 /// The task called `name`, which may have options: `delayed_xor:delay=20`, `flip_flop:bits=2,pulse=0.05`.
 ///
 /// # Errors
-/// If there is none, or an option is impossible; the message lists the tasks.
+/// If it is unknown, or an option is impossible; the message lists the tasks.
 pub fn task_by_name(name: &str) -> Result<Box<dyn Task>, Error> {
     let expected = format!(
         "{}; of these delayed_xor:delay=10 (even) and flip_flop:bits=3,pulse=0.1 have options",
@@ -234,7 +230,8 @@ pub fn task_by_name(name: &str) -> Result<Box<dyn Task>, Error> {
             Box::new(latch::FlipFlop { bits, pulse })
         }
         "parity" => Box::new(streams::Parity),
-        "pantry" => Box::new(sentences::PantryTask::new()),
+        // Its name in the first version.
+        "cue_sentences" | "pantry" => Box::new(sentences::CueSentencesTask::new()),
         _ => return Err(options.error()),
     };
     options.finish(task)

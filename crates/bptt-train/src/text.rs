@@ -1,4 +1,4 @@
-//! Texts as symbols: characters or words, and back.
+//! Conversion between texts and symbols, which are characters or words.
 
 use std::fmt;
 use std::path::Path;
@@ -11,15 +11,15 @@ use bptt_io::files;
 
 use crate::Error;
 
-/// What counts as one symbol of a text.
+/// The unit of a symbol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Unicode scalar values.
     #[default]
     Char,
-    /// Words and punctuation marks (Unicode Standard Annex 29); of white space only newlines are symbols, so that
-    /// the ends of sentences stay visible.
+    /// Words and punctuation marks (Unicode Standard Annex 29). Newlines are the only white space that is a symbol, so that
+    /// the ends of lines are kept.
     Word,
 }
 
@@ -39,8 +39,8 @@ impl FromStr for Level {
         match given {
             "char" => Ok(Self::Char),
             "word" => Ok(Self::Word),
-            _ => Err(Error::Option {
-                option: "level".into(),
+            _ => Err(Error::UnknownChoice {
+                choice: "level",
                 given: given.into(),
                 expected: "char or word".into(),
             }),
@@ -51,7 +51,7 @@ impl FromStr for Level {
 /// Reads a UTF-8 text file.
 ///
 /// # Errors
-/// If the file cannot be read, is empty, or is not UTF-8 (the message has the offset of the first bad byte).
+/// If the file cannot be read, is empty, or is not UTF-8 (the message has the offset of the first invalid byte).
 pub fn read_text(path: &Path) -> Result<String, Error> {
     let text = read_utf8(path)?;
     if text.is_empty() {
@@ -63,7 +63,7 @@ pub fn read_text(path: &Path) -> Result<String, Error> {
 /// Reads a UTF-8 file, empty or not.
 ///
 /// # Errors
-/// If the file cannot be read or is not UTF-8 (the message has the offset of the first bad byte).
+/// If the file cannot be read or is not UTF-8 (the message has the offset of the first invalid byte).
 pub fn read_utf8(path: &Path) -> Result<String, Error> {
     String::from_utf8(files::read(path)?).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
@@ -71,7 +71,7 @@ pub fn read_utf8(path: &Path) -> Result<String, Error> {
     })
 }
 
-/// Cuts a text into symbols, each with its byte offset.
+/// The symbols of a text, each with its byte offset.
 pub fn symbols(text: &str, level: Level) -> Vec<(usize, &str)> {
     match level {
         Level::Char => text.char_indices().map(|(at, c)| (at, &text[at..at + c.len_utf8()])).collect(),
@@ -79,7 +79,7 @@ pub fn symbols(text: &str, level: Level) -> Vec<(usize, &str)> {
     }
 }
 
-/// Drops white space but newlines; a carriage return before a newline is dropped too.
+/// Drops white space except newlines, and a carriage return before a newline.
 fn word_symbol((at, word): (usize, &str)) -> Option<(usize, &str)> {
     match word {
         "\n" | "\r\n" => Some((at, "\n")),
@@ -88,10 +88,10 @@ fn word_symbol((at, word): (usize, &str)) -> Option<(usize, &str)> {
     }
 }
 
-/// Puts symbols together as text to read.
+/// The text of some symbols.
 ///
-/// Characters give back the very text they were cut from. Words are set with single spaces, which are left out where
-/// English punctuation has none, so the original spacing does not always come back.
+/// Characters give exactly the text they came from. Words are joined by single spaces, which are left out where English
+/// punctuation has none, so that the original spacing is not always restored.
 pub fn join(symbols: &[&str], level: Level) -> String {
     if level == Level::Char {
         return symbols.concat();

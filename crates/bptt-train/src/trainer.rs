@@ -1,4 +1,4 @@
-//! The training loop: one batch after another of a text or a task, one update a batch.
+//! The training loop: one update per batch of a text or a task.
 
 use std::sync::Arc;
 
@@ -7,60 +7,56 @@ use bptt::{Entry, Flossing, Matrix, Network, Weights};
 
 use crate::clip::{Clipped, Clipping};
 use crate::config::Config;
-use crate::material::{Evaluated, Material, evaluate};
+use crate::data_source::{DataSource, Evaluation, evaluate};
+use crate::horizon::BatchLedger;
 use crate::observer::{Event, Flow, Observer};
-use crate::reach::Apart;
 use crate::shards::Shards;
 use crate::{Error, Optimizer};
 
-/// How a run ended.
+/// How a training ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// All updates were made.
     Finished,
-    /// The observer said stop.
+    /// The observer stopped it.
     Stopped,
-    /// A loss or a gradient was infinite or not a number.
+    /// A loss or a gradient was infinite or NaN.
     NotFinite {
-        /// The update it would have been.
+        /// The number of the update.
         step: u64,
-        /// What it was, at which step of the window and in which sequence or loss.
+        /// What was not finite, at which step of the window and in which sequence or loss.
         what: String,
     },
 }
 
-/// A finished run.
+/// The result of a training.
 #[derive(Debug)]
 pub struct Outcome {
     /// The network after the last update; after [`Ending::NotFinite`], the last one whose loss and gradient were finite.
     pub network: Network<f32>,
-    /// How many updates that network has had.
+    /// Number of updates of that network.
     pub steps: u64,
-    /// How it does on what nothing was learned from; `None` if nothing is held out.
-    pub held_out: Option<Evaluated>,
-    /// Why the run ended.
+    /// Its evaluation on held-out data; `None` if nothing is held out.
+    pub held_out: Option<Evaluation>,
+    /// How the training ended.
     pub ending: Ending,
 }
 
-/// Trains a new network on `material` and tells `observer`.
+/// Trains a new network on `data` and reports events to `observer`.
 ///
 /// # Errors
-/// If the settings are impossible or do not fit the material.
-pub fn train(
-    config: &Config,
-    material: &Material<'_>,
-    observer: &mut dyn Observer,
-) -> Result<Outcome, Error> {
+/// If the settings are impossible or do not fit the data.
+pub fn train(config: &Config, data: &DataSource<'_>, observer: &mut dyn Observer) -> Result<Outcome, Error> {
     config.check()?;
-    let mut network = config.network(material.inputs(), material.outputs())?;
-    let mut batches = material.batches(config)?;
+    let mut network = config.network(data.inputs(), data.outputs())?;
+    let mut batches = data.batches(config)?;
     let mut optimizer = optimizer(config, &mut network);
     let mut shards = Shards::new(&network, config);
     let mut base_rate = config.learning_rate;
-    let (flow, what) = floss(config, material, &mut network, &mut base_rate, observer)?;
+    let (flow, what) = floss(config, data, &mut network, &mut base_rate, observer)?;
     if flow == Flow::Stop {
         let ending = what.map_or(Ending::Stopped, |what| Ending::NotFinite { step: 1, what });
-        let held_out = evaluate(&network, material, config.seed)?;
+        let held_out = evaluate(&network, data, config.seed)?;
         return Ok(Outcome { network, steps: 0, held_out, ending });
     }
     let mut good = network.clone();
@@ -71,7 +67,7 @@ pub fn train(
         let step = steps + 1;
         let (batch, fresh) = batches.next_batch()?;
         if fresh {
-            shards.forget();
+            shards.reset_state();
         }
         let traced = config.trace_every > 0 && step % config.trace_every == 0;
         let state = traced.then(|| shards.first_state());
@@ -90,13 +86,14 @@ pub fn train(
         }
         let mut flow = Flow::Continue;
         if let Some(state) = state {
-            // A gradient that cannot be taken apart has no horizon; training goes on.
-            let apart =
-                Apart::take(&network, &state, batch.sequences(0..1), config.detach_every).ok().map(Arc::new);
-            let entry = apart.as_ref().and_then(|apart| apart.ledger.recurrent(0));
+            // Without a ledger there is no horizon; the training continues.
+            let ledger = BatchLedger::take(&network, &state, batch.sequences(0..1), config.detach_every)
+                .ok()
+                .map(Arc::new);
+            let entry = ledger.as_ref().and_then(|ledger| ledger.ledger.recurrent(0));
             let horizon = entry.and_then(|entry| entry.horizon(0.99));
             let decay = entry.and_then(Entry::decay);
-            let event = Event::Trace { step, horizon, decay, apart: apart.as_ref() };
+            let event = Event::Ledger { step, horizon, decay, ledger: ledger.as_ref() };
             flow = flow.and(observer.event(&event));
         }
         let learning_rate = config.schedule.rate(base_rate, steps, config.steps);
@@ -107,7 +104,7 @@ pub fn train(
             held_out = None;
             break;
         }
-        shards.carry_on(&network);
+        shards.carry_state(&network);
         steps = step;
 
         let (window, sequences) = batch.shape();
@@ -116,8 +113,8 @@ pub fn train(
         flow = flow.and(observer.event(&event));
         held_out = None;
         if config.evaluate_every > 0 && step % config.evaluate_every == 0 {
-            held_out = evaluate(&network, material, config.seed)?;
-            if let Some(Evaluated { loss, solved }) = held_out {
+            held_out = evaluate(&network, data, config.seed)?;
+            if let Some(Evaluation { loss, solved }) = held_out {
                 flow = flow.and(observer.event(&Event::Evaluation { step, loss, solved }));
             }
         }
@@ -131,17 +128,17 @@ pub fn train(
         }
     }
     if held_out.is_none() {
-        held_out = evaluate(&network, material, config.seed)?;
+        held_out = evaluate(&network, data, config.seed)?;
     }
     Ok(Outcome { network, steps, held_out, ending })
 }
 
-/// The updates before training that pull Lyapunov exponents to 0, with an optimizer of their own; of a task, on sequences
-/// that are not learned from. Says stop if the observer does, or with the reason if there is no gradient any more; the
-/// network is then the last that had one.
+/// The updates of gradient flossing before training, with an optimizer of their own; for a task, on other sequences than
+/// those of the training. Returns stop if the observer does, or with a reason if there is no gradient; the network is then
+/// the last one that had a gradient.
 fn floss(
     config: &Config,
-    material: &Material<'_>,
+    data: &DataSource<'_>,
     network: &mut Network<f32>,
     base_rate: &mut f64,
     observer: &mut dyn Observer,
@@ -149,7 +146,7 @@ fn floss(
     if config.floss == 0 {
         return Ok((Flow::Continue, None));
     }
-    let mut batches = material.batches(&Config { seed: !config.seed, ..config.clone() })?;
+    let mut batches = data.batches(&Config { seed: !config.seed, ..config.clone() })?;
     let mut optimizer = optimizer(config, network);
     let options = LyapunovOptions { exponents: config.floss_exponents, ..LyapunovOptions::default() };
     for step in 1..=config.floss {
@@ -181,7 +178,7 @@ fn optimizer(config: &Config, network: &mut Network<f32>) -> Optimizer<f32> {
     Optimizer::new(config.optimizer, &sizes)
 }
 
-/// Clips the gradient and makes one step of the optimizer. Returns the norms, and whether all weights are finite after it.
+/// Clips the gradient and makes one optimizer step. Returns the norms, and whether all weights are finite afterwards.
 fn update(
     config: &Config,
     optimizer: &mut Optimizer<f32>,
@@ -225,7 +222,7 @@ mod tests {
             }
             Flow::Continue
         };
-        train(&config, &Material::task(&*task, &config), &mut observer).unwrap();
+        train(&config, &DataSource::task(&*task, &config), &mut observer).unwrap();
         let size = |exponents: &[f64]| exponents.iter().map(|l| l * l).sum::<f64>() / 4.0;
         assert_eq!(seen.len(), 60);
         assert!(size(&seen[0]) > 0.3 && size(&seen[59]) < 0.03, "{:?} {:?}", seen[0], seen[59]);

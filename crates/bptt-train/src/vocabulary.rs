@@ -1,4 +1,4 @@
-//! The symbols of a text, numbered.
+//! Vocabularies: the symbols of a text with their ids.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -9,12 +9,21 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::text::{self, Level};
 
-/// How the symbol that stands for all unknown ones is written. No text holds it as one symbol.
+/// The symbol for all unknown symbols. No text contains it as one symbol.
 pub const UNK: &str = "<unk>";
 
-/// The alphabet of a network: symbols with ids from 0, the most frequent first.
+/// How later texts with unknown symbols are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// They are errors.
+    Refuse,
+    /// They are read as `<unk>`.
+    Map,
+}
+
+/// The vocabulary of a network: symbols with ids from 0, the most frequent first.
 ///
-/// Stored as `{level, symbols, unk}`; reading it back refuses a symbol that appears twice.
+/// Stored as `{level, symbols, unk}`; a symbol that appears twice is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Stored", into = "Stored")]
 pub struct Vocabulary {
@@ -32,18 +41,15 @@ struct Stored {
 }
 
 impl Vocabulary {
-    /// The symbols of `text` that occur at least `min_count` times, by falling frequency, equals in code point order.
-    /// With `unk`, `<unk>` follows as the last id and stands for every other symbol.
+    /// The symbols of `text` that occur at least `min_count` times, by decreasing frequency, ties in code point order. With
+    /// [`Unknown::Map`], `<unk>` follows as the last id and represents every other symbol.
     ///
     /// # Errors
-    /// If no symbol is left, or if `min_count` drops symbols that no `<unk>` would stand for.
-    pub fn build(text: &str, level: Level, unk: bool, min_count: usize) -> Result<Self, Error> {
-        if min_count > 1 && !unk {
-            return Err(Error::Option {
-                option: "min_count".into(),
-                given: min_count.to_string(),
-                expected: "1, or --unk so that rarer symbols become <unk>".into(),
-            });
+    /// If no symbol is left, or if `min_count` drops symbols without an `<unk>`.
+    pub fn build(text: &str, level: Level, unknown: Unknown, min_count: usize) -> Result<Self, Error> {
+        if min_count > 1 && unknown == Unknown::Refuse {
+            let expected = "1, or --unk so that rarer symbols become <unk>";
+            return Err(Error::setting("min_count", min_count, expected));
         }
         let mut counts = HashMap::<&str, usize>::new();
         for (_, symbol) in text::symbols(text, level) {
@@ -56,7 +62,7 @@ impl Vocabulary {
         let mut ranked: Vec<_> = counts.into_iter().collect();
         ranked.sort_unstable_by_key(|&(symbol, count)| (Reverse(count), symbol));
         let mut symbols: Vec<String> = ranked.into_iter().map(|(symbol, _)| symbol.to_owned()).collect();
-        let unk = unk.then_some(symbols.len());
+        let unk = (unknown == Unknown::Map).then_some(symbols.len());
         if unk.is_some() {
             symbols.push(UNK.to_owned());
         }
@@ -78,12 +84,12 @@ impl Vocabulary {
     }
 
     /// V, the number of symbols, `<unk>` included.
-    #[allow(clippy::len_without_is_empty)] // a vocabulary is never built empty
+    #[allow(clippy::len_without_is_empty)] // a vocabulary is never empty
     pub fn len(&self) -> usize {
         self.symbols.len()
     }
 
-    /// What counts as one symbol.
+    /// The unit of a symbol.
     pub fn level(&self) -> Level {
         self.level
     }
@@ -93,7 +99,7 @@ impl Vocabulary {
         &self.symbols
     }
 
-    /// The id of `<unk>`, where there is one.
+    /// The id of `<unk>`, if it exists.
     pub fn unk(&self) -> Option<u32> {
         self.unk
     }
@@ -106,7 +112,7 @@ impl Vocabulary {
         &self.symbols[id as usize]
     }
 
-    /// The id of this symbol, if the vocabulary holds it.
+    /// The id of this symbol, if it exists.
     pub fn id(&self, symbol: &str) -> Option<u32> {
         self.index.get(symbol).copied()
     }
@@ -123,7 +129,7 @@ impl Vocabulary {
         ids.collect()
     }
 
-    /// The text of these ids, as [`text::join`] sets it.
+    /// The text of these ids, see [`text::join`].
     ///
     /// # Panics
     /// If an id is not below [`len`](Self::len).
@@ -132,8 +138,8 @@ impl Vocabulary {
         text::join(&symbols, self.level)
     }
 
-    /// The symbol with this id as a table shows it: ⏎, ␣ and ⇥ for newline, space and tab, escapes for other
-    /// invisible characters.
+    /// The symbol with this id as it is shown in tables: ⏎, ␣ and ⇥ for newline, space and tab, escapes for other invisible
+    /// characters.
     ///
     /// # Panics
     /// If the id is not below [`len`](Self::len).
@@ -187,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_most_frequent_symbol_comes_first_and_code_points_break_ties() {
-        let vocabulary = Vocabulary::build("banana\tb", Level::Char, false, 1).unwrap();
+        let vocabulary = Vocabulary::build("banana\tb", Level::Char, Unknown::Refuse, 1).unwrap();
         assert_eq!(vocabulary.symbols(), ["a", "b", "n", "\t"]);
         assert_eq!(vocabulary.encode("ban").unwrap(), [1, 0, 2]);
         assert_eq!(vocabulary.decode(&[1, 0, 2, 0, 2, 0, 3, 1]), "banana\tb");
@@ -196,7 +202,7 @@ mod tests {
 
     #[test]
     fn an_unknown_symbol_is_named_with_its_place() {
-        let vocabulary = Vocabulary::build("no food .\n", Level::Word, false, 1).unwrap();
+        let vocabulary = Vocabulary::build("no food .\n", Level::Word, Unknown::Refuse, 1).unwrap();
         assert_eq!(
             vocabulary.encode("no food.\nno petrol.").unwrap_err().to_string(),
             "line 2, column 4: \"petrol\" (symbol 6 of the text) is not in the vocabulary; a network trained \
@@ -207,26 +213,29 @@ mod tests {
     #[test]
     fn rare_words_become_unk() {
         let text = "no food no water no food";
-        let vocabulary = Vocabulary::build(text, Level::Word, true, 2).unwrap();
+        let vocabulary = Vocabulary::build(text, Level::Word, Unknown::Map, 2).unwrap();
         assert_eq!(vocabulary.symbols(), ["no", "food", UNK]);
         assert_eq!((vocabulary.len(), vocabulary.unk()), (3, Some(2)));
         let ids = vocabulary.encode("no water").unwrap();
         assert_eq!(ids, [0, 2]);
         assert_eq!(vocabulary.decode(&ids), "no <unk>");
-        assert!(matches!(Vocabulary::build(text, Level::Word, false, 2), Err(Error::Option { .. })));
-        assert!(matches!(Vocabulary::build(" ", Level::Word, true, 1), Err(Error::EmptyText { .. })));
+        assert!(matches!(
+            Vocabulary::build(text, Level::Word, Unknown::Refuse, 2),
+            Err(Error::Setting { .. })
+        ));
+        assert!(matches!(Vocabulary::build(" ", Level::Word, Unknown::Map, 1), Err(Error::EmptyText { .. })));
     }
 
     #[test]
     fn invisible_symbols_are_shown() {
-        let vocabulary = Vocabulary::build("\n \t\u{7}\u{a0}é", Level::Char, false, 1).unwrap();
+        let vocabulary = Vocabulary::build("\n \t\u{7}\u{a0}é", Level::Char, Unknown::Refuse, 1).unwrap();
         let shown: Vec<_> = (0..6).map(|id| vocabulary.show(id)).collect();
         assert_eq!(shown, ["\\u{7}", "⇥", "⏎", "␣", "\\u{a0}", "é"]);
     }
 
     #[test]
     fn a_stored_vocabulary_comes_back_whole_or_not_at_all() {
-        let vocabulary = Vocabulary::build("abba c", Level::Char, true, 1).unwrap();
+        let vocabulary = Vocabulary::build("abba c", Level::Char, Unknown::Map, 1).unwrap();
         let json = serde_json::to_string(&vocabulary).unwrap();
         assert_eq!(json, r#"{"level":"char","symbols":["a","b"," ","c","<unk>"],"unk":4}"#);
         assert_eq!(serde_json::from_str::<Vocabulary>(&json).unwrap(), vocabulary);

@@ -1,10 +1,12 @@
-//! A comparison of two remedies with two seeds, made whole, stopped and gone on with.
+//! A comparison of two remedies with two seeds: complete, interrupted and continued.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bptt_train::compare::{Budget, Comparison, Folder, Overseer, Plan, Reached, Report, Training, wilson};
-use bptt_train::{Config, Flow, Material, Reach, train};
+use bptt_train::compare::{
+    Budget, Comparison, ComparisonObserver, Folder, Plan, Report, Training, TrainingResult, wilson,
+};
+use bptt_train::{Config, DataSource, Flow, GradientHorizon, train};
 
 fn comparison() -> Comparison {
     Comparison {
@@ -28,7 +30,7 @@ fn comparison() -> Comparison {
     }
 }
 
-/// Counts what is finished, and says stop after so many; its clock stands still.
+/// Counts finished trainings and stops after a number of them; its clock is constant.
 struct Counting {
     finished: AtomicUsize,
     stop_after: usize,
@@ -40,7 +42,7 @@ impl Counting {
     }
 }
 
-impl Overseer for Counting {
+impl ComparisonObserver for Counting {
     fn seconds(&self) -> f64 {
         0.0
     }
@@ -49,20 +51,25 @@ impl Overseer for Counting {
         if self.finished.load(Ordering::Relaxed) >= self.stop_after { Flow::Stop } else { Flow::Continue }
     }
 
-    fn finished(&self, _: &Training, _: &Reached) {
+    fn finished(&self, _: &Training, _: &TrainingResult) {
         self.finished.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn run(plan: &Plan, folder: &Path, threads: usize, stop_after: usize) -> (Option<Vec<Reached>>, usize) {
-    let overseer = Counting::new(stop_after);
+fn run(
+    plan: &Plan,
+    folder: &Path,
+    threads: usize,
+    stop_after: usize,
+) -> (Option<Vec<TrainingResult>>, usize) {
+    let observer = Counting::new(stop_after);
     let folder = Folder::open(folder, plan).unwrap();
-    let results = plan.run(&folder, threads, &overseer).unwrap();
-    (results, overseer.finished.into_inner())
+    let results = plan.run(&folder, threads, &observer).unwrap();
+    (results, observer.finished.into_inner())
 }
 
 #[test]
-fn a_comparison_is_the_same_trainings_by_themselves_counted() {
+fn a_comparison_equals_the_separate_trainings() {
     let folder = tempfile::tempdir().unwrap();
     let plan = Plan::new(comparison()).unwrap();
     let (results, finished) = run(&plan, folder.path(), 2, usize::MAX);
@@ -74,13 +81,13 @@ fn a_comparison_is_the_same_trainings_by_themselves_counted() {
 
     for (training, reached) in plan.trainings().iter().zip(&results) {
         let config = &training.config;
-        let material = Material::task(plan.task(), config);
-        let begin = config.network(material.inputs(), material.outputs()).unwrap();
-        let outcome = train(config, &material, &mut |_: &bptt_train::Event<'_>| Flow::Continue).unwrap();
+        let data = DataSource::task(plan.task(), config);
+        let begin = config.network(data.inputs(), data.outputs()).unwrap();
+        let outcome = train(config, &data, &mut |_: &bptt_train::Event<'_>| Flow::Continue).unwrap();
         let held_out = outcome.held_out.unwrap();
         assert_eq!((reached.loss, Some(reached.solved)), (Some(held_out.loss), held_out.solved));
         assert_eq!((reached.seed, reached.updates), (config.seed, 60));
-        let reach = |network| Reach::measure(network, plan.task(), 6, config).unwrap();
+        let reach = |network| GradientHorizon::measure(network, plan.task(), 6, config).unwrap();
         assert_eq!((reached.before, reached.after), (reach(&begin), reach(&outcome.network)));
         assert!(reached.before.lyapunov.unwrap() < 0.1 && (1..6).contains(&reached.before.horizon.unwrap()));
     }
@@ -104,11 +111,12 @@ fn a_comparison_is_the_same_trainings_by_themselves_counted() {
 }
 
 #[test]
-fn what_was_stopped_or_lost_is_made_again_and_the_table_is_the_same() {
+fn missing_trainings_are_repeated_with_the_same_results() {
     let plan = Plan::new(comparison()).unwrap();
     let whole = tempfile::tempdir().unwrap();
     let expected = run(&plan, whole.path(), 2, usize::MAX).0.unwrap();
-    let table = |results: &[Reached]| serde_json::to_string(&Report::new(&plan, results).unwrap()).unwrap();
+    let table =
+        |results: &[TrainingResult]| serde_json::to_string(&Report::new(&plan, results).unwrap()).unwrap();
 
     let stopped = tempfile::tempdir().unwrap();
     assert_eq!(run(&plan, stopped.path(), 1, 1), (None, 1));
@@ -125,13 +133,13 @@ fn what_was_stopped_or_lost_is_made_again_and_the_table_is_the_same() {
 }
 
 #[test]
-fn another_comparison_is_not_mixed_in() {
+fn a_folder_accepts_one_comparison_only() {
     let folder = tempfile::tempdir().unwrap();
     Folder::open(folder.path(), &Plan::new(comparison()).unwrap()).unwrap();
     let refused =
         |other: Comparison| Folder::open(folder.path(), &Plan::new(other).unwrap()).unwrap_err().to_string();
     let other = Comparison { seeds: 3, ..comparison() };
-    assert!(refused(other).contains("holds a comparison whose seeds is 2, not 3;"));
+    assert!(refused(other).contains("contains a comparison whose seeds is 2, not 3;"));
     let mut other = comparison();
     other.base.hidden = 13;
     assert!(refused(other).contains("whose hidden is 12, not 13;"));

@@ -1,7 +1,7 @@
-//! Every task against its definition: targets worked out again from the inputs, and baselines by counting.
+//! Every task compared with its definition: targets computed from the inputs, and baselines by counting.
 
 use bptt::{Inputs, Sequence, Targets};
-use bptt_train::{Batch, Rng, Task, TaskBatch, pantry, task_by_name, tasks};
+use bptt_train::{Batch, Rng, Task, TaskBatch, cue_sentences, task_by_name, tasks};
 
 const BATCH: usize = 200;
 
@@ -91,7 +91,7 @@ fn two_marked_numbers_are_added_or_multiplied() {
 }
 
 #[test]
-fn what_knows_the_mean_only_reaches_the_baseline() {
+fn the_mean_has_the_baseline_loss() {
     for name in ["adding", "multiplication"] {
         let task = task_by_name(name).unwrap();
         for length in [6, 20, 100] {
@@ -206,7 +206,7 @@ fn flip_flops_hold_the_last_pulse() {
             for t in 0..40 {
                 let pulse = x[t][channel];
                 if pulse == 0.0 {
-                    // A guess of 0 is the best there is.
+                    // The best guess is 0.
                     loss += f64::from(y[t][channel]).powi(2);
                 } else {
                     held = pulse;
@@ -248,7 +248,7 @@ fn reber_strings(length: usize) -> Vec<(String, f64)> {
 }
 
 #[test]
-fn strings_are_the_grammars_and_the_baseline_is_their_entropy() {
+fn strings_follow_the_grammar_and_the_baseline_is_their_entropy() {
     for length in [9, 10, 11, 14] {
         let drawn = Drawn::new("reber", length);
         let strings = reber_strings(length - 4);
@@ -279,18 +279,18 @@ fn strings_are_the_grammars_and_the_baseline_is_their_entropy() {
 }
 
 #[test]
-fn the_cue_says_which_effect_comes() {
-    let words = pantry::words();
-    let texts = pantry::pantry_text(8, 3_000).1;
+fn the_cue_determines_the_effect() {
+    let words = cue_sentences::words();
+    let texts = cue_sentences::generate(8, 3_000).1;
     assert!(texts.iter().flat_map(|s| &s.symbols).all(|word| words.contains(&word.as_str())));
-    let drawn = Drawn::new("pantry", 40);
+    let drawn = Drawn::new("cue_sentences", 40);
     let mut lags = Vec::new();
     for b in 0..BATCH {
         let (read, said) = (drawn.symbols(b), drawn.classes(b));
         let (losses, judged) = drawn.marks(b);
         assert!(losses == judged && !losses.is_empty());
         for t in losses {
-            let (cue, effect) = pantry::PAIRS[said[t]];
+            let (cue, effect) = cue_sentences::PAIRS[said[t]];
             let came = (0..=t).rev().find(|&s| words[read[s]] == cue).unwrap();
             lags.push(t - came);
             assert!(t + 1 == 40 || words[read[t + 1]] == effect);
@@ -301,7 +301,7 @@ fn the_cue_says_which_effect_comes() {
 }
 
 #[test]
-fn what_is_drawn_depends_on_the_seed_alone() {
+fn sequences_depend_on_the_seed_only() {
     for task in tasks() {
         let length = task.usual_length();
         let draw = |batch: usize, seed: u64| {
@@ -321,8 +321,8 @@ fn what_is_drawn_depends_on_the_seed_alone() {
 }
 
 #[test]
-fn a_sequence_is_solved_if_all_that_is_judged_is_right() {
-    // The right answers as scores and as numbers, and the same with one sequence spoiled.
+fn a_sequence_is_solved_if_all_judged_outputs_are_correct() {
+    // The correct outputs as scores and as numbers, and the same with an error in one sequence.
     for (name, length) in [("copy_memory", 3), ("adding", 8), ("flip_flop", 5), ("reber", 9)] {
         let task = task_by_name(name).unwrap();
         let drawn = TaskBatch::draw(&*task, length, 4, &mut Rng::new(1, 0)).unwrap();
@@ -348,7 +348,7 @@ fn a_sequence_is_solved_if_all_that_is_judged_is_right() {
             y.at_mut(t, 1).fill(9.0);
             assert_eq!(drawn.solved(&*task, &y), 3, "{name}");
         }
-        // A tie is not right.
+        // A tie is not correct.
         if let Targets::CrossEntropy(_) = drawn.batch.targets {
             y.data_mut().fill(0.0);
             assert_eq!(drawn.solved(&*task, &y), 0);

@@ -1,4 +1,4 @@
-//! Tables with typed columns, as text for terminals, CSV, or Parquet.
+//! Tables with typed columns, as text, CSV or Parquet.
 
 use std::borrow::Cow;
 use std::io;
@@ -13,14 +13,14 @@ use parquet::schema::types::Type;
 
 use crate::table::{Align, number, table};
 
-/// The values of a column; `None` where there is none.
+/// The values of a column; `None` for absent ones.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
     /// Names.
     Text(Vec<Option<Cow<'static, str>>>),
     /// Counts and indexes.
     Integer(Vec<Option<i64>>),
-    /// Measured numbers; a logarithm of zero is −∞.
+    /// Measurements; the logarithm of zero is −∞.
     Real(Vec<Option<f64>>),
 }
 
@@ -31,12 +31,12 @@ impl Column {
         Self::Integer(values.into_iter().map(|value| value.map(count)).collect())
     }
 
-    /// A column of numbers that are all there.
+    /// A column of numbers without absent values.
     pub fn reals(values: impl IntoIterator<Item = f64>) -> Self {
         Self::Real(values.into_iter().map(Some).collect())
     }
 
-    /// A column of names that are all there.
+    /// A column of names without absent values.
     pub fn names(values: impl IntoIterator<Item = String>) -> Self {
         Self::Text(values.into_iter().map(|name| Some(name.into())).collect())
     }
@@ -50,17 +50,17 @@ impl Column {
         }
     }
 
-    /// A value in full, as CSV has it; nothing where there is none.
+    /// A value in full precision for CSV; empty if it is absent.
     fn exact(&self, row: usize) -> Cow<'_, str> {
         match self {
             Self::Text(values) => values[row].as_deref().map_or("".into(), quoted),
             Self::Integer(values) => values[row].map_or("".into(), |value| value.to_string().into()),
-            // Rust's shortest form that reads back as the same number; Python reads "inf" and "NaN" too.
+            // The shortest form that parses to the same number; Python also parses "inf" and "NaN".
             Self::Real(values) => values[row].map_or("".into(), |value| format!("{value:e}").into()),
         }
     }
 
-    /// A value as a person reads it.
+    /// A value for a table.
     fn shown(&self, row: usize) -> String {
         match self {
             Self::Text(values) => values[row].as_deref().unwrap_or("–").to_owned(),
@@ -83,7 +83,7 @@ fn quoted(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Columns of the same number of rows, with their names.
+/// Named columns with the same number of rows.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Table {
     schema: &'static str,
@@ -91,17 +91,17 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table. `schema` names what the columns mean, and its version.
+    /// A table. `schema` names the meaning of the columns and its version.
     ///
     /// # Panics
-    /// If the columns differ in their number of rows.
+    /// If the columns have different numbers of rows.
     pub fn new(schema: &'static str, columns: Vec<(&'static str, Column)>) -> Self {
         let rows = columns.first().map_or(0, |(_, column)| column.rows());
         assert!(columns.iter().all(|(_, column)| column.rows() == rows), "columns of one length");
         Self { schema, columns }
     }
 
-    /// What the columns mean, and its version.
+    /// The schema, with its version.
     pub fn schema(&self) -> &'static str {
         self.schema
     }
@@ -116,14 +116,14 @@ impl Table {
         self.columns.iter().find(|(own, _)| *own == name).map(|(_, column)| column)
     }
 
-    /// For a terminal.
+    /// The table as aligned text.
     pub fn text(&self) -> String {
         let header: Vec<_> = self.columns.iter().map(|(name, column)| (*name, column.align())).collect();
         let row = |row| self.columns.iter().map(|(_, column)| column.shown(row)).collect();
         table(&header, &(0..self.rows()).map(row).collect::<Vec<_>>())
     }
 
-    /// Comma-separated, with a header; numbers in full, nothing between commas where there is no value.
+    /// The table as CSV with a header; numbers in full precision, absent values empty.
     pub fn csv(&self) -> String {
         let mut csv = self.columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(",") + "\n";
         for row in 0..self.rows() {
@@ -141,7 +141,7 @@ impl Table {
     /// The bytes of a Parquet file: one row group, optional columns, the schema's name as metadata `schema`.
     ///
     /// # Errors
-    /// Never for want of space on disk: the file is made in memory.
+    /// If the encoder fails; the file is made in memory.
     pub fn parquet(&self) -> io::Result<Vec<u8>> {
         let field = |(name, column): &(&str, Column)| {
             let (physical, logical) = match column {
@@ -177,7 +177,7 @@ impl Table {
     }
 }
 
-/// Writes the next column of a row group: the values that are there, and a definition level (1 or 0) for each row.
+/// Writes the next column of a row group: the values that exist, and a definition level (1 or 0) for each row.
 fn write<D: DataType, W: io::Write + Send>(
     group: &mut parquet::file::writer::SerializedRowGroupWriter<'_, W>,
     values: Vec<Option<D::T>>,

@@ -10,8 +10,8 @@ use crate::json::state_name;
 /// The schema's name and version.
 pub const SCHEMA: &str = "bptt.entries/1";
 
-/// One row per contribution: every (k, t) that is reached or masked, for every cell and parameter and for every gate whose norms
-/// were requested; then one row per loss for the initial states and the readout.
+/// One row per contribution: every (k, t) that is reached or masked, for every cell and parameter and for every gate whose
+/// norms were requested; then one row per loss for the initial states and the readout.
 pub fn entries(ledger: &Ledger) -> Table {
     let mut rows = Rows::default();
     ledger.entries().iter().for_each(|entry| rows.add(entry));

@@ -52,8 +52,8 @@ pub fn ledger(ledger: &Ledger, context: &Context<'_>) -> Map<String, Value> {
     object
 }
 
-/// The loss of each step, summed over the sequences, before any reduction; null where there is none, or where losses are known
-/// by their gradients only.
+/// The loss of each step, summed over the sequences, before any reduction; null where there is none, or where losses are
+/// known by their gradients only.
 fn losses(ledger: &Ledger, of: &Losses<f64>) -> Value {
     let steps = ledger.steps();
     if of.values.is_empty() {
@@ -201,8 +201,8 @@ pub fn saturation(gates: &[GateSaturation]) -> Value {
     gates.iter().map(gate).collect()
 }
 
-/// Components as nested arrays `[k][t]`, for the components of all losses in order. Matrices are (inputs, units), as the article
-/// prints them: the transpose of PyTorch's.
+/// Components as nested arrays `[k][t]`, for the components of all losses in order. Matrices are (inputs, units), as the
+/// article prints them: the transpose of PyTorch's.
 pub fn components(components: &[Component<f64>]) -> Value {
     let losses = components.iter().map(|c| c.k + 1).max().unwrap_or(0);
     let grid = |value: &dyn Fn(&Component<f64>) -> Value| -> Value {

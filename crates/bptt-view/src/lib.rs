@@ -1,4 +1,4 @@
-//! Ledgers for people and scripts: reports to look into, figures, tables, JSON, NumPy arrays, and TensorBoard's events.
+//! Views of ledgers: JSON, tables, NumPy archives, figures, reports and TensorBoard events.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 

@@ -7,13 +7,12 @@ use npyz::WriterBuilder;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-/// The bytes of an archive with, for every layer l and parameter p, `p_norm_l{l}`, `p_log10_norm_l{l}` and
-/// `p_share_l{l}`: (T, T) arrays indexed \[k, t\], NaN where t > k, loss k is masked or the component is in the remainder;
-/// (T) arrays for what has one number a loss. With a tolerance also the remainder's, `p_remainder_norm_l{l}` and so on, (T)
-/// arrays indexed by t.
+/// The bytes of an archive with, for every layer l and parameter p, `p_norm_l{l}`, `p_log10_norm_l{l}` and `p_share_l{l}`:
+/// (T, T) arrays indexed \[k, t\], NaN where t > k, step k has no loss or the component is in the remainder; (T) arrays for
+/// parameters with one number per loss. With a tolerance also `p_remainder_norm_l{l}` and so on, (T) arrays indexed by t.
 ///
 /// # Errors
-/// Never for want of space on disk: the archive is made in memory.
+/// If the encoder fails; the archive is made in memory.
 pub fn ledger(ledger: &Ledger) -> io::Result<Vec<u8>> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let steps = ledger.steps();

@@ -1,14 +1,14 @@
-//! A run's gradient flow as one HTML file that opens offline: what was trained, what its ledgers say in words, pictures to
-//! look into, tables, and how to make it again.
+//! A report: one HTML file that works offline, with the training, a summary of the ledgers in words, interactive figures,
+//! tables, and the commands that reproduce it.
 //!
-//! The page is written by hand in `report/page/`; [`html`] puts its parts, plotly and the ledgers' numbers into one file.
-//! The page's scripts see a text of the user as data only: it comes as JSON and goes into the page as text, never as HTML.
+//! The page is in `report/page/`; [`html`] joins its parts, plotly and the numbers of the ledgers into one file. Texts of
+//! the user enter the page as JSON and are inserted as text nodes, never as HTML.
 
 mod numbers;
 mod page;
 mod verdict;
 
-use bptt::{CellId, Entry, GateSaturation, Ledger};
+use bptt::{CellId, Entry, GateSaturation, Ledger, cell_by_name};
 use serde_json::{Map, Value, json};
 
 use crate::json;
@@ -17,64 +17,64 @@ use numbers::Numbers;
 pub use page::{CONTROLS, MODULES, STYLE, filled, plotly_js};
 pub use verdict::verdict;
 
-/// The name and version of what the page's scripts read.
+/// The schema of the data that the scripts of the page read.
 pub const SCHEMA: &str = "bptt.report/1";
 
-/// Everything a report shows.
+/// The contents of a report.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The page's title.
+    /// The title of the page.
     pub title: String,
-    /// What made it, with its version.
+    /// The program and its version.
     pub program: String,
-    /// Commands that make the run and the report again.
+    /// Commands that reproduce the run and the report.
     pub reproduce: Vec<String>,
-    /// One network or several to compare, of one text each.
+    /// One or several networks, each with one sequence.
     pub subjects: Vec<Subject>,
 }
 
 /// A network and its ledgers of one sequence.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// What it is called among the others.
+    /// Its name.
     pub name: String,
-    /// The cell by its name, see [`bptt::cells`].
+    /// The name of the cell, see [`bptt::cells`].
     pub cell: String,
-    /// What was trained: a name and a value in words each.
+    /// A description of the training: names and values.
     pub facts: Vec<(String, String)>,
-    /// What was read at each step, (T).
+    /// The input of each step as text, (T).
     pub symbols: Vec<String>,
-    /// What each loss predicts, (T), if it predicts symbols.
+    /// The target of each loss, (T), if the targets are symbols.
     pub targets: Option<Vec<String>>,
-    /// The losses, (T), if there are values.
+    /// The losses, (T), if their values are known.
     pub losses: Option<Vec<f64>>,
-    /// What the losses are measured in.
+    /// The unit of the losses.
     pub unit: LossUnit,
     /// The loss that is shown first.
     pub k: usize,
-    /// How strong each gate's block of each W_hh is at the end.
+    /// The largest singular value of each gate's block of each W_hh at the end of the training.
     pub blocks: Vec<Block>,
-    /// How saturated the gates are at the end.
+    /// The saturation of the gates at the end of the training.
     pub saturation: Vec<GateSaturation>,
-    /// The run's metrics, one event each, as its `metrics.jsonl` has them.
+    /// The events in the `metrics.jsonl` of the run.
     pub metrics: Vec<Value>,
-    /// Ledgers of the same sequence over the training, earliest first; at least one.
+    /// Ledgers of the same sequence at several times of the training, earliest first; at least one.
     pub stages: Vec<Stage>,
 }
 
-/// What losses are measured in.
+/// The unit of losses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LossUnit {
-    /// Bits: of predicted symbols.
+    /// Bits, for predicted symbols.
     Bits,
-    /// Nats: of classes.
+    /// Nats, for classes.
     Nats,
-    /// ½ (y − target)², summed over the outputs.
+    /// (y − target)², summed over the outputs.
     SquaredError,
 }
 
 impl LossUnit {
-    /// In words.
+    /// The unit as text.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Bits => "bits",
@@ -84,16 +84,16 @@ impl LossUnit {
     }
 }
 
-/// A ledger at a time of training.
+/// A ledger at one time of the training.
 #[derive(Clone, Debug)]
 pub struct Stage {
-    /// After how many updates; `None` if the network was not trained.
+    /// Number of updates; `None` if the network was not trained.
     pub step: Option<u64>,
     /// The ledger.
     pub ledger: Ledger,
 }
 
-/// A gate's (H, H) block of a W_hh.
+/// The (H, H) block of one gate in a W_hh.
 #[derive(Clone, Debug)]
 pub struct Block {
     /// Which cell.
@@ -111,25 +111,25 @@ impl Subject {
     }
 }
 
-/// A report whose numbers do not fit into a file that opens fast.
+/// The numbers of a report do not fit into 8 MB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLarge;
 
 impl std::fmt::Display for TooLarge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the report would be larger than 8 MB; take fewer steps apart")
+        write!(f, "the report would be larger than 8 MB; use fewer steps")
     }
 }
 
 impl std::error::Error for TooLarge {}
 
-/// Characters that the numbers may take: 8 MB less plotly and the page.
+/// The largest number of characters of the packed numbers: 8 MB less plotly and the page.
 const ROOM: usize = 5_500_000;
 
-/// Floats of all ledgers together up to which earlier stages are kept.
+/// The largest number of floats of all ledgers with which earlier stages are kept.
 const STAGED: usize = 700_000;
 
-/// How much of the numbers is kept: bits of mantissa, and whether the gates' own norms are. The first that fits is taken.
+/// Levels of detail: bits of mantissa, and whether the norms of gates are kept. The first that fits is used.
 const DETAIL: [(u32, bool); 4] = [(23, true), (14, true), (14, false), (10, false)];
 
 /// The report as one self-contained HTML file.
@@ -141,7 +141,7 @@ pub fn html(report: &Report) -> Result<String, TooLarge> {
     Ok(page::html(&report.title, &data, &numbers))
 }
 
-/// What the page's scripts read: the JSON, and the numbers it points into, zlib's format in base64.
+/// The data of the page: the JSON, and the numbers it refers to, in zlib format as base64.
 ///
 /// # Errors
 /// If the numbers do not fit into 8 MB.
@@ -173,7 +173,7 @@ fn subject(of: &Subject, gates: bool, room: usize, numbers: &mut Numbers) -> Val
     let last = of.stages.len() - 1;
     let stages: Vec<Value> = thinned(of, room)
         .into_iter()
-        // Earlier stages do without the gates.
+        // Earlier stages have no gates.
         .map(|i| stage(&of.stages[i], gates && i == last, numbers))
         .collect();
     let block = |block: &Block| {
@@ -185,6 +185,7 @@ fn subject(of: &Subject, gates: bool, room: usize, numbers: &mut Numbers) -> Val
     json!({
         "name": of.name,
         "cell": of.cell,
+        "vanilla": cell_by_name(&of.cell).is_ok_and(|cell| cell.spec().vanilla.is_some()),
         "facts": of.facts,
         "verdict": verdict(of),
         "symbols": of.symbols,
@@ -199,8 +200,7 @@ fn subject(of: &Subject, gates: bool, room: usize, numbers: &mut Numbers) -> Val
     })
 }
 
-/// Which stages are shown so that their numbers stay within `room` floats: the last one always, then the first, then evenly
-/// in between.
+/// The stages whose numbers fit into `room` floats: the last one, then the first, then evenly spaced ones.
 fn thinned(of: &Subject, room: usize) -> Vec<usize> {
     let ledger = of.ledger();
     let each = 2 * ledger.entries().len() * numbers::pairs(ledger).count();
@@ -237,7 +237,8 @@ fn stage(of: &Stage, gates: bool, numbers: &mut Numbers) -> Value {
     Value::Object(object)
 }
 
-/// An entry without its (k, t) numbers, which go into `numbers` from byte `at` on: states, norms, shares, gates' norms.
+/// An entry without its (k, t) numbers, which are added to `numbers` from byte `at` on: states, norms, shares, norms of
+/// gates.
 fn entry(ledger: &Ledger, entry: &Entry, gates: bool, numbers: &mut Numbers) -> Value {
     let at = numbers.len();
     numbers.entry(ledger, entry, gates);
@@ -258,10 +259,10 @@ fn entry(ledger: &Ledger, entry: &Entry, gates: bool, numbers: &mut Numbers) -> 
     })
 }
 
-/// Points that a curve has at most: more cannot be told apart on a screen.
+/// The largest number of points of a curve.
 const POINTS: usize = 600;
 
-/// Curves over the updates, from a run's metrics: \[update, number, …\] each.
+/// Curves over the updates, from the metrics of a run: lists of \[update, number, …\].
 pub fn training(metrics: &[Value]) -> Value {
     let curve = |event: &str, keys: &[&str]| -> Value {
         let points: Vec<&Value> = metrics.iter().filter(|line| line["event"] == event).collect();
@@ -274,10 +275,10 @@ pub fn training(metrics: &[Value]) -> Value {
             .map(|(_, line)| point(line))
             .collect()
     };
-    // A task's losses have no unit that all share.
+    // The losses of tasks have different units.
     let of_text = metrics.iter().any(|line| !line["loss_bits"].is_null() || !line["held_out_bits"].is_null());
     let (loss, held_out, unit) = if of_text {
-        ("loss_bits", "held_out_bits", "bits a symbol")
+        ("loss_bits", "held_out_bits", "bits per symbol")
     } else {
         ("loss", "held_out_loss", "loss")
     };

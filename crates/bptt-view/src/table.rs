@@ -1,15 +1,15 @@
-//! Plain text tables, for terminals.
+//! Text tables.
 
-/// A cell's place in its column.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
-    /// Text.
+    /// For text.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
-/// Rows under a header, columns as wide as their widest cell, two spaces between them.
+/// A table with a header; columns are as wide as their widest cell and separated by two spaces.
 pub fn table(header: &[(&str, Align)], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|(name, _)| width(name)).collect();
     for row in rows {
@@ -38,7 +38,7 @@ fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// A bar of `fraction` (0 to 1) of `width` characters, in eighths.
+/// A bar of `fraction` (0 to 1) of `width` characters, in eighths of a character.
 pub fn bar(fraction: f64, width: usize) -> String {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between 0 and 8 · width
     let eighths = (fraction.clamp(0.0, 1.0) * 8.0 * width as f64).round() as usize;
@@ -46,14 +46,14 @@ pub fn bar(fraction: f64, width: usize) -> String {
     "█".repeat(eighths / 8) + rest
 }
 
-/// A block of `fraction` (0 to 1) of a line's height, in eighths; the lowest below half an eighth is a space.
+/// A block with `fraction` (0 to 1) of the height of a line, in eighths.
 pub fn level(fraction: f64) -> char {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between 0 and 8
     let eighths = (fraction.clamp(0.0, 1.0) * 8.0).round() as usize;
     [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'][eighths]
 }
 
-/// A number in three significant digits: as it is where it reads well, otherwise with its power of ten.
+/// A number with three decimals, or in scientific notation if it is very small or large.
 pub fn number(value: f64) -> String {
     if value == 0.0 {
         "0".into()

@@ -1,21 +1,21 @@
-//! TensorBoard's event files: TFRecords of protocol buffers. The records' frame is that of TensorFlow's `record_writer.cc`,
-//! the messages those of its `event.proto` and `summary.proto`, as far as they are needed here.
+//! TensorBoard event files: TFRecords of protocol buffers, framed as in TensorFlow's `record_writer.cc`, with the parts of
+//! `event.proto` and `summary.proto` that are needed.
 
 use prost::Message;
 
-/// A file's first record; TensorBoard wants it.
+/// The first record of a file, which TensorBoard requires.
 pub fn version(wall_time: f64) -> Vec<u8> {
     let what = What::FileVersion("brain.Event:2".into());
     record(&Event { wall_time, step: 0, what: Some(what) }.encode_to_vec())
 }
 
-/// A number at an update, as a record. `wall_time` is in seconds since 1970.
+/// A record with a number at an update. `wall_time` is in seconds since 1970.
 #[allow(clippy::cast_possible_truncation)] // the format has single precision
 pub fn scalar(wall_time: f64, step: u64, tag: &str, value: f64) -> Vec<u8> {
     summary(wall_time, step, tag, Content::SimpleValue(value as f32))
 }
 
-/// A PNG of `width` by `height` pixels in color at an update, as a record.
+/// A record with a PNG of `width` by `height` pixels at an update.
 pub fn image(wall_time: f64, step: u64, tag: &str, (width, height): (usize, usize), png: Vec<u8>) -> Vec<u8> {
     let size = |n: usize| i32::try_from(n).expect("an image that fits in memory");
     let image = Image { height: size(height), width: size(width), colorspace: 3, encoded: png };
@@ -40,7 +40,7 @@ fn record(data: &[u8]) -> Vec<u8> {
     record
 }
 
-/// CRC-32C, turned and shifted so that the checksum of data with checksums in it is no trivial one.
+/// CRC-32C, rotated and shifted, so that the checksum of data with checksums is not trivial.
 fn masked(data: &[u8]) -> [u8; 4] {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8).to_le_bytes()
 }

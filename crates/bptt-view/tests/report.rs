@@ -1,4 +1,4 @@
-//! The report holds the numbers of its ledgers, and nothing of it can be read as markup.
+//! The report contains the numbers of its ledgers, and none of its texts is interpreted as markup.
 
 use std::io::Read;
 
@@ -10,7 +10,7 @@ use bptt::{
 use bptt_view::report::{LossUnit, Report, Stage, Subject, html};
 use serde_json::Value;
 
-/// An LSTM of two units that reads one number a step, and losses whose seeds are all one.
+/// An LSTM of two units that reads one number a step, and losses whose gradients are all one.
 fn ledger(steps: usize, gates: bool, options: ScanOptions<f64>) -> Ledger {
     let cell = cell_by_name("lstm").unwrap();
     let mut layer = CellParams::<f64>::zeros(cell.spec(), 1, 2);

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use bptt_train::Config;
 use bptt_train::compare::{Budget, Comparison};
-use bptt_train::{Config, Error};
 use clap::Args;
 
 use super::Settings;
@@ -75,9 +75,9 @@ impl CompareArgs {
             return Err(Failure::Usage(format!("{option} applies to texts only, not to the task {task}")));
         }
         if let Some(every) = self.settings.trace_every {
-            let expected = "no value: ledgers are made before and after each training";
-            let (option, given) = ("--trace-every".into(), every.to_string());
-            return Err(Error::Option { option, given, expected: expected.into() }.into());
+            return Err(Failure::Usage(format!(
+                "--trace-every {every}: not for comparisons, which make a ledger before and after each training"
+            )));
         }
         let plain = Config { task: self.task.clone(), clip_norm: 0.0, trace_every: 0, ..Config::default() };
         let mut base = self.settings.over(plain);

@@ -40,7 +40,7 @@ struct ArticleInputs {
     dh: Vec<Vec<Vec<f64>>>,
 }
 
-/// The last loss, which the article takes apart.
+/// The last loss, which the article decomposes.
 const LOSS: usize = 2;
 
 pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
@@ -87,15 +87,15 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
     print(&exercise(&ledger))?;
     print(&explanation(&ledger, sigma_max, trace.cells()[0].h()))?;
     let written =
-        report::finish(args.report, args.out.join(report::FILE), || to_look_into(&network, &trace, ledger));
+        report::finish(args.report, args.out.join(report::FILE), || example_report(&network, &trace, ledger));
     match written {
-        Some(path) => print(&format!("\nthe report, to open in a browser: {}\n", path.display())),
+        Some(path) => print(&format!("\nreport: {}\n", path.display())),
         None => Ok(()),
     }
 }
 
-/// The example as a report.
-fn to_look_into(
+/// The report of the example.
+fn example_report(
     network: &Network<f64>,
     trace: &ForwardCache<f64>,
     ledger: Ledger,
@@ -103,15 +103,15 @@ fn to_look_into(
     let facts = [
         (
             "Network",
-            "the article's example: a vanilla RNN, tanh, with 4 units, three inputs of 3 numbers each",
+            "the example of the article: a vanilla RNN, tanh, with 4 units and three inputs of 3 numbers each",
         ),
         (
             "Training",
-            "none: weights, inputs and the losses' gradients are random numbers that the article prints the results of",
+            "none: weights, inputs and the gradients of the losses are random numbers whose results the article prints",
         ),
     ];
     let subject = Subject {
-        name: "the article's example".into(),
+        name: "the example of the article".into(),
         cell: network.spec().name.as_str().into(),
         facts: facts.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
         symbols: (1..=ledger.steps()).map(|step| format!("x{step}")).collect(),
@@ -124,7 +124,7 @@ fn to_look_into(
         metrics: Vec::new(),
         stages: vec![Stage { step: None, ledger }],
     };
-    let title = "Backpropagation and the vanishing gradient: the article's example, taken apart".into();
+    let title = "Backpropagation and the vanishing gradient: the example of the article as a ledger".into();
     Ok(Report {
         title,
         program: facts::program(),
@@ -133,16 +133,16 @@ fn to_look_into(
     })
 }
 
-/// The article's (rows, cols) as ours, (cols, rows).
+/// The transpose: matrices of the article are (rows, cols), ours (cols, rows).
 fn transpose(rows: &[Vec<f64>]) -> Result<Matrix<f64>, bptt::Error> {
     let cols = rows[0].len();
     let data = (0..cols).flat_map(|j| rows.iter().map(move |row| row[j])).collect();
     Matrix::new(cols, rows.len(), data)
 }
 
-/// The components of the last loss's dWx, oriented and rounded as the article prints them, and their norms.
+/// The components of the last loss for Wx, oriented and rounded as in the article, and their norms.
 fn matrices(components: &[Component<f64>], ledger: &Ledger) -> String {
-    let mut text = String::from("The gradient of loss 3 with respect to Wx, taken apart by step:\n");
+    let mut text = String::from("The gradient of loss 3 with respect to Wx, decomposed by step:\n");
     let entry = ledger.entry(0, Parameter::WEIGHT_IH).expect("every ledger has the input weights");
     for component in components.iter().filter(|c| c.k == LOSS) {
         text.push_str(&format!("\nstep {}\n", component.t + 1));
@@ -160,14 +160,14 @@ fn matrices(components: &[Component<f64>], ledger: &Ledger) -> String {
     )
 }
 
-/// A number above 1e-300 in fifteen significant digits: those that no order of summation changes.
+/// A number above 1e-300 with fifteen significant digits, which do not depend on the order of summation.
 fn fifteen_digits(value: f64) -> String {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a decimal logarithm, small
     let decimals = (14.0 - value.log10().floor()).max(0.0) as usize;
     format!("{value:.decimals$}")
 }
 
-/// The exercise: the same norms for every loss and every parameter.
+/// The exercise of the article: the norms for every loss and every parameter.
 fn exercise(ledger: &Ledger) -> String {
     let parameters = [
         ("Wx", Parameter::WEIGHT_IH),
@@ -195,7 +195,7 @@ fn exercise(ledger: &Ledger) -> String {
     header.extend(parameters.map(|(name, _)| (name, Align::Right)));
     header.push(("h0", Align::Right));
     format!(
-        "\nThe article's exercise, the same for every loss and parameter (norms):\n\n{}",
+        "\nThe exercise of the article: the same norms for every loss and parameter\n\n{}",
         table(&header, &rows)
     )
 }
@@ -209,10 +209,10 @@ fn explanation(ledger: &Ledger, sigma_max: f64, h: &Sequence<f64>) -> String {
     let slopes: Vec<String> =
         (0..ledger.steps()).map(|t| format!("{:.3} ({:.3})", slope(t), mean(t))).collect();
     format!(
-        "\nσ_max(Wh) = {sigma_max:.3}, above 1, and still the gradient of loss 3 shrinks on its way back: ‖dz‖ is\n{} at \
-         step 3, {} at step 2 and {} at step 1. σ_max > 1 is necessary for exploding gradients,\nnot sufficient: every \
-         step also multiplies by tanh' = 1 − h², whose largest (mean) value at steps\n1 to 3 is {}. What vanishes is \
-         not dL/dW, which\nthe near steps fill, but the far components of each loss.\n",
+        "\nσ_max(Wh) = {sigma_max:.3} is above 1, but the gradient of loss 3 shrinks in the backward pass: ‖dz‖ is\n{} at step \
+         3, {} at step 2 and {} at step 1. σ_max > 1 is necessary for exploding gradients, but\nnot sufficient: every step \
+         also multiplies by tanh' = 1 − h², whose largest (mean) value at steps\n1 to 3 is {}. The gradient dL/dW does not \
+         vanish,\nbecause near steps dominate it; the far components of each loss do.\n",
         number(norm(2)),
         number(norm(1)),
         number(norm(0)),

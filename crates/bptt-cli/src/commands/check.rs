@@ -1,4 +1,4 @@
-//! `bptt check`: a network held against limits, for a CI.
+//! `bptt check`: compares a network with limits, for a CI.
 
 use bptt_train::diagnose::{Check, Limits, check, diagnose};
 use bptt_view::table::{Align, table};
@@ -13,7 +13,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
     let limits = Limits { min_horizon: args.min_horizon, max_decay: args.max_decay, no_cuts: args.no_cuts };
     if limits == Limits::default() {
         let expected = "--min-horizon, --max-decay or --no-cuts";
-        return Err(Failure::Usage(format!("nothing to check: give {expected}")));
+        return Err(Failure::Usage(format!("no limit is given; expected {expected}")));
     }
     if limits.max_decay.is_some_and(|most| most.is_nan() || most < 0.0) {
         let given = limits.max_decay.unwrap_or_default();
@@ -42,7 +42,7 @@ pub(crate) fn run(args: &CheckArgs) -> Result<(), Failure> {
             let result = if check.passed { "ok" } else { "failed" };
             vec![check.name.to_owned(), result.to_owned(), check.found.clone()]
         };
-        let header = [("limit", Align::Left), ("", Align::Left), ("found", Align::Left)];
+        let header = [("limit", Align::Left), ("result", Align::Left), ("measurement", Align::Left)];
         print(&table(&header, &checks.iter().map(row).collect::<Vec<_>>()))?;
     }
     if failed.is_empty() {

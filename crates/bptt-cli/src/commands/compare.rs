@@ -1,4 +1,4 @@
-//! `bptt compare`: which remedy works.
+//! `bptt compare`: trains with several remedies and compares the results.
 
 mod table;
 
@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use bptt_train::Flow;
-use bptt_train::compare::{Folder, Overseer, Plan, REMEDIES, Reached, Remedy, Report, Training};
+use bptt_train::compare::{
+    ComparisonObserver, Folder, Plan, REMEDIES, Remedy, Report, Training, TrainingResult,
+};
 use bptt_view::table::{Align, table as of_text};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -30,7 +32,7 @@ pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<(), Failure> {
     let Some(results) = results else {
         let finished = all - folder.missing(&plan)?.len();
         return Err(Failure::Other(format!(
-            "stopped: {finished} of {all} trainings are finished and kept in {}; the same command goes on with the others",
+            "stopped: {finished} of {all} trainings are finished and kept in {}; the same command continues with the others",
             args.out.display()
         )));
     };
@@ -42,26 +44,26 @@ pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<(), Failure> {
     }
 }
 
-/// The remedies with a sentence each.
+/// The remedies with one sentence each.
 fn list() -> String {
     let row = |remedy: Remedy| {
         let name = remedy.option.map_or(remedy.name.into(), |option| format!("{}:{option}", remedy.name));
         vec![name, remedy.about.to_owned()]
     };
-    of_text(&[("remedy", Align::Left), ("what it is", Align::Left)], &REMEDIES.map(row))
+    of_text(&[("remedy", Align::Left), ("description", Align::Left)], &REMEDIES.map(row))
 }
 
-/// Draws a progress bar over the updates of all trainings.
+/// Shows a progress bar of the updates of all trainings.
 struct Watch {
     bar: ProgressBar,
     start: Instant,
     all: usize,
-    /// How many trainings are finished, and how many of those that this process has made have solved the task.
+    /// Number of finished trainings, and number of those finished by this process that solved the task.
     finished: Mutex<(usize, usize)>,
 }
 
 impl Watch {
-    /// For what is missing of all trainings.
+    /// For the missing ones of `all` trainings.
     fn new(all: usize, missing: &[Training], quiet: bool) -> Self {
         // indicatif itself is silent where stderr is no terminal.
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
@@ -76,11 +78,11 @@ impl Watch {
     }
 
     fn say(&self, finished: usize, solved: usize) {
-        self.bar.set_message(format!("{finished}/{} trainings, {solved} now solved", self.all));
+        self.bar.set_message(format!("{finished}/{} trainings, {solved} solved", self.all));
     }
 }
 
-impl Overseer for Watch {
+impl ComparisonObserver for Watch {
     fn seconds(&self) -> f64 {
         self.start.elapsed().as_secs_f64()
     }
@@ -90,10 +92,10 @@ impl Overseer for Watch {
         if interrupted() { Flow::Stop } else { Flow::Continue }
     }
 
-    fn finished(&self, training: &Training, reached: &Reached) {
-        // A training that ended before its time makes no more updates.
+    fn finished(&self, training: &Training, reached: &TrainingResult) {
+        // A training that ended early makes no more updates.
         self.bar.inc(training.config.steps - reached.updates);
-        let mut counts = self.finished.lock().expect("nobody panics while holding it");
+        let mut counts = self.finished.lock().expect("no thread panics while it holds the lock");
         counts.0 += 1;
         counts.1 += usize::from(reached.solved_after.is_some());
         self.say(counts.0, counts.1);

@@ -1,6 +1,6 @@
-//! `bptt diagnose`: how far learning reaches, why no farther, and what to change.
+//! `bptt diagnose`: how far back gradients reach, what limits them, and what to change.
 
-mod closer;
+mod optional;
 
 use bptt_train::diagnose::{Remedy, diagnose, remedies};
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::args::DiagnoseArgs;
 
 pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     if args.update && args.subject.model.model.is_some() {
-        return Err(Failure::Usage("--update: a model has no optimizer; it is of runs".into()));
+        return Err(Failure::Usage("--update applies to runs only: a model has no optimizer".into()));
     }
     if args.max_bias.is_nan() || args.max_bias <= 0.0 {
         let words = format!(
@@ -22,8 +22,8 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
         return Err(Failure::Usage(words));
     }
     let measured = measured(&args.subject, Some(args.max_bias))?;
-    let update = if args.update { Some(closer::update(&measured)?) } else { None };
-    let precision = if args.precision { Some(closer::precision(&measured)?) } else { None };
+    let update = if args.update { Some(optional::update(&measured)?) } else { None };
+    let precision = if args.precision { Some(optional::precision(&measured)?) } else { None };
     let verdict = diagnose(&measured.evidence);
     measured.provenance.say();
     let proposed = remedies(&verdict, &measured.evidence, &measured.config);
@@ -44,8 +44,8 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
             "measured": measured.evidence,
         });
         for (key, value) in [
-            ("update", update.as_ref().map(closer::update_json)),
-            ("precision", precision.as_ref().map(closer::precision_json)),
+            ("update", update.as_ref().map(optional::update_json)),
+            ("precision", precision.as_ref().map(optional::precision_json)),
         ] {
             if let Some(value) = value {
                 all[key] = value;
@@ -59,10 +59,10 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
         text += "\nevidence\n";
         text.extend(verdict.evidence.iter().map(|sentence| format!("  {sentence}\n")));
     }
-    text.extend(update.as_ref().map(|shares| closer::update_text(shares, &measured.config)));
-    text.extend(precision.as_ref().map(closer::precision_text));
+    text.extend(update.as_ref().map(|shares| optional::update_text(shares, &measured.config)));
+    text.extend(precision.as_ref().map(optional::precision_text));
     if !proposed.is_empty() {
-        text += "\nwhat to change, the likeliest to help first\n";
+        text += "\nproposed changes, the most likely to help first\n";
     }
     for (i, remedy) in proposed.iter().enumerate() {
         text += &format!("  {}. {}: {}\n", i + 1, remedy.change, remedy.why);
@@ -71,8 +71,8 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     print(&text)
 }
 
-/// The command that makes a change: the same run with it, or, for a model of others', a task of the same lag. `None` where it
-/// is not the training that has to change.
+/// The command that makes a change: the same run with it, or, for a model from another program, a task of the same lag.
+/// `None` if the training need not change.
 fn command(of: &Measured, remedy: &Remedy, rank: usize) -> Option<String> {
     if remedy.options.is_empty() {
         return None;
@@ -82,11 +82,11 @@ fn command(of: &Measured, remedy: &Remedy, rank: usize) -> Option<String> {
         let run = quoted(of.name.trim_end_matches('/'));
         return Some(format!("bptt train --config {run}/config.toml {options} --out {run}-{rank}"));
     }
-    let lag = of
-        .evidence
-        .lag
-        .map_or_else(|| of.evidence.reach.as_ref().map_or(0, |reach| reach.target), |lag| lag.farthest);
-    // Parity's answer lies with its first bit, one step less than its length back.
+    let lag = of.evidence.lag.map_or_else(
+        || of.evidence.lag_statistics.as_ref().map_or(0, |lags| lags.target),
+        |lag| lag.farthest,
+    );
+    // The lag of parity is its length minus one.
     let length = (lag + 1).max(2);
     let cell = if remedy.options.iter().any(|option| option == "--cell") {
         String::new()
@@ -96,7 +96,7 @@ fn command(of: &Measured, remedy: &Remedy, rank: usize) -> Option<String> {
     Some(format!("bptt train --task parity --length {length} --hidden {}{cell} {options}", of.config.hidden))
 }
 
-/// As a shell takes it for one word.
+/// Quoted for a shell if necessary.
 fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+=:@%".contains(c);
     if path.chars().all(plain) { path.into() } else { format!("'{}'", path.replace('\'', r"'\''")) }

@@ -1,4 +1,4 @@
-//! `bptt export`: a model with PyTorch's names.
+//! `bptt export`: writes a model with PyTorch's tensor names.
 
 use bptt_io::{Module, Tensors, choose, export, find};
 use bptt_train::run::model_file;
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
             eprintln!("{title} is {}", module.python());
         } else {
             eprintln!(
-                "{title}: PyTorch has no cell {cell}; it will load the weights and compute something else"
+                "{title}: PyTorch has no cell {cell}; it loads the weights but computes something else"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! `bptt inspect`: what is in a model file.
+//! `bptt inspect`: the modules in a model file.
 
 use bptt_io::{Block, ModuleReport, Other, Report, Tensors, inspect};
 use bptt_train::run::model_file;
@@ -47,7 +47,7 @@ fn text(report: &Report) -> String {
     text
 }
 
-/// A line for each gate of each cell.
+/// One line per gate of each cell.
 fn blocks(module: &ModuleReport) -> String {
     let header = [
         ("layer", Align::Right),

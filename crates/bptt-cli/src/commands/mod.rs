@@ -1,4 +1,4 @@
-//! One file a command.
+//! The commands, one file each.
 
 pub(crate) mod article;
 pub(crate) mod check;
@@ -26,7 +26,7 @@ use bptt_view::columns::Table;
 
 use crate::Failure;
 
-/// Writes to stdout; a reader that has gone away is no failure.
+/// Writes to stdout; a closed pipe is not an error.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -41,17 +41,17 @@ pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value}\n"))
 }
 
-/// How the name of the file of `--out` ends, one of `known`.
+/// The extension of the file of `--out`, one of `known`.
 pub(crate) fn ending<'a>(path: &'a Path, known: &[&str]) -> Result<&'a str, Failure> {
     let ending = path.extension().and_then(|ending| ending.to_str()).filter(|ending| known.contains(ending));
     ending.ok_or_else(|| {
-        let (last, others) = known.split_last().expect("some ending is known");
+        let (last, others) = known.split_last().expect("there is a known ending");
         let expected = format!(".{} or .{last}", others.join(", ."));
-        Failure::Usage(format!("--out: {} has no ending known here; expected {expected}", path.display()))
+        Failure::Usage(format!("--out: {} has an unknown extension; expected {expected}", path.display()))
     })
 }
 
-/// The bytes of a table as a file that ends in `kind`, csv or parquet.
+/// The bytes of a table as a file of `kind`, csv or parquet.
 pub(crate) fn table_bytes(path: &Path, kind: &str, table: &Table) -> Result<Vec<u8>, Failure> {
     match kind {
         "csv" => Ok(table.csv().into_bytes()),
@@ -59,7 +59,7 @@ pub(crate) fn table_bytes(path: &Path, kind: &str, table: &Table) -> Result<Vec<
     }
 }
 
-/// What is told of a file that could not even be made in memory.
+/// The failure of a file that cannot be encoded.
 pub(crate) fn cannot_make(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Other(format!("cannot make {}: {error}", path.display()))
+    Failure::Other(format!("cannot encode {}: {error}", path.display()))
 }

@@ -1,4 +1,4 @@
-//! `bptt plot`: figures of a run, or of a model of others'.
+//! `bptt plot`: figures of a run or a model.
 
 mod metrics;
 
@@ -7,24 +7,24 @@ use std::path::Path;
 use bptt::dynamics::LyapunovOptions;
 use bptt::{Entry, Network, Parameter, log_spaced_windows};
 use bptt_io::files;
-use bptt_train::{Level, pantry};
+use bptt_train::{Level, cue_sentences};
 use bptt_view::figure::{self, Figure, Panel, Profile, Truncated};
 use bptt_view::json::HORIZON;
 
 use super::provenance::{self, Provenance};
 use super::trace::{Text, Traced, cell_name, itemize_options, shown_entry};
-use super::trace_model::Given;
+use super::trace_model::TracedModel;
 use super::{cannot_make, ending, print, table_bytes};
 use crate::Failure;
 use crate::args::{Kind, PlotArgs};
 
-/// What a norm of a run's ledger is measured in.
+/// The unit of the norms of a run.
 const NATS: &str = "nats per unit";
 
-/// What a norm of somebody else's loss is measured in.
+/// The unit of the norms of a model from another program.
 const LOSS: &str = "loss per unit";
 
-/// The files that a figure, or its numbers, can be.
+/// The file types of a figure and of its numbers.
 const ENDINGS: [&str; 4] = ["svg", "png", "csv", "parquet"];
 
 pub(crate) fn run(args: &PlotArgs) -> Result<(), Failure> {
@@ -50,11 +50,11 @@ pub(crate) fn run(args: &PlotArgs) -> Result<(), Failure> {
     if args.table { print(&figure.table.text()) } else { Ok(()) }
 }
 
-/// Refuses options that this kind of figure has no use for.
+/// Refuses options that do not apply to this kind of figure.
 fn fitting(args: &PlotArgs) -> Result<(), Failure> {
     let misplaced = |given: bool, option: &str, kind: Kind, name: &str| {
         (given && args.kind != kind)
-            .then(|| Failure::Usage(format!("{option} is for --kind {name} alone; leave it out")))
+            .then(|| Failure::Usage(format!("{option} applies to --kind {name} only")))
     };
     let problem = misplaced(args.all, "--all", Kind::Heatmap, "heatmap")
         .or_else(|| misplaced(args.lag.is_some(), "--lag", Kind::Profile, "profile"));
@@ -63,7 +63,7 @@ fn fitting(args: &PlotArgs) -> Result<(), Failure> {
 
 fn one_run(args: &PlotArgs) -> Failure {
     let given = args.run.len();
-    Failure::Usage(format!("this kind of figure is of one run; got {given} (--kind compare takes several)"))
+    Failure::Usage(format!("this kind of figure needs one run, given {given}; --kind compare takes several"))
 }
 
 fn title(args: &PlotArgs, otherwise: impl FnOnce() -> String) -> String {
@@ -79,7 +79,7 @@ fn write(path: &Path, figure: &Figure) -> Result<(), Failure> {
     Ok(files::write(path, &bytes)?)
 }
 
-/// A network taken apart, and what is known of what it read.
+/// A network with its ledger, and what is known of its inputs.
 struct Subject {
     name: String,
     network: Network<f64>,
@@ -87,7 +87,7 @@ struct Subject {
     read: Option<Vec<String>>,
     predicted: Option<Vec<String>>,
     unit: &'static str,
-    /// Where the decisive step lies, of a text in which that is known.
+    /// The lag of the dependency, if it is known.
     true_lag: Option<usize>,
     provenance: Provenance,
 }
@@ -96,8 +96,8 @@ impl Subject {
     fn open(args: &PlotArgs) -> Result<Self, Failure> {
         match (&args.reading.model.model, args.run.as_slice()) {
             (Some(file), _) => {
-                let Given { module, network, traced, symbols, provenance, .. } =
-                    Given::open(file, &args.reading, &itemize_options(false, None))?;
+                let TracedModel { module, network, traced, symbols, provenance, .. } =
+                    TracedModel::open(file, &args.reading, &itemize_options(false, None))?;
                 let name = module.outline.title().to_owned();
                 let (read, predicted, true_lag) = (symbols, None, None);
                 Ok(Self { name, network, traced, read, predicted, unit: LOSS, true_lag, provenance })
@@ -109,7 +109,7 @@ impl Subject {
 
     fn of_run(folder: &Path, args: &PlotArgs) -> Result<Self, Failure> {
         let text = Text::open(folder, &args.reading)?;
-        let (network, traced) = text.take_apart(&itemize_options(false, None))?;
+        let (network, traced) = text.ledger(&itemize_options(false, None))?;
         let true_lag = args.reading.text.as_ref().and_then(|_| known_lag(&text));
         let provenance = text.provenance.clone();
         let (read, predicted) =
@@ -122,22 +122,22 @@ impl Subject {
         shown_entry((args.parameter, args.layer, args.direction), &self.network, &self.traced.ledger)
     }
 
-    /// Which parameter of which cell.
+    /// The name of the parameter and the cell.
     fn name_of(&self, entry: &Entry) -> String {
         symbol(entry.parameter).to_owned() + &cell_name(&self.network, entry.cell)
     }
 }
 
-/// The lag at which the cue of a generated sentence lies, seen from the loss that predicts its effect.
+/// The lag of the cue of a generated sentence, from the loss that predicts its effect.
 fn known_lag(text: &Text) -> Option<usize> {
     let generated = text.run.config.text.is_none() && text.run.vocabulary().ok()?.level() == Level::Word;
     let symbols: Vec<&str> = text.symbols.iter().chain(text.predicted.last()).map(String::as_str).collect();
-    let (cue, effect) = pantry::find_dependency(&symbols).filter(|_| generated)?;
-    // The step before reads what comes before the effect, and predicts it.
+    let (cue, effect) = cue_sentences::find_dependency(&symbols).filter(|_| generated)?;
+    // The effect is predicted one step before it is read.
     Some(effect - 1 - cue)
 }
 
-/// A parameter as formulas have it.
+/// The symbol of a parameter.
 fn symbol(parameter: Parameter) -> &'static str {
     match parameter {
         Parameter::WEIGHT_IH => "W_ih",
@@ -159,14 +159,14 @@ fn of_ledger(args: &PlotArgs, of: &Subject) -> Result<Figure, Failure> {
         let panels: Vec<Panel<'_>> =
             entries.iter().zip(&names).map(|(entry, title)| Panel { title, entry }).collect();
         let columns = entries.iter().filter(|entry| entry.cell == entries[0].cell).count();
-        let title = title(args, || format!("What step t contributed to the gradient of loss k: {}", of.name));
+        let title = title(args, || format!("Contribution of step t to the gradient of loss k: {}", of.name));
         return Ok(figure::heatmap(&title, &panels, columns, read, predicted, of.unit));
     }
     let entry = of.entry(args)?;
     let name = of.name_of(entry);
     if args.kind == Kind::Rainbow {
         let title =
-            title(args, || format!("What each step contributed to later losses: {name}, {}", of.name));
+            title(args, || format!("Contributions of each step to later losses: {name}, {}", of.name));
         return Ok(figure::rainbow(&title, entry, read, of.unit));
     }
     if args.kind == Kind::Spectrum {
@@ -176,12 +176,12 @@ fn of_ledger(args: &PlotArgs, of: &Subject) -> Result<Figure, Failure> {
         return truncation(args, of, entry);
     }
     let lags = entry.profile();
-    let title = title(args, || format!("Contributions by distance: {name}, {}", of.name));
+    let title = title(args, || format!("Contributions by lag: {name}, {}", of.name));
     let profile = Profile { true_lag: args.lag.or(of.true_lag), ..profile_of(entry, &lags) };
     Ok(figure::profile(&title, &profile, of.unit))
 }
 
-/// The spectrum of the cell that `entry` is of.
+/// The spectrum of the cell of `entry`.
 fn spectrum(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Failure> {
     let place = entry.cell;
     let spectra = of.network.recurrent_spectra()?;
@@ -191,15 +191,16 @@ fn spectrum(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Fail
         .map(|block| (block.gate, block.singular_values.as_slice()))
         .collect();
     let lyapunov = of.network.lyapunov(&of.traced.trace, place, &LyapunovOptions::default())?;
-    let title =
-        title(args, || format!("What steps make of gradients{}: {}", cell_name(&of.network, place), of.name));
+    let title = title(args, || {
+        format!("Singular values and Lyapunov exponents{}: {}", cell_name(&of.network, place), of.name)
+    });
     Ok(figure::spectrum(&title, &blocks, &lyapunov.exponents, entry.decay()))
 }
 
 /// The bias that the figure of truncation marks.
 const SMALL_BIAS: f64 = 0.01;
 
-/// The truncation curve of all parameters, and of the weights of the cell that `entry` is of.
+/// The truncation curve of all parameters, and of the weights of the cell of `entry`.
 fn truncation(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Failure> {
     let Traced { trace, losses, ledger } = &of.traced;
     let windows = log_spaced_windows(ledger.steps());
@@ -213,7 +214,7 @@ fn truncation(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Fa
         .chain(weights)
         .map(|(name, truncated)| Truncated { name, bias: &truncated.bias, cosine: &truncated.cosine })
         .collect();
-    let title = title(args, || format!("What truncated backpropagation loses: {}", of.name));
+    let title = title(args, || format!("Bias of truncated backpropagation: {}", of.name));
     Ok(figure::truncation(&title, &windows, &gradients, Some((SMALL_BIAS, smallest.window))))
 }
 
@@ -222,10 +223,10 @@ fn profile_of<'a>(entry: &Entry, lags: &'a [bptt::LagQuantiles]) -> Profile<'a> 
     Profile { lags, fit: entry.fit(), horizon, true_lag: None }
 }
 
-/// Every run's curves, and its lag profile on the same steps of its own held-out text, or on the text given.
+/// The curves of every run, and its lag profile on the first steps of its held-out text, or on the given text.
 fn compare(args: &PlotArgs) -> Result<Figure, Failure> {
     if args.run.len() < 2 {
-        return Err(Failure::Usage("--kind compare: give the folders of two runs or more".into()));
+        return Err(Failure::Usage("--kind compare needs the folders of at least two runs".into()));
     }
     let subjects: Vec<Subject> =
         args.run.iter().map(|folder| Subject::of_run(folder, args)).collect::<Result<_, _>>()?;
@@ -236,8 +237,7 @@ fn compare(args: &PlotArgs) -> Result<Figure, Failure> {
     for ((folder, entry), lags) in args.run.iter().zip(&entries).zip(&lags) {
         runs.push((metrics::read(folder)?, profile_of(entry, lags)));
     }
-    let title = title(args, || {
-        format!("Losses, and contributions to {} by distance", subjects[0].name_of(entries[0]))
-    });
+    let title =
+        title(args, || format!("Losses, and contributions to {} by lag", subjects[0].name_of(entries[0])));
     Ok(figure::compare(&title, &runs, NATS))
 }

@@ -1,4 +1,4 @@
-//! `bptt report`: a run as one HTML file, and the reports that other commands end with.
+//! `bptt report`: a run as one HTML file, and the reports that other commands write.
 
 pub(super) mod facts;
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bptt::{Inputs, Matrix, Network, Reduction, Symbols, Targets, Weights};
 use bptt_io::files;
-use bptt_train::material::held_out_batch;
+use bptt_train::data_source::held_out_batch;
 use bptt_train::{Batch, Config, Run, Task, Vocabulary, init, run as runs, task_by_name};
 use bptt_view::report::{self, Block, LossUnit, Report, Stage, Subject};
 use serde_json::Value;
@@ -18,10 +18,10 @@ use crate::Failure;
 use crate::args::{ReportArgs, ReportOptions};
 use crate::progress::bits;
 
-/// The report's name in a run's folder.
+/// The file name of the report in the folder of a run.
 pub(super) const FILE: &str = "report.html";
 
-/// Singular values of larger blocks would take longer than the rest of the report.
+/// The largest number of units with singular values; larger blocks would take longer than the rest of the report.
 const MOST_UNITS: usize = 256;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
         args.runs.iter().map(|folder| runs_in(folder)).collect::<Result<Vec<_>, _>>()?.concat();
     let subjects = folders.iter().map(|folder| of_run(args, folder)).collect::<Result<Vec<_>, Failure>>()?;
     let path = args.out.clone().unwrap_or_else(|| args.runs[0].join(FILE));
-    let title = format!("Which past step taught {} what", subjects_in_words(&subjects));
+    let title = format!("Ledger of {}", subjects_in_words(&subjects));
     let report = Report { title, program: facts::program(), reproduce: reproduce(args, &folders)?, subjects };
     write(&path, &report)?;
     print(&format!("wrote {}\n", path.display()))?;
@@ -39,7 +39,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The folder itself if it is a run, otherwise those in it that are.
+/// The folder itself if it is a run, otherwise the runs in it.
 fn runs_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     if runs::exists(folder) {
         return Ok(vec![folder.into()]);
@@ -49,7 +49,9 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     inside.sort();
     if inside.is_empty() {
         let folder = folder.display();
-        return Err(Failure::Usage(format!("{folder} is no run and has none in it; bptt train makes one")));
+        return Err(Failure::Usage(format!(
+            "{folder} is not a run and contains none; bptt train creates runs"
+        )));
     }
     Ok(inside)
 }
@@ -75,7 +77,7 @@ fn of_run(args: &ReportArgs, folder: &Path) -> Result<Subject, Failure> {
     Reading { config: &run.config, source, batch, k }.subject(name_of(folder), folder, &run.network)
 }
 
-/// A run in `folder` on a text, or on so many steps of what it holds out; given up when nobody waits for it any more.
+/// A run in `folder` on a text, or on a number of steps of its held-out data; stopped when the client is gone.
 pub(super) fn explored(
     folder: &Path,
     text: Option<&str>,
@@ -91,12 +93,12 @@ pub(super) fn explored(
     reading.subject_unless(gone, name_of(folder), folder, &run.network)
 }
 
-/// The task that settings say is learned, if it is one.
+/// The task in the settings, if there is one.
 fn task_of(config: &Config) -> Result<Option<Box<dyn Task>>, Failure> {
     Ok(config.task.as_deref().map(task_by_name).transpose()?)
 }
 
-/// One sequence for a run to be taken apart on: of its task, of this text, or of what it holds out.
+/// One sequence for a run: of its task, of this text, or of its held-out text.
 fn reading<'a>(
     run: &'a Run,
     task: Option<&'a dyn Task>,
@@ -114,27 +116,27 @@ fn reading<'a>(
     Ok((Source::Text(run.vocabulary()?), of_symbols(inputs, targets)))
 }
 
-/// A text's symbols, each of which is to be followed by another.
+/// A batch in which the target of each symbol is the next one.
 pub(super) fn of_symbols(inputs: Symbols, targets: Symbols) -> Batch {
     Batch { inputs: Inputs::Symbols(inputs), targets: Targets::CrossEntropy(targets), mask: None }
 }
 
-/// What a folder is called.
+/// The name of a folder.
 pub(super) fn name_of(folder: &Path) -> String {
     folder.file_name().map_or_else(|| "network".into(), |name| name.to_string_lossy().into_owned())
 }
 
-/// What a run has learned.
+/// What a run learned.
 #[derive(Clone, Copy)]
 pub(super) enum Source<'a> {
-    /// A text of these symbols.
+    /// A text with this vocabulary.
     Text(&'a Vocabulary),
     /// A task.
     Task(&'a dyn Task),
 }
 
 impl Source<'_> {
-    /// Inputs and outputs of a network for it.
+    /// The numbers of inputs and outputs of a network for it.
     fn sizes(self) -> (usize, usize) {
         match self {
             Self::Text(vocabulary) => (vocabulary.len(), vocabulary.len()),
@@ -150,7 +152,7 @@ impl Source<'_> {
     }
 }
 
-/// What is read and taken apart, by a network of these settings.
+/// One sequence that a network of these settings reads.
 pub(super) struct Reading<'a> {
     pub config: &'a Config,
     pub source: Source<'a>,
@@ -161,7 +163,7 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reading<'_> {
-    /// Everything the report shows of the run in `folder`, whose network at the end is `network`.
+    /// The contents of the report for the run in `folder`, whose final network is `network`.
     pub(super) fn subject(
         self,
         name: String,
@@ -171,7 +173,7 @@ impl Reading<'_> {
         self.subject_unless(&|| false, name, folder, network)
     }
 
-    /// The same, given up once it is `not_wanted`.
+    /// The same, stopped once it is `not_wanted`.
     fn subject_unless(
         self,
         not_wanted: &dyn Fn() -> bool,
@@ -190,13 +192,13 @@ impl Reading<'_> {
         let mut stages = Vec::new();
         for (step, network) in earlier {
             if not_wanted() {
-                return Err(Failure::Other("nobody waits for it any more".into()));
+                return Err(Failure::Other("the client is gone".into()));
             }
-            let ledger = self.take_apart(&network.cast()?, false)?.ledger;
+            let ledger = self.ledger(&network.cast()?, false)?.ledger;
             stages.push(Stage { step: Some(step), ledger });
         }
         let network = network.cast::<f64>()?;
-        let traced = self.take_apart(&network, true)?;
+        let traced = self.ledger(&network, true)?;
         let (blocks, saturation) = (blocks(&network)?, network.saturation(&traced.trace));
         stages.push(Stage { step: Some(updates), ledger: traced.ledger });
         let (unit, scale) = match (&self.batch.targets, self.source) {
@@ -223,7 +225,7 @@ impl Reading<'_> {
         })
     }
 
-    /// What each step reads, in words.
+    /// The input of each step as text.
     fn symbols(&self) -> Vec<String> {
         match &self.batch.inputs {
             Inputs::Symbols(ids) => self.shown(ids),
@@ -235,7 +237,7 @@ impl Reading<'_> {
         (0..ids.shape().0).map(|t| self.source.show(ids.step(t)[0])).collect()
     }
 
-    fn take_apart(&self, network: &Network<f64>, gates: bool) -> Result<Traced, Failure> {
+    fn ledger(&self, network: &Network<f64>, gates: bool) -> Result<Traced, Failure> {
         let (inputs, objective) = self.batch.clone().objective(Reduction::Sum);
         let trace = network.scan(inputs, &network.zero_state(1))?;
         let losses = network.losses(&trace, &objective)?;
@@ -243,13 +245,13 @@ impl Reading<'_> {
     }
 }
 
-/// Numbers side by side, two digits after the point where they are not whole.
+/// Numbers separated by spaces, with two decimals if they are not whole.
 fn in_short(numbers: &[f32]) -> String {
     let number = |&x: &f32| if x.fract() == 0.0 { format!("{x}") } else { format!("{x:.2}") };
     numbers.iter().map(number).collect::<Vec<_>>().join(" ").replace('-', "−")
 }
 
-/// The events of a run's metrics; none if it has no such file.
+/// The events in the metrics of a run; none if it has no such file.
 fn metrics(folder: &Path) -> Result<Vec<Value>, Failure> {
     let path = folder.join(runs::METRICS);
     if !path.exists() {
@@ -264,7 +266,7 @@ fn metrics(folder: &Path) -> Result<Vec<Value>, Failure> {
     lines.map(event).collect()
 }
 
-/// How strong each gate's block of each W_hh is; none of blocks so large that it would take long.
+/// σ_max of each gate's block of each W_hh; none for blocks that are too large.
 pub(super) fn blocks(network: &Network<f64>) -> Result<Vec<Block>, Failure> {
     let (hidden, gates) = (network.hidden(), network.spec().gate_names());
     if hidden > MOST_UNITS {
@@ -285,7 +287,7 @@ pub(super) fn blocks(network: &Network<f64>) -> Result<Vec<Block>, Failure> {
     places.map(block).collect()
 }
 
-/// Writes the report whole or not at all, and its folder if there is none.
+/// Writes the report atomically, and creates its folder.
 pub(super) fn write(path: &Path, report: &Report) -> Result<(), Failure> {
     let html = report::html(report).map_err(|error| Failure::Other(error.to_string()))?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -294,8 +296,8 @@ pub(super) fn write(path: &Path, report: &Report) -> Result<(), Failure> {
     Ok(files::write(path, html.as_bytes())?)
 }
 
-/// Writes the report a command ends with, and opens it, if the options say so; where it is, if there is one. Without a report
-/// the command's own work is still done, so what prevented it is told and no more.
+/// Writes the report of a command and opens it, as the options say; returns its path if there is one. A failure is printed
+/// and does not fail the command.
 pub(super) fn finish(
     options: ReportOptions,
     path: PathBuf,
@@ -305,7 +307,7 @@ pub(super) fn finish(
         return None;
     }
     if let Err(problem) = report().and_then(|report| write(&path, &report)) {
-        eprintln!("there is no report: {problem}");
+        eprintln!("warning: the report cannot be written: {problem}");
         return None;
     }
     if options.open {
@@ -314,19 +316,19 @@ pub(super) fn finish(
     Some(path)
 }
 
-/// Says where the report that a command ended with is, if there is one.
+/// Prints the path of the report, if there is one.
 pub(super) fn name(written: Option<&Path>) -> Result<(), Failure> {
     match written {
-        Some(path) => print(&format!("the report, to open in a browser: {}\n", path.display())),
+        Some(path) => print(&format!("report: {}\n", path.display())),
         None => Ok(()),
     }
 }
 
-/// Opens a file in the browser; a machine without one can still copy it.
+/// Opens a file in the browser; a failure is printed.
 fn open(path: &Path) {
     let whole = fs::canonicalize(path).unwrap_or_else(|_| path.into());
     if let Err(error) = open::that_detached(&whole) {
-        eprintln!("cannot open {}: {error}; open it in a browser", path.display());
+        eprintln!("cannot open {} in a browser: {error}", path.display());
     }
 }
 
@@ -344,7 +346,7 @@ fn subjects_in_words(subjects: &[Subject]) -> String {
     }
 }
 
-/// The commands that make the runs and this report.
+/// The commands that reproduce the runs and this report.
 fn reproduce(args: &ReportArgs, folders: &[PathBuf]) -> Result<Vec<String>, Failure> {
     let mut lines = Vec::new();
     for folder in folders {

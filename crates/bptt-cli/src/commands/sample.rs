@@ -1,4 +1,4 @@
-//! `bptt sample`: text from a trained network.
+//! `bptt sample`: generates text.
 
 use bptt_train::{Rng, Run, Sampling, sample};
 use serde_json::json;
@@ -7,7 +7,7 @@ use super::{print, print_json};
 use crate::Failure;
 use crate::args::SampleArgs;
 
-/// The random stream that samples are drawn from.
+/// The random stream of samples.
 pub(crate) const STREAM: u64 = 2;
 
 pub(crate) fn run(args: &SampleArgs) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! `bptt serve`: the page, by itself or beside a training.
+//! `bptt serve`: the page, alone or during a training.
 
 use std::io::IsTerminal;
 use std::net::Ipv4Addr;
@@ -20,12 +20,12 @@ pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
         && args.runs != [PathBuf::from("runs")]
     {
         return Err(Failure::Usage(format!(
-            "{} is no folder; expected a run, or a folder with runs",
+            "{} is not a folder; expected a run, or a folder that contains runs",
             missing.display()
         )));
     }
     let server = Server::start(options(&args.page, args.runs.clone()), None)?;
-    eprintln!("the page: {}  (Ctrl-C ends it)", server.url());
+    eprintln!("page: {}  (Ctrl-C stops it)", server.url());
     if args.open {
         report::open_address(server.url());
     }
@@ -39,13 +39,13 @@ fn options(page: &PageOptions, runs: Vec<PathBuf>) -> Options {
         host: page.host.unwrap_or(Ipv4Addr::LOCALHOST.into()),
         port: page.port,
         token: page.token.clone(),
-        take_apart,
+        make_report,
         limits: Limits::default(),
     }
 }
 
-/// A run as the report has it, of a text or of so many steps of what it holds out.
-fn take_apart(
+/// The report of a run on a text, or on a number of steps of its held-out data.
+fn make_report(
     folder: &Path,
     text: Option<&str>,
     steps: usize,
@@ -56,7 +56,7 @@ fn take_apart(
     Ok(Report { title, program, reproduce: Vec::new(), subjects: vec![subject] })
 }
 
-/// How long the last news may take on its way when the training has ended.
+/// The time for the last events to be sent after the end of the training.
 const GRACE: Duration = Duration::from_millis(600);
 
 /// The page of a training.
@@ -66,7 +66,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Starts it for the training into `folder`, beside the other runs that lie there.
+    /// Starts the page for the training into `folder`, with the other runs in the same folder.
     pub(super) fn start(
         options: &PageOptions,
         config: &Config,
@@ -84,11 +84,11 @@ impl Page {
         let runs = vec![beside.unwrap_or(Path::new(".")).to_owned()];
         let server = Server::start(self::options(options, runs), Some(Arc::clone(&live)))?;
         let lines = if std::io::stderr().is_terminal() { "\n" } else { "" };
-        eprintln!("the training, to watch in a browser: {}{lines}", server.url());
+        eprintln!("training page: {}{lines}", server.url());
         Ok(Self { live, server })
     }
 
-    /// Tells the page how the training ended, and ends it.
+    /// Shows how the training ended, and stops the server.
     pub fn end(self, how: String) {
         self.live.end(how);
         self.server.stop(GRACE);

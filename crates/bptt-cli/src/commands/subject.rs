@@ -1,48 +1,51 @@
-//! What `bptt diagnose` and `bptt check` look at: a run, or a model of others' on arrays of theirs.
+//! The subject of `bptt diagnose` and `bptt check`: a run, or a model with arrays.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
 
 use bptt::{ForwardCache, Inputs, Losses, Network, Objective, Reduction, ScanOptions, Targets};
 use bptt_io::files;
+use bptt_train::data_source::held_out_batch;
 use bptt_train::diagnose::{Evidence, NotFinite, Origin, Subject, Training, measure};
-use bptt_train::material::held_out_batch;
 use bptt_train::{Config, Error, Run, run as runs, task_by_name};
 use serde_json::Value;
 
 use super::provenance::Provenance;
 use super::trace::{held_out, refuse_for_task, sentence, text_provenance};
-use super::trace_model::{Aim, Arrays};
+use super::trace_model::{Arrays, LossSource};
 use super::trace_task::task_provenance;
 use crate::Failure;
 use crate::args::SubjectArgs;
 
-/// What was measured, and of what.
+/// The measurements and their subject.
 pub(super) struct Measured {
-    /// The run or the model, as it was given.
+    /// The path of the run or the model.
     pub name: String,
     /// Whether it is a run.
     pub is_run: bool,
-    /// Its settings; of a model what its file shows of them.
+    /// Its settings; for a model as far as its file determines them.
     pub config: Config,
     pub evidence: Evidence,
-    /// What was read, to be looked at more closely; `None` if it is not finite.
+    /// The network and its inputs, for further measurements; `None` if it is not finite.
     pub subject: Option<Subject>,
-    /// The losses, if they have an objective.
+    /// The objective; `None` if the gradients of the losses were given.
     pub objective: Option<Objective<f64>>,
     /// Where it comes from.
     pub provenance: Provenance,
 }
 
-/// Reads and measures; with a `bias` also the smallest window that has no more, and the network before training. What is not finite is a finding and no failure.
+/// Reads and measures; with a `bias` also the smallest window within it, and the network before training. A number that is
+/// not finite is a finding and not a failure.
 pub(super) fn measured(args: &SubjectArgs, bias: Option<f64>) -> Result<Measured, Failure> {
     let lag = args.lag.map(|lag| lag..=lag);
     if let Some(file) = &args.model.model {
         let name = file.display().to_string();
         return found(name, false, Config::default(), |measured| of_model(args, file, measured, lag, bias));
     }
-    let folder =
-        args.run.as_deref().ok_or_else(|| Failure::Usage("give a run's folder or --model".into()))?;
+    let folder = args
+        .run
+        .as_deref()
+        .ok_or_else(|| Failure::Usage("expected the folder of a run, or --model".into()))?;
     let config = runs::read_config(&folder.join(runs::CONFIG))?;
     let name = folder.display().to_string();
     let mut measured = found(name, true, config, |measured| of_run(args, folder, measured, lag, bias))?;
@@ -55,7 +58,7 @@ pub(super) fn measured(args: &SubjectArgs, bias: Option<f64>) -> Result<Measured
     Ok(measured)
 }
 
-/// What is measured, also where weights or data that are not finite keep a network from being read.
+/// The measurements, also if weights or data that are not finite prevent reading the network.
 fn found(
     name: String,
     is_run: bool,
@@ -89,7 +92,7 @@ fn of_model(
     bias: Option<f64>,
 ) -> Result<(), Failure> {
     let arrays = Arrays::open(file, &args.model, args.detach_every.unwrap_or(0), args.burn_in)?;
-    let Arrays { network, inputs, initial, bounds: options, aim, provenance, .. } = arrays;
+    let Arrays { network, inputs, initial, bounds: options, losses, provenance, .. } = arrays;
     measured.provenance = provenance;
     measured.provenance.set_network(&network);
     let config = &mut measured.config;
@@ -97,9 +100,9 @@ fn of_model(
     (config.hidden, config.layers) = (network.hidden(), network.depth());
     config.bidirectional = network.directions() == 2;
     let subject = Subject { network, inputs, initial, options, lag, untrained: None, bias };
-    measured.evidence = measure(subject.clone(), |network, trace| aim.clone().losses(network, trace))?;
+    measured.evidence = measure(subject.clone(), |network, trace| losses.clone().of(network, trace))?;
     measured.subject = Some(subject);
-    if let Aim::Objective(objective) = aim {
+    if let LossSource::Objective(objective) = losses {
         measured.objective = Some(objective);
     }
     Ok(())
@@ -149,8 +152,8 @@ fn of_run(
     Ok(())
 }
 
-/// Where training cuts gradients in `steps` steps: between the windows of a text, and within them or a task's sequence where
-/// it is told to. What the command line says goes before.
+/// The steps at which training cuts gradients: between the windows of a text, and every `detach_every` steps within a
+/// window or a sequence of a task. The command line takes precedence.
 fn cuts(args: &SubjectArgs, config: &Config, steps: usize) -> Vec<usize> {
     if let Some(every) = args.detach_every {
         return ScanOptions::<f64>::detach_every(every, steps);
@@ -164,7 +167,7 @@ fn cuts(args: &SubjectArgs, config: &Config, steps: usize) -> Vec<usize> {
     starts.flat_map(within).filter(|&t| t > 0).collect()
 }
 
-/// What is read, what should come out, and the lag if it is known.
+/// Inputs, objective, and the lag of the dependency if it is known.
 type Reading = (Inputs<f64>, Objective<f64>, Option<RangeInclusive<usize>>);
 
 fn of_task(args: &SubjectArgs, run: &Run, name: &str) -> Result<Reading, Failure> {
@@ -192,7 +195,7 @@ fn of_text(args: &SubjectArgs, run: &Run) -> Result<Reading, Failure> {
     Ok((Inputs::Symbols(inputs), Objective { targets, mask: None, reduction: Reduction::Sum }, None))
 }
 
-/// How the run's training ended, from the last line of its metrics, and what was not finite then. `None` if it did not end.
+/// How the training of the run ended, from the last line of its metrics, and what was not finite. `None` if it did not end.
 fn training(folder: &Path) -> Result<Option<(Training, Option<NotFinite>)>, Failure> {
     let path = folder.join(runs::METRICS);
     if !path.exists() {

@@ -1,4 +1,4 @@
-//! `bptt tasks`: what can be learned whose dependencies are known.
+//! `bptt tasks`: the tasks with known dependencies.
 
 use std::ops::RangeInclusive;
 
@@ -40,12 +40,12 @@ pub(crate) fn run(args: &TasksArgs) -> Result<(), Failure> {
         ("L", Align::Right),
         ("lag", Align::Right),
         ("baseline", Align::Right),
-        ("what is to be said", Align::Left),
+        ("target", Align::Left),
     ];
     print(&table(&columns, &rows))?;
     print(
-        "\nlag: how many steps before a loss lies what decides it\nbaseline: the mean loss (nats or squared error) of \
-         what knows everything but remembers none of that\n",
+        "\nlag: number of steps from the dependency to the loss\nbaseline: mean loss (nats or squared error) of a model \
+         that knows the task but has no memory\n",
     )
 }
 

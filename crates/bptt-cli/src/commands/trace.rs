@@ -1,4 +1,4 @@
-//! `bptt trace`: a trained network's gradient, taken apart.
+//! `bptt trace`: the ledger of a network.
 
 mod tables;
 
@@ -21,7 +21,7 @@ use crate::Failure;
 use crate::args::{Reading, ReadingArgs, Shown, TraceArgs};
 use crate::progress::bits;
 
-/// The files that a ledger can be.
+/// The file types of a ledger.
 const ENDINGS: [&str; 4] = ["npz", "json", "parquet", "csv"];
 
 pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
@@ -29,15 +29,17 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
     if let Some(file) = &args.reading.model.model {
         return trace_model::run(args, file);
     }
-    let folder =
-        args.run.as_deref().ok_or_else(|| Failure::Usage("give a run's folder or --model".into()))?;
+    let folder = args
+        .run
+        .as_deref()
+        .ok_or_else(|| Failure::Usage("expected the folder of a run, or --model".into()))?;
     let run = Run::open(folder)?;
     if let Some(task) = &run.config.task {
         return trace_task::run(args, folder, &run, task);
     }
     let read = Text::of(folder, run, &args.reading)?;
     let k = chosen_loss(args.loss_step, args.predicting.as_deref(), &read.run, &read.targets)?;
-    let (network, traced) = read.take_apart(&itemize_options(args.gates, args.tolerance))?;
+    let (network, traced) = read.ledger(&itemize_options(args.gates, args.tolerance))?;
 
     let batch = read.targets.shape().1;
     let others = if batch == 1 { String::new() } else { format!(" (first of {batch} sequences)") };
@@ -48,15 +50,15 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
     output(args, &network, &traced, &read.provenance, Some(shown), k, &headline)
 }
 
-/// A run and what it is to read.
+/// A run and the text it reads.
 pub(super) struct Text {
     pub run: Run,
     inputs: Symbols,
     targets: Symbols,
     options: ScanOptions<f64>,
-    /// What the first sequence reads at each step.
+    /// The symbol of each step of the first sequence.
     pub symbols: Vec<String>,
-    /// What each of its losses is the prediction of.
+    /// The target of each of its losses.
     pub predicted: Vec<String>,
     /// Where it comes from.
     pub provenance: Provenance,
@@ -83,8 +85,8 @@ impl Text {
         Ok(Self { run, inputs, targets, options, symbols, predicted, provenance })
     }
 
-    /// The network in double precision, and its ledger.
-    pub fn take_apart(&self, options: &ItemizeOptions<'_, f64>) -> Result<(Network<f64>, Traced), Failure> {
+    /// The network in f64, and its ledger.
+    pub fn ledger(&self, options: &ItemizeOptions<'_, f64>) -> Result<(Network<f64>, Traced), Failure> {
         let network = self.run.network.cast::<f64>()?;
         let (inputs, targets) = (self.inputs.clone(), self.targets.clone());
         let traced = Traced::text(&network, inputs, targets, self.options.clone(), options)?;
@@ -113,25 +115,25 @@ pub(super) fn text_provenance(folder: &Path, run: &Run, text_given: bool, steps:
     provenance
 }
 
-/// Symbols that were read, of the first sequence.
+/// The symbols of the first sequence.
 pub(super) struct Read<'a> {
     pub symbols: &'a [String],
     /// Whether there is no other sequence.
     pub alone: bool,
 }
 
-/// How the command line wants `steps` steps to be read.
+/// The scan options of the command line for `steps` steps.
 pub(super) fn scan_options(args: &ReadingArgs, steps: usize) -> ScanOptions<f64> {
     let detach = ScanOptions::<f64>::detach_every(args.detach_every, steps);
     ScanOptions { detach, burn_in: args.burn_in, ..ScanOptions::default() }
 }
 
-/// What the command line wants to be measured.
+/// The ledger options of the command line.
 pub(super) fn itemize_options(gates: bool, tolerance: Option<f64>) -> ItemizeOptions<'static, f64> {
     ItemizeOptions { sequences: false, gates, tolerance, ..ItemizeOptions::default() }
 }
 
-/// Writes the ledger to a file, to stdout as JSON, or shows what contributed to loss `k`, as the arguments say.
+/// Writes the ledger to a file or as JSON to stdout, or prints the contributions to loss `k`, as the arguments say.
 pub(super) fn output(
     args: &TraceArgs,
     network: &Network<f64>,
@@ -190,7 +192,7 @@ pub(super) fn output(
     print(&tables::conclusion(ledger, entry, k))
 }
 
-/// The entry that the arguments want to see.
+/// The entry that the arguments choose.
 pub(super) fn shown_entry<'a>(
     (parameter, layer, direction): (Shown, usize, Reading),
     network: &Network<f64>,
@@ -210,17 +212,17 @@ pub(super) fn shown_entry<'a>(
         Reading::Reverse => Direction::Reverse,
     };
     if direction == Direction::Reverse && network.directions() == 1 {
-        let problem = "this network reads forward only; leave it out, or train one with --bidirectional";
+        let problem = "this network is not bidirectional; train one with --bidirectional";
         return Err(Failure::Usage(format!("--direction reverse: {problem}")));
     }
     ledger.entry_at(CellId { layer, direction }, parameter).ok_or_else(|| {
         let layers = network.depth();
-        let what = if layer < layers { "an input only at layer 0" } else { "no such layer" };
+        let what = if layer < layers { "inputs at layer 0 only" } else { "no such layer" };
         Failure::Usage(format!("--layer {layer}: this network of {layers} layers has {what}"))
     })
 }
 
-/// Which cell is meant, where there are several.
+/// The name of a cell, if there are several.
 pub(super) fn cell_name(network: &Network<f64>, CellId { layer, direction }: CellId) -> String {
     let layer = if network.depth() > 1 { format!(" of layer {layer}") } else { String::new() };
     let direction =
@@ -228,7 +230,7 @@ pub(super) fn cell_name(network: &Network<f64>, CellId { layer, direction }: Cel
     layer + &direction
 }
 
-/// A network's ledger with what it was made from.
+/// A ledger with the scan and the losses that it was made from.
 pub(crate) struct Traced {
     pub trace: ForwardCache<f64>,
     pub losses: Losses<f64>,
@@ -236,7 +238,7 @@ pub(crate) struct Traced {
 }
 
 impl Traced {
-    /// Itemizes.
+    /// Makes the ledger.
     pub fn new(
         network: &Network<f64>,
         trace: ForwardCache<f64>,
@@ -247,7 +249,7 @@ impl Traced {
         Ok(Self { trace, losses, ledger })
     }
 
-    /// Runs a network over symbols from h0 = 0 and itemizes the summed cross-entropy.
+    /// Runs a network over symbols from h0 = 0 and makes the ledger of the summed cross-entropy.
     pub fn text(
         network: &Network<f64>,
         inputs: Symbols,
@@ -263,25 +265,25 @@ impl Traced {
     }
 }
 
-/// The symbols of a text after a line break (if the network knows one), and what follows each.
+/// The symbols of a text after a line break (if the vocabulary has one), and the next symbol of each.
 pub(super) fn sentence(run: &Run, text: &str) -> Result<(Symbols, Symbols), Failure> {
     let mut ids: Vec<u32> = run.vocabulary()?.id("\n").into_iter().collect();
     ids.extend(run.vocabulary()?.encode(text)?);
     if ids.len() < 2 {
-        return Err(Failure::Usage("--text: nothing to predict in it; expected at least two symbols".into()));
+        return Err(Failure::Usage("--text has nothing to predict; expected at least two symbols".into()));
     }
     let steps = ids.len() - 1;
     let symbols = |ids: &[u32]| Symbols::new(steps, 1, ids.to_vec());
     Ok((symbols(&ids[..steps])?, symbols(&ids[1..])?))
 }
 
-/// The beginning of the run's held-out text, `batch` contiguous streams side by side.
+/// The beginning of the held-out text of the run, as `batch` contiguous streams.
 pub(super) fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<(Symbols, Symbols), Failure> {
     let text = runs::load_text(&run.config)?;
     let ids = run.vocabulary()?.encode(&text)?;
     let corpus = bptt_train::Corpus::split(ids, run.config.held_out)?;
     if corpus.held_out.is_empty() {
-        return Err(Failure::Usage("this run holds no text out; give --text".into()));
+        return Err(Failure::Usage("this run has no held-out text; give --text".into()));
     }
     let longest = (corpus.held_out.len() - 1) / batch.max(1);
     let steps = steps.unwrap_or(run.config.window.min(longest.max(1)));
@@ -289,18 +291,18 @@ pub(super) fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<
     Ok((Symbols::new(steps, batch, window.inputs)?, Symbols::new(steps, batch, window.targets)?))
 }
 
-/// Refuses the options that were given and are of texts only, if these are a task's settings.
+/// Refuses options that apply to texts only if the run learned a task.
 pub(super) fn refuse_for_task(config: &Config, of_text: &[(&str, bool)]) -> Result<(), Failure> {
     let given = of_text.iter().find(|(_, given)| *given);
     match (&config.task, given) {
         (Some(task), Some((option, _))) => {
-            Err(Failure::Usage(format!("{option} is of texts, and this is a run of the task {task}")))
+            Err(Failure::Usage(format!("{option} applies to texts only; this is a run of the task {task}")))
         }
         _ => Ok(()),
     }
 }
 
-/// The loss at step `at` or of predicting `of`, the last one unless told.
+/// The loss at step `at` or of predicting `of`; by default the last one.
 pub(super) fn chosen_loss(
     at: Option<usize>,
     of: Option<&str>,
@@ -321,7 +323,7 @@ pub(super) fn chosen_loss(
     })
 }
 
-/// The loss asked for by its step.
+/// The loss at this step, checked.
 pub(super) fn loss_at(at: Option<usize>, steps: usize) -> Result<Option<usize>, Failure> {
     match at {
         Some(k) if k >= steps => {

@@ -1,4 +1,4 @@
-//! `bptt trace --model`: a model that others trained, on arrays of theirs.
+//! `bptt trace --model`: a model from another program, on arrays.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ use super::trace::{Read, Traced, itemize_options, loss_at, output};
 use crate::Failure;
 use crate::args::{Loss, ModelArgs, ReadingArgs, Reduce, TraceArgs};
 
-/// What PyTorch's cross-entropy takes for "no target" unless told otherwise.
+/// The default `ignore_index` of PyTorch's cross-entropy.
 const IGNORED: i64 = -100;
 
 pub(super) fn run(args: &TraceArgs, file: &Path) -> Result<(), Failure> {
-    let given = Given::open(file, &args.reading, &itemize_options(args.gates, args.tolerance))?;
-    let Given { module, network, traced, symbols, provenance, batch } = &given;
+    let given = TracedModel::open(file, &args.reading, &itemize_options(args.gates, args.tolerance))?;
+    let TracedModel { module, network, traced, symbols, provenance, batch } = &given;
     let steps = traced.ledger.steps();
     let last = (0..steps).rev().find(|&k| traced.ledger.has_loss(k));
     let k = loss_at(args.loss_step, steps)?.or(last).ok_or_else(|| {
@@ -30,43 +30,43 @@ pub(super) fn run(args: &TraceArgs, file: &Path) -> Result<(), Failure> {
     output(args, network, traced, provenance, read, k, &headline)
 }
 
-/// A model of others', taken apart.
-pub(super) struct Given {
+/// A model from another program, with its ledger.
+pub(super) struct TracedModel {
     pub module: Module,
     pub network: Network<f64>,
     pub traced: Traced,
-    /// What it read, if that is symbols and a single sequence.
+    /// The symbols it read, if there is a single sequence of symbols.
     pub symbols: Option<Vec<String>>,
     pub provenance: Provenance,
     batch: usize,
 }
 
-impl Given {
+impl TracedModel {
     pub fn open(
         file: &Path,
         reading: &ReadingArgs,
         options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {
         let arrays = Arrays::open(file, &reading.model, reading.detach_every, reading.burn_in)?;
-        let Arrays { module, network, inputs, initial, bounds, aim, symbols, provenance } = arrays;
+        let Arrays { module, network, inputs, initial, bounds, losses, symbols, provenance } = arrays;
         let (_, batch) = inputs.shape();
         let trace = network.scan_with(inputs, &initial, bounds)?;
-        let losses = aim.losses(&network, &trace)?;
+        let losses = losses.of(&network, &trace)?;
         let traced = Traced::new(&network, trace, losses, options)?;
         let symbols = symbols.filter(|_| batch == 1);
         Ok(Self { module, network, traced, symbols, provenance, batch })
     }
 }
 
-/// A model of others' and what it is to read, before it does.
+/// A model from another program, with its inputs and losses.
 pub(super) struct Arrays {
     pub module: Module,
     pub network: Network<f64>,
     pub inputs: Inputs<f64>,
     pub initial: State<f64>,
     pub bounds: ScanOptions<f64>,
-    pub aim: Aim,
-    /// What the first sequence reads, if that is symbols.
+    pub losses: LossSource,
+    /// The symbols of the first sequence, if it reads symbols.
     pub symbols: Option<Vec<String>>,
     /// Where they come from, and what was assumed.
     pub provenance: Provenance,
@@ -80,7 +80,7 @@ impl Arrays {
         burn_in: usize,
     ) -> Result<Self, Failure> {
         let Some(x) = &given.input else {
-            return Err(Failure::Usage("--model: give --input x.npy, too".into()));
+            return Err(Failure::Usage("--model needs --input x.npy".into()));
         };
         if given.target.is_none() && given.grad_output.is_none() {
             return Err(Failure::Usage(
@@ -108,8 +108,8 @@ impl Arrays {
         let bounds = ScanOptions { lengths, resets, detach, burn_in, ..ScanOptions::default() };
         let initial = initial(given, &network, batch)?;
         arranged.assume(&x, &network, &mut provenance);
-        let aim = arranged.aim(&network, burn_in, &mut provenance)?;
-        Ok(Self { module, network, inputs, initial, bounds, aim, symbols, provenance })
+        let losses = arranged.losses(&network, burn_in, &mut provenance)?;
+        Ok(Self { module, network, inputs, initial, bounds, losses, symbols, provenance })
     }
 }
 
@@ -154,7 +154,7 @@ fn headline(module: &Module, losses: &Losses<f64>, k: usize, batch: usize) -> St
     format!("loss {k} of {title} ({}){sequences}{value}", module.description())
 }
 
-/// The states to begin with, zeros where none are given.
+/// The initial states; zeros by default.
 fn initial(given: &ModelArgs, network: &Network<f64>, batch: usize) -> Result<State<f64>, Failure> {
     let mut state = network.zero_state(batch);
     let read = |path: &Path, width: usize| -> Result<_, Failure> {
@@ -164,7 +164,7 @@ fn initial(given: &ModelArgs, network: &Network<f64>, batch: usize) -> Result<St
     let c = given.c0.as_deref().map(|path| read(path, network.hidden())).transpose()?;
     if c.is_some() && network.spec().states.len() < 2 {
         let cell = network.spec().name.as_str();
-        return Err(Failure::Usage(format!("--c0: the cell {cell} has no c; expected --h0 alone")));
+        return Err(Failure::Usage(format!("--c0: the cell {cell} has no c; expected --h0 only")));
     }
     for (index, given) in [h, c].into_iter().enumerate() {
         for (cell, given) in state.cells.iter_mut().zip(given.into_iter().flatten()) {
@@ -174,14 +174,14 @@ fn initial(given: &ModelArgs, network: &Network<f64>, batch: usize) -> Result<St
     Ok(state)
 }
 
-/// The arrays' arrangement and what they say of the batch.
+/// The axis order of the arrays, and the sizes of the batch.
 struct Arranged<'a> {
     given: &'a ModelArgs,
     order: batch::Arrangement,
     /// (T, B).
     extent: (usize, usize),
     lengths: Option<Vec<usize>>,
-    /// Whether the input is ids.
+    /// Whether the inputs are symbols.
     symbols: bool,
 }
 
@@ -199,7 +199,7 @@ impl<'a> Arranged<'a> {
         }
         let extent = match (x.shape.as_slice(), given.time_major) {
             (&[batch, steps, ..], false) | (&[steps, batch, ..], true) => (steps, batch),
-            // Refused with its shape as soon as it is read.
+            // Refused with its shape when it is read.
             _ => (0, 0),
         };
         let lengths = given
@@ -214,7 +214,7 @@ impl<'a> Arranged<'a> {
         self.lengths.as_ref().is_none_or(|lengths| t < lengths[b])
     }
 
-    /// What the network reads, and the symbols of the first sequence if it reads symbols.
+    /// The inputs, and the symbols of the first sequence if they are symbols.
     fn inputs(
         &self,
         tensors: &Tensors,
@@ -300,20 +300,20 @@ impl<'a> Arranged<'a> {
         provenance.set("reduction", if mean { "mean" } else { "sum" });
     }
 
-    /// An array of marks, time-major.
+    /// An array of booleans, time-major.
     fn flags(&self, path: Option<&Path>) -> Result<Option<Vec<bool>>, Failure> {
         let Some(path) = path else { return Ok(None) };
         let (_, values) = self.order.grid(&arrays::read(path)?, Some(self.extent))?;
         Ok(Some(values.into_iter().map(|value| value != 0).collect()))
     }
 
-    /// The losses that are asked for, once their arrays fit.
-    fn aim(
+    /// The losses, from targets or from their gradients.
+    fn losses(
         &self,
         network: &Network<f64>,
         burn_in: usize,
         provenance: &mut Provenance,
-    ) -> Result<Aim, Failure> {
+    ) -> Result<LossSource, Failure> {
         let (steps, batch) = self.extent;
         let mut mask = self.flags(self.given.mask.as_deref())?.unwrap_or(vec![true; steps * batch]);
         for (i, has_loss) in mask.iter_mut().enumerate() {
@@ -325,7 +325,7 @@ impl<'a> Arranged<'a> {
             let array = arrays::read(path)?;
             let seeds = self.order.sequence(&array, Some(self.extent), width)?;
             let seeds = batch::finite(&array, seeds, |t, b| mask[t * batch + b])?;
-            return Ok(Aim::Seeds(seeds, mask));
+            return Ok(LossSource::Gradients(seeds, mask));
         }
         let target = self.given.target.as_deref().map(arrays::read).transpose()?;
         let target = target.ok_or_else(|| Failure::Usage("--target is missing".into()))?;
@@ -349,24 +349,24 @@ impl<'a> Arranged<'a> {
             Reduce::Sum => Reduction::Sum,
             Reduce::Mean => Reduction::MeanTokens,
         };
-        Ok(Aim::Objective(Objective { targets, mask: Some(mask), reduction }))
+        Ok(LossSource::Objective(Objective { targets, mask: Some(mask), reduction }))
     }
 }
 
-/// Where the gradients begin.
+/// Where the losses come from.
 #[derive(Clone)]
-pub(super) enum Aim {
-    /// With an objective, at the outputs.
+pub(super) enum LossSource {
+    /// From an objective of the outputs.
     Objective(Objective<f64>),
-    /// With seeds, at the hidden state; (T, B) says where there is a loss.
-    Seeds(Sequence<f64>, Vec<bool>),
+    /// From their gradients with respect to the top layer's output; (T, B) says which positions have a loss.
+    Gradients(Sequence<f64>, Vec<bool>),
 }
 
-impl Aim {
-    pub fn losses(self, network: &Network<f64>, trace: &ForwardCache<f64>) -> Result<Losses<f64>, Failure> {
+impl LossSource {
+    pub fn of(self, network: &Network<f64>, trace: &ForwardCache<f64>) -> Result<Losses<f64>, Failure> {
         match self {
             Self::Objective(objective) => Ok(network.losses(trace, &objective)?),
-            Self::Seeds(mut seeds, mask) => {
+            Self::Gradients(mut seeds, mask) => {
                 let batch = seeds.batch();
                 for (i, _) in mask.iter().enumerate().filter(|(_, has_loss)| !**has_loss) {
                     seeds.at_mut(i / batch, i % batch).fill(0.0);

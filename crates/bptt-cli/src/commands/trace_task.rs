@@ -1,9 +1,9 @@
-//! `bptt trace` of a run that learned a task: the gradient of sequences that nothing was learned from.
+//! `bptt trace` of a run that learned a task, on held-out sequences.
 
 use std::path::Path;
 
 use bptt::Reduction;
-use bptt_train::{Config, Run, material::held_out_batch, task_by_name};
+use bptt_train::{Config, Run, data_source::held_out_batch, task_by_name};
 
 use super::provenance::Provenance;
 use super::trace::{Traced, itemize_options, loss_at, output, refuse_for_task, scan_options};

@@ -1,10 +1,11 @@
-//! `bptt train`: learn a text or a task, leave a run behind.
+//! `bptt train`: trains on a text or a task, and writes a run.
 
 use std::path::{Path, PathBuf};
 
-use bptt_train::material::held_out_batch;
+use bptt_train::data_source::held_out_batch;
+use bptt_train::run::Existing;
 use bptt_train::{
-    Baselines, Batch, Config, Corpus, Ending, Event, Flow, Material, Observer, Outcome, Run, Streams, Task,
+    Baselines, Batch, Config, Corpus, DataSource, Ending, Event, Flow, Observer, Outcome, Run, Streams, Task,
     Vocabulary, run as runs, task_by_name, train,
 };
 use bptt_view::report::{Report, Subject};
@@ -27,7 +28,7 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     let config = config(args)?;
     config.check()?;
     if !args.serve && (args.page.port.is_some() || args.page.host.is_some() || args.page.token.is_some()) {
-        let words = "--port, --host and --token are of the page: give --serve with them";
+        let words = "--port, --host and --token need --serve";
         return Err(Failure::Usage(words.into()));
     }
     let folder = args.out.clone().unwrap_or_else(free_folder);
@@ -56,17 +57,17 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         let (vocabulary, corpus) = runs::prepare(&config, &text)?;
         if config.bidirectional {
             eprintln!(
-                "--bidirectional: the network reads the symbol it is to predict; its loss says nothing of how well it \
-                 predicts, and it cannot be sampled"
+                "warning: a bidirectional network reads the symbols that it predicts; its loss does not measure prediction, and it \
+                 cannot generate text"
             );
         }
         let learned = watched(args, &config, Source::Text(&vocabulary), &folder, board.as_mut(), |also| {
-            learn("", &config, &vocabulary, &corpus, &folder, false, quiet, also)
+            learn("", &config, &vocabulary, &corpus, &folder, Existing::Refuse, quiet, also)
         })?;
         let written = reported(args, &config, &folder, || {
             first_steps(&config, &vocabulary, &corpus, &folder, &learned)
         });
-        tell(&learned, &vocabulary, &folder, written.as_deref(), args.json)?;
+        report_text(&learned, &vocabulary, &folder, written.as_deref(), args.json)?;
         learned
     };
     if let Some(board) = board {
@@ -75,8 +76,8 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     }
     match learned.outcome.ending {
         Ending::NotFinite { step, what } => Err(Failure::Other(format!(
-            "training stopped at update {step}: {what}; the network of {} updates, the last whose loss and gradient \
-             were finite, is kept in {}. Try a lower --learning-rate or a smaller --clip-norm",
+            "training stopped at update {step}: {what}; the network after {} updates, the last with finite loss and gradient, \
+             is kept in {}; try a lower --learning-rate or a smaller --clip-norm",
             learned.outcome.steps,
             folder.display(),
         ))),
@@ -84,7 +85,7 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     }
 }
 
-/// Trains, and lets the page, if there is to be one, and TensorBoard's log see it.
+/// Trains, with the page and TensorBoard as further observers.
 fn watched(
     args: &TrainArgs,
     config: &Config,
@@ -107,7 +108,7 @@ fn watched(
     learned
 }
 
-/// Writes the report of the run in `folder`; where it is, if there is one.
+/// Writes the report of the run in `folder`; its path, if there is one.
 fn reported(
     args: &TrainArgs,
     config: &Config,
@@ -116,12 +117,12 @@ fn reported(
 ) -> Option<PathBuf> {
     report::finish(args.report, folder.join(report::FILE), || {
         let reproduce = vec![facts::train_command(config, folder)];
-        let title = format!("Which past step taught the network in {} what", folder.display());
+        let title = format!("Ledger of the network in {}", folder.display());
         Ok(Report { title, program: facts::program(), reproduce, subjects: vec![subject()?] })
     })
 }
 
-/// The settings that the arguments ask for.
+/// The settings of the arguments.
 fn config(args: &TrainArgs) -> Result<Config, Failure> {
     let mut config = match &args.config {
         Some(path) => runs::read_config(path)?,
@@ -139,18 +140,18 @@ fn config(args: &TrainArgs) -> Result<Config, Failure> {
         args.text.is_some() || args.generate.is_some() || args.task.is_some() || args.config.is_some();
     if !given {
         let choice = "--text FILE, --generate cue_sentences or --task NAME";
-        return Err(Failure::Usage(format!("nothing to learn: give {choice}")));
+        return Err(Failure::Usage(format!("nothing to learn; expected {choice}")));
     }
     if let (Some(task), Some(option)) = (&config.task, args.settings.of_text_only()) {
-        return Err(Failure::Usage(format!("{option} is of texts, and means nothing for the task {task}")));
+        return Err(Failure::Usage(format!("{option} applies to texts only, not to the task {task}")));
     }
     Ok(args.settings.over(config))
 }
 
-/// Steps that the report after training takes apart at most: more would take longer than one likes to wait.
+/// The largest number of steps in the report after a training, which limits its time.
 const REPORTED: usize = 128;
 
-/// The run on the beginning of its held-out text, or of all text if none is held out.
+/// The run on the beginning of its held-out text, or of the whole text if none is held out.
 fn first_steps(
     config: &Config,
     vocabulary: &Vocabulary,
@@ -172,34 +173,34 @@ fn free_folder() -> PathBuf {
     names.map(PathBuf::from).find(|path| !path.exists()).expect("some number is free")
 }
 
-/// What training reached.
+/// The result of a training.
 pub(crate) struct Learned {
     pub outcome: Outcome,
     pub baselines: Option<Baselines>,
     pub seconds: f64,
 }
 
-/// Trains on a text into `folder`, with `name` beside the progress; each of `also` sees the events too.
-#[allow(clippy::too_many_arguments)] // each from another hand, and none of them together a thing
+/// Trains on a text into `folder`, with `name` before the progress; `also` are further observers.
+#[allow(clippy::too_many_arguments)] // they have nothing in common
 pub(crate) fn learn(
     name: &str,
     config: &Config,
     vocabulary: &Vocabulary,
     corpus: &Corpus,
     folder: &Path,
-    replace: bool,
+    existing: Existing,
     quiet: bool,
     also: &mut [&mut dyn Observer],
 ) -> Result<Learned, Failure> {
-    let material = Material::Text { corpus, symbols: vocabulary.len() };
-    let held_out = &corpus.held_out[..corpus.held_out.len().min(bptt_train::material::EVALUATED)];
+    let data = DataSource::Text { corpus, symbols: vocabulary.len() };
+    let held_out = &corpus.held_out[..corpus.held_out.len().min(bptt_train::data_source::EVALUATION_SYMBOLS)];
     let baselines = Baselines::measure(&corpus.train, held_out, vocabulary.len()).ok();
-    // What cannot be trained is refused before anything is written.
+    // Impossible settings are refused before anything is written.
     config.check()?;
-    material.batches(config)?;
-    let metrics = runs::begin(folder, config, Some(vocabulary), replace)?;
+    data.batches(config)?;
+    let metrics = runs::begin(folder, config, Some(vocabulary), existing)?;
     let mut watch = Watch::new(name, &metrics, config.steps, Unit::Bits, quiet)?;
-    let mut learned = run_through(config, &material, folder, &mut watch, also)?;
+    let mut learned = run_through(config, &data, folder, &mut watch, also)?;
     learned.baselines = baselines;
     watch.write(&end(&learned));
     watch.finish()?;
@@ -214,32 +215,32 @@ fn learn_task(
     quiet: bool,
     also: &mut [&mut dyn Observer],
 ) -> Result<Learned, Failure> {
-    let material = Material::task(task, config);
-    material.batches(config)?;
-    let metrics = runs::begin(folder, config, None, false)?;
+    let data = DataSource::task(task, config);
+    data.batches(config)?;
+    let metrics = runs::begin(folder, config, None, Existing::Refuse)?;
     let mut watch = Watch::new("", &metrics, config.steps, Unit::of(config)?, quiet)?;
-    let learned = run_through(config, &material, folder, &mut watch, also)?;
+    let learned = run_through(config, &data, folder, &mut watch, also)?;
     watch.write(&end_of_task(&learned, config, task));
     watch.finish()?;
     Ok(learned)
 }
 
-/// L of a task's run.
+/// L of a run of a task.
 fn length(task: &dyn Task, config: &Config) -> usize {
     config.length.unwrap_or_else(|| task.usual_length())
 }
 
-/// Trains, watched, and keeps the network.
+/// Trains, and writes the network and its snapshots.
 fn run_through(
     config: &Config,
-    material: &Material<'_>,
+    data: &DataSource<'_>,
     folder: &Path,
     watch: &mut Watch,
     also: &mut [&mut dyn Observer],
 ) -> Result<Learned, Failure> {
     let kept = snapshot_times(config);
     let mut failed = None;
-    let outcome = train(config, material, &mut |event: &Event<'_>| {
+    let outcome = train(config, data, &mut |event: &Event<'_>| {
         let mut flow = watch.event(event);
         if let Event::Step { step, network, .. } = event
             && kept.contains(step)
@@ -258,11 +259,11 @@ fn run_through(
     Ok(Learned { outcome, baselines: None, seconds })
 }
 
-/// Halvings of the updates at which a snapshot is kept: most changes early.
+/// Number of halvings of the updates at which snapshots are kept: most changes are early.
 const HALVINGS: u32 = 6;
 
-/// The updates after which the network is kept for looking back, besides the last: half of all, a quarter, and so on. None
-/// where gradients are not to be traced over the training.
+/// The updates after which a snapshot is kept, besides the last: half of all, a quarter, and so on. None if no ledgers are
+/// made during the training.
 fn snapshot_times(config: &Config) -> Vec<u64> {
     if config.trace_every == 0 {
         return Vec::new();
@@ -278,7 +279,7 @@ fn ending(outcome: &Outcome) -> String {
     }
 }
 
-/// The last line of a text's metrics.
+/// The last line of the metrics of a text.
 fn end(Learned { outcome, baselines, seconds }: &Learned) -> serde_json::Value {
     json!({
         "event": "end", "ending": ending(outcome), "steps": outcome.steps,
@@ -289,7 +290,7 @@ fn end(Learned { outcome, baselines, seconds }: &Learned) -> serde_json::Value {
     })
 }
 
-/// The last line of a task's metrics.
+/// The last line of the metrics of a task.
 fn end_of_task(
     Learned { outcome, seconds, .. }: &Learned,
     config: &Config,
@@ -348,7 +349,7 @@ fn report_task(
     report::name(written)
 }
 
-fn tell(
+fn report_text(
     learned: &Learned,
     vocabulary: &Vocabulary,
     folder: &Path,
@@ -371,11 +372,11 @@ fn tell(
     report::name(written)
 }
 
-/// The held-out losses of networks of one text, by their names, beside what counting reaches.
+/// The held-out losses of networks of one text, with the baselines by counting.
 pub(crate) fn losses(networks: &[(&str, &Learned)]) -> String {
     let mut rows = Vec::new();
     let mut row = |name: &str, bits: f64| {
-        // A certain prediction is 0 bits, not −0.
+        // Zero is shown without a sign.
         rows.push(vec![name.to_owned(), format!("{:.3}", bits + 0.0), format!("{:.1}", bits.exp2())]);
     };
     if let Some(baselines) = networks.first().and_then(|(_, learned)| learned.baselines) {
@@ -384,11 +385,11 @@ pub(crate) fn losses(networks: &[(&str, &Learned)]) -> String {
     }
     for (name, learned) in networks {
         if let Some(held_out) = learned.outcome.held_out {
-            row(&format!("the {name}"), bits(held_out.loss));
+            row(name, bits(held_out.loss));
         }
     }
     if rows.is_empty() {
-        return "nothing is held out, so nothing can be said of other text\n".into();
+        return "no text is held out, so there is no held-out loss\n".into();
     }
     table(
         &[("held-out text", Align::Left), ("bits/symbol", Align::Right), ("perplexity", Align::Right)],

@@ -1,10 +1,10 @@
-// Trainings side by side: loss, gradient norm and horizon over the updates.
+// Curves of one or several trainings: loss, gradient norm and horizon over the updates.
 
 import { count, number } from "./format.js";
 import { color } from "./theme.js";
 import { axis, draw, plain } from "./chart.js";
 
-/** The hue of the run at a place in the list. */
+/** The color of the run at an index of the list. */
 export function hueOf(i) {
   const hues = color("runs").split(/\s*,\s*/u);
   return hues[i % hues.length];
@@ -28,7 +28,7 @@ function lines({ name, training, hue }, alone) {
   ].filter((trace) => trace.x.length > 0);
 }
 
-/** Draws the runs that are chosen, `[{ name, training, hue }]`. */
+/** Draws the chosen runs, `[{ name, training, hue }]`. */
 export function showCurves(place, runs) {
   return draw(place, curvesInWords(runs), runs.flatMap((run) => lines(run, runs.length === 1)), {
     xaxis: axis("updates", { anchor: "y3", rangemode: "tozero" }),
@@ -40,7 +40,7 @@ export function showCurves(place, runs) {
   });
 }
 
-/** What the curves show, in a sentence for each run. */
+/** A description of the curves, one sentence per run. */
 export function curvesInWords(runs) {
   const sentence = ({ name, training }) => {
     const { steps, traces, evaluations, unit } = training;

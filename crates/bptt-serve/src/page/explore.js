@@ -1,4 +1,4 @@
-// A run's text: each word colored by what it contributed to the chosen loss.
+// A text read by a run: each word colored by its contribution to the chosen loss.
 
 import { byId, el, prose } from "./dom.js";
 import { Ledger, unpack } from "./ledger.js";
@@ -12,7 +12,7 @@ import { Charts, possible, tooltip, viewOf } from "./view.js";
 import { loadPlotly, run } from "./start.js";
 import { Newest, read } from "./server.js";
 
-/** What is shown at first: the last stage and the last loss. */
+/** The initial choice: the last stage and the last loss. */
 const SHOWN = { network: 0, stage: 1e6, cell: "0 forward", parameter: "weight_hh", gate: "all", scale: "log", k: 1e6, t: 1e6 };
 
 function showRun({ subject }) {
@@ -59,7 +59,7 @@ async function start() {
     document.documentElement.dataset.computed = String(Number(document.documentElement.dataset.computed ?? 0) + 1);
   }, (error) => (byId("answer").textContent = error.message));
   const compute = () => {
-    byId("answer").textContent = "Taking it apart …";
+    byId("answer").textContent = "Computing …";
     texts.ask({ run: state.now.run, ...(state.now.sentence !== "" && { text: state.now.sentence }) });
   };
 
@@ -75,7 +75,7 @@ async function start() {
   });
   byId("run").value = state.now.run;
   byId("sentence").value = state.now.sentence;
-  if (names.length === 0) byId("answer").textContent = "There are no runs here yet: bptt train and bptt demo make some.";
+  if (names.length === 0) byId("answer").textContent = "There are no runs; bptt train and bptt demo create some.";
   else compute();
   await loadPlotly();
   drawable = true;

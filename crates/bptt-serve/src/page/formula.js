@@ -1,12 +1,12 @@
-// A cell (k, t) as a formula with its numbers.
+// A cell (k, t) of the ledger as a formula with numbers.
 
 import { el, formula, prose, symbol, table } from "./dom.js";
 import { number } from "./format.js";
 
-/** Numbers of a vector that are written out. */
+/** The largest number of entries of a vector that are written out. */
 const WRITTEN = 6;
 
-/** Factors of a product that are written out. */
+/** The largest number of factors that are written out. */
 const FACTORS = 6;
 
 /** A vector in square brackets, its first numbers if it is long. */
@@ -29,7 +29,7 @@ const before = (t) => (t === 0 ? "h_{init}" : `h_{${t - 1}}`);
 
 const line = (...parts) => el("p", {}, parts);
 
-/** Whether a contribution's norm is this product, as it is where one vector times another makes it. */
+/** Whether the norm of a contribution is this product, as for an outer product. */
 const isProduct = (norm, a, b) => Math.abs(a * b - norm) <= 1e-9 * norm;
 
 function contribution(found, parameter, subject) {
@@ -39,7 +39,7 @@ function contribution(found, parameter, subject) {
     return line(formula(`dL_{${found.k}}/dW_{hh} at step ${t} = da_{${t}} ${before(t)}^{⊤}`), `, norm ${number(norms.weight_hh)}`, product, ".");
   }
   if (parameter === "weight_ih") {
-    const read = Array.isArray(x) ? [] : [" Its only column that is not zero is that of ", symbol(subject.symbols[t]), "."];
+    const read = Array.isArray(x) ? [] : [" Its only nonzero column is that of ", symbol(subject.symbols[t]), "."];
     const product = isProduct(norms.weight_ih, da, xNorm) ? [` = ‖da‖ · ‖x‖ = ${number(da)} · ${number(xNorm)}`] : [];
     return line(formula(`dL_{${found.k}}/dW_{ih} at step ${t} = da_{${t}} x_{${t}}^{⊤}`), `, norm ${number(norms.weight_ih)}`, product, ".", read);
   }
@@ -47,28 +47,28 @@ function contribution(found, parameter, subject) {
   return line(formula(`dL_{${found.k}}/db at step ${t} = da_{${t}}`), `, norm ${number(norms.bias)}.`);
 }
 
-/** ‖da_t‖ as the product of what every step back left of it. */
+/** ‖da_t‖ as a product of one factor per step. */
 function product({ k, t, chain }) {
-  if (k === t) return line("The loss is at this very step: nothing lies between.");
+  if (k === t) return line("The loss is at this step, so there is no factor.");
   const factors = chain.slice(1).map(({ factor }) => number(factor));
   const shown = factors.length <= FACTORS ? factors : [...factors.slice(0, 3), "…", ...factors.slice(-2)];
-  return line(formula(`‖da_{${t}}‖`), ` is ‖da‖ at the loss times what each step back left of it: ${[number(chain[0].norm), ...shown].join(" · ")} = ${number(chain.at(-1).norm)}.`);
+  return line(formula(`‖da_{${t}}‖`), ` is ‖da‖ at the loss times one factor per step back: ${[number(chain[0].norm), ...shown].join(" · ")} = ${number(chain.at(-1).norm)}.`);
 }
 
-/** The formula of what is chosen; `found` is the server's answer. */
+/** The formula of the chosen cell; `found` is the answer of the server. */
 export function formulaNodes(found, { parameter, subject, sigma }) {
   const { k, t, chain, gates, hidden } = found;
   const vanilla = chain[0].slope_mean != null;
   const nodes = [contribution(found, parameter, subject)];
   const x = Array.isArray(found.x) ? [formula(`x_{${t}}`), ` = ${vector(found.x)}`] : [formula(`x_{${t}}`), " is 1 at ", symbol(subject.symbols[t]), ", else 0"];
-  nodes.push(line(x, "; ", formula(before(t)), ` = ${vector(found.h_prev)}; `, formula(`da_{${t}}`), ` = ${vector(found.da)}${gates.length > 1 ? `, gates ${gates.join(", ")} one after the other, ${hidden} numbers each` : ""}.`));
+  nodes.push(line(x, "; ", formula(before(t)), ` = ${vector(found.h_prev)}; `, formula(`da_{${t}}`), ` = ${vector(found.da)}${gates.length > 1 ? `, gates ${gates.join(", ")} in this order, ${hidden} numbers each` : ""}.`));
   nodes.push(
     vanilla
-      ? line("Every step back multiplies by its Jacobian factor: ", formula("da_{j} = diag(φ′(a_{j})) W_{hh}^{⊤} da_{j+1}"), ", with ", prose("σ_max"), ` = ${number(sigma)}. The factor actually left is `, formula("‖da_{j}‖ / ‖da_{j+1}‖"), ".")
-      : line("Every step back leaves ", formula("‖da_{j}‖ / ‖da_{j+1}‖"), " of the gradient, over the gates and the memory together."),
+      ? line("Every step back multiplies by a Jacobian: ", formula("da_{j} = diag(φ′(a_{j})) W_{hh}^{⊤} da_{j+1}"), ", with ", prose("σ_max"), ` = ${number(sigma)}. The measured factor is `, formula("‖da_{j}‖ / ‖da_{j+1}‖"), ".")
+      : line("The factor of a step back is ", formula("‖da_{j}‖ / ‖da_{j+1}‖"), ", over all gates and the cell state."),
     product(found),
   );
-  const header = ["step j", formula("‖da_{j}‖"), "left of the step after"];
+  const header = ["step j", formula("‖da_{j}‖"), "factor"];
   const rows = chain.map(({ step, norm, factor, slope_largest: largest, slope_mean: mean }) => {
     const cells = [String(step), number(norm), factor == null ? "–" : `× ${number(factor)}`];
     return vanilla ? [...cells, number(largest), number(mean)] : cells;

@@ -1,4 +1,4 @@
-// The laboratory: every change is computed anew by the server, and the pictures follow.
+// The laboratory: the server computes a new ledger for every change.
 
 import { byId, el, prose } from "./dom.js";
 import { number } from "./format.js";
@@ -15,18 +15,18 @@ import { Newest } from "./server.js";
 
 const TEXT = "Because no food was available in the market, John had to skip dinner.";
 
-/** What can be changed of the network, with what it is at first. A σ of 0 is the one the weights are drawn with. */
+/** The settings of the network with their initial values. A σ of 0 keeps the scale of the initialization. */
 const NETWORK = { example: "text", kind: "rnn", phi: "tanh", init: "uniform", sigma: 1.2, length: 64, hidden: 64, seed: 1, level: "char", sentence: TEXT };
 
-/** What is shown of it; the last loss and its first step, unless told. */
+/** The initial choice: the last loss and its first step. */
 const SHOWN = { network: 0, stage: 0, cell: "0 forward", parameter: "weight_hh", gate: "all", scale: "log", k: 1e6, t: 1e6 };
 
-/** Change per step, in nats, that is none: over 64 steps less than a third. */
+/** The largest change per step, in nats, that counts as none: less than a third over 64 steps. */
 const LEVEL = 5e-3;
 
 const CELLS = { tanh: "rnn", relu: "rnn_relu", identity: "rnn_identity" };
 
-/** The nearest network to a choice that there can be. */
+/** The nearest possible network to a choice. */
 function sound(choice) {
   const now = { ...choice };
   for (const key of ["example", "kind", "phi", "level"]) {
@@ -42,13 +42,13 @@ function sound(choice) {
   return now;
 }
 
-/** The question to the server. */
+/** The request to the server. */
 function laboratory({ example, kind, phi, init, sigma, length, hidden, seed, level, sentence }) {
   const cell = kind === "rnn" ? CELLS[phi] : kind;
   return { example, text: example === "text" ? sentence : "", level, cell, hidden, init, sigma_max: sigma === 0 ? null : sigma, seed, steps: length };
 }
 
-/** Shows in the form what is chosen, and what the server made of it. */
+/** Updates the form from the choice and the answer of the server. */
 function showForm(now, result) {
   for (const key of ["example", "kind", "phi", "init", "level", "sentence", "hidden", "seed"]) {
     if (document.activeElement !== byId(key) || byId(key).tagName === "SELECT") byId(key).value = now[key];
@@ -66,27 +66,27 @@ function showForm(now, result) {
   byId("hidden-name").textContent = now.hidden;
   const sigma = now.sigma === 0 ? (result?.sigma_max ?? 1) : now.sigma;
   byId("sigma").value = sigma;
-  byId("sigma-name").textContent = `${number(sigma)}${now.sigma === 0 ? " (as drawn)" : ""}`;
+  byId("sigma-name").textContent = `${number(sigma)}${now.sigma === 0 ? " (initial)" : ""}`;
   byId("sigma").setAttribute("aria-valuetext", number(sigma));
   byId("as-drawn").disabled = now.sigma === 0;
 }
 
-/** Vanishing or exploding, and why σ_max alone does not say. */
+/** Whether the gradient vanishes or explodes, and why σ_max alone does not determine it. */
 function showReading({ sigma_max: sigma, slopes }, entry) {
   const decay = entry.decay_per_step;
   const kept = decay == null ? null : Math.exp(decay);
-  const fate = kept == null ? "There are too few steps to say" : Math.abs(decay) < LEVEL ? "It neither vanishes nor explodes" : decay < 0 ? "It vanishes" : "It explodes";
-  const left = kept == null ? "" : `: one step further back, × ${number(kept)} of a contribution is left`;
+  const fate = kept == null ? "There are too few steps to tell" : Math.abs(decay) < LEVEL ? "It neither vanishes nor explodes" : decay < 0 ? "It vanishes" : "It explodes";
+  const left = kept == null ? "" : `: contributions are multiplied by ${number(kept)} per step farther back`;
   byId("reading").replaceChildren(el("strong", {}, fate), `${left}.`);
   byId("reading").dataset.kept = kept ?? "";
   const parts = [`σ_max = ${number(sigma)}`];
   if (slopes) parts.push(` and φ′ is at most ${number(slopes[0])}, ${number(slopes[1])} on average, so a step multiplies the gradient by at most ${number(sigma * slopes[0])}`);
   let moral = "";
-  if (slopes && sigma * slopes[0] < 1) moral = "; that is below 1, and the gradient has to vanish.";
-  else if (kept != null && sigma > 1 && decay < LEVEL) moral = ". “σ_max > 1, so it explodes” is a misreading: above 1 it may grow, but only along the direction that is stretched most, and every step also multiplies by φ′.";
-  else if (kept != null && decay > LEVEL) moral = ". Here it does grow: σ_max > 1 is necessary for that, and not sufficient.";
+  if (slopes && sigma * slopes[0] < 1) moral = "; this is below 1, so the gradient must vanish.";
+  else if (kept != null && sigma > 1 && decay < LEVEL) moral = ". “σ_max > 1, so it explodes” is a misreading: above 1 it may grow, but only in the direction of the largest singular value, and every step also multiplies by φ′.";
+  else if (kept != null && decay > LEVEL) moral = ". Here it grows: σ_max > 1 is necessary for that, but not sufficient.";
   else moral = ".";
-  if (!slopes) moral = decay < LEVEL && sigma > 1 ? ". “σ_max > 1, so it explodes” is a misreading: gates scale the gradient at every step as well." : ".";
+  if (!slopes) moral = decay < LEVEL && sigma > 1 ? ". “σ_max > 1, so it explodes” is a misreading: gates also scale the gradient at every step." : ".";
   byId("misreading").replaceChildren(...prose(`${parts.join("")}${moral}`));
 }
 
@@ -96,7 +96,7 @@ async function start() {
   let drawable = false;
   const choice = () => {
     const shown = possible(state.now, result.data, () => opened);
-    // Where loss and step were not chosen, the last loss and its first step are shown.
+    // By default, the last loss and its first step are shown.
     if (state.now.t === SHOWN.t) shown.t = 0;
     return shown;
   };
@@ -113,7 +113,7 @@ async function start() {
   const show = () => {
     const shown = view();
     showForm(state.now, result);
-    // The bias meets nothing on the way: its contributions are the gradient itself.
+    // The contributions to the bias are the gradient of the pre-activations itself.
     showReading(result, opened.find("bias") ?? opened.find("bias_ih"));
     showControls(shown, result.data.subjects, choice());
     byId("cell-words").replaceChildren(...cellInWords(shown, shown.k, shown.t));
@@ -129,13 +129,13 @@ async function start() {
     result = answer;
     showProblem(null);
     show();
-    byId("took").textContent = `Computed and drawn anew in ${Math.round(performance.now() - lab.asked)} ms, of which the page took ${Math.round(performance.now() - began)} ms.`;
+    byId("took").textContent = `Computed and drawn in ${Math.round(performance.now() - lab.asked)} ms, of which the page took ${Math.round(performance.now() - began)} ms.`;
     document.documentElement.dataset.computed = String(Number(document.documentElement.dataset.computed ?? 0) + 1);
   };
   const networks = new Newest("/api/lab", use, showProblem);
   const compute = () => {
     const lab = laboratory(state.now);
-    // Not a part of the question.
+    // Not a part of the request.
     Object.defineProperty(lab, "asked", { value: performance.now(), enumerable: false });
     networks.ask(lab);
   };
@@ -148,7 +148,7 @@ async function start() {
   const whole = ({ value }) => Number(value);
   for (const key of ["kind", "phi", "init", "level", "sentence"]) change(key, key, text);
   byId("example").addEventListener("input", ({ target: { value } }) => {
-    // The article's example begins as the article has it.
+    // The example of the article starts with its own weights.
     state.set(value === "article" ? { example: value, kind: "rnn", phi: "tanh", init: "article", sigma: 0, ...fresh } : { ...NETWORK, ...fresh });
   });
   const fresh = { k: SHOWN.k, t: SHOWN.t };

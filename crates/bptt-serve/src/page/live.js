@@ -1,4 +1,4 @@
-// A training as it goes, beside runs that are there already.
+// A running training, with curves of other runs.
 
 import { byId, el } from "./dom.js";
 import { count, number } from "./format.js";
@@ -14,16 +14,16 @@ import { curvesInWords, hueOf, showCurves } from "./curves.js";
 import { loadPlotly, run, showProblem } from "./start.js";
 import { ask, read } from "./server.js";
 
-/** How often the curves of runs that others train are read again, ms. */
+/** Interval for reading the curves of other runs, ms. */
 const AGAIN = 2000;
 
-/** Points of a curve beyond which it is thinned to half of them. */
+/** The number of points beyond which a curve is thinned to half of them. */
 const POINTS = 4000;
 
-/** Names in the address, separated by what no folder's name has on any system. */
+/** The separator of names in the address, which no folder name contains. */
 const SEPARATOR = "|";
 
-/** A curve with points as far from each other all along, if it has too many. */
+/** A curve with evenly spaced points, if it has too many. */
 function thinned(points) {
   if (points.length <= POINTS) return points;
   const gap = (2 * (points.at(-1)[0] - points[0][0])) / POINTS;
@@ -35,7 +35,7 @@ function thinned(points) {
   });
 }
 
-/** The curves of a run with what is new in `news`. */
+/** The curves of a run with the new points in `news`. */
 function joined(training, news) {
   const add = (old, fresh) => {
     const last = old.at(-1)?.[0] ?? -1;
@@ -45,13 +45,13 @@ function joined(training, news) {
   return { ...training, ...Object.fromEntries(curves) };
 }
 
-/** What is shown, put together from what the server tells. */
+/** The contents of the page, from the messages of the server. */
 class Page {
   constructor(state) {
     Object.assign(this, { state, live: null, names: [], others: new Map(), ledger: null, drawing: false });
   }
 
-  /** The runs whose curves are drawn, the training first; a run keeps its color. */
+  /** The runs with curves, the training first; a run keeps its color. */
   runs() {
     const chosen = this.state.now.runs.split(SEPARATOR);
     const all = this.names.map((name, i) => ({ name, training: this.others.get(name), hue: hueOf(i + 1) }));
@@ -59,7 +59,7 @@ class Page {
     return [...live, ...all.filter(({ name, training }) => training && chosen.includes(name))];
   }
 
-  /** What the parts of the page that show the ledger are given. */
+  /** The view of the parts that show the ledger. */
   view() {
     const { subject, ledger } = this.ledger;
     const { entry, scale, k, t } = this.state.now;
@@ -83,7 +83,7 @@ function showStatus({ status, ending, step, flossing, seconds, updates, training
   byId("status").textContent = `${words}: ${step} of ${count(updates, "update")}, ${seconds.toFixed(0)} s${speed}`;
   byId("progress").max = updates;
   byId("progress").value = step;
-  byId("pause").textContent = status === "paused" ? "Go on" : "Pause";
+  byId("pause").textContent = status === "paused" ? "Resume" : "Pause";
   for (const id of ["pause", "stop"]) byId(id).disabled = status === "ended" || status === "stopping";
   byId("rate-form").querySelector("button").disabled = status === "ended";
   const rate = training.steps.at(-1)?.[4];
@@ -97,11 +97,11 @@ function showLedger(page) {
   byId("rainbow").hidden = tooLong != null;
   for (const id of ["heatmap-chart", "heatmap-key", "cell-words"]) byId(id).hidden = tooLong != null;
   if (tooLong != null) {
-    byId("ledger-words").textContent = `The window of ${tooLong} steps is too long to be drawn while training; the report after the training shows it.`;
+    byId("ledger-words").textContent = `The window of ${tooLong} steps is too long to be drawn during training; the report after the training shows it.`;
     return;
   }
   const view = page.view();
-  byId("ledger-words").textContent = `The first sequence of update ${ledger.step}, taken apart before the update: what step t contributed to the gradient of loss k.`;
+  byId("ledger-words").textContent = `The first sequence of update ${ledger.step}, before the update: the contribution of step t to the gradient of loss k.`;
   const name = (e) => `${PARAMETERS[e.parameter]}${ledger.entries.some((o) => o.layer > 0 || o.direction !== e.direction) ? `, layer ${e.layer} ${e.direction}` : ""}`;
   const options = ledger.entries.map((e) => [`${e.layer} ${e.direction} ${e.parameter}`, name(e)]);
   const select = byId("entry");
@@ -112,7 +112,7 @@ function showLedger(page) {
   byId("rainbow-words").replaceChildren(...rainbowInWords(view));
 }
 
-/** Runs to choose from, to be drawn beside the training. */
+/** The choice of other runs. */
 function offerRuns(page, changed) {
   const chosen = new Set(page.state.now.runs.split(SEPARATOR));
   byId("runs").hidden = page.names.length === 0;
@@ -127,10 +127,10 @@ function offerRuns(page, changed) {
     });
     return el("label", {}, box, el("span", { class: "swatch", style: `background: ${hueOf(i + 1)}` }), el("bdi", {}, name));
   });
-  byId("runs").replaceChildren(el("legend", {}, page.live ? "Beside it" : "Runs"), ...boxes);
+  byId("runs").replaceChildren(el("legend", {}, page.live ? "Other runs" : "Runs"), ...boxes);
 }
 
-/** Reads the curves of the runs that are chosen, again and again of those that have not ended. */
+/** Reads the curves of the chosen runs, repeatedly for those that have not ended. */
 async function follow(page, changed) {
   const chosen = page.state.now.runs.split(SEPARATOR).filter((name) => page.names.includes(name));
   const open = chosen.filter((name) => !page.others.get(name)?.end);
@@ -138,7 +138,7 @@ async function follow(page, changed) {
   if (open.length > 0) changed();
 }
 
-/** Listens to the training. */
+/** Receives the events of the training. */
 function listen(page, changed) {
   const source = new EventSource("/api/live");
   const on = (name, use) =>
@@ -163,11 +163,11 @@ function listen(page, changed) {
   source.addEventListener("end", () => source.close());
   source.addEventListener("error", () => {
     if (page.live?.status === "ended") return source.close();
-    byId("status").textContent = "The server does not answer; trying again.";
+    byId("status").textContent = "The server does not answer; reconnecting.";
   });
 }
 
-/** Lets the buttons ask the training. */
+/** Connects the buttons with the training. */
 function connectButtons(page) {
   const send = async (question, words) => {
     try {
@@ -181,12 +181,12 @@ function connectButtons(page) {
     const paused = page.live.status === "paused";
     send({ action: paused ? "resume" : "pause" }, "");
   });
-  byId("stop").addEventListener("click", () => send({ action: "stop" }, "The network learned so far is kept."));
+  byId("stop").addEventListener("click", () => send({ action: "stop" }, "The network is kept."));
   byId("rate-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const value = byId("rate").valueAsNumber;
     byId("rate").blur();
-    send({ action: "learning_rate", value }, `The learning rate is ${value} from the next update on, before the schedule.`);
+    send({ action: "learning_rate", value }, `The base learning rate is ${value} from the next update on.`);
   });
 }
 
@@ -208,7 +208,7 @@ async function start() {
     if (page.ledger) showLedger(page);
     if (drawable) charts.show(page);
   };
-  // However much is told at once, it is drawn once.
+  // Several messages are drawn once.
   const changed = () => {
     if (page.drawing) return;
     page.drawing = true;
@@ -221,7 +221,7 @@ async function start() {
   if (!list.live && state.now.runs === "") state.set({ runs: page.names.slice(0, 3).join(SEPARATOR) });
   byId("progress-place").hidden = list.live == null;
   byId("facts-place").hidden = list.live == null;
-  if (!list.live) byId("status").textContent = "bptt train --serve shows a training here while it goes on. Below are the runs that are there.";
+  if (!list.live) byId("status").textContent = "bptt train --serve shows a running training here. Below are the finished runs.";
   offerRuns(page, () => follow(page, changed).catch(problem));
   await follow(page, changed);
   setInterval(() => follow(page, changed).catch(problem), AGAIN);

@@ -1,26 +1,26 @@
-// Asking the server.
+// Requests to the server.
 
-/** An answer of the server as JSON; what it refuses is an error with its words. */
+/** The answer of the server as JSON; a refusal is an error with its message. */
 async function answer(response) {
   const data = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(data.error ?? `the server answered ${response.status}`);
   return data;
 }
 
-/** Reads something. */
+/** A GET request. */
 export async function read(path, query = {}) {
   const search = new URLSearchParams(query);
   return answer(await fetch(search.size > 0 ? `${path}?${search}` : path));
 }
 
-/** Asks for something to be done or computed. */
+/** A POST request. */
 export async function ask(path, body, signal) {
   const headers = { "content-type": "application/json" };
   return answer(await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal }));
 }
 
-/** Asks one thing at a time: a newer question takes the place of one that waits, and of the answer to an older one. `use`
- * gets the answers, `fail` what went wrong. */
+/** Sends one request at a time: a newer request replaces a waiting one, and the answer to an older one is dropped. `use` gets
+ * the answers, `fail` the errors. */
 export class Newest {
   constructor(path, use, fail) {
     Object.assign(this, { path, use, fail, asking: false, waiting: null });

@@ -1,4 +1,4 @@
-// What every page needs at its start: plotly, once the page has been painted, and a place for what goes wrong.
+// Start of a page: plotly is loaded after the first paint, and errors are shown.
 
 import { byId, el } from "./dom.js";
 
@@ -10,13 +10,13 @@ export async function loadPlotly() {
   });
 }
 
-/** Shows what went wrong; nothing if all is well. */
+/** Shows an error, or hides it. */
 export function showProblem(error) {
   byId("problem").hidden = error == null;
   byId("problem").textContent = error == null ? "" : error.message;
 }
 
-/** Starts a page and shows what goes wrong. */
+/** Starts a page and shows its errors. */
 export function run(start) {
   start().catch((error) => {
     showProblem(error);

@@ -1,4 +1,4 @@
-//! A server to attack, and requests as bytes.
+//! A test server, and requests as bytes.
 #![allow(dead_code)] // each test file uses some of it
 
 use std::io::{Read, Write};
@@ -20,15 +20,15 @@ pub fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Everything that comes until the other side closes.
+/// All bytes until the other side closes.
 pub fn rest(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
-    // A connection that is reset has an end, too.
+    // A reset connection also ends.
     let _ = stream.read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The answer to a request with these headers (`Host` among them, if there is to be one) and this body.
+/// The answer to a request with these headers (with `Host`, if there is to be one) and this body.
 pub fn request(address: SocketAddr, line: &str, headers: &[(&str, &str)], body: &str) -> String {
     let mut stream = connect(address);
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -64,7 +64,7 @@ pub fn json(answer: &str) -> Value {
     serde_json::from_str(body(answer)).unwrap_or_else(|error| panic!("{error}: {answer}"))
 }
 
-/// The words of a refusal with this status.
+/// The message of a refusal with this status.
 pub fn refused(answer: &str, code: u16) -> String {
     assert_eq!(status(answer), code, "{answer}");
     json(answer)["error"].as_str().unwrap().to_owned()

@@ -1,5 +1,5 @@
-//! A comparison on disk: `comparison.json` with what is compared, and in `trainings` one small file for each training that
-//! is finished.
+//! A comparison on disk: `comparison.json` with the comparison, and in `trainings` one small file for each finished
+//! training.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Comparison, Plan, Reached, Training};
+use super::{Comparison, Plan, Training, TrainingResult};
 use bptt_io::files;
 
 use crate::{Config, Error, run};
@@ -15,11 +15,11 @@ use crate::{Config, Error, run};
 const COMPARISON: &str = "comparison.json";
 const TRAININGS: &str = "trainings";
 
-/// The form of `comparison.json`, and of a training's file.
+/// Schemas of `comparison.json` and of the file of a training.
 const COMPARISON_SCHEMA: &str = "bptt.comparison-settings/1";
 const TRAINING_SCHEMA: &str = "bptt.training/1";
 
-/// Where a comparison's results are kept.
+/// The folder of the results of a comparison.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -38,14 +38,14 @@ struct TrainingFile {
     schema: String,
     remedy: String,
     config: Config,
-    reached: Reached,
+    reached: TrainingResult,
 }
 
 impl Folder {
-    /// The folder of `plan`'s results: made if it is not there, gone on with if it holds the same comparison.
+    /// The folder of the results of `plan`: created if it does not exist, continued if it contains the same comparison.
     ///
     /// # Errors
-    /// If it holds another comparison or something else, or cannot be written.
+    /// If it contains another comparison or a run, or cannot be written.
     pub fn open(path: &Path, plan: &Plan) -> Result<Self, Error> {
         let folder = Self { path: path.into() };
         let file = path.join(COMPARISON);
@@ -63,7 +63,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// An error that names the first setting in which two comparisons differ, if there is one.
+    /// An error that names the first setting in which two comparisons differ, if they do.
     fn refuse_difference(&self, there: &Comparison, given: &Comparison) -> Result<(), Error> {
         if there == given {
             return Ok(());
@@ -84,7 +84,7 @@ impl Folder {
         })
     }
 
-    /// The trainings of `plan` that have no result yet.
+    /// The trainings of `plan` without a result.
     ///
     /// # Errors
     /// If a result cannot be used.
@@ -101,25 +101,25 @@ impl Folder {
         failed.map(|()| missing)
     }
 
-    /// What a training reached, if it has finished.
+    /// The result of a training, if it has finished.
     ///
     /// # Errors
-    /// If the file cannot be read, is damaged or of other settings.
-    pub(super) fn read(&self, training: &Training) -> Result<Option<Reached>, Error> {
+    /// If the file cannot be read, is damaged or has other settings.
+    pub(super) fn read(&self, training: &Training) -> Result<Option<TrainingResult>, Error> {
         let path = self.file(training);
         if !path.exists() {
             return Ok(None);
         }
         let file: TrainingFile = read_json(&path, TRAINING_SCHEMA)?;
         if (&file.remedy, &file.config) != (&training.remedy, &training.config) {
-            let problem = "it is of a training with other settings; remove it to train again".into();
+            let problem = "it belongs to a training with other settings; remove it to train again".into();
             return Err(Error::RunFile { path, problem });
         }
         Ok(Some(file.reached))
     }
 
-    /// Keeps what a training reached.
-    pub(super) fn write(&self, training: &Training, reached: &Reached) -> Result<(), Error> {
+    /// Writes the result of a training.
+    pub(super) fn write(&self, training: &Training, reached: &TrainingResult) -> Result<(), Error> {
         let Training { remedy, config } = training.clone();
         let (schema, reached) = (TRAINING_SCHEMA.into(), reached.clone());
         write_json(&self.file(training), &TrainingFile { schema, remedy, config, reached })

@@ -1,20 +1,20 @@
-//! Named changes of a configuration that are said to let a network learn from farther back.
+//! Remedies: named changes of the settings that are said to let a network learn longer dependencies.
 
 use std::str::FromStr;
 
 use crate::options::Options;
 use crate::{Config, Error, Init};
 
-/// A remedy; what it is called, and what it does.
+/// A remedy.
 #[derive(Clone, Copy, Debug)]
 pub struct Remedy {
     /// Its name.
     pub name: &'static str,
-    /// Its one option with its default, if it has one: `"norm=1"`.
+    /// Its option with the default value, if it has one: `"norm=1"`.
     pub option: Option<&'static str>,
     /// One sentence.
     pub about: &'static str,
-    /// Changes the settings of a run on sequences of so many steps.
+    /// Applies it to the settings of a run on sequences of this many steps.
     apply: fn(&mut Config, &mut Options<'_>, usize) -> Result<(), Error>,
 }
 
@@ -31,11 +31,11 @@ impl Remedy {
 
 /// Every remedy.
 pub const REMEDIES: [Remedy; 18] = [
-    Remedy::new("none", None, "The settings as they are.", |_, _, _| Ok(())),
+    Remedy::new("none", None, "No change.", |_, _, _| Ok(())),
     Remedy::new(
         "clip",
         Some("norm=1"),
-        "Gradients are scaled down to this global norm (Pascanu et al. 2013).",
+        "Clip gradients to this global norm (Pascanu et al. 2013).",
         |config, options, _| {
             config.clip_norm = positive(options, "norm", 1.0)?;
             Ok(())
@@ -44,7 +44,7 @@ pub const REMEDIES: [Remedy; 18] = [
     Remedy::new(
         "clip-value",
         Some("size=1"),
-        "Each entry of the gradient is limited to this size.",
+        "Clip each entry of the gradient to this size.",
         |config, options, _| {
             config.clip_value = positive(options, "size", 1.0)?;
             Ok(())
@@ -53,7 +53,7 @@ pub const REMEDIES: [Remedy; 18] = [
     Remedy::new(
         "orthogonal",
         None,
-        "W_hh begins as a random orthogonal matrix (Saxe et al. 2014).",
+        "Initialize W_hh as a random orthogonal matrix (Saxe et al. 2014).",
         |config, _, _| {
             config.init = Init::Orthogonal;
             Ok(())
@@ -62,7 +62,7 @@ pub const REMEDIES: [Remedy; 18] = [
     Remedy::new(
         "identity",
         None,
-        "Relu units whose W_hh begins as the identity, other weights with a standard deviation of 0.001 and biases at 0 \
+        "Relu units with W_hh initialized to the identity, other weights with a standard deviation of 0.001 and biases to 0 \
          (IRNN, Le et al. 2015).",
         |config, _, _| {
             config.cell = "rnn_relu".into();
@@ -74,7 +74,7 @@ pub const REMEDIES: [Remedy; 18] = [
     Remedy::new(
         "scaled",
         Some("rho=1"),
-        "W_hh begins scaled to this spectral radius.",
+        "Scale the initial W_hh to this spectral radius.",
         |config, options, _| {
             let rho = positive(options, "rho", 1.0)?;
             (config.spectral_radius, config.sigma_max) = (Some(rho), None);
@@ -84,7 +84,7 @@ pub const REMEDIES: [Remedy; 18] = [
     Remedy::new(
         "sparse",
         Some("rho=0.95"),
-        "W_hh begins with 15 entries a row, scaled to this spectral radius (Martens and Sutskever 2011, Pascanu et al. \
+        "Initialize W_hh with 15 entries per row, scaled to this spectral radius (Martens and Sutskever 2011, Pascanu et al. \
          2013).",
         |config, options, _| {
             let rho = positive(options, "rho", 0.95)?;
@@ -93,18 +93,18 @@ pub const REMEDIES: [Remedy; 18] = [
             Ok(())
         },
     ),
-    Remedy::new("relu", None, "Units are rectified in place of tanh.", |config, _, _| {
+    Remedy::new("relu", None, "Relu units in place of tanh units.", |config, _, _| {
         config.cell = "rnn_relu".into();
         Ok(())
     }),
-    Remedy::new("linear", None, "Units have no activation function at all.", |config, _, _| {
+    Remedy::new("linear", None, "Units without an activation function.", |config, _, _| {
         config.cell = "rnn_identity".into();
         Ok(())
     }),
     Remedy::new(
         "leaky",
         Some("alpha=0.1"),
-        "Units keep 1 − α of their state at each step (α = dt/τ).",
+        "Leaky units, which keep 1 − α of their state at each step (α = dt/τ).",
         |config, options, _| {
             let alpha = options.take("alpha", |alpha| *alpha > 0.0 && *alpha <= 1.0)?.unwrap_or(0.1);
             config.cell = format!("rnn_leaky:{alpha:?}");
@@ -123,7 +123,7 @@ pub const REMEDIES: [Remedy; 18] = [
     Remedy::new(
         "forget-bias",
         Some("bias=1"),
-        "An LSTM whose forget gates begin with this bias (Gers et al. 2000, Jozefowicz et al. 2015).",
+        "An LSTM whose forget gates are initialized with this bias (Gers et al. 2000, Jozefowicz et al. 2015).",
         |config, options, _| {
             config.cell = "lstm".into();
             config.forget_bias = Some(options.take("bias", |bias: &f64| bias.is_finite())?.unwrap_or(1.0));
@@ -134,7 +134,7 @@ pub const REMEDIES: [Remedy; 18] = [
     Remedy::new(
         "chrono",
         Some("longest=T"),
-        "An LSTM whose gates begin with biases for lags of up to so many steps (Tallec and Ollivier 2018).",
+        "An LSTM whose gate biases are initialized for lags of up to this many steps (Tallec and Ollivier 2018).",
         |config, options, steps| {
             config.cell = "lstm".into();
             config.chrono = Some(options.take("longest", |longest| *longest >= 3)?.unwrap_or(steps.max(3)));
@@ -160,7 +160,7 @@ pub const REMEDIES: [Remedy; 18] = [
     Remedy::new(
         "omega",
         Some("weight=1"),
-        "The regularizer that keeps the norm of gradients from step to step (Pascanu et al. 2013).",
+        "The regularizer that preserves the norm of gradients from step to step (Pascanu et al. 2013).",
         |config, options, _| {
             config.omega = positive(options, "weight", 1.0)?;
             Ok(())
@@ -169,7 +169,7 @@ pub const REMEDIES: [Remedy; 18] = [
     Remedy::new(
         "flossing",
         Some("updates=50"),
-        "Before training, so many updates pull the leading quarter of the Lyapunov exponents to 0 (Engelken 2023).",
+        "Before training, this many updates move the leading quarter of the Lyapunov exponents to 0 (Engelken 2023).",
         |config, options, _| {
             config.floss = options.take("updates", |updates| *updates > 0)?.unwrap_or(50);
             config.floss_exponents = Some((config.hidden / 4).max(1));
@@ -179,7 +179,7 @@ pub const REMEDIES: [Remedy; 18] = [
     Remedy::new(
         "truncated",
         Some("window=T/4"),
-        "No gradient goes back over every so many steps.",
+        "Detach the state after this many steps.",
         |config, options, steps| {
             let window = options.take("window", |window| *window > 0)?;
             config.detach_every = window.unwrap_or((steps / 4).max(1));
@@ -193,11 +193,11 @@ fn positive(options: &mut Options<'_>, key: &str, default: f64) -> Result<f64, E
     Ok(options.take(key, positive)?.unwrap_or(default))
 }
 
-/// `config` with the remedies that `given` names, one or several joined by `+` and each with its option if it is not the
-/// usual one: `clip`, `clip:0.5`, `orthogonal+clip:norm=2`. Sequences have `steps` steps.
+/// `config` with the remedies that `given` names: one, or several joined by `+`, each with its option if it is not the
+/// default: `clip`, `clip:0.5`, `orthogonal+clip:norm=2`. Sequences have `steps` steps.
 ///
 /// # Errors
-/// If there is none of this name, or its option is impossible; the message lists the remedies.
+/// If a remedy is unknown or its option is impossible; the message lists the remedies.
 pub fn remedied(config: &Config, given: &str, steps: usize) -> Result<Config, Error> {
     let named = |remedy: &Remedy| match remedy.option {
         Some(option) => format!("{}:{option}", remedy.name),
@@ -216,15 +216,15 @@ pub fn remedied(config: &Config, given: &str, steps: usize) -> Result<Config, Er
     Ok(config)
 }
 
-/// What a comparison keeps equal beside the number of updates.
+/// What a comparison keeps equal in addition to the number of updates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Budget {
-    /// The floating-point operations of a training: every network has as many units as cost no more than the network
-    /// without a remedy does.
+    /// The floating-point operations of a training: every network has the largest number of units that does not cost more
+    /// than the network without a remedy.
     #[default]
     Flops,
-    /// The hidden units; operations are counted and may differ.
+    /// The number of hidden units; the operations may differ.
     Units,
 }
 
@@ -237,7 +237,7 @@ impl FromStr for Budget {
             "units" => Ok(Self::Units),
             _ => {
                 let expected = "flops or units".into();
-                Err(Error::Option { option: "budget".into(), given: format!("{given:?}"), expected })
+                Err(Error::UnknownChoice { choice: "budget", given: format!("{given:?}"), expected })
             }
         }
     }

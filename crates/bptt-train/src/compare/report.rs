@@ -1,13 +1,13 @@
-//! A comparison's table.
+//! The table of a comparison.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::statistics::{median, wilson};
-use super::{Budget, Plan, Planned, Reached};
-use crate::{Config, Error, Reach};
+use super::{Budget, Plan, Planned, TrainingResult};
+use crate::{Config, Error, GradientHorizon};
 
-/// What a comparison found; as JSON `bptt.comparison/1`.
+/// The result of a comparison; `bptt.comparison/1` as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// `"bptt.comparison/1"`.
@@ -18,58 +18,58 @@ pub struct Report {
     pub length: usize,
     /// T.
     pub steps: usize,
-    /// How many steps before a loss lies what decides it, from the nearest to the farthest.
+    /// The lag of the dependency, from the nearest to the farthest.
     pub lag: [usize; 2],
-    /// The mean loss of what remembers none of that.
+    /// The mean loss of a model without memory of it.
     pub baseline_loss: f64,
-    /// Updates of each training.
+    /// Number of updates of each training.
     pub updates: u64,
     /// B.
     pub batch: usize,
-    /// What was kept equal beside the number of updates.
+    /// What was kept equal in addition to the number of updates.
     pub budget: Budget,
-    /// The fraction of sequences from which on the task counts as solved.
+    /// Fraction of solved sequences at which the task counts as solved.
     pub solved_at: f64,
-    /// One for each remedy.
+    /// One row per remedy.
     pub remedies: Vec<Row>,
 }
 
-/// One remedy.
+/// The results of one remedy.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     /// Its name.
     pub name: String,
-    /// The settings that it changes, with their values.
+    /// The settings it changes, with their values.
     pub changes: Map<String, Value>,
     /// The cell.
     pub cell: String,
     /// H.
     pub hidden: usize,
-    /// How many numbers are learned.
+    /// Number of parameters.
     pub parameters: usize,
-    /// Multiplications and additions in the matrix products of one training, forward and back.
+    /// Multiplications and additions in the matrix products of one training, forward and backward.
     pub flops: u64,
-    /// How many trainings there are, one for each seed.
+    /// Number of trainings, one per seed.
     pub trained: usize,
-    /// How many of them solved the task.
+    /// Number of trainings that solved the task.
     pub solved: usize,
-    /// Wilson's interval for the probability of that, at 95 %.
+    /// Wilson's 95 % interval of the probability of solving it.
     pub solved_interval: [f64; 2],
-    /// How many ended with a number that is not finite.
+    /// Number of trainings that ended with a number that is not finite.
     pub not_finite: usize,
-    /// Of what the trainings reached.
+    /// Medians over the trainings.
     pub median: Median,
-    /// What each reached, in the order of the seeds.
-    pub trainings: Vec<Reached>,
+    /// The result of each training, in the order of the seeds.
+    pub trainings: Vec<TrainingResult>,
 }
 
-/// Medians over the seeds. What cannot be said of a training is left out, but for updates and loss.
+/// Medians over the seeds. Trainings without a value are left out, except for `updates_to_solve` and `loss`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Median {
-    /// Updates until an evaluation found the task solved; a training that never did counts as infinitely many, and an
-    /// infinite median is `None`.
+    /// Number of updates until an evaluation found the task solved; infinite for a training that never did. An infinite
+    /// median is `None`.
     pub updates_to_solve: Option<f64>,
-    /// The loss at the end; infinite, likewise, where it is not finite.
+    /// The loss at the end; infinite where it is not finite.
     pub loss: Option<f64>,
     /// The horizon at the beginning.
     pub horizon_before: Option<f64>,
@@ -83,14 +83,15 @@ pub struct Median {
     pub lyapunov_before: Option<f64>,
     /// The largest Lyapunov exponent at the end.
     pub lyapunov_after: Option<f64>,
-    /// Seconds a training took.
+    /// Duration of a training in seconds.
     pub seconds: Option<f64>,
 }
 
 impl Median {
-    fn of(trainings: &[Reached]) -> Self {
-        let of = |number: &dyn Fn(&Reached) -> Option<f64>| median(trainings.iter().filter_map(number));
-        let horizon = |reach: &Reach| reach.horizon.map(|lag| lag as f64);
+    fn of(trainings: &[TrainingResult]) -> Self {
+        let of =
+            |number: &dyn Fn(&TrainingResult) -> Option<f64>| median(trainings.iter().filter_map(number));
+        let horizon = |of: &GradientHorizon| of.horizon.map(|lag| lag as f64);
         let or_infinite = |number: Option<f64>| number.or(Some(f64::INFINITY));
         Self {
             updates_to_solve: of(&|r| or_infinite(r.solved_after.map(|updates| updates as f64))),
@@ -107,19 +108,19 @@ impl Median {
 }
 
 impl Report {
-    /// Of `plan` and what its trainings reached, in the order of [`Plan::trainings`].
+    /// From `plan` and the results of its trainings, in the order of [`Plan::trainings`].
     ///
     /// # Errors
-    /// None that [`Plan::new`] has not refused.
+    /// None that [`Plan::new`] has not already returned.
     ///
     /// # Panics
     /// If results are missing.
-    pub fn new(plan: &Plan, results: &[Reached]) -> Result<Self, Error> {
+    pub fn new(plan: &Plan, results: &[TrainingResult]) -> Result<Self, Error> {
         let Plan { comparison, task, length, remedies } = plan;
         let n = remedies.len();
         assert_eq!(results.len() as u64, n as u64 * comparison.seeds, "a result for each training");
         let row = |(i, planned): (usize, &Planned)| -> Result<Row, Error> {
-            let trainings: Vec<Reached> = results.iter().skip(i).step_by(n).cloned().collect();
+            let trainings: Vec<TrainingResult> = results.iter().skip(i).step_by(n).cloned().collect();
             let solved = trainings.iter().filter(|reached| reached.solved_after.is_some()).count();
             let (low, high) = wilson(solved, trainings.len());
             let config = &planned.config;
@@ -157,7 +158,7 @@ impl Report {
     }
 }
 
-/// The settings that are others in `config` than in `base`.
+/// The settings in which `config` differs from `base`.
 fn changes(base: &Config, config: &Config) -> Map<String, Value> {
     let settings = |config: &Config| match serde_json::to_value(config) {
         Ok(Value::Object(settings)) => settings,

@@ -1,10 +1,10 @@
-//! What a few trainings say of many.
+//! Statistics of a small number of trainings.
 
 /// z of a two-sided 95 % interval, Φ⁻¹(0.975).
 const Z: f64 = 1.959_963_984_540_054;
 
-/// Wilson's (1927) interval, at 95 %, for the probability of something that happened `k` times of `n`. Unlike p ± 1.96 σ
-/// it stays within 0 and 1, and says something when all or none did.
+/// Wilson's (1927) 95 % interval of the probability of an event that happened `k` times out of `n`. In contrast to p ± 1.96
+/// σ, it stays within 0 and 1, and has a width if all or none happened.
 ///
 /// ```text
 /// (p + z²/2n ± z √(p(1 − p)/n + z²/4n²)) / (1 + z²/n)
@@ -17,13 +17,13 @@ pub fn wilson(k: usize, n: usize) -> (f64, f64) {
     let scale = 1.0 + Z * Z / n;
     let center = (p + Z * Z / (2.0 * n)) / scale;
     let half = Z / scale * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    // Where all or none did, an end is 1 or 0 but for rounding.
+    // If all or none happened, one end is 1 or 0 up to rounding.
     let low = if k == 0 { 0.0 } else { center - half };
     let high = if p == 1.0 { 1.0 } else { center + half };
     (low, high)
 }
 
-/// The median; of an even number the mean of the middle two. `None` of nothing, or if it is not finite.
+/// The median; for an even number of values the mean of the middle two. `None` without values, or if it is not finite.
 pub(super) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -40,7 +40,7 @@ pub(super) fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    /// Against `scipy.stats.binomtest(k, n).proportion_ci(method="wilson")`, SciPy 1.17.
+    /// Compared with `scipy.stats.binomtest(k, n).proportion_ci(method="wilson")`, SciPy 1.17.
     #[test]
     fn the_interval_is_scipys() {
         let expected = [

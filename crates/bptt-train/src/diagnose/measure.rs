@@ -1,4 +1,4 @@
-//! Measuring a network on a batch.
+//! Measurements of a network on a batch.
 
 use std::ops::RangeInclusive;
 
@@ -10,37 +10,37 @@ use bptt::{
 };
 
 use super::verdict::REACHES;
-use super::{Evidence, Exponent, Gate, Lag, Median, NotFinite, Origin, Reach, Spread, Window};
+use super::{Evidence, Exponent, Gate, Lag, LagStatistics, Median, NotFinite, Origin, Spread, Window};
 use crate::{Error, Rng};
 
-/// The fraction that horizons are of.
+/// The fraction of the contributions that horizons cover.
 const HORIZON: f64 = 0.99;
 
-/// T·B·N³, with N the size of the state, up to which exponents and the memory horizon are measured: some ten seconds. Beyond it
-/// a diagnosis does without.
+/// The largest T·B·N³, with N the size of the state, at which exponents and the memory horizon are measured: about ten
+/// seconds.
 const AFFORDABLE: f64 = 1e11;
 
-/// A network and what it is to read.
+/// A network and its inputs.
 #[derive(Clone, Debug)]
 pub struct Subject {
     /// The network.
     pub network: Network<f64>,
-    /// What it reads.
+    /// The inputs.
     pub inputs: Inputs<f64>,
-    /// The states it begins with.
+    /// The initial states.
     pub initial: State<f64>,
-    /// How it reads: lengths, episodes, and where training cuts gradients.
+    /// Lengths, episodes, and the steps at which training cuts gradients.
     pub options: ScanOptions<f64>,
-    /// How many steps before a loss lies what decides it, if that is known.
+    /// The lag of the dependency, if it is known.
     pub lag: Option<RangeInclusive<usize>>,
-    /// The same network before training, if that is known.
+    /// The network before training, if it is known.
     pub untrained: Option<Network<f64>>,
-    /// The relative bias that a truncation window may have: the smallest such window is found. `None`: it is not looked for.
+    /// The largest relative bias of a truncation window, to find the smallest such window. `None`: it is not searched for.
     pub bias: Option<f64>,
 }
 
-/// Measures everything a diagnosis needs, from the data up: what is not finite ends it, with the first place where it is so.
-/// `losses_of` gives those of a forward scan.
+/// Measures everything a diagnosis needs. The first number that is not finite ends the measurement. `losses_of` computes
+/// the losses of a forward scan.
 ///
 /// # Errors
 /// If something does not fit the network, or `losses_of` fails.
@@ -82,7 +82,7 @@ pub fn measure<E: From<Error>>(
             evidence.losses = present.len();
             evidence.uncut = present.iter().map(|&k| k - from(&ledger, k)).max();
             evidence.cut = present.iter().any(|&k| detached.contains(&from(&ledger, k)));
-            evidence.reach = reach(&ledger, lag, &detached);
+            evidence.lag_statistics = lag_statistics(&ledger, lag, &detached);
             evidence.windows = windows(&network, &trace, &losses)?;
             if let Some(bias) = bias {
                 let window = network.smallest_window(&trace, &losses, bias).map_err(Error::from)?;
@@ -95,7 +95,7 @@ pub fn measure<E: From<Error>>(
                 let trace = untrained.scan_with(inputs, &initial, options).map_err(Error::from)?;
                 let losses = losses_of(&untrained, &trace)?;
                 let memory = if affordable { self::memory(&untrained, &trace) } else { None };
-                // What cannot be taken apart before training says nothing of after it.
+                // Without a ledger before training, the one after it stands alone.
                 let ledger = untrained.itemize(&trace, &losses, &itemize).ok();
                 evidence.horizons_untrained = ledger.map(|ledger| horizons(&ledger, memory.as_ref()));
             }
@@ -107,7 +107,7 @@ pub fn measure<E: From<Error>>(
     Ok(evidence)
 }
 
-/// Of W_hh, over sequences.
+/// The horizons of W_hh over sequences.
 fn horizons(ledger: &Ledger, memory: Option<&MemoryProfile>) -> Spread {
     let entry = ledger.recurrent(0);
     let sequences = entry.and_then(Entry::sequences).unwrap_or(0);
@@ -119,7 +119,7 @@ fn horizons(ledger: &Ledger, memory: Option<&MemoryProfile>) -> Spread {
     Spread { learning: median(learning), memory: median(memory) }
 }
 
-/// The median of lags and its bootstrap interval; `None` if there are none.
+/// The median of lags and its bootstrap interval; `None` without lags.
 fn median(lags: impl Iterator<Item = usize>) -> Option<Median> {
     let lags: Vec<f64> = lags.map(|lag| lag as f64).collect();
     let mut rng = Rng::new(0, 0);
@@ -139,7 +139,7 @@ fn windows(
     Ok(curve.windows.iter().zip(numbers).map(window).collect())
 }
 
-/// The first step that loss k reaches back to.
+/// The first step that a gradient of loss k reaches.
 fn from(ledger: &Ledger, k: usize) -> usize {
     ledger.uncut(k).start.min(k)
 }
@@ -177,7 +177,7 @@ fn state_size(network: &Network<f64>) -> f64 {
 
 const BOTTOM: CellId = CellId { layer: 0, direction: Direction::Forward };
 
-/// `None` where there are episodes or a single step.
+/// `None` with episodes or a single step.
 fn exponent(network: &Network<f64>, trace: &ForwardCache<f64>) -> Option<Exponent> {
     let options = LyapunovOptions { exponents: Some(1), ..LyapunovOptions::default() };
     let found = network.lyapunov(trace, BOTTOM, &options).ok()?;
@@ -185,8 +185,8 @@ fn exponent(network: &Network<f64>, trace: &ForwardCache<f64>) -> Option<Exponen
     Some(Exponent { per_step: found.largest(), standard_error })
 }
 
-/// Of a perturbation of the bottom layer's h in one direction, which no network has for its own. `None` where there are
-/// episodes or two directions.
+/// Memory of a perturbation of the bottom layer's h in a random direction. `None` with episodes or in bidirectional
+/// networks.
 fn memory(network: &Network<f64>, trace: &ForwardCache<f64>) -> Option<MemoryProfile> {
     let hidden = network.output_width();
     let mut rng = Rng::new(0, 0);
@@ -196,7 +196,7 @@ fn memory(network: &Network<f64>, trace: &ForwardCache<f64>) -> Option<MemoryPro
 }
 
 fn gates(network: &Network<f64>, trace: &ForwardCache<f64>) -> Vec<Gate> {
-    // An eigenvalue iteration that does not end is no reason to say nothing of the rest.
+    // A diverging eigenvalue iteration does not prevent the other measurements.
     let spectra = network.recurrent_spectra().unwrap_or_default();
     let hidden = network.hidden() as f64;
     let gate = |(i, of): (usize, GateSaturation)| {
@@ -218,7 +218,7 @@ fn gates(network: &Network<f64>, trace: &ForwardCache<f64>) -> Vec<Gate> {
 }
 
 /// `None` if no loss reaches the recurrent weights at all.
-fn reach(ledger: &Ledger, lag: Option<Lag>, detached: &[usize]) -> Option<Reach> {
+fn lag_statistics(ledger: &Ledger, lag: Option<Lag>, detached: &[usize]) -> Option<LagStatistics> {
     let recurrent = ledger.recurrent(0)?;
     let bias = ledger.entry(0, Parameter::BIAS).or_else(|| ledger.entry(0, Parameter::BIAS_IH))?;
     let profile: Vec<(usize, f64)> = bias.profile().iter().map(|of| (of.lag, of.log10_median())).collect();
@@ -227,7 +227,7 @@ fn reach(ledger: &Ledger, lag: Option<Lag>, detached: &[usize]) -> Option<Reach>
     let largest = profile.iter().map(|of| of.1).fold(f64::NEG_INFINITY, f64::max);
     let first = profile.first().map_or(f64::NEG_INFINITY, |first| first.1);
     let kept = kept(&profile);
-    Some(Reach {
+    Some(LagStatistics {
         horizon: recurrent.horizon(HORIZON),
         decay_per_step: recurrent.decay().filter(|decay| decay.is_finite()),
         cancellation: Some(Entry::cancellation(recurrent)).filter(|of| of.is_finite()),
@@ -243,7 +243,7 @@ fn reach(ledger: &Ledger, lag: Option<Lag>, detached: &[usize]) -> Option<Reach>
     })
 }
 
-/// log₁₀ of what is left at each lag of the largest up to there.
+/// log₁₀ of the ratio of m at each lag to the largest m up to it.
 fn kept(profile: &[(usize, f64)]) -> Vec<(usize, f64)> {
     let mut largest = f64::NEG_INFINITY;
     let kept = profile.iter().map(|&(lag, m)| {
@@ -253,13 +253,13 @@ fn kept(profile: &[(usize, f64)]) -> Vec<(usize, f64)> {
     kept.collect()
 }
 
-/// How many losses have a step at this lag, and the fraction of them that a detached state parts from it. Where an episode
-/// begins between the two, there is no such step.
+/// Number of losses with a step at this lag, and the fraction of them that a detached state cuts from it. Across the
+/// beginning of an episode there is no such step.
 fn cut_at(ledger: &Ledger, lag: usize, detached: &[usize]) -> (usize, f64) {
-    let parted = |&k: &usize| k - lag < from(ledger, k);
+    let separated = |&k: &usize| k - lag < from(ledger, k);
     let losses = (lag..ledger.steps()).filter(|&k| ledger.has_loss(k));
-    let (parted, whole): (Vec<usize>, Vec<usize>) = losses.partition(parted);
-    let cut = parted.iter().filter(|&&k| detached.contains(&from(ledger, k))).count();
+    let (separated, whole): (Vec<usize>, Vec<usize>) = losses.partition(separated);
+    let cut = separated.iter().filter(|&&k| detached.contains(&from(ledger, k))).count();
     let count = whole.len() + cut;
     (count, cut as f64 / count.max(1) as f64)
 }

@@ -1,21 +1,24 @@
-//! What to change, by verdict: the change that is most likely to help first, as options of `bptt train`.
+//! Proposed changes by verdict, the most likely to help first, as options of `bptt train`.
 
+use std::sync::Arc;
+
+use bptt::{Activation, CellSpec, cell_by_name};
 use serde::Serialize;
 
 use super::{Evidence, Kind, Origin, Verdict};
 use crate::{Config, Init};
 
-/// Most that are proposed: who is to try five things tries none.
+/// The largest number of proposals.
 const MOST: usize = 3;
 
 /// A change that may help.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Remedy {
-    /// What to change.
+    /// The change.
     pub change: String,
-    /// Why that may help.
+    /// The reason why it may help.
     pub why: &'static str,
-    /// The options of `bptt train` that make the change; none where it is not the training that has to change.
+    /// The options of `bptt train` that make the change; none if the training need not change.
     pub options: Vec<String>,
 }
 
@@ -24,30 +27,31 @@ fn remedy(change: impl Into<String>, why: &'static str, options: &[(&str, &str)]
     Remedy { change: change.into(), why, options: options.map(str::to_owned).collect() }
 }
 
-/// The two or three changes that are most likely to help a network of these settings, ranked. None that is made already.
+/// The two or three changes that are most likely to help a network of these settings, ranked. A change that is already made
+/// is not proposed.
 pub fn remedies(verdict: &Verdict, evidence: &Evidence, config: &Config) -> Vec<Remedy> {
     let lag = evidence
         .lag
-        .map_or_else(|| evidence.reach.as_ref().map_or(0, |reach| reach.target), |lag| lag.farthest);
+        .map_or_else(|| evidence.lag_statistics.as_ref().map_or(0, |lags| lags.target), |lag| lag.farthest);
     let found = match verdict.kind {
         Kind::NotFinite => not_finite(evidence, config),
         Kind::CannotTell => Vec::new(),
         Kind::Explodes => vec![Some(clip(config)), contract(config), bound(config), Some(slower(config))],
         Kind::DeadUnits => vec![
             Some(remedy(
-                "begin with the identity and without biases",
-                "every relu unit then begins by handing its value on (Le et al. 2015)",
+                "initialize W_hh with the identity and biases with 0",
+                "every relu unit then passes its value on unchanged at first (Le et al. 2015)",
                 &[("--init", "identity"), ("--zero-biases", "")],
             ))
             .filter(|_| config.init != Init::Identity || !config.zero_biases),
             Some(slower(config)),
-            Some(tanh("tanh units have no end at which they fall silent")),
+            Some(tanh("tanh units cannot become dead")),
         ],
         Kind::Saturated => {
             vec![
                 Some(unsaturate(config)),
                 Some(slower(config)),
-                remember(config, lag).filter(|_| !is_lstm(config)),
+                remember(config, lag).filter(|_| !has_cell_state(config)),
             ]
         }
         Kind::Cut => {
@@ -59,19 +63,31 @@ pub fn remedies(verdict: &Verdict, evidence: &Evidence, config: &Config) -> Vec<
     found.into_iter().flatten().take(MOST).collect()
 }
 
-fn is_lstm(config: &Config) -> bool {
-    config.cell.starts_with("lstm")
+/// What the cell of the settings declares of itself; nothing if it is unknown.
+fn spec(config: &Config) -> Option<Arc<CellSpec>> {
+    cell_by_name(&config.cell).ok().map(|cell| Arc::clone(cell.spec()))
 }
 
-fn is_vanilla(config: &Config) -> bool {
-    ["rnn", "rnn_relu", "rnn_identity"].contains(&config.cell.as_str())
+/// Whether the cell has a cell state besides h.
+fn has_cell_state(config: &Config) -> bool {
+    spec(config).is_some_and(|spec| spec.states.len() > 1)
+}
+
+/// Whether the cell has a cell state with a forget gate.
+fn forgets(config: &Config) -> bool {
+    spec(config).is_some_and(|spec| spec.states.len() > 1 && spec.gate("f").is_some())
+}
+
+/// The activation of a vanilla cell.
+fn vanilla(config: &Config) -> Option<Activation> {
+    spec(config)?.vanilla
 }
 
 fn not_finite(evidence: &Evidence, config: &Config) -> Vec<Option<Remedy>> {
     match evidence.not_finite.as_ref().map(|of| of.origin) {
         Some(Origin::Data) => vec![Some(remedy(
-            "replace that value, or leave its step out by lengths or a mask",
-            "whatever the network is, one such number makes every later state one",
+            "replace this value, or exclude its step with lengths or a mask",
+            "in any network, one such number makes every later state one",
             &[],
         ))],
         Some(Origin::States) => vec![bound(config), contract(config), Some(slower(config))],
@@ -79,20 +95,20 @@ fn not_finite(evidence: &Evidence, config: &Config) -> Vec<Option<Remedy>> {
     }
 }
 
-/// Shorter updates by clipping.
+/// Smaller updates by clipping.
 fn clip(config: &Config) -> Remedy {
     let norm = if config.clip_norm == 0.0 || config.clip_norm > 1.0 { 1.0 } else { config.clip_norm / 10.0 };
-    let why = "one large gradient then no longer throws away what was learned (Pascanu et al. 2013)";
+    let why = "a single large gradient then no longer destroys what was learned (Pascanu et al. 2013)";
     remedy(format!("clip gradients to norm {norm}"), why, &[("--clip-norm", &norm.to_string())])
 }
 
 fn slower(config: &Config) -> Remedy {
     let rate = config.learning_rate / 10.0;
-    let why = "large updates drive weights to where activations saturate, die or overflow";
+    let why = "large updates move weights to where activations saturate, die or overflow";
     remedy("a tenth of the learning rate", why, &[("--learning-rate", &format!("{rate:e}"))])
 }
 
-/// The option that sets W_hh's strength to that of an isometry, if one of them is set to something else.
+/// The option that scales W_hh to an isometry, if its scale is set to something else.
 fn isometric(config: &Config) -> Option<[&'static str; 2]> {
     match (config.sigma_max, config.spectral_radius) {
         (Some(sigma), _) if sigma != 1.0 => Some(["--sigma-max", "1"]),
@@ -101,7 +117,7 @@ fn isometric(config: &Config) -> Option<[&'static str; 2]> {
     }
 }
 
-/// W_hh as an isometry from the start.
+/// An initial W_hh that is an isometry.
 fn contract(config: &Config) -> Option<Remedy> {
     let strength = isometric(config);
     if config.init == Init::Orthogonal && strength.is_none() {
@@ -109,24 +125,24 @@ fn contract(config: &Config) -> Option<Remedy> {
     }
     let mut options = vec![("--init", "orthogonal")];
     options.extend(strength.map(|[name, value]| (name, value)));
-    let why = "with σ_max = 1 no step can stretch a gradient (Saxe et al. 2014)";
-    Some(remedy("begin with an orthogonal W_hh", why, &options))
+    let why = "with σ_max = 1 no step can increase the norm of a gradient (Saxe et al. 2014)";
+    Some(remedy("initialize W_hh as an orthogonal matrix", why, &options))
 }
 
-/// A cell whose states are bounded, for one whose are not.
+/// A cell with bounded states, for one whose states are not.
 fn bound(config: &Config) -> Option<Remedy> {
-    let why = "its states stay between −1 and 1, and its slopes below 1";
-    ["rnn_relu", "rnn_identity"].contains(&config.cell.as_str()).then(|| tanh(why))
+    let why = "their states stay between −1 and 1, and their slopes are at most 1";
+    vanilla(config).is_some_and(|activation| activation.range().1.is_infinite()).then(|| tanh(why))
 }
 
 fn tanh(why: &'static str) -> Remedy {
     remedy("tanh units", why, &[("--cell", "rnn")])
 }
 
-/// A cell with a path along which a gradient is multiplied by forget gates alone, and forget gates that stay open for the lag.
+/// A cell with a path along which a gradient is multiplied by forget gates only, with forget gates open for the lag.
 fn remember(config: &Config, lag: usize) -> Option<Remedy> {
     let mut options = Vec::new();
-    let changed = config.cell != "lstm";
+    let changed = !forgets(config);
     if changed {
         options.push(("--cell", "lstm".to_owned()));
         if config.omega > 0.0 {
@@ -148,43 +164,46 @@ fn remember(config: &Config, lag: usize) -> Option<Remedy> {
     }
     let options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let change = if changed {
-        "an LSTM whose forget gates begin open for this lag"
+        "an LSTM whose forget gates are initialized for this lag"
     } else {
-        "forget gates that begin open for this lag"
+        "forget gates that are initialized for this lag"
     };
-    let why = "along its cell state a gradient meets the forget gates alone (Gers et al. 2000; Tallec and Ollivier 2018)";
+    let why = "along the cell state a gradient is multiplied by the forget gates only (Gers et al. 2000; Tallec and Ollivier 2018)";
     Some(remedy(change, why, &options))
 }
 
-/// The bias with which a forget gate keeps half over `lag` steps: σ(b)^lag = ½; at least the 1 of Jozefowicz et al. 2015.
+/// The bias with which a forget gate keeps half of its state over `lag` steps: σ(b)^lag = ½; at least the 1 of Jozefowicz
+/// et al. 2015.
 fn forget_bias(lag: usize) -> f64 {
     let over_a_step = 2f64.powf(1.0 / lag.max(1) as f64);
     (-(over_a_step - 1.0).ln()).max(1.0)
 }
 
-/// Recurrent weights that begin as an isometry of what the activation lets through.
+/// Initial recurrent weights that are an isometry of what the activation passes.
 fn unit_gain(config: &Config) -> Option<Remedy> {
-    if config.cell == "rnn_relu" && (config.init != Init::Identity || isometric(config).is_some()) {
+    if vanilla(config) == Some(Activation::Relu)
+        && (config.init != Init::Identity || isometric(config).is_some())
+    {
         let mut options = vec![("--init", "identity"), ("--zero-biases", "")];
         options.extend(isometric(config).map(|[name, value]| (name, value)));
-        let why = "relu units then begin by handing their values on unchanged (Le et al. 2015)";
-        return Some(remedy("begin with W_hh = 1", why, &options));
+        let why = "relu units then pass their values on unchanged at first (Le et al. 2015)";
+        return Some(remedy("initialize W_hh with the identity", why, &options));
     }
     contract(config)
 }
 
 fn omega(config: &Config) -> Option<Remedy> {
-    let why = "it pulls the weights to where a step keeps the gradient's norm (Pascanu et al. 2013)";
-    (is_vanilla(config) && config.omega == 0.0)
+    let why = "it moves the weights to where a step preserves the norm of the gradient (Pascanu et al. 2013)";
+    (vanilla(config).is_some() && config.omega == 0.0)
         .then(|| remedy("the regularizer against vanishing gradients", why, &[("--omega", "1")]))
 }
 
 fn leak(config: &Config, lag: usize) -> Option<Remedy> {
     let cell = format!("rnn_leaky:{:.3}", 1.0 / lag.max(1) as f64);
-    (config.cell == "rnn").then(|| {
+    (vanilla(config) == Some(Activation::Tanh)).then(|| {
         remedy(
-            "leaky units as slow as the lag",
-            "most of a state then passes a step unchanged",
+            "leaky units with a time constant of the lag",
+            "most of the state then passes a step unchanged",
             &[("--cell", &cell)],
         )
     })
@@ -194,22 +213,22 @@ fn leak(config: &Config, lag: usize) -> Option<Remedy> {
 fn unsaturate(config: &Config) -> Remedy {
     let mut options = vec![("--init", "orthogonal"), ("--init-others", "xavier"), ("--zero-biases", "")];
     options.extend(isometric(config).map(|[name, value]| (name, value)));
-    // A bias cannot be taken back on the command line, but it can be moderate.
+    // A bias cannot be unset on the command line, but it can be moderate.
     options.extend(config.forget_bias.map(|_| ("--forget-bias", "1")));
     options.extend(config.input_bias.map(|_| ("--input-bias", "0")));
-    let why = "activations then begin in the middle of their ranges, where they learn";
-    remedy("begin with weights of gain 1 and no biases", why, &options)
+    let why = "activations then start in the middle of their ranges, where slopes are large";
+    remedy("initialize weights with gain 1 and biases with 0", why, &options)
 }
 
-/// A window that has the lag in it.
+/// A window that contains the lag.
 fn widen(config: &Config, lag: usize) -> Remedy {
-    let why = "a gradient that is cut off before the dependency cannot learn it";
+    let why = "a gradient that is cut before the dependency cannot teach it";
     let mut options = Vec::new();
     if config.detach_every > 0 {
         options.push(("--detach-every", "0".to_owned()));
     }
     let window = 2 * lag.max(1);
-    // Of windows twice as long as the lag, half of the losses have it inside.
+    // In windows twice as long as the lag, half of the losses have the dependency inside.
     let change = if config.task.is_none() && config.window < window {
         options.push(("--window", window.to_string()));
         format!("a window of {window} steps, twice the lag")
@@ -220,17 +239,17 @@ fn widen(config: &Config, lag: usize) -> Remedy {
     remedy(change, why, &options)
 }
 
-/// Whether the gradient has faded as far as it is not cut: then a wider window alone does not help.
+/// Whether the gradient has decayed where it is not cut: then a wider window alone does not help.
 fn fades_beyond(evidence: &Evidence) -> bool {
-    let farthest = |reach: &super::Reach| reach.log10_profile.last().map_or(0, |last| last.0);
-    evidence.reach.as_ref().is_some_and(|reach| reach.reached < farthest(reach))
+    let farthest = |lags: &super::LagStatistics| lags.log10_profile.last().map_or(0, |last| last.0);
+    evidence.lag_statistics.as_ref().is_some_and(|lags| lags.reached < farthest(lags))
 }
 
-/// More updates, where the task is not solved though the gradient arrives.
+/// More updates, if the task is not solved although the gradient reaches the dependency.
 fn longer(evidence: &Evidence, config: &Config) -> Option<Remedy> {
     let unsolved =
         evidence.training.as_ref().and_then(|training| training.solved).is_some_and(|solved| solved < 0.99);
     let steps = (2 * config.steps).to_string();
-    let why = "the gradient reaches what decides the loss; it has not been followed long enough";
+    let why = "the gradient reaches the dependency, and the training was too short";
     unsolved.then(|| remedy("twice as many updates", why, &[("--steps", &steps)]))
 }

@@ -1,66 +1,67 @@
-//! What the numbers mean.
+//! The verdict and its sentences.
 
 use serde::Serialize;
 
-use super::{Evidence, Median, NotFinite, Origin, Reach, Spread};
+use super::{Evidence, LagStatistics, Median, NotFinite, Origin, Spread};
 
-/// How much of the largest gradient nearer by has to be left at a lag for learning to reach it. A minibatch of B sequences
-/// knows the near part to about 1/√B of its size; one hundredth disappears in that for any B below ten thousand.
+/// The smallest ratio of the gradient at a lag to the largest gradient at smaller lags with which the gradient reaches that
+/// lag. A minibatch of B sequences determines the near part with a relative error of about 1/√B; one hundredth disappears
+/// in it for any B below ten thousand.
 pub const REACHES: f64 = 0.01;
 
-/// How many times larger than at its own step a loss's gradient has to be farther back to explode: then what is near is less
-/// than [`REACHES`] of it, and a clipped update has nothing of it left.
+/// The smallest ratio of the gradient of a loss farther back to that at its own step with which it explodes: the near part
+/// is then less than [`REACHES`] of it, and nothing of it is left in a clipped update.
 pub const EXPLODES: f64 = 1.0 / REACHES;
 
-/// The fraction of saturated activations in every single gate from which on a network counts as saturated even where a
+/// The fraction of saturated activations, reached by every gate, from which on a network counts as saturated even if a
 /// gradient passes: each weight learns at less than a tenth of its rate ([`bptt::SATURATED`]) in nine of ten activations.
 pub const SATURATED_THROUGHOUT: f64 = 0.9;
 
-/// The fraction of closed activations in one gate from which on that is why a gradient vanishes: the median one is closed.
+/// The fraction of closed activations of one gate from which on it is the reason for a vanishing gradient: the median is
+/// closed.
 pub const MOSTLY_SATURATED: f64 = 0.5;
 
-/// The fraction of dead units from which on they are the first thing to mend: fewer than half of the units that are paid for
-/// take part.
+/// The fraction of dead units from which on they are the first problem to solve: half of the units do not take part.
 pub const DEAD: f64 = 0.5;
 
-/// The fraction of losses cut from their dependency above which truncation is what ends learning: the median loss is cut.
+/// The fraction of losses cut from their dependency above which truncation limits learning: the median loss is cut.
 pub const MOSTLY_CUT: f64 = 0.5;
 
-/// The kinds of verdicts, in the order in which they are looked for. Whether one gate is saturated is asked once more where a
+/// The verdicts, in the order in which they are checked. The saturation of a single gate is checked again where a gradient
 /// gradient vanishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A number is infinite or not a number.
+    /// A number is infinite or NaN.
     NotFinite,
-    /// What is needed for a verdict is not there.
+    /// A verdict is not possible.
     CannotTell,
     /// Gradients grow with distance.
     Explodes,
-    /// Relu units answer to nothing.
+    /// Relu units are 0 for all inputs.
     DeadUnits,
-    /// Activations stand at the ends of their ranges.
+    /// Activations are at the ends of their ranges.
     Saturated,
-    /// Truncation ends the gradient before the dependency.
+    /// Truncation cuts the gradient before the dependency.
     Cut,
-    /// The gradient arrives.
+    /// The gradient reaches the dependency.
     Reaches,
-    /// The gradient fades on the way.
+    /// The gradient decays before the dependency.
     Vanishes,
 }
 
 /// A verdict.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Verdict {
-    /// Which.
+    /// Which verdict.
     pub kind: Kind,
-    /// The verdict and the number it rests on, in a sentence.
+    /// The verdict with the number it is based on, in a sentence.
     pub sentence: String,
-    /// Everything else that was measured, a sentence each.
+    /// All other measurements, one sentence each.
     pub evidence: Vec<String>,
 }
 
-/// What the numbers mean, by the thresholds of this file alone.
+/// The verdict of the numbers, by the thresholds of this file.
 pub fn diagnose(evidence: &Evidence) -> Verdict {
     let (kind, sentence) = verdict(evidence);
     Verdict { kind, sentence, evidence: sentences(evidence) }
@@ -75,10 +76,10 @@ fn verdict(of: &Evidence) -> (Kind, String) {
         return (Kind::CannotTell, format!("cannot tell: {why}"));
     }
     if let Some(parameter) = &of.overflow {
-        let why = "though data, weights, states and losses are finite";
+        let why = "although data, weights, states and losses are finite";
         return (
             Kind::Explodes,
-            format!("explodes: the gradient of {parameter} overflows on its way back, {why}"),
+            format!("explodes: the gradient of {parameter} overflows in the backward pass, {why}"),
         );
     }
     let throughout = of.gates.iter().map(|gate| gate.at_ends().unwrap_or(0.0)).reduce(f64::min);
@@ -93,24 +94,23 @@ fn verdict(of: &Evidence) -> (Kind, String) {
     }
     if let Some(fraction) = saturated {
         let percent = 100.0 * fraction;
-        let found = format!(
-            "in every gate at least {percent:.0} % of the activations stand at an end of their range"
-        );
-        return (Kind::Saturated, format!("saturated: {found}, where next to nothing is learned"));
+        let found =
+            format!("in every gate at least {percent:.0} % of the activations are at an end of their range");
+        return (Kind::Saturated, format!("saturated: {found}, where gradients are close to zero"));
     }
-    let Some(reach) = &of.reach else {
+    let Some(lags) = &of.lag_statistics else {
         let why = of.unbalanced.as_deref().unwrap_or("no loss reaches the recurrent weights");
         return (Kind::CannotTell, format!("cannot tell: {why}"));
     };
-    if let Some(why) = no_distance(of, reach) {
+    if let Some(why) = no_distance(of, lags) {
         return (Kind::CannotTell, format!("cannot tell: {why}"));
     }
-    if reach.at_lag > 0 && reach.cut_at_lag > MOSTLY_CUT {
-        return (Kind::Cut, cut(of, reach));
+    if lags.at_lag > 0 && lags.cut_at_lag > MOSTLY_CUT {
+        return (Kind::Cut, cut(of, lags));
     }
-    let kept = reach.log10_kept.unwrap_or(f64::NEG_INFINITY);
+    let kept = lags.log10_kept.unwrap_or(f64::NEG_INFINITY);
     if kept >= REACHES.log10() {
-        return (Kind::Reaches, reaches(of, reach, kept));
+        return (Kind::Reaches, reaches(of, lags, kept));
     }
     let closed = of.gates.iter().filter_map(|gate| Some((gate, gate.closed()?)));
     let closed = closed.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, closed)| *closed >= MOSTLY_SATURATED);
@@ -122,28 +122,28 @@ fn verdict(of: &Evidence) -> (Kind, String) {
             gate.gate,
             gate.layer
         );
-        return (Kind::Saturated, format!("saturated: {found}, and {}", fades(of, reach, kept)));
+        return (Kind::Saturated, format!("saturated: {found}, and {}", fades(of, lags, kept)));
     }
-    (Kind::Vanishes, format!("vanishes before it: {}", fades(of, reach, kept)))
+    (Kind::Vanishes, format!("vanishes before it: {}", fades(of, lags, kept)))
 }
 
-/// Whether gradients grow with distance, by the ledger or, where that has nothing to measure, by the exponent.
+/// Whether gradients grow with the lag, by the ledger or, where all its contributions are zero, by the exponent.
 fn explodes(of: &Evidence, saturated: bool) -> Option<String> {
     let per_step = of.exponent.map_or(0.0, |exponent| exponent.per_step);
-    // Where everything is saturated, what differs between steps is the activations' slopes; only the exponent tells.
+    // If everything is saturated, the slopes of the activations differ between steps; only the exponent is meaningful.
     if saturated && per_step <= 0.0 {
         return None;
     }
     let grows = |log10: &f64| *log10 >= EXPLODES.log10();
-    if let Some(growth) = of.reach.as_ref().and_then(|reach| reach.log10_growth) {
-        let how = "farther back a loss's gradient is up to";
+    if let Some(growth) = of.lag_statistics.as_ref().and_then(|lags| lags.log10_growth) {
+        let how = "at larger lags the gradient of a loss is up to";
         let times = power(growth);
         return grows(&growth).then(|| format!("explodes: {how} {times} times what it is at its own step"));
     }
     let growth = Some(per_step * of.steps as f64 / std::f64::consts::LN_10).filter(grows)?;
     let times = power(growth);
     Some(format!(
-        "explodes: nothing can be measured of the losses, but {} steps stretch a gradient {times} times",
+        "explodes: no contribution can be measured, and {} steps multiply the norm of a gradient by {times}",
         of.steps
     ))
 }
@@ -156,71 +156,72 @@ fn first_not_finite(of: &NotFinite) -> String {
         (None, _) => format!("first in {what}"),
     };
     let seen = match of.origin {
-        Origin::Data => "it is the data, not the network",
-        Origin::Weights => "the data are finite; the weights are not, before any step",
-        Origin::States => "data and weights are finite; the states overflow on their way forward",
-        Origin::Losses => "data, weights and states are finite; the loss or what it sends back is not",
-        Origin::Training => "the network of the update before it is kept, and is finite",
+        Origin::Data => "the data contain it",
+        Origin::Weights => "the data are finite, the weights are not",
+        Origin::States => "data and weights are finite; the states overflow in the forward pass",
+        Origin::Losses => "data, weights and states are finite; the loss or its gradient is not",
+        Origin::Training => "the network of the update before it was kept and is finite",
     };
     format!("not finite: {at} ({seen})")
 }
 
-/// Why nothing can be said of the distance that counts.
-fn no_distance(of: &Evidence, reach: &Reach) -> Option<String> {
+/// The reason why the lag of the dependency cannot be judged.
+fn no_distance(of: &Evidence, lags: &LagStatistics) -> Option<String> {
     let steps = of.steps;
-    if reach.horizon.is_none() && reach.log10_profile.iter().all(|(_, m)| m.is_none()) {
-        return Some("no loss sends anything back: every component is exactly zero".into());
+    if lags.horizon.is_none() && lags.log10_profile.iter().all(|(_, m)| m.is_none()) {
+        return Some("every component of every loss is exactly zero".into());
     }
     match of.lag {
-        None if reach.target == 0 => {
-            Some(format!("in {steps} steps no loss has a past; read longer sequences"))
+        None if lags.target == 0 => {
+            Some(format!("in {steps} steps no loss has an earlier step; read longer sequences"))
         }
-        Some(lag) if reach.at_lag == 0 => Some(format!(
-            "no loss has a step {} steps before it in the {steps} steps that were read; read longer sequences",
+        Some(lag) if lags.at_lag == 0 => Some(format!(
+            "no loss has a step {} steps before it in the {steps} steps read; read longer sequences",
             lag.farthest
         )),
         _ => None,
     }
 }
 
-fn cut(of: &Evidence, reach: &Reach) -> String {
-    let (percent, target) = (100.0 * reach.cut_at_lag, reach.target);
+fn cut(of: &Evidence, lags: &LagStatistics) -> String {
+    let (percent, target) = (100.0 * lags.cut_at_lag, lags.target);
     let uncut = of.uncut.unwrap_or(0);
     format!(
-        "cut by truncation: {percent:.0} % of the losses are cut from what lies {target} steps back; gradients go back {uncut} \
-         steps at most"
+        "cut by truncation: {percent:.0} % of the losses are cut from the step {target} steps back; gradients reach at most {uncut} \
+         steps back"
     )
 }
 
-fn reaches(of: &Evidence, reach: &Reach, kept: f64) -> String {
-    let target = reach.target;
+fn reaches(of: &Evidence, lags: &LagStatistics, kept: f64) -> String {
+    let target = lags.target;
     match of.lag {
         Some(_) => format!(
-            "reaches the dependency: {} of the gradient is left {target} steps back, where it lies",
+            "reaches the dependency: {} of the gradient is left {target} steps back, at the lag of the dependency",
             part(kept)
         ),
         None if of.cut => format!(
-            "reaches the window's end, {target} steps back, with {} of the gradient left; what lies farther is cut, and no \
-             dependency's lag is known",
+            "reaches the end of the window, {target} steps back, with {} of the gradient left; gradients are cut there, and the lag \
+             of the dependency is not known",
             part(kept)
         ),
         None => format!(
-            "reaches the sequence's end, {target} steps back, with {} of the gradient left; no dependency's lag is known",
+            "reaches the end of the sequence, {target} steps back, with {} of the gradient left; the lag of the dependency is not \
+             known",
             part(kept)
         ),
     }
 }
 
-fn fades(of: &Evidence, reach: &Reach, kept: f64) -> String {
-    let (target, reached) = (reach.target, reach.reached);
-    let what = if of.lag.is_some() { "where the dependency lies" } else { "at the end of what was read" };
+fn fades(of: &Evidence, lags: &LagStatistics, kept: f64) -> String {
+    let (target, reached) = (lags.target, lags.reached);
+    let what = if of.lag.is_some() { "at the lag of the dependency" } else { "at the end of the sequence" };
     let left = if kept == f64::NEG_INFINITY { "nothing".to_owned() } else { part(kept) };
     format!(
-        "{left} of the gradient is left {target} steps back, {what}; it is down to a hundredth after {reached}"
+        "{left} of the gradient is left {target} steps back, {what}; less than a hundredth is left after {reached} steps"
     )
 }
 
-/// 10^`log10` as a number that reads well.
+/// 10^`log10` as a number.
 fn power(log10: f64) -> String {
     match log10 {
         ..-300.0 | 300.0.. => format!("10^{log10:.0}"),
@@ -229,12 +230,12 @@ fn power(log10: f64) -> String {
     }
 }
 
-/// 10^`log10` as a fraction of the whole.
+/// 10^`log10` as a fraction.
 fn part(log10: f64) -> String {
     if log10 >= -3.0 {
         format!("{:.2} %", 100.0 * 10f64.powf(log10))
     } else {
-        format!("a {} part", power(log10))
+        format!("a fraction of {}", power(log10))
     }
 }
 
@@ -249,8 +250,8 @@ fn sentences(of: &Evidence) -> Vec<String> {
     if of.steps == 0 {
         said.clear();
     }
-    if let Some(reach) = &of.reach {
-        said.extend(distances(of, reach));
+    if let Some(lags) = &of.lag_statistics {
+        said.extend(distances(of, lags));
     }
     said.extend(spreads(of));
     said.extend(truncation(of));
@@ -258,11 +259,11 @@ fn sentences(of: &Evidence) -> Vec<String> {
         let error = exponent.standard_error.map_or(String::new(), |error| format!(" ± {error:.4}"));
         let fate = match exponent.per_step {
             ..0.0 => "shrinks",
-            0.0 => "keeps",
-            _ => "stretches",
+            0.0 => "preserves",
+            _ => "grows",
         };
         format!(
-            "largest Lyapunov exponent {:.4}{error} per step: in the long run a step {fate} what goes back",
+            "largest Lyapunov exponent {:.4}{error} per step: over many steps, each step {fate} the gradient",
             exponent.per_step
         )
     }));
@@ -283,19 +284,19 @@ fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-fn distances(of: &Evidence, reach: &Reach) -> Vec<String> {
+fn distances(of: &Evidence, lags: &LagStatistics) -> Vec<String> {
     let mut said = Vec::new();
     let lag = |lag: Option<usize>| lag.map_or("none".to_owned(), |lag| format!("{lag} steps"));
     let memory = of.memory_horizon.map_or(String::new(), |memory| {
-        format!("; memory horizon {memory} steps: so long a change of h leaves its trace")
+        format!("; memory horizon {memory} steps: 99 % of the effect of a change of h lies within it")
     });
     said.push(format!(
-        "learning horizon {}: within it lie 99 % of the contributions to W_hh{memory}",
-        lag(reach.horizon)
+        "learning horizon {}: 99 % of the contributions to W_hh lie within it{memory}",
+        lag(lags.horizon)
     ));
-    if let Some(decay) = reach.decay_per_step {
+    if let Some(decay) = lags.decay_per_step {
         said.push(format!(
-            "decay {decay:.4} nats per step: one step farther back, a contribution is {:.4} times as large",
+            "decay {decay:.4} nats per step: one step farther back, contributions are multiplied by {:.4}",
             decay.exp()
         ));
     }
@@ -305,36 +306,38 @@ fn distances(of: &Evidence, reach: &Reach) -> Vec<String> {
             of => format!("{} to {}", of.nearest, of.farthest),
         };
         let uncut = of.uncut.unwrap_or(0);
-        said.push(format!("the dependency lies {range} steps back; gradients go back {uncut} steps at most"));
+        said.push(format!(
+            "the dependency lies {range} steps back; gradients reach at most {uncut} steps back"
+        ));
     }
-    if let Some(growth) = reach.log10_growth.filter(|growth| *growth > 0.0) {
+    if let Some(growth) = lags.log10_growth.filter(|growth| *growth > 0.0) {
         said.push(format!(
             "the largest contribution of a past step is {} times that of the loss's own step",
             power(growth)
         ));
     }
-    if let Some(cancellation) = reach.cancellation {
-        said.push(format!("cancellation {cancellation:.3}: so much of all contributions is left in their sum, whose norm is {:.3e}", reach.gradient_norm));
+    if let Some(cancellation) = lags.cancellation {
+        said.push(format!("cancellation {cancellation:.3}: the norm of the gradient, {:.3e}, divided by the sum of the norms of all contributions", lags.gradient_norm));
     }
     said.push(format!(
-        "the account is complete: contributions add up to the gradient, relative error {:.0e}",
-        reach.balance
+        "balance: the contributions add up to the gradient, relative error {:.0e}",
+        lags.balance
     ));
     said
 }
 
-/// The smallest window whose bias is as small as was asked for.
+/// The smallest window within the requested bias.
 fn truncation(of: &Evidence) -> Option<String> {
     let window = of.smallest_window?;
     Some(format!(
-        "a window of {} keeps the gradient with a relative bias of {:.3} (cosine {:.4}); none smaller is as good",
+        "a window of {} gives the gradient with a relative bias of {:.3} (cosine {:.4}); it is the smallest within the limit",
         counted(window.steps, "step"),
         window.bias,
         window.cosine
     ))
 }
 
-/// Horizons over sequences, after training and before it.
+/// Horizons over sequences, after and before training.
 fn spreads(of: &Evidence) -> Vec<String> {
     if of.sequences < 2 && of.horizons_untrained.is_none() {
         return Vec::new();
@@ -357,7 +360,7 @@ fn gate_sentence(of: &super::Gate) -> Option<String> {
     let mut said = Vec::new();
     if let (Some(sigma), Some(radius)) = (of.sigma_max, of.spectral_radius) {
         let vanishing =
-            if of.bound_to_vanish { ", so every step shrinks every gradient, whatever is read" } else { "" };
+            if of.bound_to_vanish { ", so every step shrinks every gradient, for all inputs" } else { "" };
         said.push(format!("σ_max {sigma:.3}, spectral radius {radius:.3}{vanishing}"));
     }
     if let Some((low, high)) = of.saturated {

@@ -1,4 +1,4 @@
-//! Signs that have to be held on to.
+//! Tasks in which a sign must be stored.
 
 use std::ops::RangeInclusive;
 
@@ -6,12 +6,12 @@ use super::numbers::rounded;
 use super::{Example, Task, Values};
 use crate::Rng;
 
-/// Steps that show the sign, and the standard deviation of the noise behind them.
+/// Number of steps that show the sign, and the standard deviation of the noise after them.
 const SHOWN: usize = 3;
 const NOISE: f64 = 0.447_213_595_499_957_9; // √0.2
 
 /// The latching problem of Bengio, Simard and Frasconi (1994), with the numbers of Hochreiter and Schmidhuber's (1997)
-/// experiment 3a: three steps of 1 or −1, then Gaussian noise of variance 0.2; the sign is asked for at the last step.
+/// experiment 3a: three steps of 1 or −1, then Gaussian noise of variance 0.2; the target at the last step is the sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NoisyLatch;
 
@@ -21,7 +21,7 @@ impl Task for NoisyLatch {
     }
 
     fn about(&self) -> &'static str {
-        "the sign of the first three of L numbers, through noise (Bengio et al. 1994)"
+        "the sign of the first three of L numbers, followed by noise (Bengio et al. 1994)"
     }
 
     fn inputs(&self) -> usize {
@@ -40,7 +40,7 @@ impl Task for NoisyLatch {
         SHOWN + 1
     }
 
-    /// The nearest of the three is enough.
+    /// The last of the three is sufficient.
     fn lag(&self, length: usize) -> RangeInclusive<usize> {
         length - SHOWN..=length - 1
     }
@@ -60,8 +60,8 @@ impl Task for NoisyLatch {
     }
 }
 
-/// The k-bit flip-flop of Sussillo and Barak (2013): k channels with now and then a pulse of 1 or −1, k outputs that hold
-/// each channel's last one. Every channel begins with a pulse.
+/// The k-bit flip-flop of Sussillo and Barak (2013): k channels with occasional pulses of 1 or −1, and k outputs equal to
+/// the last pulse of each channel. Every channel begins with a pulse.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct FlipFlop {
     /// k.
@@ -95,13 +95,13 @@ impl Task for FlipFlop {
         2
     }
 
-    /// From one step to the mean time between two pulses.
+    /// From one step to the mean interval between pulses.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a rounded number between 1 and the length
     fn lag(&self, length: usize) -> RangeInclusive<usize> {
         1..=((1.0 / self.pulse).round() as usize).clamp(1, length - 1)
     }
 
-    /// Without a pulse the sign is unknown, with one it is there to read: k (1 − p) at every step but the first.
+    /// Without a pulse the sign is unknown, with one it is visible: k (1 − p) at every step but the first.
     fn baseline_loss(&self, length: usize) -> f64 {
         self.bits as f64 * (1.0 - self.pulse) * (length - 1) as f64 / length as f64
     }

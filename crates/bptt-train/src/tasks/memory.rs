@@ -1,18 +1,18 @@
-//! Copying letters after a long blank.
+//! The copy task.
 
 use std::ops::RangeInclusive;
 
 use super::{Example, Task, Values};
 use crate::Rng;
 
-/// Letters to remember, and how many there are to choose from.
+/// Number of letters to copy, and size of the alphabet.
 const LETTERS: usize = 10;
 const ALPHABET: usize = 8;
 const BLANK: u32 = 8;
 const GO: u32 = 9;
 
 /// The copy task of Arjovsky, Shah and Bengio (2016), after Hochreiter and Schmidhuber (1997): ten letters, L − 1 blanks, a
-/// sign, ten blanks; blanks are to be answered until the sign, and then the letters.
+/// marker, ten blanks; the targets are blanks up to the marker, and then the letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CopyMemory;
 
@@ -22,7 +22,7 @@ impl Task for CopyMemory {
     }
 
     fn about(&self) -> &'static str {
-        "ten letters of eight again after L blanks, in L + 20 steps (Arjovsky et al. 2016)"
+        "copy ten letters of eight after L blanks, in L + 20 steps (Arjovsky et al. 2016)"
     }
 
     fn inputs(&self) -> usize {
@@ -49,7 +49,7 @@ impl Task for CopyMemory {
         length + LETTERS..=length + LETTERS
     }
 
-    /// 10 ln 8 / (L + 20): the blanks are known, of the letters nothing.
+    /// 10 ln 8 / (L + 20): the blanks are known, the letters are not.
     fn baseline_loss(&self, length: usize) -> f64 {
         LETTERS as f64 * (ALPHABET as f64).ln() / self.steps(length) as f64
     }

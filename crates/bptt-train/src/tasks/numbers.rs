@@ -1,4 +1,4 @@
-//! Two marked numbers of many, added or multiplied.
+//! The adding and multiplication problems.
 
 use std::ops::RangeInclusive;
 
@@ -7,9 +7,9 @@ use crate::Rng;
 
 /// Hochreiter and Schmidhuber's (1997) experiments 4 and 5, with sequences of one length, L steps.
 ///
-/// Each step has a number and a marker. One of the first ten steps and another of the first L/2 − 1 are marked with 1, the
-/// first and the last step with −1. If the first step is one of the two, the 1 wins, and its number counts as neutral: 0 of
-/// a sum, 1 of a product.
+/// Each step has a number and a marker. The marker is 1 at one of the first ten steps and at another of the first L/2 − 1
+/// steps, and −1 at the first and the last step. If the first step is one of the two, its marker is 1 and its number is
+/// neutral: 0 in a sum, 1 in a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TwoNumbers {
     /// X₁ X₂ with numbers uniform in (0, 1), in place of ½ + (X₁ + X₂)/4 with numbers uniform in (−1, 1).
@@ -17,7 +17,7 @@ pub(super) struct TwoNumbers {
 }
 
 impl TwoNumbers {
-    /// How many steps the first marked one is among, and the second.
+    /// Number of steps from which the first and the second marked step are chosen.
     fn places(length: usize) -> (usize, usize) {
         let second = length / 2 - 1;
         (second.min(10), second)
@@ -96,7 +96,7 @@ impl Task for TwoNumbers {
     }
 }
 
-/// Numbers as a network reads them.
+/// Numbers in f32.
 #[allow(clippy::cast_possible_truncation)] // rounding to the nearest f32
 pub(super) fn rounded(numbers: impl IntoIterator<Item = f64>) -> Values {
     Values::Numbers(numbers.into_iter().map(|number| number as f32).collect())

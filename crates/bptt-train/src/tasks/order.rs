@@ -1,30 +1,30 @@
-//! In which order a few symbols came among many that mean nothing.
+//! The temporal order problem.
 
 use std::ops::RangeInclusive;
 
 use super::{Example, Task, Values};
 use crate::Rng;
 
-/// The temporal order problem. The class at the last step is which of X and Y stood at each of the places that count.
+/// The temporal order problem. The class at the last step encodes which of X and Y is at each of the relevant positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TemporalOrder {
-    /// Hochreiter and Schmidhuber (1997), experiment 6a, with sequences of one length: a beginning and an end sign, and X or
+    /// Hochreiter and Schmidhuber (1997), experiment 6a, with sequences of one length: a start and an end marker, and X or
     /// Y at steps L/10 to L/5 and L/2 to 3L/5.
     TwoSymbols,
     /// Experiment 6b: X or Y at steps L/10 to L/5, L/3 to L/3 + L/10 and 2L/3 to 2L/3 + L/10.
     ThreeSymbols,
-    /// Pascanu, Mikolov and Bengio (2013): no signs at beginning and end, and the last step of each range left out.
+    /// Pascanu, Mikolov and Bengio (2013): without start and end markers and without the last step of each range.
     Pascanu,
 }
 
-/// The symbols: four that mean nothing, X, Y, the beginning and the end.
+/// The symbols: four distractors, X, Y, the start and the end marker.
 const FILLERS: [u32; 4] = [0, 1, 2, 3];
 const X: u32 = 4;
 const BEGINNING: u32 = 6;
 const END: u32 = 7;
 
 impl TemporalOrder {
-    /// The steps among which each place that counts lies.
+    /// The range of each relevant position.
     fn places(self, length: usize) -> Vec<RangeInclusive<usize>> {
         let tenth = length / 10;
         match self {

@@ -1,38 +1,39 @@
-//! The pantry text as a task of its own.
+//! The cue sentences as a task.
 
 use std::ops::RangeInclusive;
 
 use super::{Example, Task, Values};
-use crate::{Rng, pantry};
+use crate::{Rng, cue_sentences};
 
-/// The longest sentence up to its effect, and the lags there are, from reading the word before the effect back to the cue.
+/// The longest sentence up to its effect, and the possible lags, from the step that reads the word before the effect to the
+/// cue.
 const LONGEST: usize = 18;
 const LAGS: RangeInclusive<usize> = 7..=15;
 
-/// Sentences of [`crate::pantry`], L words of them: before each effect it is to be said which of the sixteen it is.
+/// Sentences of [`crate::cue_sentences`], L words of them; the target before each effect is its class, one of sixteen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PantryTask {
+pub(super) struct CueSentencesTask {
     words: Vec<&'static str>,
 }
 
-impl PantryTask {
+impl CueSentencesTask {
     pub fn new() -> Self {
-        Self { words: pantry::words() }
+        Self { words: cue_sentences::words() }
     }
 
     fn id(&self, word: &str) -> u32 {
-        let place = self.words.binary_search(&word).expect("a word of the pantry's sentences");
+        let place = self.words.binary_search(&word).expect("a word of the sentences");
         u32::try_from(place).expect("few words")
     }
 }
 
-impl Task for PantryTask {
+impl Task for CueSentencesTask {
     fn name(&self) -> String {
-        "pantry".into()
+        "cue_sentences".into()
     }
 
     fn about(&self) -> &'static str {
-        "in sentences of L words, what had to be skipped for want of which of sixteen things"
+        "classify the last word of sentences by an earlier word, one of sixteen, in L words"
     }
 
     fn inputs(&self) -> usize {
@@ -40,7 +41,7 @@ impl Task for PantryTask {
     }
 
     fn outputs(&self) -> usize {
-        pantry::PAIRS.len()
+        cue_sentences::PAIRS.len()
     }
 
     fn usual_length(&self) -> usize {
@@ -56,17 +57,17 @@ impl Task for PantryTask {
     }
 
     fn baseline_loss(&self, _: usize) -> f64 {
-        (pantry::PAIRS.len() as f64).ln()
+        (cue_sentences::PAIRS.len() as f64).ln()
     }
 
     fn example(&self, length: usize, rng: &mut Rng) -> Example {
         let (mut words, mut targets, mut has_loss) = (Vec::new(), vec![0; length], vec![false; length]);
         while words.len() < length {
-            let sentence = pantry::sentence(rng);
+            let sentence = cue_sentences::sentence(rng);
             let asked = words.len() + sentence.effect - 1;
             if asked < length {
                 let effect = &sentence.symbols[sentence.effect];
-                let class = pantry::PAIRS.iter().position(|(_, known)| known == effect);
+                let class = cue_sentences::PAIRS.iter().position(|(_, known)| known == effect);
                 targets[asked] = class.and_then(|class| u32::try_from(class).ok()).expect("one of sixteen");
                 has_loss[asked] = true;
             }

@@ -1,4 +1,4 @@
-//! Streams of random bits.
+//! Tasks on random bits.
 
 use std::ops::RangeInclusive;
 
@@ -61,7 +61,7 @@ impl Task for DelayedXor {
     }
 }
 
-/// Whether the number of ones among all L bits is odd, said at the last step.
+/// Parity: whether the number of ones among all L bits is odd, at the last step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parity;
 
@@ -90,7 +90,7 @@ impl Task for Parity {
         2
     }
 
-    /// Every bit counts, and without the farthest nothing is known.
+    /// All bits are required, and without the farthest nothing is known.
     fn lag(&self, length: usize) -> RangeInclusive<usize> {
         length - 1..=length - 1
     }

@@ -1,4 +1,4 @@
-//! Strings of a grammar that has to be remembered from its beginning to its end.
+//! The embedded Reber grammar.
 
 use std::ops::RangeInclusive;
 
@@ -8,8 +8,8 @@ use crate::Rng;
 /// The symbols, in the order of their ids.
 const SYMBOLS: [char; 7] = ['B', 'T', 'P', 'S', 'X', 'V', 'E'];
 
-/// The Reber grammar: from each state the symbols that may come, each as likely as the others, and where they lead. The last
-/// state is the end.
+/// The Reber grammar: for each state the possible symbols, equally likely, and their next states. The last state is the
+/// end.
 const EDGES: [&[(char, usize)]; 7] = [
     &[('B', 1)],
     &[('T', 2), ('P', 3)],
@@ -21,16 +21,16 @@ const EDGES: [&[(char, usize)]; 7] = [
 ];
 const END: usize = 7;
 
-/// Symbols around the inner string: B and T or P before it, the same T or P and E behind it.
+/// Number of symbols around the inner string: B and T or P before it, the same T or P and E after it.
 const AROUND: usize = 4;
 
-/// The embedded Reber grammar (Fahlman 1991; Hochreiter and Schmidhuber 1997, experiment 1): every next symbol of a string
-/// of L is to be predicted, and the last but one is the second again. Strings are drawn as the grammar makes them, given
+/// The embedded Reber grammar (Fahlman 1991; Hochreiter and Schmidhuber 1997, experiment 1): the target is the next symbol
+/// of a string of L; the last but one equals the second. Strings are drawn with the probabilities of the grammar, given
 /// their length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EmbeddedReber;
 
-/// For every state the probability that exactly so many more symbols lead to the end, `[remaining][state]`.
+/// For every state the probability to reach the end in exactly this many symbols, `[remaining][state]`.
 fn chances(length: usize) -> Vec<[f64; END + 1]> {
     let mut chances = vec![[0.0; END + 1]];
     chances[0][END] = 1.0;
@@ -97,16 +97,16 @@ impl Task for EmbeddedReber {
         length - 1
     }
 
-    /// From the prediction of the last but one symbol to the second.
+    /// From the prediction of the last but one symbol to the second symbol.
     fn lag(&self, length: usize) -> RangeInclusive<usize> {
         length - 4..=length - 4
     }
 
-    /// What the grammar leaves open to whoever knows where in the inner string it is, and T or P two times.
+    /// The entropy of the grammar if the position in the inner string is known, and of T or P twice.
     fn baseline_loss(&self, length: usize) -> f64 {
         let inner = length - AROUND;
         let chances = chances(inner);
-        // The entropy of what is to come, `[state]`, with so many symbols remaining.
+        // The entropy of the remaining symbols, `[state]`.
         let mut open = [0.0; END + 1];
         for remaining in 1..=inner {
             let mut now = [0.0; END + 1];

@@ -1,7 +1,7 @@
 //! The (k, t) numbers of ledgers as bytes that compress well.
 //!
-//! An array of floats is written plane by plane: the highest byte of each, then the next ones. Neighbors have nearly the
-//! same size, so the upper planes shrink to almost nothing.
+//! An array of floats is written plane by plane: the highest byte of each float, then the next ones. Neighbors have similar
+//! magnitudes, so that the upper planes compress to almost nothing.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,10 +12,10 @@ use std::io::Write;
 
 use crate::json::state_letter;
 
-/// What is packed so far.
+/// The bytes so far.
 pub(super) struct Numbers {
     bytes: Vec<u8>,
-    /// Bits of mantissa that are kept of a float; the others are zero and cost nothing.
+    /// Bits of mantissa that are kept; the others are zero.
     bits: u32,
 }
 
@@ -27,13 +27,13 @@ impl Numbers {
         Self { bytes: Vec::new(), bits }
     }
 
-    /// Bytes so far.
+    /// Number of bytes so far.
     pub(super) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Adds an entry: the letters of the states, log₁₀ of the norms, the shares, and log₁₀ of the norms of each gate's rows
-    /// if `gates`, each over all [`pairs`]. What there is not is NaN; −∞ is the logarithm of zero.
+    /// Adds an entry: the letters of the states, log₁₀ of the norms, the shares, and log₁₀ of the norms of each gate if
+    /// `gates`, each over all [`pairs`]. Absent numbers are NaN; −∞ is the logarithm of zero.
     pub(super) fn entry(&mut self, ledger: &Ledger, entry: &Entry, gates: bool) {
         self.bytes.extend(pairs(ledger).map(|(k, t)| state_letter(entry.state(k, t)) as u8));
         self.floats(pairs(ledger).map(|(k, t)| entry.log10_norm(k, t)));
@@ -44,7 +44,7 @@ impl Numbers {
         }
     }
 
-    #[allow(clippy::cast_possible_truncation)] // to f32: seven digits are more than a picture shows
+    #[allow(clippy::cast_possible_truncation)] // to f32: seven digits are enough for a figure
     fn floats(&mut self, values: impl Iterator<Item = Option<f64>>) {
         let words: Vec<[u8; 4]> =
             values.map(|v| self.rounded(v.unwrap_or(f64::NAN) as f32).to_bits().to_be_bytes()).collect();
@@ -69,19 +69,19 @@ impl Numbers {
     }
 }
 
-/// Bytes in zlib's format in base64; a browser's `DecompressionStream` takes them apart again.
+/// Bytes in zlib format as base64, which a browser decodes with `DecompressionStream`.
 pub(super) fn compressed(bytes: &[u8]) -> String {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
     let packed = encoder.write_all(bytes).and_then(|()| encoder.finish());
     STANDARD.encode(packed.expect("memory can be written"))
 }
 
-/// Whether no step after a loss contributes to it anywhere, as in a network that reads forward only.
+/// Whether no step after a loss contributes to it, as in a network that reads forward only.
 pub(super) fn is_triangular(ledger: &Ledger) -> bool {
     ledger.entries().iter().all(|entry| entry.cell.direction == Direction::Forward)
 }
 
-/// The (k, t) that are written, in their order.
+/// The (k, t) that are written, in order.
 pub(super) fn pairs(ledger: &Ledger) -> impl Iterator<Item = (usize, usize)> {
     let (steps, triangular) = (ledger.steps(), is_triangular(ledger));
     (0..steps).flat_map(move |k| (0..if triangular { k + 1 } else { steps }).map(move |t| (k, t)))

@@ -1,4 +1,4 @@
-//! The page's files, and how they become one.
+//! The files of the page, and how they are joined.
 
 use plotly::Plot;
 use serde_json::Value;
@@ -7,13 +7,13 @@ use super::numbers::compressed;
 
 const PAGE: &str = include_str!("page/page.html");
 
-/// Where it is chosen what is shown, as the parts of a form.
+/// The controls of the page, as parts of a form.
 pub const CONTROLS: &str = include_str!("page/controls.html");
 
-/// The page's style sheet.
+/// The style sheet of the page.
 pub const STYLE: &str = include_str!("page/page.css");
 
-/// The ES modules of the page by their names, each after those that it imports; the last one makes the page.
+/// The ES modules of the page by name, in the order of their imports; the last one makes the page.
 pub const MODULES: [(&str, &str); 15] = [
     ("format.js", include_str!("page/format.js")),
     ("dom.js", include_str!("page/dom.js")),
@@ -73,7 +73,7 @@ pub(super) fn html(title: &str, data: &Value, numbers: &str) -> String {
     })
 }
 
-/// A template with its parts, `{{name}}`, put in.
+/// A template with its parts, `{{name}}`, filled in.
 pub fn filled<'a>(template: &str, part: impl Fn(&str) -> &'a str) -> String {
     let mut pieces = template.split("{{");
     let mut text = pieces.next().unwrap_or_default().to_owned();
@@ -84,7 +84,7 @@ pub fn filled<'a>(template: &str, part: impl Fn(&str) -> &'a str) -> String {
     text
 }
 
-/// A module as a part of one script: without what it imports, which stands above it, and with its exports as plain names.
+/// A module as a part of one script: without imports, which precede it, and with exports as plain names.
 fn inlined(source: &str) -> String {
     let mut imports = false;
     let mut text = String::with_capacity(source.len());
@@ -99,7 +99,7 @@ fn inlined(source: &str) -> String {
     text
 }
 
-/// JSON that no HTML parser finds the end of a script in.
+/// JSON in which no HTML parser finds the end of a script.
 fn in_script(value: &Value) -> String {
     value.to_string().replace('<', "\\u003c")
 }

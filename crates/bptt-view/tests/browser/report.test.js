@@ -25,7 +25,7 @@ const choose = (page, id, number) => page.locator(`#${id}`).fill(String(number))
 
 before(async () => {
   where = folder();
-  bptt(where, "train", "--generate", "pantry", "--sentences", "500", "--level", "word", "--cell", "lstm", "--hidden", "12", "--steps", "64", "--window", "24", "--trace-every", "8", "--evaluate-every", "32", "--out", "run", "--quiet");
+  bptt(where, "train", "--generate", "cue_sentences", "--sentences", "500", "--level", "word", "--cell", "lstm", "--hidden", "12", "--steps", "64", "--window", "24", "--trace-every", "8", "--evaluate-every", "32", "--out", "run", "--quiet");
   bptt(where, "report", "run", "--text", TEXT, "--predicting", "dinner", "-o", "report.html");
   ledger = JSON.parse(bptt(where, "trace", "run", "--text", TEXT, "--gates", "--json"));
   browser = await launch();
@@ -230,7 +230,7 @@ describe("whoever reads it", () => {
     const shown = await page.locator("#words button").allTextContents();
     assert.equal(shown.join("").replaceAll("␣", " "), `⏎${line.trimEnd()}`);
     assert.equal(await page.locator("#words img, #words script, #words b").count(), 0);
-    assert.equal(await page.title(), "Which past step taught the network of letters what");
+    assert.equal(await page.title(), "Ledger of the network of letters");
 
     bptt(where, "report", "letters", "--text", "אני אוהב <img> ללמוד", "-o", "hebrew.html");
     const hebrew = await open(browser, join(where, "hebrew.html"));

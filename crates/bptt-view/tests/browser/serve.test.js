@@ -10,7 +10,7 @@ const TEXT = "Because no food was available in the market, John had to skip dinn
 
 let [where, browser, served] = [];
 
-const TRAIN = ["--generate", "pantry", "--sentences", "500", "--level", "word", "--hidden", "12", "--window", "16", "--batch", "4", "--quiet"];
+const TRAIN = ["--generate", "cue_sentences", "--sentences", "500", "--level", "word", "--hidden", "12", "--window", "16", "--batch", "4", "--quiet"];
 
 before(async () => {
   where = folder();
@@ -118,7 +118,7 @@ describe("lab", () => {
     const before = await kept();
     await computed(page, () => slide(page, "sigma", 0.5));
     assert.ok((await kept()) < before);
-    assert.match(await page.locator("#misreading").textContent(), /has to vanish/u);
+    assert.match(await page.locator("#misreading").textContent(), /must vanish/u);
     await computed(page, () => slide(page, "sigma", 1.3));
     assert.ok((await kept()) < 1);
     assert.match(await page.locator("#misreading").textContent(), /is a misreading/u);
@@ -145,7 +145,7 @@ describe("lab", () => {
     const entry = (parameter) => article.entries.find((e) => e.parameter === parameter);
     await page.locator("#formula-place table").first().waitFor();
     near(await value(page, "#cell-words data.norm"), entry("weight_hh").norm[2][0]);
-    assert.equal(await page.locator("#sigma-name").textContent(), `${Number(article.sigma_max.toPrecision(3))} (as drawn)`);
+    assert.equal(await page.locator("#sigma-name").textContent(), `${Number(article.sigma_max.toPrecision(3))} (initial)`);
     assert.equal(await page.locator("#formula-place .product").count(), 2);
     await page.locator("#parameter").selectOption("weight_ih");
     await page.locator("#formula-place", { hasText: "1.62, −0.612, −0.528" }).waitFor();

@@ -1,10 +1,10 @@
-//! Ledgers with something of everything in them.
+//! Ledgers with all kinds of entries.
 
 use bptt::{
     CellParams, Inputs, ItemizeOptions, Ledger, Losses, Network, ScanOptions, Sequence, Weights, cell_by_name,
 };
 
-/// A network whose weights are waves, of `steps` steps with a loss at each; `scale` stretches W_hh.
+/// A network with sinusoidal weights, of `steps` steps with a loss at each; `scale` scales W_hh.
 pub fn ledger(cell: &str, steps: usize, scale: f64, options: ScanOptions<f64>) -> Ledger {
     let (inputs, hidden) = (2, 3);
     let cell = cell_by_name(cell).unwrap();

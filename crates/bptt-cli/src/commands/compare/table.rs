@@ -1,4 +1,4 @@
-//! A comparison's table, for people and for spreadsheets.
+//! The table of a comparison, as text and as CSV.
 
 use bptt_train::compare::{Budget, Report, Row};
 use bptt_view::table::{Align, number, table};
@@ -7,14 +7,14 @@ use crate::commands::tasks::lags;
 
 const ABSENT: &str = "–";
 
-/// What was done, the table, and what its columns mean.
+/// A header, the table, and the meaning of its columns.
 pub(super) fn text(report: &Report) -> String {
     let Report { task, length, updates, batch, solved_at, baseline_loss, .. } = report;
     let seeds = report.remedies.first().map_or(0, |row| row.trained);
     let lag = lags(&(report.lag[0]..=report.lag[1]));
     let mut text = format!(
-        "{task}, L = {length}, lag {lag}: {seeds} seeds, {updates} updates of {batch} sequences; solved from {:.1} % on, loss \
-         {baseline_loss:.4} without remembering\n\n",
+        "{task}, L = {length}, lag {lag}: {seeds} seeds, {updates} updates of {batch} sequences; solved at {:.1} %, baseline \
+         loss {baseline_loss:.4} without memory\n\n",
         100.0 * solved_at
     );
     let columns = [
@@ -35,20 +35,20 @@ pub(super) fn text(report: &Report) -> String {
     text.push_str(&table(&columns, &rows));
     for row in report.remedies.iter().filter(|row| row.not_finite > 0) {
         text.push_str(&format!(
-            "\n{} of {} trainings with {} ended early with a number that is not finite",
+            "\n{} of {} trainings with {} ended early because a number was not finite",
             row.not_finite, row.trained, row.name
         ));
     }
     text.push_str(
-        "\nMedians over the seeds. updates to solve: a training that never did counts as infinitely many; horizon: of W_hh's \
-         gradient before → after training,\ndecay and λ_max (largest Lyapunov exponent) in nats per step, after training; s: \
-         seconds of one training on one thread, GFLOP its operations.\n",
+        "\nMedians over the seeds. updates to solve: infinite for a training that did not solve the task; horizon: of the \
+         gradient of W_hh, before → after training;\ndecay and λ_max (largest Lyapunov exponent): nats per step, after \
+         training; GFLOP, s: operations and seconds of one training on one thread.\n",
     );
     text.push_str(match report.budget {
         Budget::Flops => {
-            "Budget: the same number of updates, and as many units as cost no more operations than without a remedy.\n"
+            "Budget: the same number of updates, and the largest number of units that costs no more operations than without a remedy.\n"
         }
-        Budget::Units => "Budget: the same number of updates and the same units; operations differ.\n",
+        Budget::Units => "Budget: the same number of updates and of units; the operations differ.\n",
     });
     text
 }
@@ -75,7 +75,7 @@ fn cells(row: &Row) -> Vec<String> {
     ]
 }
 
-/// A line of names, then one for each remedy; what is absent is empty.
+/// A header and one line per remedy; absent values are empty.
 pub(super) fn csv(report: &Report) -> String {
     let mut lines = vec![
         "remedy,cell,hidden,parameters,flops,trained,solved,solved_low,solved_high,not_finite,updates_to_solve,\

@@ -1,4 +1,4 @@
-//! What a run wrote down while it trained.
+//! The metrics of a run.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::Failure;
 
 /// The metrics of the run in `folder`.
 pub(super) fn read(folder: &Path) -> Result<Curves, Failure> {
-    // That it is a run is told better by its other files. The figures' losses are in bits a symbol, which a task has none of.
+    // Opening the run gives better errors. The losses of the figures are in bits per symbol, so a run of a task is refused.
     Run::open(folder)?.vocabulary()?;
     let path = folder.join(runs::METRICS);
     let mut curves = Curves { name: folder.display().to_string(), ..Curves::default() };
@@ -19,13 +19,13 @@ pub(super) fn read(folder: &Path) -> Result<Curves, Failure> {
             path: path.clone(),
             problem: format!("line {}: {error}", i + 1),
         })?;
-        enter(&mut curves, &event);
+        add(&mut curves, &event);
     }
     Ok(curves)
 }
 
-/// Enters one event; what is null, or of a kind not known here, is left out.
-fn enter(curves: &mut Curves, event: &Value) {
+/// Adds one event; null values and unknown events are skipped.
+fn add(curves: &mut Curves, event: &Value) {
     let number = |key: &str| event[key].as_f64();
     let mut point = |points: fn(&mut Curves) -> &mut Vec<(f64, f64)>, key: &str| {
         points(curves).extend(number("step").zip(number(key)));
@@ -41,7 +41,7 @@ fn enter(curves: &mut Curves, event: &Value) {
             for name in ["unigram", "bigram"] {
                 curves.baselines.extend(number(&format!("{name}_bits")).map(|bits| (name.to_owned(), bits)));
             }
-            // The last update's, unless it was an evaluation's already.
+            // The last evaluation, unless it is already there.
             let end = event["steps"].as_f64().zip(number("held_out_bits"));
             curves
                 .held_out

@@ -1,4 +1,4 @@
-//! What was trained, in words, and the command that trains it again.
+//! A description of a training, and the command that repeats it.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::tasks::lags;
 use super::Source;
 
-/// The program with its version.
+/// The program and its version.
 pub(in super::super) fn program() -> String {
     format!("bptt {} on {}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)
 }
@@ -26,7 +26,7 @@ fn cell(name: &str) -> &str {
     }
 }
 
-/// A run's settings, of what size its weights are if there are any, and what it reached: names and values.
+/// The settings of a run, the number of its parameters, and its result: names and values.
 pub(in super::super) fn of_run(
     config: &Config,
     source: Source<'_>,
@@ -35,9 +35,9 @@ pub(in super::super) fn of_run(
 ) -> Vec<(String, String)> {
     let layers = match (config.layers, config.bidirectional) {
         (1, false) => String::new(),
-        (1, true) => ", both directions".into(),
+        (1, true) => ", bidirectional".into(),
         (layers, false) => format!(", {layers} layers"),
-        (layers, true) => format!(", {layers} layers, both directions"),
+        (layers, true) => format!(", {layers} layers, bidirectional"),
     };
     let clipping = match (config.clip_norm, config.clip_value) {
         (0.0, 0.0) => "none".into(),
@@ -69,7 +69,7 @@ pub(in super::super) fn of_run(
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// What is learned.
+/// The text or task.
 fn of_source(config: &Config, source: Source<'_>) -> Vec<(&'static str, String)> {
     match source {
         Source::Text(vocabulary) => {
@@ -77,7 +77,7 @@ fn of_source(config: &Config, source: Source<'_>) -> Vec<(&'static str, String)>
             let text = match &config.text {
                 Some(path) => path.display().to_string(),
                 None => format!(
-                    "{} generated sentences, in each of which one early word decides the last",
+                    "{} generated sentences, in each of which one early word determines the last",
                     config.sentences
                 ),
             };
@@ -88,19 +88,19 @@ fn of_source(config: &Config, source: Source<'_>) -> Vec<(&'static str, String)>
             let baseline = task.baseline_loss(length);
             vec![
                 ("Task", format!("{}, L = {length}", task.name())),
-                ("What decides a loss", format!("lies {} steps before it", lags(&task.lag(length)))),
-                ("Without remembering", format!("a loss of {baseline:.4}")),
+                ("Lag of the dependency", format!("{} steps", lags(&task.lag(length)))),
+                ("Baseline", format!("a loss of {baseline:.4} without memory")),
             ]
         }
     }
 }
 
-/// A choice with its numbers, spread out.
+/// A choice with its constants, separated by commas.
 fn in_words(choice: &str) -> String {
     choice.replace([':', ','], ", ").replace('=', " ")
 }
 
-/// What the last line of the metrics says.
+/// The result, from the last line of the metrics.
 fn reached(end: &Value) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
     if let (Some(ending), Some(seconds)) = (end["ending"].as_str(), end["seconds"].as_f64()) {
@@ -108,8 +108,8 @@ fn reached(end: &Value) -> Vec<(&'static str, String)> {
     }
     if let Some(bits) = end["held_out_bits"].as_f64() {
         let baseline = end["bigram_bits"].as_f64();
-        let beside = baseline.map(|bigram| format!(" (counting pairs: {bigram:.3})")).unwrap_or_default();
-        facts.push(("Held-out text", format!("{bits:.3} bits a symbol{beside}")));
+        let beside = baseline.map(|bigram| format!(" (bigram: {bigram:.3})")).unwrap_or_default();
+        facts.push(("Held-out text", format!("{bits:.3} bits per symbol{beside}")));
     }
     if let Some(loss) = end["held_out_loss"].as_f64() {
         let solved = end["solved"].as_f64();
@@ -119,7 +119,7 @@ fn reached(end: &Value) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// The command that trains such a run into `folder`: options for what differs from the defaults.
+/// The command that trains this run into `folder`: one option per setting that differs from its default.
 pub(in super::super) fn train_command(config: &Config, folder: &Path) -> String {
     let of = |config: &Config| serde_json::to_value(config).unwrap_or_default();
     let (given, default) = (of(config), of(&Config::default()));
@@ -140,7 +140,7 @@ pub(in super::super) fn train_command(config: &Config, folder: &Path) -> String 
     line + &format!(" --out {}", quoted(&folder.to_string_lossy()))
 }
 
-/// A word of a shell's command.
+/// A word quoted for a shell if necessary.
 pub(in super::super) fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=:,+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! What `bptt trace` prints.
+//! The tables of `bptt trace`.
 
 use bptt::{Entry, EntryState, GateSaturation, Ledger, PathSplit};
 use bptt_view::json;
@@ -35,13 +35,13 @@ fn place(k: usize, t: usize, symbols: Option<&[String]>) -> impl Iterator<Item =
     std::iter::once(t.to_string()).chain(symbol).chain([k.abs_diff(t).to_string()])
 }
 
-/// The heads of [`place`]'s columns.
+/// The headers of the columns of [`place`].
 fn place_header(symbols: Option<&[String]>) -> impl Iterator<Item = (&'static str, Align)> + use<> {
     let symbol = symbols.map(|_| ("symbol", Align::Left));
     std::iter::once(("step", Align::Right)).chain(symbol).chain([("lag", Align::Right)])
 }
 
-/// The shares of dL_k/dh_t by the way they came, step by step.
+/// The shares of dL_k/dh_t by path, step by step.
 pub(super) fn paths(split: &PathSplit<f64>, symbols: Option<&[String]>) -> String {
     let names = split.paths();
     let row = |t: usize| -> Option<Vec<String>> {
@@ -55,12 +55,12 @@ pub(super) fn paths(split: &PathSplit<f64>, symbols: Option<&[String]>) -> Strin
     let rows: Vec<_> = (0..split.steps()).filter_map(row).collect();
     let k = split.k;
     format!(
-        "\nthe way dL_{k}/dh_t came, in shares that add up to 100 %\n\n{}",
+        "\ndL_{k}/dh_t by path, in shares that add up to 100 %\n\n{}",
         table(&header.collect::<Vec<_>>(), &rows)
     )
 }
 
-/// How saturated each gate was.
+/// The saturation of each gate.
 pub(super) fn saturation(gates: &[GateSaturation]) -> String {
     let percent = |fraction: f64| format!("{:.1} %", 100.0 * fraction);
     let row = |of: &GateSaturation| {
@@ -73,8 +73,8 @@ pub(super) fn saturation(gates: &[GateSaturation]) -> String {
         ("layer", Align::Right),
         ("direction", Align::Left),
         ("gate", Align::Left),
-        ("at the low end", Align::Right),
-        ("at the high end", Align::Right),
+        ("low end", Align::Right),
+        ("high end", Align::Right),
         ("dead units", Align::Right),
     ];
     let rows: Vec<Vec<String>> = gates.iter().map(row).collect();
@@ -91,14 +91,14 @@ pub(super) fn conclusion(ledger: &Ledger, entry: &Entry, k: usize) -> String {
     let remainder = ledger.tolerance().map_or(String::new(), |tolerance| {
         let share: f64 = (0..entry.steps()).filter_map(|t| entry.remainder_share(t)).sum();
         format!(
-            "remainder  what has fallen below {tolerance:e} of its largest is one row, {} % of the gradient\n",
+            "remainder  contributions below {tolerance:e} of their largest, merged into one row: {} % of the gradient\n",
             number(100.0 * share)
         )
     });
     format!(
-        "\nhorizon  99 % of this loss within {}, of all losses' median within {}\ndecay    {decay}\nbalance  all \
-         components add up to the ordinary gradient: relative error {:.1e} at most\n         (shares are of the \
-         gradient of all losses; a share may be negative)\n{remainder}",
+        "\nhorizon  99 % of the norms of this loss lie within {}, of the median of all losses within {}\ndecay    \
+         {decay}\nbalance  the components add up to the ordinary gradient: relative error {:.1e} at most\nshare    of the \
+         gradient of all losses; a share may be negative\n{remainder}",
         lag(entry.horizon_of_loss(k, json::HORIZON)),
         lag(entry.horizon(json::HORIZON)),
         ledger.worst_balance(),

@@ -1,4 +1,4 @@
-// The derivation in eight figures, each with the numbers of the loss and step that are chosen.
+// The derivation in eight figures, with the numbers of the chosen loss and step.
 
 import { el, formula, prose, symbol } from "./dom.js";
 import { count, number, ofLog10, percent } from "./format.js";
@@ -44,7 +44,7 @@ function preActivation({ ledger, entry }) {
   return { input: of("bias", "bias_ih"), recurrent: of("bias", "bias_hh") };
 }
 
-/** What is left of ‖da_{k,·}‖ from one step to the one before, nearest first. */
+/** The factors of ‖da_{k,·}‖ from each step to the one before, nearest first. */
 function factors(da, k) {
   const list = [];
   for (let t = k; t > 0; t--) {
@@ -55,7 +55,7 @@ function factors(da, k) {
   return list;
 }
 
-/** The eight figures for what is chosen. */
+/** The eight figures for the chosen loss and step. */
 export function figures(view) {
   const { subject, ledger, entry, k } = view;
   const { layer, direction } = entry;
@@ -72,20 +72,20 @@ export function figures(view) {
   const cell = `layer ${layer}, ${direction} cell`;
   return [
     figure(1, "The network, unrolled", ["x_1 → h_1 → L_1,   x_2 → h_2 → L_2,   …,   h_{t−1} → h_t"],
-      `The same weights are used at every step. Here they are used ${count(T, "time")}, and there are ${count(ledger.losses.length, "loss", "losses")}. Every loss depends on every earlier step, by way of h.`,
+      `The same weights are used at every step, here ${count(T, "time")}, with ${count(ledger.losses.length, "loss", "losses")}. Every loss depends on every earlier step through h.`,
       unrolled(view)),
     figure(2, "One step forward", STEPS_FORWARD[subject.cell] ?? [],
-      ["At step ", String(t), " the network read ", read, `. What came in from below had norm ${number(x)}, the state from before norm ${h > 0 ? number(h) : "0"} (${cell}).`]),
+      ["At step ", String(t), " the network read ", read, `. The norm of the input is ${number(x)}, that of the previous state ${h > 0 ? number(h) : "0"} (${cell}).`]),
     figure(3, "The losses", ["L = L_1 + L_2 + … + L_T"], lossesInWords(view), costliest(view)),
     figure(4, "The gradient of one loss is a sum over steps", ["dL_k/dW = Σ_{t≤k} (∂L_k/∂W)_t"],
-      [`Loss ${k}`, ...target, `: ${count(rows.length, "step")} contribute to its gradient of W_hh. Their norms add up to ${number(sum)}; the largest:`],
+      [`Loss ${k}`, ...target, `: ${count(rows.length, "step")} contribute to its gradient of W_hh. The sum of their norms is ${number(sum)}; the largest are:`],
       bars(rows.slice(0, 5).map((row) => ({ label: [`${row.t} `, symbol(subject.symbols[row.t])], size: 10 ** row.log10, words: ofLog10(row.log10) })))),
-    figure(5, "On the way back, a factor for each step", ["∂h_k/∂h_t = Π_{u=t+1…k} ∂h_u/∂h_{u−1}", ...(subject.cell.startsWith("rnn") ? ["∂h_u/∂h_{u−1} = diag(φ′(a_u)) W_{hh}"] : [])], ...factorsInWords(da, k)),
+    figure(5, "In the backward pass, one factor per step", ["∂h_k/∂h_t = Π_{u=t+1…k} ∂h_u/∂h_{u−1}", ...(subject.vanilla ? ["∂h_u/∂h_{u−1} = diag(φ′(a_u)) W_{hh}"] : [])], ...factorsInWords(da, k)),
     figure(6, "One contribution is an outer product", ["(∂L_k/∂W_{ih})_t = da_{k,t} x_t^{T}", "(∂L_k/∂W_{hh})_t = da_{k,t} h_{t−1}^{T}"],
-      [`Loss ${k}, step ${t} (`, symbol(subject.symbols[t]), "): ‖da‖ · ‖x‖ = ", `${ofLog10(da.log10(k, t))} × ${number(x)} = ${ofLog10(w_ih.log10(k, t))}, and ‖da‖ · ‖h‖ = ${ofLog10(da_hh.log10(k, t))} × ${number(h)} = ${ofLog10(w_hh.log10(k, t))}. No matrix has to be formed to know its size.`]),
-    figure(7, "All of them together are the gradient", ["dL/dW = Σ_k Σ_{t≤k} (∂L_k/∂W)_t"],
-      `${T} losses, up to ${T} steps each: their sum is the gradient of norm ${number(w_hh.total_norm)}, with a relative error of ${number(Math.max(...Object.values(ledger.balance)))} at most for any parameter. Of the norms, ${percent(w_hh.cancellation)} are left in the sum; the others cancel.`),
-    figure(8, "Why far steps teach little", ["‖∂h_k/∂h_t‖ ≤ (γ · σ_{max}(W_{hh}))^{k−t}", "γ = max φ′"], vanishing(view, w_hh), strengths(view, w_hh)),
+      [`Loss ${k}, step ${t} (`, symbol(subject.symbols[t]), "): ‖da‖ · ‖x‖ = ", `${ofLog10(da.log10(k, t))} × ${number(x)} = ${ofLog10(w_ih.log10(k, t))}, and ‖da‖ · ‖h‖ = ${ofLog10(da_hh.log10(k, t))} × ${number(h)} = ${ofLog10(w_hh.log10(k, t))}. The norm of the matrix follows without forming it.`]),
+    figure(7, "The sum of all contributions is the gradient", ["dL/dW = Σ_k Σ_{t≤k} (∂L_k/∂W)_t"],
+      `${T} losses, up to ${T} steps each: their sum is the gradient of norm ${number(w_hh.total_norm)}, with a relative error of at most ${number(Math.max(...Object.values(ledger.balance)))} for any parameter. The norm of the sum is ${percent(w_hh.cancellation)} of the sum of the norms; the rest cancels.`),
+    figure(8, "Why contributions of far steps are small", ["‖∂h_k/∂h_t‖ ≤ (γ · σ_{max}(W_{hh}))^{k−t}", "γ = max φ′"], vanishing(view, w_hh), strengths(view, w_hh)),
   ];
 }
 
@@ -110,7 +110,7 @@ function costliest(view) {
   return bars(ranked.slice(0, 4).map((t) => stepRow(view, t)));
 }
 
-/** σ_max of each block of W_hh, beside what was measured. */
+/** σ_max of each block of W_hh, and the measured decay. */
 function strengths({ subject }, w_hh) {
   const blocks = subject.blocks.filter((b) => b.layer === w_hh.layer && b.direction === w_hh.direction);
   const rows = blocks.map(({ gate, sigma_max: s }) => ({ label: ["σ", el("sub", {}, "max"), blocks.length > 1 ? ` of gate ${gate}` : ""], size: s, words: number(s) }));
@@ -123,28 +123,28 @@ function strengths({ subject }, w_hh) {
 
 function lossesInWords({ subject, k }) {
   const { losses, unit } = subject;
-  if (!losses) return "Here the losses are known by the gradients they send into h only, not by their values.";
+  if (!losses) return "The losses are given by their gradients dL/dh and have no values.";
   const total = losses.reduce((a, b) => a + b, 0);
   const which = subject.targets ? [" (predicting ", symbol(subject.targets[k]), ")"] : [];
-  return [`Together ${number(total)} ${unit}, ${number(total / losses.length)} a step. Loss ${k}`, ...which, ` is ${number(losses[k])} ${unit}.`];
+  return [`The sum is ${number(total)} ${unit}, ${number(total / losses.length)} per step. Loss ${k}`, ...which, ` is ${number(losses[k])} ${unit}.`];
 }
 
-/** A caption and a picture of the factors of loss k. */
+/** A caption and bars of the factors of loss k. */
 function factorsInWords(da, k) {
   const list = factors(da, k);
   if (list.length === 0) return [`Loss ${k} reaches no earlier step, so there is no factor.`];
   const mean = Math.exp(list.reduce((sum, { factor }) => sum + Math.log(factor), 0) / list.length);
   const rows = list.slice(0, 6).map(({ t, factor }) => ({ label: `${t} → ${t - 1}`, size: factor, words: `× ${number(factor)}` }));
-  return [`What was left of loss ${k}'s gradient at the pre-activations, ‖da‖, at each of the first steps back. Over all ${list.length} of them, × ${number(mean)} a step in the geometric mean.`, bars(rows)];
+  return [`The factor of ‖da‖, the gradient of loss ${k} at the pre-activations, at each of the first steps back. The geometric mean over all ${list.length} steps is × ${number(mean)}.`, bars(rows)];
 }
 
 function vanishing({ subject }, w_hh) {
   const blocks = subject.blocks.filter((b) => b.layer === w_hh.layer && b.direction === w_hh.direction);
   const kept = w_hh.decay_per_step == null ? null : Math.exp(w_hh.decay_per_step);
-  const measured = kept == null ? "" : ` Measured, × ${number(kept)} is left after each step.`;
+  const measured = kept == null ? "" : ` Measured: × ${number(kept)} per step.`;
   const gated = blocks.length > 1;
   const says = gated
-    ? "The bound is that of a cell without gates. Here the gradient also passes along the state, where only a gate multiplies it."
-    : "Below 1/γ, σ_max makes contributions vanish. Above it they may explode but need not: an activation that is saturated multiplies by far less than γ.";
-  return `${says}${measured} What vanishes is not the gradient of W_hh, which near steps fill, but the far contributions to each loss.`;
+    ? "The bound holds for a cell without gates. Here the gradient also passes along the state, where it is multiplied by a gate only."
+    : "If σ_max is below 1/γ, contributions vanish. Above it they may explode, but need not: a saturated activation multiplies by much less than γ.";
+  return `${says}${measured} The gradient of W_hh does not vanish, because near steps dominate it; the far contributions to each loss do.`;
 }

@@ -1,8 +1,8 @@
-// What all charts have in common. Charts are plotly's; `Plotly` is a global of the page.
+// Common parts of the charts, which plotly draws; `Plotly` is a global of the page.
 
 import { color } from "./theme.js";
 
-/** Text as plotly shows it: plotly reads some HTML in labels, a text of the user has none. */
+/** Text escaped for plotly, which interprets some HTML in labels. */
 export function plain(text) {
   return text.replace(/&/gu, "&amp;").replace(/</gu, "&lt;").replace(/>/gu, "&gt;");
 }
@@ -19,7 +19,7 @@ export function axis(title, more = {}) {
   };
 }
 
-/** A vertical line with words, from the bottom of the chart to the top. */
+/** A vertical line with a label. */
 export function mark(x, text, hue) {
   return {
     shape: { type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", line: { color: hue, width: 1.5, dash: "dash" } },
@@ -29,7 +29,7 @@ export function mark(x, text, hue) {
   };
 }
 
-/** Draws a chart into `place`; `alt` says in words what it shows. */
+/** Draws a chart into `place`; `alt` describes it. */
 export function draw(place, alt, traces, layout) {
   place.setAttribute("role", "img");
   place.setAttribute("aria-label", alt);

@@ -1,10 +1,10 @@
-// Choosing what is shown.
+// The controls.
 
 import { byId, el } from "./dom.js";
 import { PARAMETERS } from "./tables.js";
 import { stageName } from "./training.js";
 
-/** Puts the options `[value, words]` into a select, unless they are there already. */
+/** Sets the options `[value, words]` of a select. */
 function offer(select, options, chosen) {
   const key = JSON.stringify(options);
   if (select.dataset.options !== key) {
@@ -14,7 +14,7 @@ function offer(select, options, chosen) {
   select.value = String(chosen);
 }
 
-/** Shows a control only where there is something to choose. */
+/** Hides a control with a single choice. */
 function hideUnless(possible, id) {
   byId(id).closest(".control").hidden = !possible;
 }
@@ -23,7 +23,7 @@ function cellName({ layer, direction }, both) {
   return both ? `layer ${layer}, ${direction}` : `layer ${layer}`;
 }
 
-/** Lets the controls change `state`. */
+/** Connects the controls with `state`. */
 export function connect(state) {
   const change = (id, key, read = (node) => node.valueAsNumber) =>
     byId(id).addEventListener("input", ({ target }) => {
@@ -44,7 +44,7 @@ export function connect(state) {
   }
 }
 
-/** Shows in the controls what is chosen. */
+/** Updates the controls. */
 export function showControls(view, subjects, choice) {
   const { subject, ledger, entry } = view;
   offer(byId("network"), subjects.map((of, i) => [i, of.name]), choice.network);

@@ -1,4 +1,4 @@
-// Elements made of text. Nothing here takes HTML, so no text of the user can become any.
+// Creation of elements from text. Nothing here accepts HTML, so no text of the user can become HTML.
 
 import { powerOfTen } from "./format.js";
 
@@ -14,12 +14,12 @@ export function el(name, attributes = {}, ...children) {
   return node;
 }
 
-/** A symbol of the user's text, kept apart from the direction of what stands around it. */
+/** A symbol of the text of the user, isolated from the text direction around it. */
 export function symbol(text) {
   return el("bdi", { class: "symbol" }, text);
 }
 
-/** A formula: `_x` and `_{…}` are set lower, `^{…}` higher. */
+/** A formula with subscripts `_x`, `_{…}` and superscripts `^{…}`. */
 export function formula(text) {
   const node = el("span", { class: "formula" });
   for (const part of text.split(/(_\{[^}]*\}|_.|\^\{[^}]*\})/u)) {
@@ -30,14 +30,14 @@ export function formula(text) {
   return node;
 }
 
-/** A sentence in which names like W_hh and powers of ten are set as in formulas. */
+/** A sentence in which names such as W_hh and powers of ten are formatted as formulas. */
 export function prose(text) {
   const powers = text.replace(/(\d)e(-?\d+)/gu, (_, digit, power) => `${digit} · ${powerOfTen(Number(power))}`);
   const parts = powers.replace(/(^|[\s(])-(?=\d)/gu, "$1−").split(/(\b[Wbxhc]_[a-z]{1,3}\b|σ_max)/u);
   return parts.map((part, i) => (i % 2 ? formula(part.replace(/_(\w+)/u, "_{$1}")) : part));
 }
 
-/** A table with a caption. Cells are text or nodes; `numeric` says which columns are numbers. */
+/** A table with a caption. Cells are text or nodes; `numeric` lists the columns of numbers. */
 export function table(caption, header, rows, numeric = []) {
   const kind = (i) => (numeric.includes(i) ? { class: "number" } : {});
   return el(

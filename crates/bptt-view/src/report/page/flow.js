@@ -1,4 +1,4 @@
-// How contributions fall off with distance, and how much each step contributes to later losses.
+// Contributions by lag, and contributions of each step to later losses.
 
 import { symbol } from "./dom.js";
 import { count, number, ofLog10, percent } from "./format.js";
@@ -6,12 +6,12 @@ import { gateProfile } from "./ledger.js";
 import { color } from "./theme.js";
 import { axis, draw, mark, plain } from "./chart.js";
 
-/** The lag profile of what is shown. */
+/** The lag profile of the entry or gate that is shown. */
 export function profileOf({ ledger, entry, gate }) {
   return gate == null ? entry : gateProfile(ledger, entry, gate);
 }
 
-/** Where the fitted line of decay λ runs: its log₁₀ at lag 0. It passes the weighted mean, as the fit does. */
+/** log₁₀ at lag 0 of the fitted line of decay λ, which passes through the weighted mean as the fit does. */
 function atLagZero({ lags, losses_at: losses, log10_profile: profile }, slope) {
   let [weight, sum] = [0, 0];
   lags.forEach((lag, i) => {
@@ -35,7 +35,7 @@ export function showProfile(place, view) {
     { x: profile.lags, y: norm(known.map((q) => q[low])), mode: "lines", line: { width: 0 }, hoverinfo: "skip", showlegend: false },
     { x: profile.lags, y: norm(known.map((q) => q[high])), mode: "lines", line: { width: 0 }, fill: "tonexty", fillcolor: `rgba(66, 135, 200, ${opacity})`, hoverinfo: "skip", name },
   ];
-  const traces = [...band(0, 4, 0.2, "80 % of the losses"), ...band(1, 3, 0.3, "half of them")];
+  const traces = [...band(0, 4, 0.2, "80 % of the losses"), ...band(1, 3, 0.3, "50 % of the losses")];
   const hue = color("series");
   traces.push({ x: profile.lags, y: norm(known.map((q) => q[2])), mode: "lines", name: "median", line: { color: hue, width: 2.5 }, hovertemplate: "lag %{x}: median %{y:.3g}<extra></extra>" });
   const own = [];
@@ -49,7 +49,7 @@ export function showProfile(place, view) {
     const slope = decay / Math.LN10;
     const start = atLagZero(profile, slope);
     const ends = [profile.lags[0], profile.lags.at(-1)];
-    traces.push({ x: ends, y: ends.map((lag) => 10 ** (start + slope * lag)), mode: "lines", name: `fit: × ${number(Math.exp(decay))} a step`, line: { color: color("text"), dash: "dot", width: 1.5 }, hoverinfo: "skip" });
+    traces.push({ x: ends, y: ends.map((lag) => 10 ** (start + slope * lag)), mode: "lines", name: `fit: × ${number(Math.exp(decay))} per step`, line: { color: color("text"), dash: "dot", width: 1.5 }, hoverinfo: "skip" });
   }
   const horizonMark = horizon == null || gate != null ? null : mark(horizon, `horizon ${horizon}`, color("text"));
   const alt = `Norm of contributions by lag. ${profileInWords(view)}`;
@@ -65,7 +65,7 @@ export function showProfile(place, view) {
   });
 }
 
-/** What the profile shows, in a sentence. */
+/** A description of the profile. */
 export function profileInWords(view) {
   const { entry } = view;
   const profile = profileOf(view);
@@ -73,8 +73,8 @@ export function profileInWords(view) {
   if (known.length === 0) return "Every contribution is exactly zero.";
   const at = (i) => `${ofLog10(profile.log10_profile[i][2])} at lag ${profile.lags[i]}`;
   const places = [...new Set([0, Math.floor((known.length - 1) / 2), known.length - 1])].map((i) => known[i]);
-  const fit = entry.decay_per_step == null ? "" : ` A step further back, × ${number(Math.exp(entry.decay_per_step))} is left.`;
-  const horizon = entry.horizon == null ? "" : ` 99 % lie within ${count(entry.horizon, "step")}.`;
+  const fit = entry.decay_per_step == null ? "" : ` It is multiplied by ${number(Math.exp(entry.decay_per_step))} per step farther back.`;
+  const horizon = entry.horizon == null ? "" : ` 99 % of the norms lie within ${count(entry.horizon, "step")}.`;
   return `The median norm is ${places.map(at).join(", ")}.${fit}${horizon}`;
 }
 
@@ -102,9 +102,9 @@ function showShares(place, view) {
   });
 }
 
-/** Distances that share a color: 0, 1, 2–3, 4–7, … */
+/** Ranges of lags with one color: 0, 1, 2–3, 4–7, … */
 function buckets(steps) {
-  const list = [{ from: 0, to: 0, name: "its own loss" }, { from: 1, to: 1, name: "1 step later" }];
+  const list = [{ from: 0, to: 0, name: "same step" }, { from: 1, to: 1, name: "1 step later" }];
   for (let from = 2; from < steps; from *= 2) {
     const to = Math.min(2 * from - 1, steps - 1);
     list.push({ from, to, name: from === to ? `${from} later` : `${from}–${to} later` });
@@ -112,7 +112,7 @@ function buckets(steps) {
   return list.filter(({ from }) => from < steps);
 }
 
-/** For each step, how much it contributes to the losses at each distance: norms or shares, added up. */
+/** For each step, the sum of its contributions (norms or shares) to the losses in each range of lags. */
 export function rainbow({ entry, gate, scale }) {
   return buckets(entry.steps).map((bucket) => {
     const sums = new Array(entry.steps).fill(0);
@@ -129,7 +129,7 @@ export function rainbow({ entry, gate, scale }) {
   });
 }
 
-/** Bars for each step, stacked by how far away the losses are that it contributes to. */
+/** Bars for each step, stacked by the lag of the losses. */
 export function showRainbow(place, view, choose) {
   const { entry, subject, scale } = view;
   const stacked = rainbow(view);
@@ -144,10 +144,10 @@ export function showRainbow(place, view, choose) {
   const ticks = few ? { tickvals: labels.map((_, t) => t), ticktext: subject.symbols.map(plain), tickangle: -60 } : {};
   const what = scale === "share" ? "share of the gradient" : "sum of norms";
   const first = !place.on;
-  const drawn = draw(place, "Stacked bars: for each step, what it contributes to the losses at each distance. The sentence below says more.", traces, {
+  const drawn = draw(place, "Stacked bars: the contributions of each step to the losses at each lag. The sentence below describes them.", traces, {
     barmode: "relative",
     bargap: few ? 0.15 : 0,
-    xaxis: axis("step t, what was read", ticks),
+    xaxis: axis("step t, input", ticks),
     yaxis: axis(what, scale === "share" ? { tickformat: ".1%" } : {}),
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" },
     margin: { l: 64, r: 12, t: 36, b: 56 },
@@ -156,7 +156,7 @@ export function showRainbow(place, view, choose) {
   return drawn;
 }
 
-/** Which step contributes most, in a sentence of nodes. */
+/** The step that contributes most, in a sentence of nodes. */
 export function rainbowInWords(view) {
   const stacked = rainbow({ ...view, scale: "norm" });
   const totals = view.subject.symbols.map((_, t) => stacked.reduce((sum, { sums }) => sum + sums[t], 0));
@@ -165,6 +165,6 @@ export function rainbowInWords(view) {
   const all = totals.reduce((a, b) => a + b, 0);
   const elsewhere = totals.reduce((sum, total, t) => sum + total * later[t], 0);
   if (all === 0) return ["Every contribution is exactly zero."];
-  const rest = `contributes most (sum of norms ${number(totals[most])}). Over all steps, ${percent(elsewhere / all)} of the norms are contributions to other losses than the step's own.`;
+  const rest = `contributes most (sum of norms ${number(totals[most])}). Over all steps, ${percent(elsewhere / all)} of the norms are contributions to losses at other steps.`;
   return [`Step ${most} `, symbol(view.subject.symbols[most]), ` ${rest}`];
 }

@@ -1,4 +1,4 @@
-// Numbers as people read them.
+// Formatting of numbers.
 
 const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
@@ -8,7 +8,7 @@ export function powerOfTen(exponent) {
   return `10${exponent < 0 ? "⁻" : ""}${digits}`;
 }
 
-/** Three significant digits; with its power of ten where that reads better. */
+/** Three significant digits, with a power of ten for very small and large numbers. */
 export function number(value) {
   if (value == null || Number.isNaN(value)) return "–";
   if (value === 0) return "0";

@@ -1,23 +1,23 @@
-// The ledger as a picture: losses down, steps to the right.
+// The heatmap: losses down, steps to the right.
 
 import { el, symbol } from "./dom.js";
 import { ofLog10, percent, powerOfTen } from "./format.js";
 import { color, isDark } from "./theme.js";
 import { axis, draw, plain } from "./chart.js";
 
-/** States that have a color of their own, with what they mean. */
+/** States with a color of their own, and their meaning. */
 const STATES = [
   ["0", "zero", "exactly zero"],
   ["u", "underflow", "not zero, but below the format's range"],
-  ["c", "cut", "cut: the state was forgotten or detached in between"],
-  ["m", "masked", "masked: there is no loss"],
-  ["r", "remainder", "too small to be told apart: part of the remainder"],
+  ["c", "cut", "cut: the state was reset or detached in between"],
+  ["m", "masked", "masked: the step has no loss"],
+  ["r", "remainder", "below the tolerance: part of the remainder"],
 ];
 
-/** Symbols stand along the axes up to this many steps. */
+/** The largest number of steps with symbols along the axes. */
 const LABELED = 40;
 
-/** A sentence about one cell (k, t), as nodes. */
+/** A description of one cell (k, t), as nodes. */
 export function cellInWords(view, k, t) {
   const { entry, gate, subject } = view;
   const state = entry.state(k, t);
@@ -35,7 +35,7 @@ export function cellInWords(view, k, t) {
   return known ? [...sentence, " – ", known[2]] : sentence;
 }
 
-/** The rows of numbers a scale shows; null where a state has its own color. */
+/** The rows of numbers of a scale; null where a state has its own color. */
 function grid(view) {
   const { entry, gate, scale } = view;
   const steps = entry.steps;
@@ -83,7 +83,7 @@ function traces(view, cells) {
   const ticks = scale === "log" ? powers(low, high) : {};
   const main = {
     type: "heatmap", z: values, hoverinfo: "none", hoverongaps: false, ...range,
-    // The larger, the farther from the background; a share by its sign as well.
+    // Larger values contrast more with the background; shares also by sign.
     colorscale: scale === "share" ? diverging() : "Viridis",
     reversescale: scale !== "share" && !isDark(),
     colorbar: { title: { text: TITLES[scale], side: "right" }, thickness: 12, outlinewidth: 0, ...ticks },
@@ -100,7 +100,7 @@ function traces(view, cells) {
   return [main, kinds];
 }
 
-/** Blue against, orange with the update; nothing in between. */
+/** Blue for negative, orange for positive shares. */
 function diverging() {
   return [
     [0, "#2b6cb8"],
@@ -109,7 +109,7 @@ function diverging() {
   ];
 }
 
-/** Where the chosen loss and step are. */
+/** Marks of the chosen loss and step. */
 function cursor({ k, t }) {
   const line = { color: color("accent"), width: 2 };
   return [
@@ -140,8 +140,8 @@ export class Heatmap {
     const xs = { ...labels, ...(steps <= LABELED && { ticktext: text(view.subject.symbols), tickangle: -60 }) };
     const ys = { ...labels, ...(steps <= LABELED && { ticktext: text(view.subject.targets ?? view.subject.symbols) }) };
     const drawn = draw(this.place, "", traces(view, cells), {
-      xaxis: axis("step t, what was read", { constrain: "domain", showgrid: false, zeroline: false, ...xs }),
-      yaxis: axis(view.subject.targets ? "loss k, what was to be predicted" : "loss k", { autorange: "reversed", showgrid: false, zeroline: false, ...ys }),
+      xaxis: axis("step t, input", { constrain: "domain", showgrid: false, zeroline: false, ...xs }),
+      yaxis: axis(view.subject.targets ? "loss k, target" : "loss k", { autorange: "reversed", showgrid: false, zeroline: false, ...ys }),
       margin: { l: 60, r: 8, t: 8, b: 56 },
       shapes: cursor(view),
     });
@@ -157,7 +157,7 @@ export class Heatmap {
     this.place.setAttribute("aria-label", alt);
   }
 
-  /** What the colors mean that are no values, of those that occur. */
+  /** The meaning of the colors of states, for those that occur. */
   key({ states }) {
     const found = new Set(states.flat());
     const items = STATES.filter((_, i) => found.has(i)).map(([, name, words]) =>

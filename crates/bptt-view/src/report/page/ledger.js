@@ -1,6 +1,6 @@
-// Ledgers as the pictures ask for them: numbers by loss k and step t.
+// Ledgers: numbers by loss k and step t.
 
-/** The bytes behind base64 of zlib's format. */
+/** Decodes base64 and decompresses zlib format. */
 export async function unpack(base64) {
   const letters = atob(base64);
   const packed = new Uint8Array(letters.length);
@@ -32,7 +32,7 @@ export class Entry {
     this.log10Gates = meta.gates.map((_, gate) => array(2 + gate));
   }
 
-  /** Where (k, t) is in the arrays; −1 where no entry is written because no path leads there. */
+  /** The index of (k, t) in the arrays; −1 for pairs without a path, which are not written. */
   index(k, t) {
     if (!this.triangular) return k * this.steps + t;
     return t > k ? -1 : (k * (k + 1)) / 2 + t;
@@ -44,7 +44,7 @@ export class Entry {
     return i < 0 ? "." : String.fromCharCode(this.states[i]);
   }
 
-  /** log₁₀ of the norm, of one gate's rows if a gate is given: −∞ for zero, NaN where there is nothing. */
+  /** log₁₀ of the norm, of one gate's rows if a gate is given: −∞ for zero, NaN for absent numbers. */
   log10(k, t, gate = null) {
     const i = this.index(k, t);
     if (i < 0) return NaN;
@@ -58,7 +58,7 @@ export class Entry {
   }
 }
 
-/** A stage of the report as a ledger; its numbers are taken apart when they are first asked for. */
+/** A stage of the report as a ledger, whose entries are decoded on first use. */
 export class Ledger {
   constructor(stage, bytes) {
     Object.assign(this, stage);
@@ -67,7 +67,7 @@ export class Ledger {
     this.opened = new Map();
   }
 
-  /** The entry at a place in the list. */
+  /** The entry at an index of the list. */
   entry(i) {
     if (!this.opened.has(i)) {
       this.opened.set(i, new Entry(this.entries[i], this.steps, this.triangular, this.bytes));
@@ -99,7 +99,7 @@ function quantile(sorted, q) {
   return sorted[low] + (sorted[low + 1] - sorted[low]) * fraction;
 }
 
-/** The lag profile of a gate's rows: what the JSON's `lags`, `losses_at` and `log10_profile` are for all rows. */
+/** The lag profile of one gate, in the form of `lags`, `losses_at` and `log10_profile`. */
 export function gateProfile(ledger, entry, gate) {
   const byLag = new Map();
   for (let k = 0; k < entry.steps; k++) {

@@ -1,4 +1,4 @@
-// The report: what is chosen becomes a view, and every part of the page shows it.
+// The report: the choice becomes a view, which every part of the page shows.
 
 import { byId, el, prose } from "./dom.js";
 import { Ledger, unpack } from "./ledger.js";
@@ -13,7 +13,7 @@ import { figures } from "./article.js";
 import { connect, showControls } from "./controls.js";
 import { Charts, possible, tooltip, viewOf } from "./view.js";
 
-/** What does not change with the choice but with the network. */
+/** The parts that depend on the network only. */
 function showSubject({ subject }) {
   const [first, ...others] = subject.verdict;
   byId("headline").replaceChildren(...prose(first ?? ""));
@@ -25,14 +25,14 @@ function showSubject({ subject }) {
   byId("training-chart").hidden = !hasTraining(subject);
 }
 
-/** Fills a long table when its details are open, now or later: most are never looked at. */
+/** Fills a long table when its details are opened. */
 function fillOpen(id, make) {
   const details = byId(id).closest("details");
   details.ontoggle = () => details.open && byId(id).replaceChildren(make());
   details.ontoggle();
 }
 
-/** The parts that are text: they need no chart and are there at once. */
+/** The parts that are text, which are shown before the charts. */
 function showText(view, words) {
   words.show(view);
   byId("loss-words").replaceChildren(...lossInWords(view));
@@ -47,7 +47,7 @@ function showText(view, words) {
   byId("figures").replaceChildren(...figures(view));
 }
 
-/** plotly, which the file holds compressed. */
+/** Loads plotly, which the file contains compressed. */
 async function loadPlotly() {
   const source = new TextDecoder().decode(await unpack(byId("plotly").textContent));
   document.head.append(el("script", {}, source));

@@ -1,6 +1,6 @@
-// What is chosen, kept in the address so that it can be shared.
+// The choice, which is kept in the address so that it can be shared.
 
-/** A choice that tells its listeners, `change(now, before)`. `possible` makes any choice one that can be shown. */
+/** A choice with listeners, `change(now, before)`. `possible` maps any choice to one that can be shown. */
 export class State {
   constructor(initial, possible) {
     this.possible = possible;
@@ -9,7 +9,7 @@ export class State {
     addEventListener("hashchange", () => this.set(fromAddress(this.now)));
   }
 
-  /** Changes some of it. */
+  /** Changes a part of it. */
   set(change) {
     const before = this.now;
     const now = this.possible({ ...before, ...change });
@@ -25,7 +25,7 @@ export class State {
   }
 }
 
-/** What the address says of the keys of `like`, numbers as numbers. */
+/** The values in the address for the keys of `like`, with numbers as numbers. */
 function fromAddress(like) {
   const found = {};
   const given = new URLSearchParams(location.hash.slice(1));

@@ -1,4 +1,4 @@
-// The numbers behind the pictures.
+// The tables.
 
 import { table } from "./dom.js";
 import { number, ofLog10, percent } from "./format.js";
@@ -10,9 +10,9 @@ export const PARAMETERS = {
   bias: "b, biases",
   bias_ih: "b_ih, biases of the input side",
   bias_hh: "b_hh, biases of the recurrent side",
-  input: "x, the input itself",
-  initial_state: "h₀, the first state",
-  initial_memory: "c₀, the first memory",
+  input: "x, inputs",
+  initial_state: "h₀, the initial state",
+  initial_memory: "c₀, the initial cell state",
   head_weight: "W_hy, the readout's weights",
   head_bias: "b_y, the readout's biases",
 };
@@ -29,23 +29,23 @@ export function entryTable({ ledger }) {
     entry.decay_per_step == null ? "–" : number(entry.decay_per_step),
     entry.decay_per_step == null ? "–" : number(Math.exp(entry.decay_per_step)),
   ]);
-  const header = ["layer", "direction", "parameter", "‖gradient‖", "‖Σ‖ / Σ‖·‖", "horizon", "λ per step", "left after a step"];
-  return table("Every cell and parameter", header, rows, [0, 3, 4, 5, 6, 7]);
+  const header = ["layer", "direction", "parameter", "‖gradient‖", "‖Σ‖ / Σ‖·‖", "horizon", "λ per step", "factor per step"];
+  return table("All cells and parameters", header, rows, [0, 3, 4, 5, 6, 7]);
 }
 
-/** The balance: how exactly the contributions add up. */
+/** The balance: the relative error of the sum of the contributions. */
 export function balanceTable({ ledger }) {
   const rows = Object.entries(ledger.balance).map(([name, error]) => [name, number(error)]);
-  return table("Do the contributions add up to the gradient?", ["parameter", "relative error"], rows, [1]);
+  return table("Balance: difference between the sum of the contributions and the gradient", ["parameter", "relative error"], rows, [1]);
 }
 
-/** What has one number for each loss: initial states and the readout. */
+/** Parameters with one number per loss: initial states and the readout. */
 export function perLossTable({ ledger, k }) {
   const rows = ledger.per_loss.map((of) => [PARAMETERS[of.parameter], of.layer == null ? "–" : String(of.layer), number(of.norm[k]), percent(of.share[k])]);
-  return table(`Contributions to loss ${k} that have no step`, ["to", "layer", "norm", "share"], rows, [1, 2, 3]);
+  return table(`Contributions of initial states and readout to loss ${k}`, ["parameter", "layer", "norm", "share"], rows, [1, 2, 3]);
 }
 
-/** Gates: how strong their recurrent weights, how saturated they are. */
+/** Gates: σ_max of their recurrent weights, and their saturation. */
 export function gateTable({ subject }) {
   const sigma = ({ layer, direction, gate }) =>
     subject.blocks.find((b) => b.layer === layer && b.direction === direction && b.gate === gate)?.sigma_max;

@@ -1,4 +1,4 @@
-// Light or dark: as the system says, until the reader says otherwise.
+// Light or dark theme: that of the system unless the reader changes it.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 
@@ -13,7 +13,7 @@ export function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
-/** Lets `button` change the theme; calls `changed` after every change. */
+/** Makes `button` change the theme; calls `changed` after every change. */
 export function themeButton(button, changed) {
   const label = () => {
     button.textContent = isDark() ? "Light" : "Dark";

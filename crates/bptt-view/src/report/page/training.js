@@ -1,4 +1,4 @@
-// Training over time: loss, gradient norm and reach.
+// The training over the updates: loss, gradient norm and horizon.
 
 import { el, table } from "./dom.js";
 import { count, number } from "./format.js";
@@ -27,7 +27,7 @@ export function showTraining(place, { subject, ledger }) {
   ].filter((trace) => trace.x.length > 0);
   const at = ledger.step == null ? null : mark(ledger.step, "shown", color("text"));
   const last = steps.at(-1);
-  const alt = `Training over ${count(last[0], "update")}: the loss went from ${number(steps[0][1])} to ${number(last[1])} (${unit}), the horizon from ${traces[0]?.[1] ?? "–"} to ${traces.at(-1)?.[1] ?? "–"} steps.`;
+  const alt = `Training over ${count(last[0], "update")}: loss from ${number(steps[0][1])} to ${number(last[1])} (${unit}), horizon from ${traces[0]?.[1] ?? "–"} to ${traces.at(-1)?.[1] ?? "–"} steps.`;
   return draw(place, alt, drawn, {
     xaxis: axis("updates", { anchor: "y3" }),
     yaxis: axis(unit, { domain: [0.7, 1] }),
@@ -40,7 +40,7 @@ export function showTraining(place, { subject, ledger }) {
   });
 }
 
-/** The stages whose ledgers the report has, as a table. */
+/** The table of the ledgers of the stages. */
 export function stageTable({ subject, entryIndex }) {
   const rows = subject.stages.map((stage) => {
     const entry = stage.entries[entryIndex];
@@ -48,21 +48,21 @@ export function stageTable({ subject, entryIndex }) {
     return [String(stage.step ?? "–"), String(entry.horizon ?? "–"), kept, number(entry.total_norm), number(entry.cancellation)];
   });
   return table(
-    "The same text, taken apart over the training",
-    ["after updates", "horizon", "left after a step", "‖gradient‖", "‖Σ‖ / Σ‖·‖"],
+    "Ledgers of the same sequence during the training",
+    ["updates", "horizon", "factor per step", "‖gradient‖", "‖Σ‖ / Σ‖·‖"],
     rows,
     [0, 1, 2, 3, 4],
   );
 }
 
-/** Words for a stage. */
+/** The name of a stage. */
 export function stageName(stage, stages) {
-  if (stage.step == null) return "as it is";
+  if (stage.step == null) return "current";
   if (stage.step === 0) return "untrained";
   return stage === stages.at(-1) ? `the end (${count(stage.step, "update")})` : `after ${count(stage.step, "update")}`;
 }
 
-/** What is known of the training in words: a list of facts. */
+/** The description of the training, as a list. */
 export function factList(facts) {
   return el("dl", { class: "facts" }, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
 }

@@ -1,9 +1,9 @@
-// From what is chosen to what is shown.
+// From the choice to the view.
 
 import { byId } from "./dom.js";
 import { cellInWords } from "./heatmap.js";
 
-/** The nearest thing to a choice that the report has. */
+/** The nearest choice that the report can show. */
 export function possible(choice, data, ledgerOf) {
   const within = (value, count) => Math.max(0, Math.min(Number.isFinite(value) ? value : 0, count - 1));
   const network = within(choice.network, data.subjects.length);
@@ -19,7 +19,7 @@ export function possible(choice, data, ledgerOf) {
   return { network, stage, cell, parameter: entry.parameter, gate, scale: gate !== "all" && scale === "share" ? "log" : scale, k: within(choice.k, ledger.steps), t: within(choice.t, ledger.steps) };
 }
 
-/** What the parts of the page are given. */
+/** The view that the parts of the page show. */
 export function viewOf(choice, data, ledgerOf) {
   const subject = data.subjects[choice.network];
   const ledger = ledgerOf(choice.network, choice.stage);
@@ -29,7 +29,7 @@ export function viewOf(choice, data, ledgerOf) {
   return { subject, ledger, entry, entryIndex, gate, scale: choice.scale, k: choice.k, t: choice.t };
 }
 
-/** The tooltip beside the pointer: the cell under it in words. */
+/** The tooltip: a description of the cell under the pointer. */
 export function tooltip(current) {
   const tip = byId("tooltip");
   return (cell, event) => {
@@ -42,7 +42,7 @@ export function tooltip(current) {
   };
 }
 
-/** The charts, each drawn when it comes near the window and whenever what it shows changes. */
+/** The charts, each drawn when it is near the viewport and when its view changes. */
 export class Charts {
   constructor(draws) {
     this.draws = draws;
@@ -72,7 +72,7 @@ export class Charts {
     }
   }
 
-  /** Draws a chart, and again if what it shows has changed in the meantime: two drawings at once spoil each other. */
+  /** Draws a chart, and again if its view has changed in the meantime, because drawings must not overlap in time. */
   async drawOne(id) {
     this.busy.add(id);
     try {

@@ -1,10 +1,10 @@
-// The text: each word colored by what reading it contributed to the chosen loss.
+// The text: each word colored by its contribution to the chosen loss.
 
 import { el, symbol, table } from "./dom.js";
 import { count, number, ofLog10, percent } from "./format.js";
 import { isDark } from "./theme.js";
 
-/** Decades below the largest contribution that still have a color on the logarithmic scale. */
+/** Number of decades below the largest contribution with a color on the logarithmic scale. */
 const DECADES = 4;
 
 const RIGHT_TO_LEFT = /\p{Script=Hebrew}|\p{Script=Arabic}|\p{Script=Syriac}|\p{Script=Thaana}|\p{Script=Nko}/u;
@@ -25,14 +25,14 @@ export function contributions({ entry, gate, k }) {
   return list.sort((a, b) => b.log10 - a.log10);
 }
 
-/** How strong the color of a contribution is, −1 to 1; `most` is the largest in the row. */
+/** The strength of the color of a contribution, −1 to 1; `most` is the largest of the row. */
 function strength(scale, { log10, share }, most) {
   if (scale === "share") return most.share > 0 ? share / most.share : 0;
   if (log10 === -Infinity) return 0;
   return scale === "norm" ? 10 ** (log10 - most.log10) : Math.max(0, 1 - (most.log10 - log10) / DECADES);
 }
 
-/** Orange with the update, blue against it; text stays readable on both. */
+/** Orange for positive, blue for negative shares; text stays readable on both. */
 function background(strength) {
   const hue = isDark() ? (strength < 0 ? "40 100 175" : "168 78 10") : strength < 0 ? "96 165 230" : "242 142 28";
   return `rgb(${hue} / ${Math.abs(strength).toFixed(3)})`;
@@ -59,11 +59,11 @@ export class Words {
       button.setAttribute("aria-pressed", String(i === predicted));
       button.title = row ? `norm ${ofLog10(row.log10)}, share ${percent(row.share)}` : "";
     });
-    // One stop of the tab key; the arrows go on from there.
+    // One tab stop; the arrow keys move from there.
     this.buttons.forEach((button, i) => (button.tabIndex = i === predicted ? 0 : -1));
   }
 
-  /** A button for each word, and one for the last one, which is predicted only. */
+  /** A button for each word, and one for the last target. */
   build({ subject }) {
     const { symbols, targets } = subject;
     this.symbols = symbols;
@@ -88,7 +88,7 @@ export class Words {
   }
 }
 
-/** What contributed to the chosen loss, in a sentence. */
+/** A description of the contributions to the chosen loss. */
 export function lossInWords(view) {
   const { subject, k, ledger } = view;
   if (!ledger.hasLoss(k)) return [`There is no loss at step ${k}.`];
@@ -96,12 +96,12 @@ export function lossInWords(view) {
   const { losses, unit } = subject;
   const cost = losses ? [" cost ", el("data", { class: "loss", value: losses[k] }, number(losses[k])), ` ${unit}`] : [];
   const what = subject.targets ? ["Predicting ", symbol(subject.targets[k]), ` (loss ${k})`] : [`Loss ${k}`];
-  if (rows.length === 0) return [...what, ...cost, "; nothing contributes to this parameter's gradient."];
+  if (rows.length === 0) return [...what, ...cost, "; no step contributes to the gradient of this parameter."];
   const [{ t, log10, share }] = rows;
   const far = rows.find((row) => row.t !== k);
   const lag = Math.abs(k - t);
-  const where = lag === 0 ? (subject.targets ? "read right before it" : "at its own step") : `read ${count(lag, "step")} before that`;
-  const next = far && far.t !== t ? [" The largest from farther away is ", symbol(subject.symbols[far.t]), ` at lag ${Math.abs(k - far.t)}, norm ${ofLog10(far.log10)}.`] : [];
+  const where = lag === 0 ? (subject.targets ? "read directly before it" : "at the same step") : `read ${count(lag, "step")} earlier`;
+  const next = far && far.t !== t ? [" The largest from an earlier step is ", symbol(subject.symbols[far.t]), ` at lag ${Math.abs(k - far.t)}, norm ${ofLog10(far.log10)}.`] : [];
   return [...what, ...cost, ". The largest contribution comes from ", symbol(subject.symbols[t]), `, ${where}: norm ${ofLog10(log10)}, share ${percent(share)}.`, ...next];
 }
 
@@ -118,5 +118,5 @@ export function contributionTable(view, most = Infinity) {
     el("span", { class: "bar", style: `inline-size: ${(100 * 10 ** (log10 - largest)).toFixed(1)}%` }),
   ]);
   const caption = most < Infinity ? `The largest contributions to loss ${view.k}` : `All contributions to loss ${view.k}, the largest first`;
-  return table(caption, ["step t", "read", "lag", "norm", "share", "relative to the largest"], cells, [0, 2, 3, 4]);
+  return table(caption, ["step t", "input", "lag", "norm", "share", "relative to the largest"], cells, [0, 2, 3, 4]);
 }

@@ -1,4 +1,4 @@
-//! How far back a network's gradient reaches on some sequences.
+//! The gradient horizon of a network on a batch.
 
 use bptt::dynamics::LyapunovOptions;
 use bptt::{
@@ -8,17 +8,17 @@ use bptt::{
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
-use crate::material::held_out_batch;
+use crate::data_source::held_out_batch;
 use crate::tasks::Task;
 use crate::{Config, Error};
 
-/// Sequences it is measured on.
+/// Number of sequences to measure on.
 const SEQUENCES: usize = 8;
 
-/// How far a gradient comes back to W_hh of the bottom layer's forward cell. What cannot be said is `None`.
+/// The distance that gradients of W_hh of the bottom layer's forward cell reach. Values that cannot be measured are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Reach {
+pub struct GradientHorizon {
     /// The lag within which 99 % of Σ m(τ) lies.
     pub horizon: Option<usize>,
     /// The slope of ln m(τ), in nats per step.
@@ -27,8 +27,8 @@ pub struct Reach {
     pub lyapunov: Option<f64>,
 }
 
-impl Reach {
-    /// On sequences of a task that nothing is learned from, the same for one seed. Computed in f64.
+impl GradientHorizon {
+    /// Measured in f64 on held-out sequences of a task, the same for one seed.
     ///
     /// # Errors
     /// If the task does not fit the network.
@@ -40,33 +40,33 @@ impl Reach {
     ) -> Result<Self, Error> {
         let batch = held_out_batch(task, length, SEQUENCES, config.seed)?.batch;
         let state = network.zero_state(SEQUENCES);
-        // A gradient that cannot be taken apart has no horizon.
-        let Ok(apart) = Apart::take(network, &state, batch, config.detach_every) else {
+        // Without a ledger there is no horizon.
+        let Ok(ledger) = BatchLedger::take(network, &state, batch, config.detach_every) else {
             return Ok(Self::default());
         };
         let options = LyapunovOptions { exponents: Some(1), ..LyapunovOptions::default() };
         let place = CellId { layer: 0, direction: Direction::Forward };
-        let lyapunov = apart.network.lyapunov(&apart.trace, place, &options);
+        let lyapunov = ledger.network.lyapunov(&ledger.trace, place, &options);
         let largest = lyapunov.ok().map(|found| found.largest()).filter(|largest| largest.is_finite());
-        let entry = apart.ledger.recurrent(0).expect("every network has recurrent weights");
+        let entry = ledger.ledger.recurrent(0).expect("every network has recurrent weights");
         let decay = entry.decay().filter(|decay| decay.is_finite());
         Ok(Self { horizon: entry.horizon(0.99), decay, lyapunov: largest })
     }
 }
 
-/// A batch's gradient taken apart, in f64.
+/// A batch and its ledger, in f64.
 #[derive(Debug)]
-pub struct Apart {
+pub struct BatchLedger {
     network: Network<f64>,
     trace: ForwardCache<f64>,
-    /// What each loss compares with.
+    /// The targets of the losses.
     pub targets: Targets<f64>,
-    /// Which step contributed what to which loss, without the inputs' part.
+    /// The ledger, without contributions to the inputs.
     pub ledger: Ledger,
 }
 
-impl Apart {
-    /// With a state to begin with and a gradient that is cut off every so many steps; 0 for never.
+impl BatchLedger {
+    /// With an initial state, and with the state detached every `detach_every` steps; 0 for never.
     pub(crate) fn take(
         network: &Network<f32>,
         state: &State<f32>,
@@ -84,7 +84,7 @@ impl Apart {
         Ok(Self { network, trace, targets: objective.targets, ledger })
     }
 
-    /// What was read.
+    /// The inputs.
     pub fn inputs(&self) -> &Inputs<f64> {
         self.trace.inputs()
     }

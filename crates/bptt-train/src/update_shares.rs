@@ -1,9 +1,8 @@
-//! What of an update came from how far away: the share of each lag in what the optimizer really does to the weights,
-//! after clipping and its own scaling.
+//! The share of each lag in the update of an optimizer, after clipping and scaling.
 //!
-//! An optimizer's update is u = s ∘ g + m + d: the clipped gradient g scaled entry by entry (by s, which depends on all of
-//! g), what it carries over from earlier gradients, and the decay of the weights. Clipping scales the gradient entry by
-//! entry too. So u is linear in the parts of the gradient once s is known, and they add up to it:
+//! The update of an optimizer is u = s ∘ g + m + d: the clipped gradient g scaled entry by entry (by s, which depends on
+//! all of g), the momentum m of earlier gradients, and the weight decay d. Clipping also scales the gradient entry by
+//! entry. Given s, u is therefore linear in the parts of the gradient:
 //!
 //! ```text
 //! u = Σ_j s ∘ (clipped / gradient) ∘ part_j + m + d           share of x in u = ⟨x, u⟩ / ⟨u, u⟩
@@ -14,38 +13,38 @@ use std::ops::Range;
 use bptt::{LagParts, Matrix, Network, Real, Reduction, ScanOptions, Weights};
 
 use crate::clip::Clipping;
-use crate::material::Material;
+use crate::data_source::DataSource;
 use crate::optim::{Optimizer, OptimizerKind};
 use crate::shards::Shards;
 use crate::{Config, Error};
 
-/// The next update of an optimizer, in parts that add up to it.
+/// The next update of an optimizer, as parts that add up to it.
 #[derive(Clone, Debug)]
 pub struct UpdateParts {
     /// The lags of each part of the gradient.
     pub lags: Vec<Range<usize>>,
-    /// What each part moves the weights by.
+    /// The update of each part.
     pub by_lag: Vec<Weights<f64>>,
-    /// What momentum carries over from the gradients of earlier updates; zeros without momentum.
+    /// The momentum of earlier gradients; zeros without momentum.
     pub carried: Weights<f64>,
-    /// The decay of the weights; zeros without it.
+    /// The weight decay; zeros without it.
     pub decay: Weights<f64>,
     /// The shares of the parts in the gradient, before clipping.
     gradient_shares: Vec<f64>,
 }
 
-/// The shares of an update's parts. They are signed and add up to 1; NaN if the update is zero.
+/// The shares of the parts of an update: signed numbers that add up to 1; NaN if the update is zero.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateShares {
-    /// Of the lags, nearest first.
+    /// By lag, smallest first.
     pub by_lag: Vec<LagShare>,
-    /// Of what momentum carries over from earlier updates.
+    /// Of the momentum of earlier gradients.
     pub carried: f64,
     /// Of weight decay.
     pub decay: f64,
 }
 
-/// How much some lags count.
+/// The share of a range of lags.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LagShare {
     /// The lags.
@@ -57,11 +56,11 @@ pub struct LagShare {
 }
 
 impl UpdateParts {
-    /// The update that `optimizer` would make next to `weights` with the gradient that `parts` add up to, clipped by
-    /// `clipping`. Everything is computed in f64, whatever the optimizer's numbers are; the optimizer stays as it is.
+    /// The next update of `optimizer` for `weights` with the gradient that `parts` add up to, clipped by `clipping`.
+    /// Everything is computed in f64; the optimizer is not changed.
     ///
     /// # Panics
-    /// If parts, weights and optimizer are not of one network.
+    /// If parts, weights and optimizer belong to different networks.
     pub fn new<P: Real, T: Real>(
         parts: &LagParts<P>,
         clipping: Clipping,
@@ -80,7 +79,7 @@ impl UpdateParts {
         }
         let mut clipped = gradient.clone();
         let by_norm = clipping.norm / clipping.apply(&mut slices(&mut clipped)).before;
-        // What an entry that is zero, its parts cancelling, was scaled with: what all were, by their norm.
+        // The factor of an entry whose parts cancel to zero: that of clipping by norm.
         let scale = if clipping.norm > 0.0 && by_norm < 1.0 { by_norm } else { 1.0 };
 
         let (mut carried, mut decay) = (gradient.zeros_like(), gradient.zeros_like());
@@ -103,7 +102,7 @@ impl UpdateParts {
         Self { lags, by_lag, carried, decay, gradient_shares: parts.shares() }
     }
 
-    /// The update itself, the sum of all parts: what is added to the weights.
+    /// The update, the sum of all parts: what is added to the weights.
     pub fn update(&self) -> Weights<f64> {
         let mut update = self.carried.clone();
         update.add(&self.decay);
@@ -137,39 +136,36 @@ impl UpdateParts {
     }
 }
 
-/// Batches whose gradients an optimizer sees before its next update is taken apart by [`UpdateShares::next`].
-pub const SEEN: u64 = 20;
+/// Number of batches that the optimizer sees before the update that [`UpdateShares::next`] analyzes.
+pub const WARMUP_BATCHES: u64 = 20;
 
 impl UpdateShares {
-    /// Of the update that training would make next to `network`, with the optimizer and the clipping of `config`: the
-    /// optimizer has seen the gradients of [`SEEN`] batches of the material at these very weights, as a run keeps no moments,
-    /// and the update is that of one more, which begins without a state. Lags 0, 1, 2–3, 4–7, and so on. Regularizers have no
-    /// part in it.
+    /// The shares of the next update of `network`, with the optimizer and the clipping of `config`. The optimizer has seen
+    /// the gradients of [`WARMUP_BATCHES`] batches at these weights, because a run stores no moments; the update is that of
+    /// one more batch, with a zero initial state. Lags are 0, 1, 2–3, 4–7, and so on. Regularizers are not included.
     ///
     /// # Errors
-    /// If material, settings and network do not fit each other, or a gradient is not finite.
-    pub fn next(network: &Network<f32>, material: &Material<'_>, config: &Config) -> Result<Self, Error> {
-        let mut batches = material.batches(config)?;
+    /// If data, settings and network do not fit each other, or a gradient is not finite.
+    pub fn next(network: &Network<f32>, data: &DataSource<'_>, config: &Config) -> Result<Self, Error> {
+        let mut batches = data.batches(config)?;
         let mut shards = Shards::new(network, config);
         let mut moved = network.clone();
         let sizes: Vec<usize> = moved.tensors_mut().iter().map(|tensor| tensor.data().len()).collect();
         let mut optimizer = Optimizer::new(config.optimizer, &sizes);
         let clipping = Clipping { norm: config.clip_norm, value: config.clip_value };
-        for _ in 0..SEEN {
+        for _ in 0..WARMUP_BATCHES {
             let (batch, fresh) = batches.next_batch()?;
             if fresh {
-                shards.forget();
+                shards.reset_state();
             }
-            let (_, gradient) = shards.learn(network, &batch)?.map_err(|what| {
-                let expected = "finite gradients".into();
-                Error::Option { option: "network".into(), given: what, expected }
-            })?;
+            let (_, gradient) =
+                shards.learn(network, &batch)?.map_err(|what| Error::GradientNotFinite { what })?;
             let mut gradients = slices(gradient);
             clipping.apply(&mut gradients);
             let gradients: Vec<&[f32]> = gradients.iter().map(|g| &**g).collect();
             let mut tensors: Vec<_> = moved.tensors_mut().into_iter().map(Matrix::data_mut).collect();
             optimizer.step(config.learning_rate, &mut tensors, &gradients);
-            shards.carry_on(network);
+            shards.carry_state(network);
         }
         let (batch, _) = batches.next_batch()?;
         let mean = Reduction::Times(1.0 / batch.losses().max(1) as f64);
@@ -200,8 +196,8 @@ struct Terms {
 }
 
 impl<T: Real> Optimizer<T> {
-    /// What the next step would do to entry `n` of tensor `tensor`, a `weight` with this gradient. The formulas are those of
-    /// [`OptimizerKind`].
+    /// The terms of the next step for entry `n` of tensor `tensor`, with this weight and gradient. The formulas are those
+    /// of [`OptimizerKind`].
     fn next_terms(&self, lr: f64, (tensor, n): (usize, usize), weight: T, gradient: f64) -> Terms {
         let buffers = self.state.len() / self.sizes.len();
         let state = |i: usize| self.state[tensor * buffers + i][n].f64();
@@ -238,7 +234,7 @@ mod tests {
     use super::*;
     use crate::Config;
 
-    /// A network of the trainer's, in f64, and the parts of its gradient on some symbols.
+    /// A network in f64, and the parts of its gradient on some symbols.
     fn problem(seed: u64) -> (Network<f64>, LagParts<f64>) {
         let config = Config { cell: "lstm".into(), hidden: 6, seed, ..Config::default() };
         let network = config.network(5, 5).unwrap().cast::<f64>().unwrap();
@@ -275,7 +271,7 @@ mod tests {
                 ..Config::default()
             };
             let network = config.network(task.inputs(), task.outputs()).unwrap();
-            let shares = UpdateShares::next(&network, &Material::task(&*task, &config), &config).unwrap();
+            let shares = UpdateShares::next(&network, &DataSource::task(&*task, &config), &config).unwrap();
             let lags: Vec<_> = shares.by_lag.iter().map(|share| share.lags.clone()).collect();
             assert_eq!(lags, [0..1, 1..2, 2..4, 4..8, 8..12]);
             let of_lags: f64 = shares.by_lag.iter().map(|share| share.update).sum();

@@ -1,4 +1,4 @@
-//! What a network learns from, and how well it has learned it.
+//! Sources of training data, and the evaluation of a network on held-out data.
 
 use bptt::{Inputs, Network, Reduction, ScanOptions, Symbols, TrainStep};
 use rayon::prelude::*;
@@ -9,33 +9,33 @@ use crate::shards::{SHARD, objective, reverse_from_zero};
 use crate::tasks::{Task, TaskBatch, check_length};
 use crate::{Config, Error, Rng};
 
-/// Symbols of the held-out text that an evaluation predicts at most.
-pub const EVALUATED: usize = 200_000;
+/// The largest number of held-out symbols that an evaluation predicts.
+pub const EVALUATION_SYMBOLS: usize = 200_000;
 
-/// Sequences of a task that an evaluation does.
-pub const EVALUATED_SEQUENCES: usize = 1_024;
+/// Number of sequences of a task in an evaluation.
+pub const EVALUATION_SEQUENCES: usize = 1_024;
 
-/// Streams an evaluation reads side by side at most; each begins without a state.
+/// The largest number of parallel streams of an evaluation; each begins with a zero state.
 const EVALUATION_STREAMS: usize = 32;
 
-/// Steps an evaluation keeps in memory at a time.
+/// Number of steps that an evaluation keeps in memory.
 const EVALUATION_WINDOW: usize = 64;
 
-/// The random streams that a task's sequences are drawn from: to learn from, and to evaluate on.
+/// Random streams of the sequences of a task: for training and for evaluation.
 const LEARNED: u64 = u64::from_le_bytes(*b"learning");
 const HELD_OUT: u64 = u64::from_le_bytes(*b"held out");
 
-/// What a network learns from.
+/// A source of training data.
 #[derive(Clone, Copy, Debug)]
-pub enum Material<'a> {
+pub enum DataSource<'a> {
     /// A text, in windows of parallel streams.
     Text {
-        /// Its ids.
+        /// The ids.
         corpus: &'a Corpus,
-        /// How many symbols there are.
+        /// The number of symbols.
         symbols: usize,
     },
-    /// A task, every sequence drawn anew.
+    /// A task, with new sequences in every batch.
     Task {
         /// Which.
         task: &'a dyn Task,
@@ -44,8 +44,8 @@ pub enum Material<'a> {
     },
 }
 
-impl<'a> Material<'a> {
-    /// A task at the length the settings say, or its usual one.
+impl<'a> DataSource<'a> {
+    /// A task at the length in the settings, or at its usual length.
     pub fn task(task: &'a dyn Task, config: &Config) -> Self {
         Self::Task { task, length: config.length.unwrap_or_else(|| task.usual_length()) }
     }
@@ -66,10 +66,10 @@ impl<'a> Material<'a> {
         }
     }
 
-    /// The batches that settings want of it, from the first on.
+    /// The batches of training with these settings, from the first on.
     ///
     /// # Errors
-    /// If there are none: the text is too short, or the length impossible.
+    /// If the text is too short, or the length is impossible.
     pub fn batches(&self, config: &Config) -> Result<Batches<'a>, Error> {
         match *self {
             Self::Text { corpus, .. } => {
@@ -84,11 +84,11 @@ impl<'a> Material<'a> {
     }
 }
 
-/// One batch after another, without end.
+/// An endless sequence of batches.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant)] // there is one in a run
+#[allow(clippy::large_enum_variant)] // there is one per run
 pub enum Batches<'a> {
-    /// Windows of a text, and how many streams.
+    /// Windows of a text, and the number of streams.
     Text(Streams, usize),
     /// Sequences of a task.
     Task {
@@ -98,16 +98,16 @@ pub enum Batches<'a> {
         length: usize,
         /// B.
         batch: usize,
-        /// Where they come from.
+        /// Their random numbers.
         rng: Rng,
     },
 }
 
 impl Batches<'_> {
-    /// The next batch, and whether its sequences begin here, so that no state may be carried in.
+    /// The next batch, and whether its sequences start here, so that no state is carried in.
     ///
     /// # Errors
-    /// None that [`Material::batches`] has not refused.
+    /// None that [`DataSource::batches`] has not already returned.
     pub fn next_batch(&mut self) -> Result<(Batch, bool), Error> {
         match self {
             Self::Text(streams, batch) => {
@@ -122,38 +122,38 @@ impl Batches<'_> {
     }
 }
 
-/// What an evaluation found.
+/// The result of an evaluation.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Evaluated {
-    /// Mean loss: nats a symbol of a text; nats or squared error of a task.
+pub struct Evaluation {
+    /// Mean loss: nats per symbol of a text; nats or squared error of a task.
     pub loss: f64,
-    /// Of a task, the fraction of sequences that are solved.
+    /// For a task, the fraction of solved sequences.
     pub solved: Option<f64>,
 }
 
-/// Evaluates `network` on what nothing is learned from: at most [`EVALUATED`] held-out symbols, or
-/// [`EVALUATED_SEQUENCES`] sequences, the same for one seed. `None` if fewer than two symbols are held out.
+/// Evaluates `network` on held-out data: at most [`EVALUATION_SYMBOLS`] symbols of a text, or [`EVALUATION_SEQUENCES`]
+/// sequences of a task, the same for one seed. `None` if fewer than two symbols are held out.
 ///
 /// # Errors
-/// If the material does not fit the network.
+/// If the data do not fit the network.
 pub fn evaluate(
     network: &Network<f32>,
-    material: &Material<'_>,
+    data: &DataSource<'_>,
     seed: u64,
-) -> Result<Option<Evaluated>, Error> {
-    match *material {
-        Material::Text { corpus, .. } => {
+) -> Result<Option<Evaluation>, Error> {
+    match *data {
+        DataSource::Text { corpus, .. } => {
             let loss = evaluate_text(network, &corpus.held_out)?;
-            Ok(loss.map(|loss| Evaluated { loss, solved: None }))
+            Ok(loss.map(|loss| Evaluation { loss, solved: None }))
         }
-        Material::Task { task, length } => evaluate_task(network, task, length, seed).map(Some),
+        DataSource::Task { task, length } => evaluate_task(network, task, length, seed).map(Some),
     }
 }
 
-/// Sequences of a task that nothing is learned from: the first `batch` of those that evaluations do.
+/// Held-out sequences of a task: the first `batch` of an evaluation.
 ///
 /// # Errors
-/// As of [`TaskBatch::draw`].
+/// Those of [`TaskBatch::draw`].
 pub fn held_out_batch(task: &dyn Task, length: usize, batch: usize, seed: u64) -> Result<TaskBatch, Error> {
     TaskBatch::draw(task, length, batch, &mut Rng::new(seed, HELD_OUT))
 }
@@ -163,9 +163,9 @@ fn evaluate_task(
     task: &dyn Task,
     length: usize,
     seed: u64,
-) -> Result<Evaluated, Error> {
+) -> Result<Evaluation, Error> {
     let mut rng = Rng::new(seed, HELD_OUT);
-    let batches = (0..EVALUATED_SEQUENCES / EVALUATION_STREAMS)
+    let batches = (0..EVALUATION_SEQUENCES / EVALUATION_STREAMS)
         .map(|_| TaskBatch::draw(task, length, EVALUATION_STREAMS, &mut rng))
         .collect::<Result<Vec<_>, _>>()?;
     network.prepare();
@@ -183,12 +183,12 @@ fn evaluate_task(
         count += found.1;
         solved += found.2;
     }
-    Ok(Evaluated { loss: loss / count as f64, solved: Some(solved as f64 / EVALUATED_SEQUENCES as f64) })
+    Ok(Evaluation { loss: loss / count as f64, solved: Some(solved as f64 / EVALUATION_SEQUENCES as f64) })
 }
 
-/// The text is read as parallel contiguous streams that carry their state from window to window.
+/// Reads the text as parallel contiguous streams that carry their state from window to window.
 fn evaluate_text(network: &Network<f32>, held_out: &[u32]) -> Result<Option<f64>, Error> {
-    let ids = &held_out[..held_out.len().min(EVALUATED)];
+    let ids = &held_out[..held_out.len().min(EVALUATION_SYMBOLS)];
     if ids.len() < 2 {
         return Ok(None);
     }

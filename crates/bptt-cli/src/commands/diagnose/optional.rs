@@ -1,17 +1,18 @@
-//! What a diagnosis adds when it is asked to: how far away the optimizer's update comes from, and what a format keeps.
+//! The optional parts of a diagnosis: the shares of the lags in the optimizer's update, and the precision of number
+//! formats.
 
 use std::path::Path;
 
 use bptt::{Format, LagPrecision, PrecisionAudit};
-use bptt_train::shares::{SEEN, UpdateShares};
-use bptt_train::{Config, Material, Run, run as runs, task_by_name};
+use bptt_train::update_shares::{UpdateShares, WARMUP_BATCHES};
+use bptt_train::{Config, DataSource, Run, run as runs, task_by_name};
 use bptt_view::table::{Align, table};
 use serde_json::{Value, json};
 
 use super::Measured;
 use crate::Failure;
 
-/// The relative difference above which a format says nothing of a contribution any more.
+/// The relative difference above which a contribution counts as lost.
 const LOST: f64 = 0.5;
 
 /// The shares of lags in the next update of a run.
@@ -20,29 +21,29 @@ pub(super) fn update(of: &Measured) -> Result<UpdateShares, Failure> {
     let Run { config, network, .. } = &run;
     if let Some(name) = &config.task {
         let task = task_by_name(name)?;
-        return Ok(UpdateShares::next(network, &Material::task(&*task, config), config)?);
+        return Ok(UpdateShares::next(network, &DataSource::task(&*task, config), config)?);
     }
     let (vocabulary, corpus) = runs::prepare(config, &runs::load_text(config)?)?;
-    let material = Material::Text { corpus: &corpus, symbols: vocabulary.len() };
-    Ok(UpdateShares::next(network, &material, config)?)
+    let data = DataSource::Text { corpus: &corpus, symbols: vocabulary.len() };
+    Ok(UpdateShares::next(network, &data, config)?)
 }
 
 pub(super) fn update_json(of: &UpdateShares) -> Value {
-    let lag = |share: &bptt_train::shares::LagShare| {
+    let lag = |share: &bptt_train::update_shares::LagShare| {
         json!({
             "first": share.lags.start, "last": share.lags.end - 1,
             "gradient": share.gradient, "update": share.update,
         })
     };
     json!({
-        "batches_seen": SEEN, "lags": of.by_lag.iter().map(lag).collect::<Vec<_>>(),
+        "batches_seen": WARMUP_BATCHES, "lags": of.by_lag.iter().map(lag).collect::<Vec<_>>(),
         "carried": of.carried, "decay": of.decay,
     })
 }
 
 pub(super) fn update_text(of: &UpdateShares, config: &Config) -> String {
     let percent = |share: f64| format!("{:.2} %", 100.0 * share);
-    let lag = |share: &bptt_train::shares::LagShare| {
+    let lag = |share: &bptt_train::update_shares::LagShare| {
         let (first, last) = (share.lags.start, share.lags.end - 1);
         let lags = if first == last { format!("{first}") } else { format!("{first} to {last}") };
         vec![lags, percent(share.gradient), percent(share.update)]
@@ -54,18 +55,16 @@ pub(super) fn update_text(of: &UpdateShares, config: &Config) -> String {
     }
     let columns = [("lag", Align::Right), ("gradient", Align::Right), ("update", Align::Right)];
     format!(
-        "\nfrom how far away the next update comes ({}, moments of {SEEN} batches at these weights)\n{}",
+        "\nshares of the lags in the next update ({}, moments of {WARMUP_BATCHES} batches at these weights)\n{}",
         config.optimizer,
         table(&columns, &rows)
     )
 }
 
-/// What formats keep of the bottom layer's gradients.
+/// The precision of the gradients of the bottom layer in several formats.
 pub(super) fn precision(of: &Measured) -> Result<PrecisionAudit, Failure> {
     let (Some(subject), Some(objective)) = (&of.subject, &of.objective) else {
-        return Err(Failure::Usage(
-            "--precision: there is no objective to compute in another format; give --target, or what is finite".into(),
-        ));
+        return Err(Failure::Usage("--precision needs targets and finite numbers: give --target".into()));
     };
     let audits =
         subject.network.precision_audit(&subject.inputs, &subject.initial, &subject.options, objective)?;
@@ -94,25 +93,25 @@ pub(super) fn precision_json(of: &PrecisionAudit) -> Value {
     })
 }
 
-/// As JSON, which has no infinite numbers.
+/// `None` for numbers that JSON cannot represent.
 fn finite(number: f64) -> Option<f64> {
     Some(number).filter(|number| number.is_finite())
 }
 
 pub(super) fn precision_text(of: &PrecisionAudit) -> String {
-    let mut text = "\nwhat formats keep of the gradient that goes back\n".to_owned();
+    let mut text = "\nprecision of the backpropagated gradient\n".to_owned();
     for format in Format::ALL {
         let name = format.as_str().replace('_', ", ");
         text += &match of.lost_from(format, LOST) {
-            Some(lag) => format!("  {name}: nothing from {lag} steps back on\n"),
-            None => format!("  {name}: enough at every lag\n"),
+            Some(lag) => format!("  {name}: off by more than half from {lag} steps back on\n"),
+            None => format!("  {name}: sufficient at every lag\n"),
         };
     }
     text += &match of.small_from() {
         Some(lag) => {
-            format!("  by mathematics it is below the smallest normal number from {lag} steps back on\n")
+            format!("  the exact gradient is below the smallest normal number from {lag} steps back on\n")
         }
-        None => "  by mathematics it is nowhere below the smallest normal number\n".to_owned(),
+        None => "  the exact gradient is above the smallest normal number at every lag\n".to_owned(),
     };
     let octaves = std::iter::successors(Some(1), |lag: &usize| lag.checked_mul(2));
     let last = of.lags.last().map_or(0, |at| at.lag);
@@ -130,8 +129,8 @@ pub(super) fn precision_text(of: &PrecisionAudit) -> String {
     let columns = [
         ("lag", Align::Right),
         ("log10 norm", Align::Right),
-        ("f32 off by", Align::Right),
-        ("flushed", Align::Right),
+        ("f32 error", Align::Right),
+        ("f32 flushed", Align::Right),
         ("bf16", Align::Right),
         ("denormals in f32", Align::Right),
     ];

@@ -1,8 +1,9 @@
-//! What taught a network one prediction: how much the components of one loss, step by step, lowered it over training.
+//! Loss change allocation for one prediction (Lan et al. 2019, "LCA: Loss Change Allocation for Neural Network Training"):
+//! by how much the components of one loss, step by step, decreased it over the training.
 //!
-//! Every update U changes the loss L_k by ⟨∇L_k, U⟩ to first order, and the ledger says which past step's component
-//! that came through. Added up over training, with the gradient taken in the middle of each update (the mean of before
-//! and after, the trapezoidal rule), the pieces add up to how far the loss fell.
+//! To first order, an update U changes the loss L_k by ⟨∇L_k, U⟩. The ledger splits this by past step. Summed over the
+//! training, with the gradient in the middle of each update (the mean of the gradients before and after it, the trapezoidal
+//! rule), the parts add up to the total decrease of the loss, up to a remainder.
 
 use bptt::{
     Inputs, ItemizeOptions, Ledger, Network, Objective, Parameter, Reduction, Symbols, Targets, Weights,
@@ -11,34 +12,30 @@ use bptt::{
 
 use crate::Error;
 
-/// The running account of one loss of one text.
+/// The loss change allocation of one loss of one text, updated during training.
 #[derive(Clone, Debug)]
-pub struct Lesson {
+pub struct LossChangeAllocation {
     inputs: Symbols,
     objective: Objective<f64>,
     k: usize,
     network: Network<f64>,
     first_loss: f64,
     last_loss: f64,
-    /// By how much each step's components of W_ih of the bottom layer, of all other weights, and of the biases lowered the
-    /// loss, nats.
+    /// By how much the components at each step of W_ih of the bottom layer, of all other weights, and of the biases
+    /// decreased the loss, nats.
     steps: Vec<[f64; 3]>,
-    /// By how much the readout's components lowered it, nats.
+    /// By how much the components of the readout decreased it, nats.
     readout: f64,
 }
 
-impl Lesson {
-    /// Begins an account of how `network` learns to predict symbol k + 1 of `ids` from those before it.
+impl LossChangeAllocation {
+    /// An allocation for the prediction of symbol k + 1 of `ids` from the symbols before it, starting at `network`.
     ///
     /// # Errors
     /// If the ids do not fit the network, or k + 1 is not among them.
     pub fn new(network: &Network<f32>, ids: &[u32], k: usize) -> Result<Self, Error> {
         if k + 1 >= ids.len() {
-            return Err(Error::Option {
-                option: "k".into(),
-                given: k.to_string(),
-                expected: format!("below {}", ids.len().saturating_sub(1)),
-            });
+            return Err(Error::setting("k", k, format!("below {}", ids.len().saturating_sub(1))));
         }
         let inputs = Symbols::new(k + 1, 1, ids[..=k].to_vec())?;
         let objective = Objective {
@@ -47,7 +44,7 @@ impl Lesson {
             reduction: Reduction::Sum,
         };
         let network = network.cast::<f64>()?;
-        let mut lesson = Self {
+        let mut allocation = Self {
             inputs,
             objective,
             k,
@@ -57,14 +54,14 @@ impl Lesson {
             steps: vec![[0.0; 3]; k + 1],
             readout: 0.0,
         };
-        let none = lesson.network.weights().zeros_like();
-        lesson.first_loss = lesson.take(&lesson.network, &none)?.0;
-        lesson.last_loss = lesson.first_loss;
-        Ok(lesson)
+        let no_update = allocation.network.weights().zeros_like();
+        allocation.first_loss = allocation.ledger_along(&allocation.network, &no_update)?.0;
+        allocation.last_loss = allocation.first_loss;
+        Ok(allocation)
     }
 
-    /// The loss with `network`, and its ledger against `update`.
-    fn take(&self, network: &Network<f64>, update: &Weights<f64>) -> Result<(f64, Ledger), Error> {
+    /// The loss of `network`, and its ledger with inner products with `update`.
+    fn ledger_along(&self, network: &Network<f64>, update: &Weights<f64>) -> Result<(f64, Ledger), Error> {
         let inputs = Inputs::Symbols(self.inputs.clone());
         let trace = network.scan(inputs, &network.zero_state(1))?;
         let losses = network.losses(&trace, &self.objective)?;
@@ -77,17 +74,18 @@ impl Lesson {
         Ok((losses.total, network.itemize(&trace, &losses, &options)?))
     }
 
-    /// Enters the update that led to `network`.
+    /// Adds the update that led to `network`.
     ///
     /// # Errors
-    /// If `network` is another one, or no longer finite.
-    pub fn enter(&mut self, network: &Network<f32>) -> Result<(), Error> {
+    /// If `network` has other shapes, or is not finite.
+    pub fn add_update(&mut self, network: &Network<f32>) -> Result<(), Error> {
         let after = network.cast::<f64>()?;
         let mut update = after.weights().clone();
         for (update, (_, before)) in update.tensors_mut().into_iter().zip(self.network.weights().tensors()) {
             kernel::add_scaled(update.data_mut(), -1.0, before.data());
         }
-        let (before, now) = rayon::join(|| self.take(&self.network, &update), || self.take(&after, &update));
+        let (before, now) =
+            rayon::join(|| self.ledger_along(&self.network, &update), || self.ledger_along(&after, &update));
         let ((_, before), (loss, now)) = (before?, now?);
         self.network = after;
         self.last_loss = loss;
@@ -99,8 +97,8 @@ impl Lesson {
                     Parameter::BIAS | Parameter::BIAS_IH | Parameter::BIAS_HH => 2,
                     _ => continue,
                 };
-                for (t, taught) in self.steps.iter_mut().enumerate() {
-                    taught[i] -= 0.5 * entry.inner(self.k, t).unwrap_or(0.0);
+                for (t, decrease) in self.steps.iter_mut().enumerate() {
+                    decrease[i] -= 0.5 * entry.inner(self.k, t).unwrap_or(0.0);
                 }
             }
             let readout = [Parameter::HEAD_WEIGHT, Parameter::HEAD_BIAS];
@@ -111,23 +109,23 @@ impl Lesson {
         Ok(())
     }
 
-    /// The loss before the first and after the last update entered, nats.
-    pub fn loss(&self) -> (f64, f64) {
+    /// The loss before the first and after the last update, nats.
+    pub fn losses(&self) -> (f64, f64) {
         (self.first_loss, self.last_loss)
     }
 
-    /// By how much the components at each step 0 to k of W_ih of the bottom layer, of all other weights of the cells, and of
-    /// their biases lowered the loss, nats.
+    /// By how much the components at each step 0 to k of W_ih of the bottom layer, of all other weights of the cells, and
+    /// of their biases decreased the loss, nats.
     pub fn steps(&self) -> &[[f64; 3]] {
         &self.steps
     }
 
-    /// By how much the readout's components lowered the loss, nats.
+    /// By how much the components of the readout decreased the loss, nats.
     pub fn readout(&self) -> f64 {
         self.readout
     }
 
-    /// What the pieces leave unexplained: the fall of the loss minus their sum, nats. It is the trapezoidal rule's error.
+    /// The total decrease of the loss minus all parts, nats: the error of the trapezoidal rule.
     pub fn remainder(&self) -> f64 {
         self.first_loss - self.last_loss - self.steps.iter().flatten().sum::<f64>() - self.readout
     }

@@ -1,14 +1,13 @@
-//! A small text whose long dependencies are known: in every sentence one early word alone decides the last one.
+//! A generated text with known long dependencies: in every sentence one early word alone determines the last one.
 //!
-//! "Because no food was available in the market, John had to skip dinner." Food decides dinner, 11 symbols later;
-//! everything between is drawn independently of it. A model that predicts the last word better than chance among
-//! [`PAIRS`] has therefore carried the cue across the whole lag.
+//! "Because no food was available in the market, John had to skip dinner." Food determines dinner, 11 symbols later;
+//! everything between is drawn independently of it. A model that predicts the last word better than chance among [`PAIRS`]
+//! has therefore carried the cue over the whole lag.
 
 use crate::Rng;
 use crate::text::{self, Level};
 
-/// The cues and what each one decides: sixteen pairs, equally likely, so the last word is worth exactly 4 bits to
-/// whoever missed the cue.
+/// The cues with their effects: sixteen pairs, equally likely, so that the last word costs exactly 4 bits without the cue.
 pub const PAIRS: [(&str, &str); 16] = [
     ("food", "dinner"),
     ("flour", "baking"),
@@ -28,7 +27,7 @@ pub const PAIRS: [(&str, &str); 16] = [
     ("tea", "breakfast"),
 ];
 
-/// The sentence the generator is made after; one it can itself produce.
+/// The sentence of the article, which the generator can produce.
 pub const ARTICLE_SENTENCE: &str = "Because no food was available in the market, John had to skip dinner.";
 
 /// Sentences as word symbols, with a slot in braces for each word or phrase that is drawn.
@@ -48,37 +47,37 @@ const TIMES: [&str; 7] =
 const NAMES: [&str; 8] = ["John", "Mary", "Peter", "Anna", "Tom", "Clara", "David", "Ruth"];
 const SKIPS: [&str; 5] = ["skip", "cancel", "postpone", "miss", "abandon"];
 
-/// The random stream that sentences are drawn from.
+/// The random stream of the sentences.
 const STREAM: u64 = u64::from_le_bytes(*b"sentence");
 
-/// A sentence and where its dependency is.
+/// A sentence and its dependency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sentence {
-    /// As it is read.
+    /// The text.
     pub text: String,
-    /// Its symbols as [`text::symbols`] cuts them at [`Level::Word`], the full stop included.
+    /// The symbols as [`text::symbols`] returns them for [`Level::Word`], with the full stop.
     pub symbols: Vec<String>,
-    /// The index of the deciding symbol.
+    /// The index of the cue.
     pub cue: usize,
-    /// The index of the decided symbol, the last but the full stop.
+    /// The index of the effect, the last symbol before the full stop.
     pub effect: usize,
 }
 
 impl Sentence {
-    /// How many symbols after the cue its effect stands.
+    /// Number of symbols from the cue to the effect.
     pub fn lag(&self) -> usize {
         self.effect - self.cue
     }
 }
 
-/// The generator. The same seed gives the same sentences.
+/// The generator; a seed determines its sentences.
 #[derive(Clone, Debug)]
-pub struct Pantry {
+pub struct CueSentences {
     rng: Rng,
 }
 
-impl Pantry {
-    /// A generator at its first sentence.
+impl CueSentences {
+    /// A generator before its first sentence.
     pub fn new(seed: u64) -> Self {
         Self { rng: Rng::new(seed, STREAM) }
     }
@@ -101,7 +100,7 @@ pub fn sentence(rng: &mut Rng) -> Sentence {
     sentence_of(&phrases.flat_map(str::split_whitespace).collect::<Vec<_>>())
 }
 
-/// What a slot may be filled with, but for cue and effect; `None` for a word.
+/// The fillers of a slot, except cue and effect; `None` for a word.
 fn fillers(slot: &str) -> Option<&'static [&'static str]> {
     match slot {
         "{state}" => Some(&STATES),
@@ -114,7 +113,7 @@ fn fillers(slot: &str) -> Option<&'static [&'static str]> {
     }
 }
 
-/// Every symbol that a sentence may have, in the order of their bytes.
+/// All possible symbols, in byte order.
 pub fn words() -> Vec<&'static str> {
     let pairs = PAIRS.iter().flat_map(|&(cue, effect)| [cue, effect]);
     let slots = TEMPLATES.iter().flat_map(|template| template.split(' '));
@@ -126,10 +125,10 @@ pub fn words() -> Vec<&'static str> {
     words
 }
 
-/// `sentences` sentences, one a line, as one text and one by one.
-pub fn pantry_text(seed: u64, sentences: usize) -> (String, Vec<Sentence>) {
-    let mut pantry = Pantry::new(seed);
-    let sentences: Vec<Sentence> = (0..sentences).map(|_| pantry.sentence()).collect();
+/// A text of `sentences` sentences, one per line, and the sentences.
+pub fn generate(seed: u64, sentences: usize) -> (String, Vec<Sentence>) {
+    let mut generator = CueSentences::new(seed);
+    let sentences: Vec<Sentence> = (0..sentences).map(|_| generator.sentence()).collect();
     let text = sentences.iter().flat_map(|sentence| [sentence.text.as_str(), "\n"]).collect();
     (text, sentences)
 }
@@ -140,8 +139,8 @@ pub fn article_sentence() -> Sentence {
     sentence_of(&symbols.into_iter().map(|(_, symbol)| symbol).collect::<Vec<_>>())
 }
 
-/// The indices of the cue and of its effect among the word symbols of one sentence: the first symbol that is a cue,
-/// and the first after it that is what this cue decides. None if there is no such pair.
+/// The indices of cue and effect among the word symbols of one sentence: the first symbol that is a cue, and the first
+/// symbol after it that is its effect. `None` if there is no such pair.
 pub fn find_dependency(symbols: &[&str]) -> Option<(usize, usize)> {
     let (cue, effect) = symbols.iter().enumerate().find_map(|(at, symbol)| {
         let (_, effect) = PAIRS.iter().find(|(cue, _)| cue == symbol)?;
@@ -171,7 +170,7 @@ mod tests {
 
     #[test]
     fn sentences_are_cut_into_the_symbols_they_were_made_of() {
-        let (text, sentences) = pantry_text(1, 500);
+        let (text, sentences) = generate(1, 500);
         assert_eq!(text.lines().count(), 500);
         assert!(text.ends_with(".\n"));
         for (line, sentence) in text.lines().zip(&sentences) {
@@ -185,7 +184,7 @@ mod tests {
     #[test]
     fn the_cue_decides_the_last_word_and_the_other_way_round() {
         let (mut cues, mut effects) = (HashMap::new(), HashMap::new());
-        for sentence in pantry_text(2, COUNT).1 {
+        for sentence in generate(2, COUNT).1 {
             assert_eq!(sentence.effect, sentence.symbols.len() - 2);
             assert!(sentence.cue <= 2 && sentence.symbols.last().unwrap() == ".");
             let cue = sentence.symbols[sentence.cue].clone();
@@ -207,15 +206,15 @@ mod tests {
 
     #[test]
     fn lags_run_from_8_to_16() {
-        let lags: BTreeSet<_> = pantry_text(3, COUNT).1.iter().map(Sentence::lag).collect();
+        let lags: BTreeSet<_> = generate(3, COUNT).1.iter().map(Sentence::lag).collect();
         assert_eq!(lags, (8..=16).collect());
     }
 
-    /// Pearson's χ² of cue against every kind of filler, and against the lag: with k degrees of freedom it has mean k
-    /// and variance 2k if the two are independent; five standard deviations are allowed.
+    /// Pearson's χ² of the cue and every kind of filler, and of the cue and the lag: with k degrees of freedom it has mean
+    /// k and variance 2k if the two are independent; five standard deviations are allowed.
     #[test]
     fn everything_else_is_independent_of_the_cue() {
-        let (_, sentences) = pantry_text(4, COUNT);
+        let (_, sentences) = generate(4, COUNT);
         let among = |words: &'static [&'static str]| {
             move |sentence: &Sentence| {
                 words.iter().position(|word| sentence.symbols.iter().any(|symbol| symbol == word))
@@ -258,11 +257,11 @@ mod tests {
 
     #[test]
     fn a_seed_is_a_text() {
-        assert_eq!(pantry_text(7, 50), pantry_text(7, 50));
-        assert_ne!(pantry_text(7, 50).0, pantry_text(8, 50).0);
-        assert!(pantry_text(7, 50).0.starts_with(&pantry_text(7, 20).0));
+        assert_eq!(generate(7, 50), generate(7, 50));
+        assert_ne!(generate(7, 50).0, generate(8, 50).0);
+        assert!(generate(7, 50).0.starts_with(&generate(7, 20).0));
         assert_eq!(
-            Pantry::new(7).sentence().text,
+            CueSentences::new(7).sentence().text,
             "Because no flour was found in the village all through winter, David had to skip baking."
         );
     }
@@ -274,7 +273,7 @@ mod tests {
         assert_eq!((article.cue, article.effect, article.lag()), (2, 13, 11));
         assert_eq!((article.symbols[2].as_str(), article.symbols[13].as_str()), ("food", "dinner"));
 
-        let (_, sentences) = pantry_text(5, COUNT);
+        let (_, sentences) = generate(5, COUNT);
         let words: HashSet<_> = sentences.iter().flat_map(|sentence| &sentence.symbols).collect();
         assert!(article.symbols.iter().all(|symbol| words.contains(symbol)));
         assert_eq!(words.len(), 91);

@@ -1,4 +1,4 @@
-//! The network that a run begins with.
+//! The network at the beginning of a run.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use bptt::{CellParams, Matrix, Network, Readout, Real, Weights, cell_by_name};
 use super::Config;
 use crate::{Error, Rng, init};
 
-/// Streams of random numbers that a run draws from, so that one does not shift another.
+/// Random streams, one per purpose, so that they do not shift each other.
 const INITIALIZATION: u64 = 1;
 const CHRONO: u64 = u64::from_le_bytes(*b"chrono\0\0");
 
 impl Config {
-    /// The network this run begins with, for `inputs` features or symbols and `outputs` numbers or scores.
+    /// The initial network, for `inputs` features or symbols and `outputs` numbers or scores.
     ///
     /// # Errors
     /// If the cell is unknown or W_hh cannot be scaled.
@@ -90,7 +90,7 @@ impl Config {
         }
     }
 
-    /// W_hh, each gate's block begun and scaled by itself.
+    /// W_hh, with each gate's block initialized and scaled separately.
     fn recurrent_weights(&self, gates: usize, rng: &mut Rng) -> Result<Matrix<f32>, Error> {
         let hidden = self.hidden;
         let mut w_hh = Matrix::zeros(gates * hidden, hidden);
