@@ -6,7 +6,8 @@ use super::activation::Activation;
 use super::cell::{CellKind, Gru, GruResetBefore, Leaky, Lstm, Rnn};
 use crate::Error;
 
-/// A line of the registry: a name, and what makes the cell from what follows the name's colon, if anything does.
+/// A line of the registry: a name, and what makes the cell from what follows the name's colon, if anything does. A cell that
+/// cannot do without hyperparameters has an example of them in its name.
 struct Registered {
     name: &'static str,
     make: fn(Option<&str>) -> Result<Arc<dyn CellKind>, Error>,
@@ -40,7 +41,7 @@ const REGISTRY: &[Registered] = &[
     plain!("gru_reset_before", GruResetBefore::new()),
 ];
 
-/// The name of every cell; hyperparameters have their defaults.
+/// The name of every cell; hyperparameters have their defaults, or an example where there are none.
 pub fn cells() -> Vec<&'static str> {
     REGISTRY.iter().map(|line| line.name).collect()
 }
@@ -51,7 +52,7 @@ pub fn cells() -> Vec<&'static str> {
 /// If there is none; the message lists those there are.
 pub fn cell_by_name(name: &str) -> Result<Arc<dyn CellKind>, Error> {
     let (cell, given) = name.split_once(':').map_or((name, None), |(cell, given)| (cell, Some(given)));
-    match REGISTRY.iter().find(|line| line.name == cell) {
+    match REGISTRY.iter().find(|line| line.name.split(':').next() == Some(cell)) {
         Some(line) => (line.make)(given),
         None => Err(Error::Option {
             option: "cell".into(),

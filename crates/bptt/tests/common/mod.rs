@@ -317,21 +317,16 @@ pub struct Shape {
 
 /// Problems of the cells that the slow reference knows.
 pub fn vanilla_shapes() -> impl Strategy<Value = Shape> {
-    shapes_of(&["rnn", "rnn_relu", "rnn_identity"], 1..=1, &[false], false)
+    shapes_of(vec!["rnn", "rnn_relu", "rnn_identity"], 1..=1, &[false], false)
 }
 
 /// Problems of every cell.
 pub fn shapes() -> impl Strategy<Value = Shape> {
-    shapes_of(
-        &["rnn", "rnn_relu", "rnn_identity", "rnn_leaky:0.3", "lstm", "lstm_1997", "gru", "gru_reset_before"],
-        1..=3,
-        &[false, true],
-        true,
-    )
+    shapes_of(bptt::cells(), 1..=3, &[false, true], true)
 }
 
 fn shapes_of(
-    cells: &'static [&'static str],
+    cells: Vec<&'static str>,
     layers: RangeInclusive<usize>,
     bidirectional: &'static [bool],
     with_options: bool,
