@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::activation::Activation;
-use super::cell::{CellKind, Gru, GruResetBefore, Leaky, Lstm, Rnn};
+use super::cell::{CellKind, Gru, GruResetBefore, Leaky, Lstm, LstmProjected, Rnn};
 use crate::Error;
 
 /// A line of the registry: a name, and what makes the cell from what follows the name's colon, if anything does. A cell that
@@ -39,6 +39,7 @@ const REGISTRY: &[Registered] = &[
     plain!("lstm_1997", Lstm::without_forget_gate()),
     plain!("gru", Gru::new()),
     plain!("gru_reset_before", GruResetBefore::new()),
+    plain!("lstm_projected", LstmProjected::new()),
 ];
 
 /// The name of every cell; hyperparameters have their defaults, or an example where there are none.

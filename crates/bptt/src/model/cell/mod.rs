@@ -3,6 +3,7 @@
 mod gru;
 mod leaky;
 mod lstm;
+mod lstm_projected;
 mod rnn;
 
 use std::any::Any;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub use gru::{Gru, GruResetBefore};
 pub use leaky::Leaky;
 pub use lstm::Lstm;
+pub use lstm_projected::LstmProjected;
 pub use rnn::Rnn;
 
 pub use super::activation::Activation;
