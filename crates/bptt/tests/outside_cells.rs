@@ -150,4 +150,5 @@ macro_rules! cases {
 
 cases! {
     lstm_projected_equals_pytorch: "lstm_proj", "lstm_projected";
+    lstm_peephole_equals_autograd: "lstm_peephole", "lstm_peephole";
 }

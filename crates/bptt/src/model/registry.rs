@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::activation::Activation;
-use super::cell::{CellKind, Gru, GruResetBefore, Leaky, Lstm, LstmProjected, Rnn};
+use super::cell::{CellKind, Gru, GruResetBefore, Leaky, Lstm, LstmPeephole, LstmProjected, Rnn};
 use crate::Error;
 
 /// A line of the registry: a name, and what makes the cell from what follows the name's colon, if anything does. A cell that
@@ -40,6 +40,7 @@ const REGISTRY: &[Registered] = &[
     plain!("gru", Gru::new()),
     plain!("gru_reset_before", GruResetBefore::new()),
     plain!("lstm_projected", LstmProjected::new()),
+    plain!("lstm_peephole", LstmPeephole::new()),
 ];
 
 /// The name of every cell; hyperparameters have their defaults, or an example where there are none.

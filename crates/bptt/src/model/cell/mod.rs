@@ -3,6 +3,7 @@
 mod gru;
 mod leaky;
 mod lstm;
+mod lstm_peephole;
 mod lstm_projected;
 mod rnn;
 
@@ -13,6 +14,7 @@ use std::sync::Arc;
 pub use gru::{Gru, GruResetBefore};
 pub use leaky::Leaky;
 pub use lstm::Lstm;
+pub use lstm_peephole::LstmPeephole;
 pub use lstm_projected::LstmProjected;
 pub use rnn::Rnn;
 
