@@ -151,4 +151,17 @@ macro_rules! cases {
 cases! {
     lstm_projected_equals_pytorch: "lstm_proj", "lstm_projected";
     lstm_peephole_equals_autograd: "lstm_peephole", "lstm_peephole";
+    lstm_with_tanh_equals_keras: "keras_lstm_tanh", "lstm_with:hard_sigmoid,tanh";
+    lstm_with_relu_equals_keras: "keras_lstm_relu", "lstm_with:hard_sigmoid,relu";
+    lstm_with_sigmoid_equals_keras: "keras_lstm_sigmoid", "lstm_with:hard_sigmoid,sigmoid";
+    gru_with_tanh_equals_keras: "keras_gru_tanh", "gru_with:hard_sigmoid,tanh";
+    gru_with_relu_equals_keras: "keras_gru_relu", "gru_with:hard_sigmoid,relu";
+    gru_with_sigmoid_equals_keras: "keras_gru_sigmoid", "gru_with:hard_sigmoid,sigmoid";
+    gru_reset_before_with_tanh_equals_keras: "keras_gru_tanh_reset_before", "gru_reset_before_with:hard_sigmoid,tanh";
+    gru_reset_before_with_relu_equals_keras: "keras_gru_relu_reset_before", "gru_reset_before_with:hard_sigmoid,relu";
+    gru_reset_before_with_sigmoid_equals_keras: "keras_gru_sigmoid_reset_before", "gru_reset_before_with:hard_sigmoid,sigmoid";
+    lstm_with_the_older_hard_sigmoid_equals_autograd: "keras2_lstm_tanh", "lstm_with:hard_sigmoid_0.2,tanh";
+    lstm_with_the_older_hard_sigmoid_and_relu_equals_autograd: "keras2_lstm_relu", "lstm_with:hard_sigmoid_0.2,relu";
+    gru_with_the_older_hard_sigmoid_equals_autograd: "keras2_gru_tanh", "gru_with:hard_sigmoid_0.2,tanh";
+    gru_with_the_older_hard_sigmoid_and_relu_equals_autograd: "keras2_gru_relu", "gru_with:hard_sigmoid_0.2,relu";
 }

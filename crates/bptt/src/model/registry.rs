@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::activation::Activation;
-use super::cell::{CellKind, Gru, GruResetBefore, Leaky, Lstm, LstmPeephole, LstmProjected, Rnn};
+use super::cell::{
+    CellKind, Gru, GruResetBefore, GruWith, Leaky, Lstm, LstmPeephole, LstmProjected, LstmWith, Rnn,
+};
 use crate::Error;
 
 /// A line of the registry: a name, and what makes the cell from what follows the name's colon, if anything does. A cell that
@@ -41,6 +43,15 @@ const REGISTRY: &[Registered] = &[
     plain!("gru_reset_before", GruResetBefore::new()),
     plain!("lstm_projected", LstmProjected::new()),
     plain!("lstm_peephole", LstmPeephole::new()),
+    Registered { name: "lstm_with:hard_sigmoid,tanh", make: |given| Ok(Arc::new(LstmWith::by_name(given)?)) },
+    Registered {
+        name: "gru_with:hard_sigmoid,tanh",
+        make: |given| Ok(Arc::new(GruWith::reset_after(given)?)),
+    },
+    Registered {
+        name: "gru_reset_before_with:hard_sigmoid,tanh",
+        make: |given| Ok(Arc::new(GruWith::reset_before(given)?)),
+    },
 ];
 
 /// The name of every cell; hyperparameters have their defaults, or an example where there are none.

@@ -1,5 +1,6 @@
 //! A recurrent cell is one step and its vector-Jacobian product; time belongs to the scans.
 
+mod chosen;
 mod gru;
 mod leaky;
 mod lstm;
@@ -11,6 +12,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+pub use chosen::{GruWith, LstmWith};
 pub use gru::{Gru, GruResetBefore};
 pub use leaky::Leaky;
 pub use lstm::Lstm;
