@@ -164,4 +164,5 @@ cases! {
     lstm_with_the_older_hard_sigmoid_and_relu_equals_autograd: "keras2_lstm_relu", "lstm_with:hard_sigmoid_0.2,relu";
     gru_with_the_older_hard_sigmoid_equals_autograd: "keras2_gru_tanh", "gru_with:hard_sigmoid_0.2,tanh";
     gru_with_the_older_hard_sigmoid_and_relu_equals_autograd: "keras2_gru_relu", "gru_with:hard_sigmoid_0.2,relu";
+    lstm_layer_norm_equals_autograd: "lstm_layer_norm", "lstm_layer_norm";
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::activation::Activation;
 use super::cell::{
-    CellKind, Gru, GruResetBefore, GruWith, Leaky, Lstm, LstmPeephole, LstmProjected, LstmWith, Rnn,
+    CellKind, Gru, GruResetBefore, GruWith, Leaky, Lstm, LstmLayerNorm, LstmPeephole, LstmProjected,
+    LstmWith, Rnn,
 };
 use crate::Error;
 
@@ -52,6 +53,7 @@ const REGISTRY: &[Registered] = &[
         name: "gru_reset_before_with:hard_sigmoid,tanh",
         make: |given| Ok(Arc::new(GruWith::reset_before(given)?)),
     },
+    Registered { name: "lstm_layer_norm", make: |epsilon| Ok(Arc::new(LstmLayerNorm::by_name(epsilon)?)) },
 ];
 
 /// The name of every cell; hyperparameters have their defaults, or an example where there are none.

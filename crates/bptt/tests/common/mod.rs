@@ -352,6 +352,11 @@ fn shapes_of(
         )| {
             let [one_hot, squared, options @ ..] = kinds;
             let options = options.map(|option| option && with_options);
+            // A normalized product of very few numbers has little but its curvature, and nothing of its length: differences
+            // say little there, and gradients with respect to a single input cancel.
+            let is_normalized =
+                cell_by_name(cell).unwrap().spec().params.iter().any(|param| param.role == Role::Scale);
+            let (inputs, hidden) = if is_normalized { (inputs + 2, hidden + 3) } else { (inputs, hidden) };
             Shape {
                 seed,
                 cell,
