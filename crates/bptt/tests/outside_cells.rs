@@ -165,4 +165,5 @@ cases! {
     gru_with_the_older_hard_sigmoid_equals_autograd: "keras2_gru_tanh", "gru_with:hard_sigmoid_0.2,tanh";
     gru_with_the_older_hard_sigmoid_and_relu_equals_autograd: "keras2_gru_relu", "gru_with:hard_sigmoid_0.2,relu";
     lstm_layer_norm_equals_autograd: "lstm_layer_norm", "lstm_layer_norm";
+    min_gru_equals_autograd: "min_gru", "min_gru";
 }

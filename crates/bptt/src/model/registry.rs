@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::activation::Activation;
 use super::cell::{
     CellKind, Gru, GruResetBefore, GruWith, Leaky, Lstm, LstmLayerNorm, LstmPeephole, LstmProjected,
-    LstmWith, Rnn,
+    LstmWith, MinGru, Rnn,
 };
 use crate::Error;
 
@@ -54,6 +54,7 @@ const REGISTRY: &[Registered] = &[
         make: |given| Ok(Arc::new(GruWith::reset_before(given)?)),
     },
     Registered { name: "lstm_layer_norm", make: |epsilon| Ok(Arc::new(LstmLayerNorm::by_name(epsilon)?)) },
+    plain!("min_gru", MinGru::new()),
 ];
 
 /// The name of every cell; hyperparameters have their defaults, or an example where there are none.

@@ -7,6 +7,7 @@ mod lstm;
 mod lstm_layer_norm;
 mod lstm_peephole;
 mod lstm_projected;
+mod min_gru;
 mod rnn;
 
 use std::any::Any;
@@ -20,6 +21,7 @@ pub use lstm::Lstm;
 pub use lstm_layer_norm::LstmLayerNorm;
 pub use lstm_peephole::LstmPeephole;
 pub use lstm_projected::LstmProjected;
+pub use min_gru::MinGru;
 pub use rnn::Rnn;
 
 pub use super::activation::Activation;
