@@ -65,7 +65,7 @@ pub fn head(tensors: &Tensors, module: &Module, name: Option<&str>) -> Result<Re
         (None, [only]) => only.name,
         (None, []) => {
             return Err(tensors.problem(format!(
-                "it holds no head: no tensor NAME.weight of shape (V, {width}); give --seeds in place of --target"
+                "it holds no head: no tensor NAME.weight of shape (V, {width}); give --grad-output in place of --target"
             )));
         }
         (None, several) => return Err(choice(tensors, "head", "heads", several)),

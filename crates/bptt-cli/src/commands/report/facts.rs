@@ -14,16 +14,9 @@ pub(in super::super) fn program() -> String {
     format!("bptt {} on {}", env!("CARGO_PKG_VERSION"), std::env::consts::ARCH)
 }
 
-fn cell(name: &str) -> &str {
-    match name {
-        "rnn" => "vanilla RNN, tanh",
-        "rnn_relu" => "vanilla RNN, relu",
-        "rnn_identity" => "vanilla RNN, linear",
-        "lstm" => "LSTM",
-        "gru" => "GRU",
-        "gru_reset_before" => "GRU, reset before the product",
-        other => other,
-    }
+/// The cell's title; its name where there is no such cell any more.
+fn cell(name: &str) -> String {
+    bptt::cell_by_name(name).map_or_else(|_| name.to_owned(), |cell| cell.spec().title.clone())
 }
 
 /// The settings of a run, the number of its parameters, and its result: names and values.
