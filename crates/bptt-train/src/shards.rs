@@ -1,7 +1,7 @@
 //! The loss and gradient of one update, computed on shards of the batch in parallel.
 
 use bptt::{
-    ForwardCache, Losses, Matrix, Network, Objective, Omega, Real, Reduction, ScanOptions, Sequence, State,
+    ForwardCache, Losses, Matrix, Network, Number, Objective, Omega, Reduction, ScanOptions, Sequence, State,
     Symbols, Targets, TrainStep, Weights, kernel,
 };
 use rayon::prelude::*;

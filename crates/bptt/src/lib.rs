@@ -49,7 +49,7 @@ pub use forward::{
     CellCache, ForwardCache, Inputs, Losses, Objective, Reduction, ScanOptions, Symbols, Targets,
 };
 pub use gradient::{Component, Gradient, Select, TrainStep, gradcheck};
-pub use kernel::{Format, Real};
+pub use kernel::{Format, Number, Real};
 pub use ledger::{Balance, Entry, EntryState, ItemizeOptions, LagQuantiles, Ledger, PerLoss, QUANTILES};
 pub use model::{
     Activation, Backward, Cell, CellId, CellKind, CellParams, CellSizes, CellSpec, Direction, Forward,

@@ -4,8 +4,8 @@ mod common;
 
 use bptt::kernel::{self, registers, registers::Registers};
 use bptt::{
-    Inputs, ItemizeOptions, Matrix, Network, Objective, Parameter, Readout, Real, Reduction, ScanOptions,
-    Targets, TrainStep, View, Weights, cell_by_name,
+    Inputs, ItemizeOptions, Matrix, Network, Number, Objective, Parameter, Readout, Real, Reduction,
+    ScanOptions, Targets, TrainStep, View, Weights, cell_by_name,
 };
 
 /// Numbers that belong together, under a name.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bptt::cell::{ParamKind, ParamSpec, Role};
-use bptt::{CellParams, Matrix, Network, Readout, Real, Weights, cell_by_name};
+use bptt::{CellParams, Matrix, Network, Number, Readout, Weights, cell_by_name};
 
 use super::Config;
 use crate::{Error, Rng, init};

@@ -272,7 +272,7 @@ impl<T: Real> Objective<T> {
 on_registers! {
     /// −ln softmax(y)\[target\] of each row with a loss; `y` leaves as its gradient times `factor`,
     /// (softmax(y) − onehot) · factor, and as zeros in the other rows.
-    fn cross_entropies<'a, T>(
+    fn cross_entropies<'a, T: Real>(
         simd,
         y: &'a mut [T],
         targets: &'a [u32],

@@ -146,7 +146,7 @@ pub(crate) fn add_readout_gradient<T: Real>(gradient: &mut Readout<T>, h: View<'
 
 on_registers! {
     /// out ← out + Σ a ∘ b over rows.
-    fn sum_of_products<'a, T>(simd, out: &'a mut [T], a: View<'a, T>, b: View<'a, T>) -> () {
+    fn sum_of_products<'a, T: Real>(simd, out: &'a mut [T], a: View<'a, T>, b: View<'a, T>) -> () {
         for i in 0..a.rows() {
             let (a, b) = (a.row(i), b.row(i));
             columns::<T, S>(out.len(), #[inline(always)] |at| {

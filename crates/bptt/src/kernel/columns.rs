@@ -7,7 +7,6 @@ use pulp::Simd;
 
 use super::lanes::{Lanes, Vector};
 use super::range::Columns;
-use super::real::Real;
 
 /// Calls `body` for all columns of a row of `width` numbers of type T.
 #[inline(always)]
@@ -33,7 +32,7 @@ const SIDE_BY_SIDE: usize = 32;
 #[derive(Clone, Copy)]
 pub(crate) struct Sum<T: Lanes, S: Simd>([Vector<T, S>; SIDE_BY_SIDE]);
 
-impl<T: Real, S: Simd> Sum<T, S> {
+impl<T: Lanes, S: Simd> Sum<T, S> {
     /// Registers that hold the numbers side by side; the others of the array are not used.
     const PARTS: usize = SIDE_BY_SIDE / Vector::<T, S>::LANES;
 
@@ -79,7 +78,7 @@ impl<T: Real, S: Simd> Sum<T, S> {
 
 /// Calls `body` for all columns of a row of `width` numbers, with the part of a [`Sum`] that they belong to.
 #[inline(always)]
-pub(crate) fn parts<T: Real, S: Simd>(width: usize, mut body: impl FnMut(Columns, usize)) {
+pub(crate) fn parts<T: Lanes, S: Simd>(width: usize, mut body: impl FnMut(Columns, usize)) {
     let mut first = 0;
     while first + SIDE_BY_SIDE <= width {
         each_part::<T, S>(
@@ -104,7 +103,7 @@ pub(crate) fn parts<T: Real, S: Simd>(width: usize, mut body: impl FnMut(Columns
 /// Calls `body` for every part of a sum, with the number of lanes. Written out, so that each call knows which part it is:
 /// only then do the sums stay in registers.
 #[inline(always)]
-fn each_part<T: Real, S: Simd>(mut body: impl FnMut(usize, usize)) {
+fn each_part<T: Lanes, S: Simd>(mut body: impl FnMut(usize, usize)) {
     let count = Vector::<T, S>::LANES;
     match Sum::<T, S>::PARTS {
         2 => {

@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use super::real::Real;
+use super::number::Number;
 
 /// A number format that gradients are kept in. Products add up in f32 in all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Format {
     }
 
     /// The numbers as the format keeps them.
-    pub(crate) fn round<T: Real>(self, numbers: &mut [T]) {
+    pub(crate) fn round<T: Number>(self, numbers: &mut [T]) {
         let smallest = T::of(f64::from(f32::MIN_POSITIVE));
         for number in numbers {
             match self {

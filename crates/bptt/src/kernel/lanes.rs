@@ -10,11 +10,11 @@ use pulp::Simd;
 use pulp::bytemuck::{self, Pod};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
+use super::number::Number;
 use super::range::Columns;
-use super::real::Real;
 
 /// A number type and its vectors on any registers.
-pub trait Lanes: Pod {
+pub trait Lanes: Number + Pod {
     /// 0, 1, 2, …, as many as the widest register holds.
     const PLACES: &[Self];
 
@@ -249,10 +249,7 @@ impl<T: Lanes, S: Simd> Vector<T, S> {
 
     /// The numbers of `from` at `columns`, and `others` where the register has more.
     #[inline(always)]
-    pub fn load_or(simd: S, from: &[T], columns: Columns, others: Self) -> Self
-    where
-        T: Real,
-    {
+    pub fn load_or(simd: S, from: &[T], columns: Columns, others: Self) -> Self {
         let numbers = Self::load(simd, from, columns);
         if columns.count == Self::LANES {
             return numbers;
@@ -275,7 +272,7 @@ impl<T: Lanes, S: Simd> Vector<T, S> {
 
     #[inline(always)]
     pub fn abs(self) -> Self {
-        Self(self.0, T::abs(self.0, self.1))
+        Self(self.0, <T as Lanes>::abs(self.0, self.1))
     }
 
     /// A number that is not negative, with the sign of `b`.
@@ -287,7 +284,7 @@ impl<T: Lanes, S: Simd> Vector<T, S> {
     /// self · b + c, rounded once where the registers can.
     #[inline(always)]
     pub fn mul_add(self, b: Self, c: Self) -> Self {
-        Self(self.0, T::mul_add(self.0, self.1, b.1, c.1))
+        Self(self.0, <T as Lanes>::mul_add(self.0, self.1, b.1, c.1))
     }
 
     /// `yes` where self > b, elsewhere `no`; a NaN is not greater.
@@ -328,7 +325,7 @@ macro_rules! operators {
 
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
-                Self(self.0, T::$method(self.0, self.1, other.1))
+                Self(self.0, <T as Lanes>::$method(self.0, self.1, other.1))
             }
         })*
     };
@@ -341,6 +338,6 @@ impl<T: Lanes, S: Simd> Neg for Vector<T, S> {
 
     #[inline(always)]
     fn neg(self) -> Self {
-        Self(self.0, T::neg(self.0, self.1))
+        Self(self.0, <T as Lanes>::neg(self.0, self.1))
     }
 }

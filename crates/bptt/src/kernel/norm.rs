@@ -1,22 +1,23 @@
 //! Norms, distances and inner products in f64, without under- or overflow on the way.
 
-use super::real::Real;
+use super::lanes::Lanes;
+use super::vectors::{largest, power_of_two};
 
 /// ‖v‖, without under- or overflow on the way.
-pub(crate) fn norm<T: Real>(v: &[T]) -> f64 {
-    let size = super::largest(v).f64();
+pub(crate) fn norm<T: Lanes>(v: &[T]) -> f64 {
+    let size = largest(v).f64();
     // Within these limits no square is out of f64's range, nor lost beside the largest. A power of two rounds nothing, and
     // has an inverse where the smallest numbers have none.
     let scale = match size {
-        size if size < 1e-100 => super::power_of_two(600),
-        size if size >= 1e100 => super::power_of_two(-600),
+        size if size < 1e-100 => power_of_two(600),
+        size if size >= 1e100 => power_of_two(-600),
         _ => 1.0,
     };
     sum_of_pairs(v, v, |v, _| (v * scale).powi(2)).sqrt() / scale
 }
 
 /// ‖a − b‖, likewise.
-pub(crate) fn distance<T: Real>(a: &[T], b: &[T]) -> f64 {
+pub(crate) fn distance<T: Lanes>(a: &[T], b: &[T]) -> f64 {
     /// Differences that are formed at a time.
     const TOGETHER: usize = 1024;
     let mut differences = [0.0; TOGETHER];
@@ -31,12 +32,12 @@ pub(crate) fn distance<T: Real>(a: &[T], b: &[T]) -> f64 {
 }
 
 /// Σ_i a_i b_i.
-pub(crate) fn inner<T: Real>(a: &[T], b: &[T]) -> f64 {
+pub(crate) fn inner<T: Lanes>(a: &[T], b: &[T]) -> f64 {
     sum_of_pairs(a, b, |a, b| a * b)
 }
 
 /// Σ_i term(a_i, b_i), eight sums side by side: one chain of additions would wait for itself.
-fn sum_of_pairs<T: Real>(a: &[T], b: &[T], term: impl Fn(f64, f64) -> f64) -> f64 {
+fn sum_of_pairs<T: Lanes>(a: &[T], b: &[T], term: impl Fn(f64, f64) -> f64) -> f64 {
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
     let mut sums = [0.0; 8];
     for (a, b) in a.iter().zip(b) {
@@ -49,7 +50,7 @@ fn sum_of_pairs<T: Real>(a: &[T], b: &[T], term: impl Fn(f64, f64) -> f64) -> f6
 }
 
 /// Scales `v` to unit length and returns what its length was; zeros stay.
-pub(crate) fn to_unit_length<T: Real>(v: &mut [T]) -> f64 {
+pub(crate) fn to_unit_length<T: Lanes>(v: &mut [T]) -> f64 {
     let length = norm(v);
     if length > 0.0 {
         for number in v.iter_mut() {

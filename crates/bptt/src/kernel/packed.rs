@@ -7,7 +7,6 @@ use std::ops::Range;
 
 use super::columns::columns;
 use super::lanes::{Lanes, Vector};
-use super::real::Real;
 use super::registers;
 use crate::array::{View, zeros};
 
@@ -46,7 +45,7 @@ pub(crate) const fn panel_registers<S: Simd>() -> usize {
     if S::REGISTER_COUNT >= 32 { 4 } else { 2 }
 }
 
-impl<T: Real> Packed<T> {
+impl<T: Lanes> Packed<T> {
     /// From a (k, n) matrix.
     pub fn new(matrix: View<'_, T>) -> Self {
         let mut packed = Self::shaped(matrix.rows(), matrix.cols());
@@ -155,7 +154,7 @@ impl<T: Real> Packed<T> {
 
 on_registers! {
     /// Row after row, these columns of `matrix` to rows of `width` numbers.
-    fn copy_columns<'a, T>(
+    fn copy_columns<'a, T: Lanes>(
         simd,
         to: &'a mut [T],
         width: usize,
@@ -170,7 +169,7 @@ on_registers! {
 }
 
 /// to_(k, j) ← matrix_(j, k), rows of `to` lying `width` apart.
-pub(crate) fn transpose<T: Real>(to: &mut [T], width: usize, matrix: View<'_, T>) {
+pub(crate) fn transpose<T: Lanes>(to: &mut [T], width: usize, matrix: View<'_, T>) {
     /// Rows that are turned round at a time: what they leave side by side fills a part of a cache line.
     const TOGETHER: usize = 8;
     let mut first = 0;

@@ -14,9 +14,9 @@ use std::ops::Range;
 
 use super::lanes::{Lanes, Vector};
 use super::packed::{Packed, Panel};
+use super::prefetch::prefetch;
 use super::range::Columns;
-use super::real::Real;
-use super::{prefetch, registers};
+use super::registers;
 use crate::array::{View, zeros};
 
 /// Rows of a tile at most: six rows of four registers are 24 sums, which leaves registers for the operands.
@@ -75,7 +75,7 @@ macro_rules! products {
 
 products!(f32, f64);
 
-fn multiply<T: Real>(out: &mut [T], stride: usize, start: Start<'_, T>, a: View<'_, T>, b: &Packed<T>) {
+fn multiply<T: Lanes>(out: &mut [T], stride: usize, start: Start<'_, T>, a: View<'_, T>, b: &Packed<T>) {
     assert_eq!(a.cols(), b.rows(), "inner sizes of a product");
     if a.rows() == 0 || b.cols() == 0 {
         return;
@@ -146,7 +146,7 @@ macro_rules! for_shape {
     };
 }
 
-impl<T: Real> WithSimd for Multiply<'_, T> {
+impl<T: Lanes> WithSimd for Multiply<'_, T> {
     type Output = ();
 
     fn with_simd<S: Simd>(mut self, simd: S) {
@@ -179,7 +179,7 @@ impl<T: Real> WithSimd for Multiply<'_, T> {
     }
 }
 
-impl<T: Real> Multiply<'_, T> {
+impl<T: Lanes> Multiply<'_, T> {
     /// Calls for what a panel's sums begin with and for where they go. Stores to what is far away would hold up those after
     /// them.
     #[inline(always)]
@@ -206,7 +206,7 @@ struct RowTile<'a, 'b, T, const M: usize, const N: usize> {
     ahead: &'b [T],
 }
 
-impl<T: Real, const M: usize, const N: usize> WithSimd for RowTile<'_, '_, T, M, N> {
+impl<T: Lanes, const M: usize, const N: usize> WithSimd for RowTile<'_, '_, T, M, N> {
     type Output = ();
 
     #[inline(always)]
@@ -305,7 +305,7 @@ impl Tile {
 /// sums_ij + Σ_k a_ik b_kj, where `whole(k, u, i)` is a at row i and step UNROLLED · k + u, and `rest(k, i)` at the k-th of the
 /// steps that are left. `call(n)` comes before the n-th BETWEEN_CALLS · UNROLLED of them.
 #[inline(always)]
-fn add_products<T: Real, S: Simd, const M: usize, const N: usize>(
+fn add_products<T: Lanes, S: Simd, const M: usize, const N: usize>(
     simd: S,
     mut sums: [[Vector<T, S>; N]; M],
     b: &[T::Register<S>],
@@ -338,7 +338,7 @@ fn add_products<T: Real, S: Simd, const M: usize, const N: usize>(
 
 /// sums_ij + a_i b_j.
 #[inline(always)]
-fn add_step<T: Real, S: Simd, const M: usize, const N: usize>(
+fn add_step<T: Lanes, S: Simd, const M: usize, const N: usize>(
     simd: S,
     sums: &mut [[Vector<T, S>; N]; M],
     b: &[T::Register<S>; N],
@@ -361,13 +361,13 @@ struct Memory<T> {
     right: Packed<T>,
 }
 
-impl<T: Real> Default for Memory<T> {
+impl<T: Lanes> Default for Memory<T> {
     fn default() -> Self {
         Self { left: zeros(0), right: Packed::shaped(0, 0) }
     }
 }
 
-fn add_outer_products<T: Real>(out: &mut [T], a: View<'_, T>, b: View<'_, T>, memory: &mut Memory<T>) {
+fn add_outer_products<T: Lanes>(out: &mut [T], a: View<'_, T>, b: View<'_, T>, memory: &mut Memory<T>) {
     assert_eq!(a.rows(), b.rows(), "as many left factors as right factors");
     assert_eq!(out.len(), a.cols() * b.cols(), "size of a product's result");
     registers::dispatch_apart(Outer { out, a, b, memory });
@@ -380,7 +380,7 @@ struct Outer<'a, T> {
     memory: &'a mut Memory<T>,
 }
 
-impl<T: Real> WithSimd for Outer<'_, T> {
+impl<T: Lanes> WithSimd for Outer<'_, T> {
     type Output = ();
 
     fn with_simd<S: Simd>(self, simd: S) {
@@ -420,7 +420,7 @@ impl<T: Real> WithSimd for Outer<'_, T> {
 
 on_registers! {
     /// Puts the columns of `a` tile by tile: of each tile the rows one behind another.
-    fn pack_tiles<'a, T>(_simd, to: &'a mut [T], apart: usize, a: View<'a, T>) -> () {
+    fn pack_tiles<'a, T: Lanes>(_simd, to: &'a mut [T], apart: usize, a: View<'a, T>) -> () {
         let sixes = tiles(a.cols()).take_while(|&(_, size)| size == TILE_ROWS).count();
         for k in 0..a.rows() {
             let (row, _) = a.row(k).as_chunks::<TILE_ROWS>();
@@ -448,7 +448,7 @@ struct OuterTile<'a, T, const M: usize, const N: usize> {
     right: &'a Packed<T>,
 }
 
-impl<T: Real, const M: usize, const N: usize> WithSimd for OuterTile<'_, T, M, N> {
+impl<T: Lanes, const M: usize, const N: usize> WithSimd for OuterTile<'_, T, M, N> {
     type Output = ();
 
     #[inline(always)]

@@ -201,7 +201,7 @@ fn gram_of<'a, T: Real, S: Simd, const A: usize, const B: usize>(
 on_registers! {
     /// Of every row ‖row‖² and ⟨row, with⟩; and sums_b ← sums_b + Σ factor · row over the rows of sequence b, without what is
     /// below the format's normal numbers.
-    fn pass<'a, T, const N: usize>(
+    fn pass<'a, T: Real, const N: usize>(
         simd,
         rows: View<'a, T>,
         batch: usize,
@@ -238,7 +238,7 @@ on_registers! {
     }
 
     /// Inner products of the rows of each loss with each other (b ≤ a), each row times its factor, for each block of columns.
-    fn gram<'a, T>(
+    fn gram<'a, T: Real>(
         simd,
         rows: View<'a, T>,
         batch: usize,
@@ -261,7 +261,7 @@ on_registers! {
     }
 
     /// ‖Σ_b relative_b row_b‖² of each loss, for each block of columns.
-    fn summed<'a, T>(
+    fn summed<'a, T: Real>(
         simd,
         rows: View<'a, T>,
         batch: usize,

@@ -160,7 +160,7 @@ impl<T: Real> Rows<T> {
 
 on_registers! {
     /// sizes_r ← the larger of itself and the largest absolute value of row r, NaN-blind.
-    fn row_sizes<'a, T>(simd, rows: &'a [T], width: usize, sizes: &'a mut [T]) -> () {
+    fn row_sizes<'a, T: Real>(simd, rows: &'a [T], width: usize, sizes: &'a mut [T]) -> () {
         if width == 0 {
             return;
         }

@@ -271,7 +271,7 @@ fn block_gates(spec: &CellSpec, param: usize, block: usize) -> Range<usize> {
 
 on_registers! {
     /// Row r of out ← itself + row r of a ∘ w.
-    fn add_products<'a, T>(simd, out: &'a mut [T], a: View<'a, T>, w: &'a [T]) -> () {
+    fn add_products<'a, T: Real>(simd, out: &'a mut [T], a: View<'a, T>, w: &'a [T]) -> () {
         for (r, out) in out.chunks_exact_mut(w.len()).enumerate() {
             let a = a.row(r);
             columns::<T, S>(w.len(), #[inline(always)] |at| {

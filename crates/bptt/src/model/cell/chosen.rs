@@ -224,7 +224,7 @@ impl<T: Real> Cell<T> for GruWith {
 
 on_registers! {
     /// From the pre-activations of one sequence to c, χ(c) and h.
-    fn lstm<'a, T>(simd, act: [Activation; 3], gates: &'a mut [T], c_prev: &'a [T], states: [&'a mut [T]; 3]) -> () {
+    fn lstm<'a, T: Real>(simd, act: [Activation; 3], gates: &'a mut [T], c_prev: &'a [T], states: [&'a mut [T]; 3]) -> () {
         let hidden = c_prev.len();
         let (i_f, g_o) = gates.split_at_mut(2 * hidden);
         let ((i, f), (g, o)) = (i_f.split_at_mut(hidden), g_o.split_at_mut(hidden));
@@ -245,7 +245,7 @@ on_registers! {
     }
 
     /// From dh and dc of one row to da, and dc to the step before; `saved` is the gates, χ(c) and c before the step.
-    fn through_lstm<'a, T>(
+    fn through_lstm<'a, T: Real>(
         simd,
         act: [Activation; 3],
         saved: [&'a [T]; 3],
@@ -273,7 +273,7 @@ on_registers! {
     }
 
     /// r and z; then n's pre-activation with r ∘ q added, or, where r comes before the product, s = r ∘ h_prev.
-    fn reset_and_update<'a, T>(
+    fn reset_and_update<'a, T: Real>(
         simd,
         phi: Activation,
         reset_before: bool,
@@ -297,7 +297,7 @@ on_registers! {
     }
 
     /// n and h, from n's pre-activation.
-    fn candidate<'a, T>(simd, psi: Activation, gates: &'a mut [T], h_prev: &'a [T], h: &'a mut [T]) -> () {
+    fn candidate<'a, T: Real>(simd, psi: Activation, gates: &'a mut [T], h_prev: &'a [T], h: &'a mut [T]) -> () {
         let hidden = h_prev.len();
         let (r_z, n) = gates.split_at_mut(2 * hidden);
         let z = &r_z[hidden..];
@@ -310,7 +310,7 @@ on_registers! {
     }
 
     /// From dh of one row to da_z and da_n, and the part of dh that passes by z; da_r is left at 0.
-    fn through_candidate<'a, T>(
+    fn through_candidate<'a, T: Real>(
         simd,
         act: [Activation; 2],
         gates: &'a [T],
@@ -333,7 +333,7 @@ on_registers! {
     }
 
     /// da_r = da_n ∘ q ∘ φ'(r), and what the recurrent side sees, with da_n ∘ r in place of da_n.
-    fn split<'a, T>(simd, phi: Activation, gates: &'a [T], q: &'a [T], da: &'a mut [T], da_hh: &'a mut [T]) -> () {
+    fn split<'a, T: Real>(simd, phi: Activation, gates: &'a [T], q: &'a [T], da: &'a mut [T], da_hh: &'a mut [T]) -> () {
         let hidden = q.len();
         let r = &gates[..hidden];
         let (da_r, rest) = da.split_at_mut(hidden);
@@ -351,7 +351,7 @@ on_registers! {
     }
 
     /// From the gradient with respect to r ∘ h_prev to da_r, and what goes on to h_prev.
-    fn through_reset<'a, T>(
+    fn through_reset<'a, T: Real>(
         simd,
         phi: Activation,
         gates: &'a [T],

@@ -110,7 +110,7 @@ impl<T: Real> Cell<T> for Gru {
 
 on_registers! {
     /// From the pre-activations, that of n without its recurrent part q, to h.
-    fn activate<'a, T>(simd, gates: &'a mut [T], q: &'a [T], h_prev: View<'a, T>, h: &'a mut [T]) -> () {
+    fn activate<'a, T: Real>(simd, gates: &'a mut [T], q: &'a [T], h_prev: View<'a, T>, h: &'a mut [T]) -> () {
         let hidden = h_prev.cols();
         let rows = gates.chunks_exact_mut(3 * hidden).zip(q.chunks_exact(hidden)).zip(h.chunks_exact_mut(hidden));
         for (b, ((gates, q), h)) in rows.enumerate() {
@@ -130,7 +130,7 @@ on_registers! {
     }
 
     /// From dh to da and da_hh, and the part of dh that passes by z.
-    fn through_gates<'a, T>(
+    fn through_gates<'a, T: Real>(
         simd,
         cache: &'a StepCache<'a, T>,
         dh: &'a mut [T],
@@ -249,7 +249,7 @@ impl<T: Real> Cell<T> for GruResetBefore {
 
 on_registers! {
     /// σ of the first two gates, and r ∘ h_prev.
-    fn reset<'a, T>(simd, gates: &'a mut [T], h_prev: View<'a, T>, kept: &'a mut [T]) -> () {
+    fn reset<'a, T: Real>(simd, gates: &'a mut [T], h_prev: View<'a, T>, kept: &'a mut [T]) -> () {
         let hidden = h_prev.cols();
         for (b, (gates, kept)) in gates.chunks_exact_mut(3 * hidden).zip(kept.chunks_exact_mut(hidden)).enumerate() {
             let (r, rest) = gates.split_at_mut(hidden);
@@ -264,7 +264,7 @@ on_registers! {
     }
 
     /// From the pre-activation of n and the other gates to h.
-    fn activate_after_reset<'a, T>(simd, gates: &'a mut [T], h_prev: View<'a, T>, h: &'a mut [T]) -> () {
+    fn activate_after_reset<'a, T: Real>(simd, gates: &'a mut [T], h_prev: View<'a, T>, h: &'a mut [T]) -> () {
         let hidden = h_prev.cols();
         for (b, (gates, h)) in gates.chunks_exact_mut(3 * hidden).zip(h.chunks_exact_mut(hidden)).enumerate() {
             let (r_z, n) = gates.split_at_mut(2 * hidden);
@@ -278,7 +278,7 @@ on_registers! {
     }
 
     /// From dh to da_z and da_n, and the part of dh that passes by z; da_r is left at 0.
-    fn through_z_and_n<'a, T>(simd, cache: &'a StepCache<'a, T>, dh: &'a mut [T], da: &'a mut [T]) -> () {
+    fn through_z_and_n<'a, T: Real>(simd, cache: &'a StepCache<'a, T>, dh: &'a mut [T], da: &'a mut [T]) -> () {
         let (hidden, batch) = (cache.prev[0].cols(), cache.prev[0].rows());
         let (zero, one) = (Vector::splat(simd, T::zero()), Vector::splat(simd, T::one()));
         for (row, (da, dh)) in da.chunks_exact_mut(3 * hidden).zip(dh.chunks_exact_mut(hidden)).enumerate() {
@@ -298,7 +298,7 @@ on_registers! {
     }
 
     /// From the gradient with respect to r ∘ h_prev to da_r, and what goes on to h_prev.
-    fn through_reset<'a, T>(simd, cache: &'a StepCache<'a, T>, ds: &'a mut [T], da: &'a mut [T]) -> () {
+    fn through_reset<'a, T: Real>(simd, cache: &'a StepCache<'a, T>, ds: &'a mut [T], da: &'a mut [T]) -> () {
         let (hidden, batch) = (cache.prev[0].cols(), cache.prev[0].rows());
         let one = Vector::splat(simd, T::one());
         for (row, (da, ds)) in da.chunks_exact_mut(3 * hidden).zip(ds.chunks_exact_mut(hidden)).enumerate() {

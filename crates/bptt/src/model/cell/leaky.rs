@@ -95,7 +95,7 @@ impl<T: Real> Cell<T> for Leaky {
 
 on_registers! {
     /// From the pre-activations to n and h.
-    fn activate<'a, T>(simd, alpha: T, n: &'a mut [T], h_prev: View<'a, T>, h: &'a mut [T]) -> () {
+    fn activate<'a, T: Real>(simd, alpha: T, n: &'a mut [T], h_prev: View<'a, T>, h: &'a mut [T]) -> () {
         let (alpha, rest) = (Vector::splat(simd, alpha), Vector::splat(simd, T::one() - alpha));
         let h_prev = h_prev.data();
         columns::<T, S>(n.len(), #[inline(always)] |at| {
@@ -106,7 +106,7 @@ on_registers! {
     }
 
     /// From dh to da, and the part of dh that passes by.
-    fn through_tanh<'a, T>(
+    fn through_tanh<'a, T: Real>(
         simd,
         alpha: T,
         cache: &'a StepCache<'a, T>,

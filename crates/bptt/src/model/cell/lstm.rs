@@ -107,7 +107,7 @@ impl<T: Real> Cell<T> for Lstm {
 
 on_registers! {
     /// From the pre-activations to c, tanh c and o ∘ tanh c.
-    pub(super) fn activate<'a, T>(
+    pub(super) fn activate<'a, T: Real>(
         simd,
         forgets: bool,
         gates: &'a mut [T],
@@ -146,7 +146,7 @@ on_registers! {
     }
 
     /// From the gradients of o ∘ tanh c and of c to da, and dc to the step before.
-    pub(super) fn through_gates<'a, T>(
+    pub(super) fn through_gates<'a, T: Real>(
         simd,
         forgets: bool,
         cache: &'a StepCache<'a, T>,

@@ -119,7 +119,7 @@ impl<T: Real> Cell<T> for LstmPeephole {
 
 on_registers! {
     /// From the pre-activations of one sequence to c, tanh c and h.
-    fn activate<'a, T>(simd, gates: &'a mut [T], p: [&'a [T]; 3], c_prev: &'a [T], states: [&'a mut [T]; 3]) -> () {
+    fn activate<'a, T: Real>(simd, gates: &'a mut [T], p: [&'a [T]; 3], c_prev: &'a [T], states: [&'a mut [T]; 3]) -> () {
         let hidden = c_prev.len();
         let (i_f, g_o) = gates.split_at_mut(2 * hidden);
         let ((i, f), (g, o)) = (i_f.split_at_mut(hidden), g_o.split_at_mut(hidden));
@@ -143,7 +143,7 @@ on_registers! {
     }
 
     /// da_o, and what comes from h to c.
-    fn through_output<'a, T>(simd, gates: &'a [T], tanh_c: &'a [T], dh: &'a [T], dc: &'a mut [T], da: &'a mut [T]) -> () {
+    fn through_output<'a, T: Real>(simd, gates: &'a [T], tanh_c: &'a [T], dh: &'a [T], dc: &'a mut [T], da: &'a mut [T]) -> () {
         let hidden = tanh_c.len();
         let (o, da_o) = (&gates[3 * hidden..], &mut da[3 * hidden..]);
         let one = Vector::splat(simd, T::one());
@@ -156,7 +156,7 @@ on_registers! {
     }
 
     /// From dc to the other gates, and to the step before along c.
-    fn through_cell<'a, T>(simd, gates: &'a [T], c_prev: &'a [T], dc: &'a mut [T], da: &'a mut [T]) -> () {
+    fn through_cell<'a, T: Real>(simd, gates: &'a [T], c_prev: &'a [T], dc: &'a mut [T], da: &'a mut [T]) -> () {
         let hidden = c_prev.len();
         let (i, f, g) = (&gates[..hidden], &gates[hidden..2 * hidden], &gates[2 * hidden..3 * hidden]);
         let (da_i, rest) = da.split_at_mut(hidden);

@@ -87,7 +87,7 @@ impl<T: Real> Cell<T> for MinGru {
 
 on_registers! {
     /// From the pre-activations of one sequence to h.
-    fn activate<'a, T>(simd, gates: &'a mut [T], h_prev: &'a [T], h: &'a mut [T]) -> () {
+    fn activate<'a, T: Real>(simd, gates: &'a mut [T], h_prev: &'a [T], h: &'a mut [T]) -> () {
         let hidden = h_prev.len();
         let (z, n) = gates.split_at_mut(hidden);
         let one = Vector::splat(simd, T::one());
@@ -99,7 +99,7 @@ on_registers! {
     }
 
     /// From dh to da, and the part of dh that passes.
-    fn through_gates<'a, T>(simd, gates: &'a [T], h_prev: &'a [T], dh: &'a mut [T], da: &'a mut [T]) -> () {
+    fn through_gates<'a, T: Real>(simd, gates: &'a [T], h_prev: &'a [T], dh: &'a mut [T], da: &'a mut [T]) -> () {
         let hidden = h_prev.len();
         let ((z, n), (da_z, da_n)) = (gates.split_at(hidden), da.split_at_mut(hidden));
         let one = Vector::splat(simd, T::one());

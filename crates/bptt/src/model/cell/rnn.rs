@@ -90,7 +90,7 @@ const WEIGHT_HH: usize = 1;
 
 on_registers! {
     /// da ← dh ∘ (1 − h²).
-    fn through_tanh<'a, T>(simd, da: &'a mut [T], dh: &'a [T], h: &'a [T]) -> () {
+    fn through_tanh<'a, T: Real>(simd, da: &'a mut [T], dh: &'a [T], h: &'a [T]) -> () {
         let one = Vector::splat(simd, T::one());
         columns::<T, S>(da.len(), #[inline(always)] |at| {
             let h = Vector::load(simd, h, at);
@@ -99,7 +99,7 @@ on_registers! {
     }
 
     /// da ← dh where h > 0, elsewhere 0.
-    fn through_relu<'a, T>(simd, da: &'a mut [T], dh: &'a [T], h: &'a [T]) -> () {
+    fn through_relu<'a, T: Real>(simd, da: &'a mut [T], dh: &'a [T], h: &'a [T]) -> () {
         let zero = Vector::splat(simd, T::zero());
         columns::<T, S>(da.len(), #[inline(always)] |at| {
             Vector::load(simd, h, at).if_greater(zero, Vector::load(simd, dh, at), zero).store(da, at);
@@ -107,14 +107,14 @@ on_registers! {
     }
 
     /// a ← φ(a).
-    fn activate<'a, T>(simd, a: &'a mut [T], activation: Activation) -> () {
+    fn activate<'a, T: Real>(simd, a: &'a mut [T], activation: Activation) -> () {
         columns::<T, S>(a.len(), #[inline(always)] |at| {
             activation.value(Vector::load(simd, a, at)).store(a, at);
         });
     }
 
     /// da ← dh ∘ φ'.
-    fn through<'a, T>(simd, da: &'a mut [T], dh: &'a [T], h: &'a [T], activation: Activation) -> () {
+    fn through<'a, T: Real>(simd, da: &'a mut [T], dh: &'a [T], h: &'a [T], activation: Activation) -> () {
         columns::<T, S>(da.len(), #[inline(always)] |at| {
             (Vector::load(simd, dh, at) * activation.slope(Vector::load(simd, h, at))).store(da, at);
         });

@@ -1,0 +1,24 @@
+//! Calling for numbers before they are needed.
+
+// What is not inlined into the function that knows the registers is compiled without them.
+#![allow(clippy::inline_always)]
+
+use std::ops::Range;
+
+/// Calls for these numbers' cache lines, to be in the second-level cache soon.
+#[inline(always)]
+#[allow(unused_variables)] // where there is nothing to call with
+pub(crate) fn prefetch<T>(numbers: &[T], range: Range<usize>) {
+    #[cfg(target_arch = "x86_64")]
+    for i in range.step_by(64 / size_of::<T>()) {
+        if let Some(number) = numbers.get(i) {
+            // SAFETY: a prefetch reads nothing that the program could see, and the address is that of a number in a slice.
+            #[allow(unsafe_code)]
+            unsafe {
+                std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(
+                    std::ptr::from_ref(number).cast(),
+                );
+            }
+        }
+    }
+}
