@@ -35,9 +35,9 @@ pub fn virtual_environment(folder: &Path, requirements: &Path, modules: &str) ->
     made.then_some(python)
 }
 
-/// The command `bptt` as the tests have it, built; `None` if that fails.
+/// The command `bptt` as the tests have it, with Parquet, built; `None` if that fails.
 pub fn built(root: &Path, cargo: &Path) -> Option<PathBuf> {
-    let build = ["build", "--locked", "--package", "bptt-cli"];
+    let build = ["build", "--locked", "--package", "bptt-cli", "--features", "parquet"];
     let done = done(Command::new(cargo).args(build).current_dir(root));
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let name = format!("bptt{}", std::env::consts::EXE_SUFFIX);

@@ -7,11 +7,10 @@ mod commands;
 mod progress;
 mod tensorboard;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use miette::{Report, miette};
+use clap::error::ErrorKind;
 
 use args::{Cli, Command};
 
@@ -25,6 +24,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Train(#[from] bptt_train::Error),
     /// The page cannot be served.
+    #[cfg(feature = "serve")]
     #[error(transparent)]
     Serve(#[from] bptt_serve::Error),
     /// Any other failure.
@@ -45,12 +45,26 @@ impl From<bptt_io::Error> for Failure {
 }
 
 impl Failure {
+    /// What is `asked` for needs a feature that this command was built without; `instead` is what does without it.
+    #[cfg_attr(
+        all(feature = "serve", feature = "report", feature = "parquet"),
+        allow(dead_code, reason = "nothing is missing")
+    )]
+    fn built_without(feature: &str, asked: &str, instead: &str) -> Self {
+        Self::Usage(format!(
+            "{asked}: this command was built without the feature {feature}; {instead}build it with \
+             cargo install bptt-cli --features {feature}"
+        ))
+    }
+
     fn code(&self) -> ExitCode {
-        let wrong_usage = matches!(
-            self,
-            Self::Usage(_) | Self::Serve(bptt_serve::Error::NoToken(_) | bptt_serve::Error::WeakToken)
-        );
-        let wrong_usage = wrong_usage || matches!(self, Self::Train(error) if error.is_usage());
+        let wrong_usage = match self {
+            Self::Usage(_) => true,
+            Self::Train(error) => error.is_usage(),
+            #[cfg(feature = "serve")]
+            Self::Serve(bptt_serve::Error::NoToken(_) | bptt_serve::Error::WeakToken) => true,
+            _ => false,
+        };
         ExitCode::from(if wrong_usage { 2 } else { 1 })
     }
 }
@@ -67,9 +81,8 @@ fn main() -> ExitCode {
                     .map(ToString::to_string)
                     .collect();
             let whole: Vec<String> = std::iter::once(failure.to_string()).chain(causes).collect();
-            let report: Report = miette!("{}", whole.join(": "));
-            // The reader of stderr may have closed it.
-            let _ = writeln!(std::io::stderr(), "{report:?}");
+            // In the form of clap's own errors. The reader of stderr may have closed it.
+            let _ = clap::Error::raw(ErrorKind::Io, whole.join(": ") + "\n").print();
             code
         }
     }

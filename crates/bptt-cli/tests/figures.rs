@@ -131,8 +131,15 @@ fn a_ledger_as_a_long_table_is_the_ledgers_json() {
     let folder = folder.path();
     let json: Value = serde_json::from_str(&stdout(&run(folder, "trace b --gates --json"))).unwrap();
     stdout(&run(folder, "trace b --gates --out ledger.csv"));
-    stdout(&run(folder, "trace b --gates --out ledger.parquet"));
-    assert!(fs::read(folder.join("ledger.parquet")).unwrap().starts_with(b"PAR1"));
+    let parquet = run(folder, "trace b --gates --out ledger.parquet");
+    if cfg!(feature = "parquet") {
+        stdout(&parquet);
+        assert!(fs::read(folder.join("ledger.parquet")).unwrap().starts_with(b"PAR1"));
+    } else {
+        let (code, message) = refusal(&parquet);
+        assert!(code == 2 && message.contains("--features parquet"), "{message}");
+        assert!(!folder.join("ledger.parquet").exists());
+    }
     let csv = fs::read_to_string(folder.join("ledger.csv")).unwrap();
     let mut lines = csv.lines();
     assert_eq!(lines.next(), Some("layer,direction,parameter,gate,k,t,lag,norm,log10_norm,share,state"));

@@ -5,7 +5,7 @@ use bptt::{
     Sequence, Symbols, Targets, Weights, cell_by_name,
 };
 use bptt_train::vocabulary::Unknown;
-use bptt_train::{Config, Init, Level, Vocabulary, init};
+use bptt_train::{Config, Init, Level, Vocabulary, article::article, init};
 use bptt_view::report::{self, Block, LossUnit, Report, Stage, Subject};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -21,9 +21,6 @@ const MOST_HIDDEN: usize = 128;
 
 /// The largest possible singular value.
 const MOST_SIGMA: f64 = 100.0;
-
-/// The numbers of the article; `fixtures/article.json` says how they were recovered.
-const ARTICLE: &str = include_str!("../../../fixtures/article.json");
 
 /// A request to the laboratory.
 #[derive(Clone, Debug, Deserialize)]
@@ -66,23 +63,6 @@ pub(crate) enum Example {
 
 fn usual_hidden() -> usize {
     32
-}
-
-#[derive(Deserialize)]
-struct Article {
-    inputs: Numbers,
-}
-
-#[derive(Deserialize)]
-struct Numbers {
-    x: Vec<Vec<Vec<f64>>>,
-    h0: Vec<Vec<f64>>,
-    #[serde(rename = "Wx")]
-    wx: Vec<Vec<f64>>,
-    #[serde(rename = "Wh")]
-    wh: Vec<Vec<f64>>,
-    b: Vec<f64>,
-    dh: Vec<Vec<Vec<f64>>>,
 }
 
 /// A network with a forward scan and losses.
@@ -162,7 +142,7 @@ impl Laboratory {
     }
 
     fn article(&self) -> Result<Experiment, Problem> {
-        let Article { inputs: data } = serde_json::from_str(ARTICLE).expect("the fixture is well-formed");
+        let data = article();
         let (most_steps, features, hidden) = (data.x[0].len(), data.wx.len(), data.b.len());
         let steps = self.steps.min(most_steps);
         let network = if self.init == "article" {

@@ -18,6 +18,7 @@
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod article;
 pub mod batch;
 pub mod clip;
 pub mod compare;

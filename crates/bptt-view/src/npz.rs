@@ -1,9 +1,8 @@
 //! The ledger as NumPy arrays in one `.npz` archive.
 
-use std::io::{self, Cursor};
+use std::io::{self, Cursor, Write};
 
 use bptt::Ledger;
-use npyz::WriterBuilder;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -17,14 +16,11 @@ pub fn ledger(ledger: &Ledger) -> io::Result<Vec<u8>> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let steps = ledger.steps();
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    let mut add = |name: &str, shape: &[u64], numbers: Vec<f64>| -> io::Result<()> {
-        archive.start_file(npyz::npz::file_name_from_array_name(name), stored)?;
-        let options = npyz::WriteOptions::new().default_dtype().shape(shape);
-        let mut array = options.writer(&mut archive).begin_nd()?;
-        array.extend(numbers)?;
-        array.finish()
+    let mut add = |name: &str, shape: &[usize], numbers: Vec<f64>| -> io::Result<()> {
+        archive.start_file(format!("{name}.npy"), stored)?;
+        archive.write_all(&npy(shape, &numbers))
     };
-    let size = steps as u64;
+    let size = steps;
     for entry in ledger.entries() {
         let pairs = || (0..steps).flat_map(|k| (0..steps).map(move |t| (k, t)));
         let grid = |number: &dyn Fn(usize, usize) -> Option<f64>| -> Vec<f64> {
@@ -52,4 +48,17 @@ pub fn ledger(ledger: &Ledger) -> io::Result<Vec<u8>> {
         add(&name("share"), &[size], numbers((0..steps).map(|k| measured.share(k)).collect()))?;
     }
     Ok(archive.finish()?.into_inner())
+}
+
+/// An array as a `.npy` file, format 1.0: a header that says type, order and shape, then the numbers in C order.
+fn npy(shape: &[usize], numbers: &[f64]) -> Vec<u8> {
+    let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}), }}", sizes.trim_end());
+    // The numbers begin at a multiple of 64 bytes; before them come 10 bytes, the header, spaces, and a newline.
+    let length = (10 + header.len() + 1).next_multiple_of(64) - 10;
+    let mut file = b"\x93NUMPY\x01\x00".to_vec();
+    file.extend(u16::try_from(length).expect("a shape has few sizes").to_le_bytes());
+    file.extend(format!("{header:<0$}\n", length - 1).into_bytes());
+    file.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+    file
 }

@@ -5,6 +5,7 @@
 //! the user enter the page as JSON and are inserted as text nodes, never as HTML.
 
 mod numbers;
+#[cfg(feature = "report")]
 mod page;
 mod verdict;
 
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::json;
 use numbers::Numbers;
 
+#[cfg(feature = "report")]
 pub use page::{CONTROLS, MODULES, STYLE, filled, plotly_js};
 pub use verdict::verdict;
 
@@ -136,6 +138,7 @@ const DETAIL: [(u32, bool); 4] = [(23, true), (14, true), (14, false), (10, fals
 ///
 /// # Errors
 /// If the numbers do not fit into 8 MB.
+#[cfg(feature = "report")]
 pub fn html(report: &Report) -> Result<String, TooLarge> {
     let (data, numbers) = data(report)?;
     Ok(page::html(&report.title, &data, &numbers))

@@ -1,5 +1,7 @@
 //! The long table has every number of the ledger.
 
+#![cfg(feature = "parquet")]
+
 mod common;
 
 use std::collections::HashMap;

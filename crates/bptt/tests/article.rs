@@ -23,7 +23,7 @@ fn transposed(value: &Value, rows: usize, cols: usize) -> Matrix<f64> {
 }
 
 fn article() -> Value {
-    serde_json::from_str(include_str!("../../../fixtures/article.json")).unwrap()
+    serde_json::from_str(include_str!("fixtures/article.json")).unwrap()
 }
 
 struct Example {

@@ -73,7 +73,7 @@ fn state(value: &Value) -> Matrix<f64> {
 }
 
 fn fixture() -> Value {
-    serde_json::from_str(include_str!("../../../fixtures/cs231n.json")).unwrap()
+    serde_json::from_str(include_str!("fixtures/cs231n.json")).unwrap()
 }
 
 #[test]

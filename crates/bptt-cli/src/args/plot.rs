@@ -43,7 +43,7 @@ pub(crate) struct PlotArgs {
     /// Kind of figure
     #[arg(long, value_enum)]
     pub kind: Kind,
-    /// File to write: .svg or .png, or .csv or .parquet for the numbers
+    /// File to write: .svg or .png, or .csv or .parquet (with the feature parquet) for the numbers
     #[arg(long, value_name = "FILE", required_unless_present = "table")]
     pub out: Option<PathBuf>,
     /// Print the numbers of the figure as a table

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 #[derive(Debug, Args)]
+#[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "options of what is refused"))]
 #[command(after_help = "Examples:
   bptt serve                                    # serves the runs in runs/
   bptt serve runs/demo --open

@@ -35,7 +35,7 @@ pub(crate) enum Shown {
   bptt trace runs/book                          # the start of the held-out text
   bptt trace runs/book --text \"It was\" --json | jq .horizon
   bptt trace runs/book --out ledger.npz         # all numbers as NumPy arrays
-  bptt trace runs/book --out ledger.parquet     # one row per contribution, for pandas
+  bptt trace runs/book --out ledger.csv         # one row per contribution, for pandas
   bptt trace runs/demo/lstm --paths --gates     # by path and by gate
   bptt trace runs/book --steps 2000 --tolerance 1e-8
   bptt trace --model m.safetensors --module actor --input x.npy --target y.npy
@@ -74,7 +74,8 @@ pub(crate) struct TraceArgs {
     /// Print the whole ledger as JSON (schema bptt.ledger/2)
     #[arg(long)]
     pub json: bool,
-    /// Write the whole ledger to a file: .npz, .json, or a long table (schema bptt.entries/1) as .parquet or .csv
+    /// Write the whole ledger to a file: .npz, .json, or a long table (schema bptt.entries/1) as .csv or .parquet (with the
+    /// feature parquet)
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }

@@ -4,11 +4,10 @@ use bptt::{
     CellParams, Component, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter,
     Select, Sequence, State, Weights, cell_by_name,
 };
-use bptt_train::init;
+use bptt_train::{article::article, init};
 use bptt_view::json::{self, Context};
 use bptt_view::report::{LossUnit, Report, Stage, Subject};
 use bptt_view::table::{Align, number, table};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::provenance::Provenance;
@@ -17,35 +16,11 @@ use super::{print, print_json};
 use crate::Failure;
 use crate::args::ArticleArgs;
 
-/// The article's inputs; see the file for how they were recovered.
-const DATA: &str = include_str!("../../../../fixtures/article.json");
-
-#[derive(Deserialize)]
-struct Article {
-    inputs: ArticleInputs,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ArticleInputs {
-    #[serde(rename = "x")]
-    x: Vec<Vec<Vec<f64>>>,
-    #[serde(rename = "h0")]
-    h0: Vec<Vec<f64>>,
-    wx: Vec<Vec<f64>>,
-    wh: Vec<Vec<f64>>,
-    #[serde(rename = "b")]
-    b: Vec<f64>,
-    #[serde(rename = "dh")]
-    dh: Vec<Vec<Vec<f64>>>,
-}
-
 /// The last loss, which the article decomposes.
 const LOSS: usize = 2;
 
 pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
-    let article: Article = serde_json::from_str(DATA).expect("the fixture is well-formed");
-    let data = article.inputs;
+    let data = article();
     let (steps, features, hidden) = (data.x[0].len(), data.wx.len(), data.b.len());
     let cell = cell_by_name("rnn")?;
     let biases = [Matrix::new(1, hidden, data.b)?, Matrix::zeros(1, hidden)];

@@ -11,6 +11,7 @@ pub(crate) mod plot;
 mod provenance;
 pub(crate) mod report;
 pub(crate) mod sample;
+#[cfg_attr(not(feature = "serve"), path = "serve/absent.rs")]
 pub(crate) mod serve;
 mod subject;
 pub(crate) mod tasks;
@@ -44,6 +45,11 @@ pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
 /// The extension of the file of `--out`, one of `known`.
 pub(crate) fn ending<'a>(path: &'a Path, known: &[&str]) -> Result<&'a str, Failure> {
     let ending = path.extension().and_then(|ending| ending.to_str()).filter(|ending| known.contains(ending));
+    #[cfg(not(feature = "parquet"))]
+    if ending == Some("parquet") {
+        let asked = format!("--out {}", path.display());
+        return Err(Failure::built_without("parquet", &asked, "write .csv, or "));
+    }
     ending.ok_or_else(|| {
         let (last, others) = known.split_last().expect("there is a known ending");
         let expected = format!(".{} or .{last}", others.join(", ."));
@@ -54,8 +60,10 @@ pub(crate) fn ending<'a>(path: &'a Path, known: &[&str]) -> Result<&'a str, Fail
 /// The bytes of a table as a file of `kind`, csv or parquet.
 pub(crate) fn table_bytes(path: &Path, kind: &str, table: &Table) -> Result<Vec<u8>, Failure> {
     match kind {
+        #[cfg(feature = "parquet")]
+        "parquet" => table.parquet().map_err(|error| cannot_make(path, &error)),
         "csv" => Ok(table.csv().into_bytes()),
-        _ => table.parquet().map_err(|error| cannot_make(path, &error)),
+        _ => unreachable!("{} is no table", path.display()),
     }
 }
 

@@ -9,7 +9,9 @@ use bptt::{Inputs, Matrix, Network, Reduction, Symbols, Targets, Weights};
 use bptt_io::files;
 use bptt_train::data_source::held_out_batch;
 use bptt_train::{Batch, Config, Run, Task, Vocabulary, init, run as runs, task_by_name};
-use bptt_view::report::{self, Block, LossUnit, Report, Stage, Subject};
+#[cfg(feature = "report")]
+use bptt_view::report;
+use bptt_view::report::{Block, LossUnit, Report, Stage, Subject};
 use serde_json::Value;
 
 use super::print;
@@ -25,6 +27,9 @@ pub(super) const FILE: &str = "report.html";
 const MOST_UNITS: usize = 256;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
+    if cfg!(not(feature = "report")) {
+        return Err(Failure::built_without("report", "bptt report", ""));
+    }
     let folders: Vec<PathBuf> =
         args.runs.iter().map(|folder| runs_in(folder)).collect::<Result<Vec<_>, _>>()?.concat();
     let subjects = folders.iter().map(|folder| of_run(args, folder)).collect::<Result<Vec<_>, Failure>>()?;
@@ -78,6 +83,7 @@ fn of_run(args: &ReportArgs, folder: &Path) -> Result<Subject, Failure> {
 }
 
 /// A run in `folder` on a text, or on a number of steps of its held-out data; stopped when the client is gone.
+#[cfg(feature = "serve")]
 pub(super) fn explored(
     folder: &Path,
     text: Option<&str>,
@@ -289,11 +295,21 @@ pub(super) fn blocks(network: &Network<f64>) -> Result<Vec<Block>, Failure> {
 
 /// Writes the report atomically, and creates its folder.
 pub(super) fn write(path: &Path, report: &Report) -> Result<(), Failure> {
-    let html = report::html(report).map_err(|error| Failure::Other(error.to_string()))?;
+    let html = html(report)?;
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         files::create_folder(folder)?;
     }
     Ok(files::write(path, html.as_bytes())?)
+}
+
+#[cfg(feature = "report")]
+fn html(report: &Report) -> Result<String, Failure> {
+    report::html(report).map_err(|error| Failure::Other(error.to_string()))
+}
+
+#[cfg(not(feature = "report"))]
+fn html(_: &Report) -> Result<String, Failure> {
+    Err(Failure::built_without("report", "the report", "leave it out with --no-report, or "))
 }
 
 /// Writes the report of a command and opens it, as the options say; returns its path if there is one. A failure is printed
@@ -333,6 +349,7 @@ fn open(path: &Path) {
 }
 
 /// Opens an address in the browser.
+#[cfg(feature = "serve")]
 pub(super) fn open_address(address: &str) {
     if let Err(error) = open::that_detached(address) {
         eprintln!("cannot open a browser: {error}");

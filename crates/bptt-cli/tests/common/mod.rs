@@ -19,11 +19,11 @@ pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// Exit code and stderr on one line, without the decoration of the terminal.
+/// Exit code and the error on stderr, on one line.
 pub fn refusal(output: &Output) -> (i32, String) {
     assert!(output.stdout.is_empty(), "a refusal prints nothing on stdout");
     let text = String::from_utf8_lossy(&output.stderr);
-    let words: Vec<&str> =
-        text.split_whitespace().filter(|word| !matches!(*word, "×" | "│" | "╰─▶")).collect();
+    let error = text.split_once("error: ").map_or(&*text, |(_, error)| error);
+    let words: Vec<&str> = error.split_whitespace().collect();
     (output.status.code().unwrap(), words.join(" "))
 }

@@ -1,12 +1,13 @@
-//! Words and lines around what kuva has no chart for: steps with their symbols on the axes.
+//! Words and lines that all figures have, and axes of steps with their symbols.
 
-use kuva::render::render::{Primitive, Scene, TextAnchor};
-use kuva::render::render_utils::generate_ticks;
+use super::font;
+use super::scene::{Anchor, BLACK, Pen, Scene, Shape};
+use super::ticks;
 
 /// Sizes of letters, in units.
-pub(super) const TITLE: u32 = 14;
-pub(super) const LABEL: u32 = 12;
-pub(super) const TICK: u32 = 10;
+pub(super) const TITLE: u8 = 14;
+pub(super) const LABEL: u8 = 12;
+pub(super) const TICK: u8 = 10;
 
 /// Symbols narrower than this, in units, are not written.
 const NARROWEST: f64 = 9.0;
@@ -27,28 +28,26 @@ pub(super) struct Area {
     pub height: f64,
 }
 
-/// Letters, turned by `rotate` degrees.
-pub(super) fn text(
-    scene: &mut Scene,
-    (x, y): (f64, f64),
-    text: &str,
-    size: u32,
-    anchor: TextAnchor,
-    rotate: Option<f64>,
-) {
-    let content = text.to_owned();
-    scene.add(Primitive::Text { x, y, content, size, anchor, rotate, bold: false, color: None });
+/// A text.
+pub(super) fn text(scene: &mut Scene, at: (f64, f64), words: &str, size: u8, anchor: Anchor) {
+    if !words.is_empty() {
+        scene.add(Shape::Text { at, words: words.into(), size, anchor, upward: false });
+    }
+}
+
+/// A text that is read from below.
+pub(super) fn upward(scene: &mut Scene, at: (f64, f64), words: &str, size: u8, anchor: Anchor) {
+    scene.add(Shape::Text { at, words: words.into(), size, anchor, upward: true });
+}
+
+/// The pen of axes and frames.
+pub(super) fn thin() -> Pen {
+    Pen { color: BLACK, width: 0.8, dashes: &[] }
 }
 
 /// A thin black line.
-pub(super) fn line(scene: &mut Scene, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
-    let stroke = "black".into();
-    scene.add(Primitive::Line { x1, y1, x2, y2, stroke, stroke_width: 0.8, stroke_dasharray: None });
-}
-
-/// About how wide letters are, in units: DejaVu Sans has 0.6 of their size on average.
-pub(super) fn width(text: &str, size: u32) -> f64 {
-    0.6 * f64::from(size) * text.chars().count() as f64
+pub(super) fn line(scene: &mut Scene, from: (f64, f64), to: (f64, f64)) {
+    scene.add(Shape::Line { points: vec![from, to], pen: thin() });
 }
 
 /// Whether `symbols` have the space to be written along `length` units.
@@ -59,7 +58,7 @@ pub(super) fn fit(symbols: &[String], length: f64) -> bool {
 /// How much space, in units, [`steps`] needs outside of the rectangle.
 pub(super) fn space(symbols: Option<&[String]>, length: f64) -> f64 {
     let widest = match symbols.filter(|symbols| fit(symbols, length)) {
-        Some(symbols) => symbols.iter().map(|symbol| width(symbol, TICK)).fold(8.0, f64::max),
+        Some(symbols) => symbols.iter().map(|symbol| font::width(symbol, TICK)).fold(8.0, f64::max),
         None => 24.0,
     };
     widest + 8.0 + 1.6 * f64::from(LABEL)
@@ -82,33 +81,26 @@ pub(super) fn steps(
         symbols.iter().enumerate().map(|(i, symbol)| (i as f64, symbol.clone())).collect()
     } else {
         let last = (count - 1) as f64;
-        let whole = generate_ticks(0.0, last.max(1.0), 8).into_iter();
+        let whole = ticks::between(0.0, last.max(1.0), 8).into_iter();
         let whole = whole.filter(|tick| tick.fract() == 0.0 && *tick <= last);
         whole.map(|tick| (tick, format!("{tick}"))).collect()
     };
-    let upright =
-        symbols.is_none_or(|symbols| symbols.iter().all(|s| width(s, TICK) < length / count as f64));
+    let upright = symbols
+        .is_none_or(|symbols| symbols.iter().all(|s| font::width(s, TICK) + 3.0 < length / count as f64));
     for (i, name) in ticks {
         match side {
             Side::Left => {
                 let y = area.y + middle(i);
                 line(scene, (area.x - 4.0, y), (area.x, y));
-                text(scene, (area.x - 6.0, y + 0.36 * f64::from(TICK)), &name, TICK, TextAnchor::End, None);
+                text(scene, (area.x - 6.0, y + 0.36 * f64::from(TICK)), &name, TICK, Anchor::End);
             }
             Side::Bottom => {
                 let (x, y) = (area.x + middle(i), area.y + area.height);
                 line(scene, (x, y), (x, y + 4.0));
                 if upright {
-                    text(scene, (x, y + 15.0), &name, TICK, TextAnchor::Middle, None);
+                    text(scene, (x, y + 15.0), &name, TICK, Anchor::Middle);
                 } else {
-                    text(
-                        scene,
-                        (x + 0.36 * f64::from(TICK), y + 7.0),
-                        &name,
-                        TICK,
-                        TextAnchor::End,
-                        Some(-90.0),
-                    );
+                    upward(scene, (x + 0.36 * f64::from(TICK), y + 7.0), &name, TICK, Anchor::End);
                 }
             }
         }
@@ -118,12 +110,12 @@ pub(super) fn steps(
     match side {
         Side::Left => {
             let at = (area.x - outside + 0.4 * f64::from(LABEL), area.y + area.height / 2.0);
-            text(scene, at, label, LABEL, TextAnchor::Middle, Some(-90.0));
+            upward(scene, at, label, LABEL, Anchor::Middle);
         }
         Side::Bottom => {
             let lower = if upright { 34.0 } else { outside };
             let at = (area.x + area.width / 2.0, area.y + area.height + lower);
-            text(scene, at, label, LABEL, TextAnchor::Middle, None);
+            text(scene, at, label, LABEL, Anchor::Middle);
         }
     }
 }
@@ -131,6 +123,7 @@ pub(super) fn steps(
 /// The rectangle itself.
 pub(super) fn frame(scene: &mut Scene, Area { x, y, width, height }: Area) {
     let (right, bottom) = (x + width, y + height);
-    let corners = [(x, y), (right, y), (right, bottom), (x, bottom), (x, y)];
-    corners.windows(2).for_each(|side| line(scene, side[0], side[1]));
+    // Begun half a line's width before the corner, so that the corner is filled.
+    let points = vec![(x - thin().width / 2.0, y), (right, y), (right, bottom), (x, bottom), (x, y)];
+    scene.add(Shape::Line { points, pen: thin() });
 }

@@ -1,12 +1,9 @@
 //! Training over time: losses, gradient norms, and how far back the gradient reached; one run, or several beside each other.
 
-use kuva::plot::LegendPosition;
-use kuva::render::figure::Figure as Grid;
-
-use super::Figure;
-use super::axes::TITLE;
-use super::chart::{self, COLORS, Chart, Stroke};
+use super::chart::{self, Axis, COLORS, Chart, Legend, Stroke};
 use super::profile::{Profile, signed};
+use super::scene::{Color, GRAY};
+use super::{Figure, grid};
 use crate::columns::{Column, Table};
 
 /// More points than this are drawn as means, with the range they come from.
@@ -38,39 +35,34 @@ impl Curves {
 
 /// One run's curves: losses, gradient norm, horizon, over a common axis.
 pub fn curves(title: &str, of: &Curves) -> Figure {
-    let (blue, orange, gray) = (COLORS[0], COLORS[1], "#777777");
-    let mut losses = Chart::default();
-    averaged(&mut losses, &of.loss, blue, "training");
-    losses.line(of.held_out.iter().copied(), Stroke(orange, "8 4"), "held out");
-    for ((name, bits), dashes) in of.baselines.iter().zip(["2 3", "10 4 2 4", "4 4"]) {
-        losses.line([(0.0, *bits), (of.last(), *bits)], Stroke(gray, dashes), name);
-    }
-    let norms: Vec<_> = of.gradient.iter().map(|&(step, norm)| (step, norm.log10())).collect();
-    let mut gradients = Chart::default();
-    averaged(&mut gradients, &norms, blue, "");
-    let mut horizons = Chart::default();
-    horizons.line(of.horizon.iter().copied(), Stroke(blue, ""), "");
-
-    let axes = |chart: &Chart, x: &str, y: &str| {
-        chart::whole(chart.layout(x, y, LegendPosition::OutsideBottomColumns), of.last())
+    let (blue, orange) = (COLORS[0], COLORS[1]);
+    let highest = |points: &mut dyn Iterator<Item = f64>| {
+        points.filter(|value| value.is_finite()).fold(f64::MIN_POSITIVE, f64::max)
     };
-    let norm_layout = axes(&gradients, "", "‖gradient‖ before clipping");
-    let layouts = vec![
-        axes(&losses, "", "loss (bits/symbol)").with_y_axis_min(0.0),
-        chart::in_decades(norm_layout, chart::decades(range(&norms))),
-        axes(&horizons, "update", "horizon(0.99) of W_hh (steps)").with_y_axis_min(0.0),
-    ];
-    let scene = Grid::new(3, 1)
-        .with_title(title)
-        .with_title_size(TITLE)
-        .with_plots(vec![losses.plots, gradients.plots, horizons.plots])
-        .with_layouts(layouts)
-        .with_cell_size(620.0, 200.0)
-        .with_row_height(0, 260.0)
-        .render();
+    let over = |x: &str, y: Axis, height: f64| Chart::new(Axis::whole(x, of.last()), y, (560.0, height));
+
+    let measured = of.loss.iter().chain(&of.held_out).map(|(_, bits)| *bits);
+    let top = highest(&mut measured.chain(of.baselines.iter().map(|(_, bits)| *bits)));
+    let mut losses = over("", Axis::linear("loss (bits/symbol)", (0.0, 1.03 * top)), 200.0);
+    averaged(&mut losses, &of.loss, blue, "training");
+    losses.line(of.held_out.iter().copied(), Stroke(orange, &[8, 4]), "held out");
+    let dashes: [&[u8]; 3] = [&[2, 3], &[10, 4, 2, 4], &[4, 4]];
+    for ((name, bits), dashes) in of.baselines.iter().zip(dashes) {
+        losses.line([(0.0, *bits), (of.last(), *bits)], Stroke(GRAY, dashes), name);
+    }
+
+    let norms: Vec<_> = of.gradient.iter().map(|&(step, norm)| (step, norm.log10())).collect();
+    let axis = Axis::decades("‖gradient‖ before clipping", chart::decades(range(&norms)));
+    let mut gradients = over("", axis, 150.0);
+    averaged(&mut gradients, &norms, blue, "");
+
+    let farthest = highest(&mut of.horizon.iter().map(|(_, steps)| *steps)).max(1.0);
+    let axis = Axis::linear("horizon(0.99) of W_hh (steps)", (0.0, 1.05 * farthest));
+    let mut horizons = over("update", axis, 150.0);
+    horizons.line(of.horizon.iter().copied(), Stroke(blue, &[]), "");
+
     Figure {
-        scene,
-        images: Vec::new(),
+        scene: grid::scene(title, &[losses, gradients, horizons], 1, &Legend::default()),
         table: Table::new("bptt.curves/1", rows([of].into_iter()).columns("update")),
     }
 }
@@ -78,59 +70,51 @@ pub fn curves(title: &str, of: &Curves) -> Figure {
 /// Several runs: their held-out losses (training losses where nothing is held out) and their lag profiles.
 pub fn compare(title: &str, runs: &[(Curves, Profile<'_>)], unit: &str) -> Figure {
     let held_out = runs.iter().all(|(run, _)| !run.held_out.is_empty());
-    let (mut losses, mut profiles) = (Chart::default(), Chart::default());
-    for (i, (run, profile)) in runs.iter().enumerate() {
+    let of = |run: &Curves| -> Vec<(f64, f64)> {
         if held_out {
-            losses.line(run.held_out.iter().copied(), Stroke::of(i), "");
+            run.held_out.clone()
         } else {
-            losses.line(means(&run.loss).into_iter().map(|m| (m.0, m.1)), Stroke::of(i), "");
+            means(&run.loss).into_iter().map(|m| (m.0, m.1)).collect()
         }
+    };
+    let last = runs.iter().map(|(run, _)| run.last()).fold(1.0, f64::max);
+    let what = if held_out { "held-out loss (bits/symbol)" } else { "training loss (bits/symbol)" };
+    let (_, top) = range(&runs.iter().flat_map(|(run, _)| of(run)).collect::<Vec<_>>());
+    let size = (380.0, 280.0);
+    let mut losses = Chart::new(Axis::whole("update", last), Axis::linear(what, (0.0, 1.03 * top)), size);
+
+    let medians: Vec<_> = runs.iter().flat_map(|(_, profile)| profile.medians()).collect();
+    let far = runs.iter().filter_map(|(_, profile)| profile.lags.last()).map(|p| p.lag).max().unwrap_or(1);
+    let label = format!("median ‖component (k, t)‖ ({unit})");
+    let axis = Axis::decades(&label, chart::decades(range(&medians)));
+    let mut profiles = Chart::new(Axis::whole("lag τ = |k − t| (steps)", far as f64), axis, size);
+
+    for (i, (run, profile)) in runs.iter().enumerate() {
+        losses.line(of(run), Stroke::of(i), "");
         let horizon =
             profile.horizon.map_or(String::new(), |(q, lag)| format!(", horizon({q}) = {lag} steps"));
         let decay =
             profile.fit.map_or(String::new(), |(_, slope)| format!(", λ = {} per step", signed(slope)));
         profiles.line(profile.medians(), Stroke::of(i), &format!("{}{horizon}{decay}", run.name));
     }
-    let last = runs.iter().map(|(run, _)| run.last()).fold(1.0, f64::max);
-    let what = if held_out { "held-out loss (bits/symbol)" } else { "training loss (bits/symbol)" };
-    let none = LegendPosition::OutsideBottomColumns;
-    let loss_layout = chart::whole(losses.layout("update", what, none), last).with_y_axis_min(0.0);
-    let ends = runs.iter().flat_map(|(_, profile)| profile.medians().map(|(_, log10)| log10));
-    let ends = ends.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
-    let axis = chart::decades(if ends.0 > ends.1 { (-1.0, 0.0) } else { ends });
-    let y_label = format!("median ‖component (k, t)‖ ({unit})");
-    let layout = chart::in_decades(profiles.layout("lag τ = |k − t| (steps)", &y_label, none), axis);
-    let far = runs.iter().filter_map(|(_, profile)| profile.lags.last()).map(|p| p.lag).max().unwrap_or(1);
-    let scene = Grid::new(1, 2)
-        .with_title(title)
-        .with_title_size(TITLE)
-        .with_shared_legend_entries(profiles.legend.clone())
-        .with_plots(vec![losses.plots, profiles.plots])
-        .with_layouts(vec![loss_layout, chart::whole(layout, far as f64)])
-        .with_cell_size(420.0, 320.0)
-        .with_shared_legend_bottom()
-        .render();
+    let legend = std::mem::take(&mut profiles.legend);
+    let scene = grid::scene(title, &[losses, profiles], 2, &legend);
     let mut rows = rows(runs.iter().map(|(run, _)| run));
     for (run, profile) in runs {
         for p in profile.lags {
             rows.push(&run.name, "log10_median", Some(p.lag as f64), p.log10_median());
         }
     }
-    Figure {
-        scene,
-        images: Vec::new(),
-        table: Table::new("bptt.comparison/1", rows.columns("update_or_lag")),
-    }
+    Figure { scene, table: Table::new("bptt.comparison/1", rows.columns("update_or_lag")) }
 }
 
 /// A line; where there are many points, their means and the range they come from.
-fn averaged(chart: &mut Chart, points: &[(f64, f64)], color: &'static str, name: &str) {
+fn averaged(chart: &mut Chart, points: &[(f64, f64)], color: Color, name: &str) {
     let means = means(points);
     if points.len() > POINTS {
-        let ranges: Vec<_> = means.iter().map(|m| (m.0, m.2, m.3)).collect();
-        chart.band(&ranges, color, 0.25, "");
+        chart.band(means.iter().map(|m| (m.0, m.2, m.3)).collect(), color, 0.25, "");
     }
-    chart.line(means.iter().map(|m| (m.0, m.1)), Stroke(color, ""), name);
+    chart.line(means.iter().map(|m| (m.0, m.1)), Stroke(color, &[]), name);
 }
 
 /// At most [`POINTS`] neighborhoods as (update, mean, smallest, largest).

@@ -3,12 +3,12 @@
 use std::io;
 
 use bptt::{Entry, EntryState};
-use kuva::render::render::{Scene, TextAnchor};
-use kuva::render::render_utils::generate_ticks;
 
 use super::axes::{self, Area, LABEL, Side, TICK, TITLE};
+use super::pixels::PIXELS;
 use super::raster::{Fill, Raster};
-use super::{Figure, Image, PIXELS, power_of_ten};
+use super::scene::{Anchor, Scene, Shape};
+use super::{Figure, power_of_ten, ticks};
 use crate::entries;
 use crate::table::number;
 
@@ -61,12 +61,11 @@ pub fn heatmap(
     let last = place(rows * columns - 1);
     let (right, lowest) = (last.x + side, last.y + side);
     let mut scene = Scene::new(right + 140.0, lowest + bottom);
-    let mut images = Vec::new();
-    axes::text(&mut scene, (f64::midpoint(left, right), 22.0), title, TITLE, TextAnchor::Middle, None);
+    axes::text(&mut scene, (f64::midpoint(left, right), 22.0), title, TITLE, Anchor::Middle);
     for (i, panel) in panels.iter().enumerate() {
         let area = place(i);
         let above = (area.x + side / 2.0, area.y - 7.0);
-        axes::text(&mut scene, above, panel.title, LABEL, TextAnchor::Middle, None);
+        axes::text(&mut scene, above, panel.title, LABEL, Anchor::Middle);
         if i % columns == 0 {
             axes::steps(&mut scene, area, Side::Left, steps, predicted, ("loss k", "predicts"));
         }
@@ -74,15 +73,14 @@ pub fn heatmap(
             axes::steps(&mut scene, area, Side::Bottom, steps, read, ("step t", "reads"));
         }
         axes::frame(&mut scene, area);
-        let (x, y) = (area.x, area.y);
         let raster = Raster::cells(steps, steps, size, |k, t| scale.fill(panel.entry, k, t));
-        images.push(Image { raster, x, y, width: side, height: side });
+        scene.add(Shape::Image { area, raster });
     }
     let legend =
         Area { x: right + 22.0, y: top + 28.0, width: 14.0, height: (lowest - top - 28.0).min(210.0) };
-    scale.draw(&mut scene, &mut images, legend, unit);
-    states(&mut scene, &mut images, panels, (legend.x, legend.y + legend.height + 34.0));
-    Figure { scene, images, table: entries::rows_of(panels.iter().map(|panel| panel.entry)) }
+    scale.draw(&mut scene, legend, unit);
+    states(&mut scene, panels, (legend.x, legend.y + legend.height + 34.0));
+    Figure { scene, table: entries::rows_of(panels.iter().map(|panel| panel.entry)) }
 }
 
 /// A heatmap without anything around it: its width and height, and the bytes of a PNG. Each cell is a square of pixels.
@@ -136,32 +134,32 @@ impl Scale {
     }
 
     /// The color map with its ticks, and above it what it measures.
-    fn draw(&self, scene: &mut Scene, images: &mut Vec<Image>, area: Area, unit: &str) {
+    fn draw(&self, scene: &mut Scene, area: Area, unit: &str) {
         let Area { x, y, width, height } = area;
         for (i, words) in ["‖component (k, t)‖", &format!("({unit})")].into_iter().enumerate() {
-            axes::text(scene, (x, y - 24.0 + 13.0 * i as f64), words, TICK, TextAnchor::Start, None);
+            axes::text(scene, (x, y - 24.0 + 13.0 * i as f64), words, TICK, Anchor::Start);
         }
         axes::frame(scene, area);
-        images.push(Image { raster: Raster::scale(), x, y, width, height });
+        scene.add(Shape::Image { area, raster: Raster::scale() });
         let decades: Vec<f64> =
-            generate_ticks(self.low, self.high, 6).into_iter().filter(|tick| tick.fract() == 0.0).collect();
+            ticks::between(self.low, self.high, 6).into_iter().filter(|tick| tick.fract() == 0.0).collect();
         // Where not even two decades are on the scale, its ends tell more.
-        let ticks = if decades.len() >= 2 { decades } else { vec![self.low, self.high] };
-        for tick in ticks {
+        let marked = if decades.len() >= 2 { decades } else { vec![self.low, self.high] };
+        for tick in marked {
             let at = y + height * (self.high - tick) / (self.high - self.low);
             axes::line(scene, (x + width, at), (x + width + 4.0, at));
             let name = if tick.fract() == 0.0 { power_of_ten(tick) } else { number(10f64.powf(tick)) };
-            axes::text(scene, (x + width + 7.0, at + 3.6), &name, TICK, TextAnchor::Start, None);
+            axes::text(scene, (x + width + 7.0, at + 3.6), &name, TICK, Anchor::Start);
         }
         if self.clipped {
             let at = (x, y + height + 14.0);
-            axes::text(scene, at, "and all below", TICK, TextAnchor::Start, None);
+            axes::text(scene, at, "and all below", TICK, Anchor::Start);
         }
     }
 }
 
 /// The states that occur in the panels and are no values, with their patterns.
-fn states(scene: &mut Scene, images: &mut Vec<Image>, panels: &[Panel<'_>], (x, mut y): (f64, f64)) {
+fn states(scene: &mut Scene, panels: &[Panel<'_>], (x, mut y): (f64, f64)) {
     let all = [
         (EntryState::Underflow, "underflow"),
         (EntryState::Remainder, "in the remainder"),
@@ -180,8 +178,8 @@ fn states(scene: &mut Scene, images: &mut Vec<Image>, panels: &[Panel<'_>], (x, 
             axes::frame(scene, area);
             // As many pixels a unit as in the heatmap.
             let raster = Raster::cells(1, 1, 16 * usize::from(PIXELS), |_, _| Fill::State(state));
-            images.push(Image { raster, x, y, width: 16.0, height: 16.0 });
-            axes::text(scene, (x + 22.0, y + 12.0), name, TICK, TextAnchor::Start, None);
+            scene.add(Shape::Image { area, raster });
+            axes::text(scene, (x + 22.0, y + 12.0), name, TICK, Anchor::Start);
             y += 24.0;
         }
     }

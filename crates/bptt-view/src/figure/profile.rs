@@ -1,11 +1,10 @@
 //! How large contributions are at each distance.
 
 use bptt::LagQuantiles;
-use kuva::plot::LegendPosition;
-use kuva::render::render::render_multiple;
 
-use super::Figure;
-use super::chart::{self, COLORS, Chart, Stroke};
+use super::chart::{self, Axis, COLORS, Chart, Legend, Stroke};
+use super::scene::BLACK;
+use super::{Figure, grid};
 use crate::columns::{Column, Table};
 
 /// A lag profile and what is read off it.
@@ -46,29 +45,28 @@ pub fn profile(title: &str, of: &Profile<'_>, unit: &str) -> Figure {
         reaching.map(|p| (p.lag as f64, p.log10[from].max(low), p.log10[to])).collect()
     };
     let blue = COLORS[0];
-    let mut chart = Chart::default();
-    chart.band(&band(0, 4), blue, 0.15, "10 % to 90 % of the losses");
-    chart.band(&band(1, 3), blue, 0.38, "25 % to 75 %");
-    chart.line(of.medians(), Stroke(blue, ""), "median m(τ)");
+    let last = of.lags.last().map_or(1, |p| p.lag).max(of.true_lag.unwrap_or(0));
+    let y_label = format!("‖component (k, t)‖ ({unit})");
+    let x_axis = Axis::whole("lag τ = |k − t| (steps)", last as f64);
+    let mut chart = Chart::new(x_axis, Axis::decades(&y_label, axis), (560.0, 340.0));
+    chart.band(band(0, 4), blue, 0.15, "10 % to 90 % of the losses");
+    chart.band(band(1, 3), blue, 0.38, "25 % to 75 %");
+    chart.line(of.medians(), Stroke(blue, &[]), "median m(τ)");
     if let Some((a, slope)) = of.fit {
         let name = format!("fitted decay, λ = {} per step (a factor {:.3})", signed(slope), slope.exp());
         let at = |lag: f64| (a + slope * lag) / std::f64::consts::LN_10;
-        chart.line(of.medians().map(|(lag, _)| (lag, at(lag))), Stroke("#000000", "8 4"), &name);
+        chart.line(of.medians().map(|(lag, _)| (lag, at(lag))), Stroke(BLACK, &[8, 4]), &name);
     }
     let mut upright = |lag: usize, stroke, name: String| {
         chart.line([(lag as f64, low), (lag as f64, high)], stroke, &name);
     };
     if let Some((q, lag)) = of.horizon {
-        upright(lag, Stroke(COLORS[1], "2 3"), format!("horizon({q}) = {lag} steps"));
+        upright(lag, Stroke(COLORS[1], &[2, 3]), format!("horizon({q}) = {lag} steps"));
     }
     if let Some(lag) = of.true_lag {
-        upright(lag, Stroke(COLORS[2], ""), format!("true lag, {lag} steps"));
+        upright(lag, Stroke(COLORS[2], &[]), format!("true lag, {lag} steps"));
     }
-    let y_label = format!("‖component (k, t)‖ ({unit})");
-    let layout = chart.layout("lag τ = |k − t| (steps)", &y_label, LegendPosition::OutsideBottomColumns);
-    let last = of.lags.last().map_or(1, |p| p.lag).max(of.true_lag.unwrap_or(0));
-    let layout = chart::whole(chart::in_decades(layout, axis), last as f64).with_title(title);
-    Figure { scene: render_multiple(chart.plots, layout), images: Vec::new(), table: table(of) }
+    Figure { scene: grid::scene(title, &[chart], 1, &Legend::default()), table: table(of) }
 }
 
 /// A number with the sign that is as wide as a plus.

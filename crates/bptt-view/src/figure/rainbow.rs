@@ -3,12 +3,11 @@
 //! IEEE Computer Graphics and Applications 38(6), 2018).
 
 use bptt::Entry;
-use kuva::render::render::{Primitive, Scene, TextAnchor};
-use kuva::render::render_utils::generate_ticks;
 
-use super::Figure;
 use super::axes::{self, Area, LABEL, Side, TICK, TITLE};
-use super::raster::{color, hex};
+use super::raster::color;
+use super::scene::{Anchor, Color, Scene, Shape, WHITE};
+use super::{Figure, ticks};
 use crate::entries;
 use crate::table::number;
 
@@ -24,15 +23,15 @@ pub fn rainbow(title: &str, entry: &Entry, read: Option<&[String]>, unit: &str) 
         stacks.iter().map(|stack| stack.iter().map(|(_, norm)| norm).sum()).fold(f64::MIN_POSITIVE, f64::max);
     let largest_lag = stacks.iter().flatten().map(|&(lag, _)| lag).max().unwrap_or(0);
     let bands = band(largest_lag) + 1;
-    let shade = |band: usize| hex(color(band as f64 / (bands.max(2) - 1) as f64));
+    let shade = |band: usize| color(band as f64 / (bands.max(2) - 1) as f64);
 
     let wide = 560.0;
     let bottom = axes::space(read, wide);
     let area = Area { x: 86.0, y: 44.0, width: wide, height: 280.0 };
     let mut scene = Scene::new(area.x + wide + 120.0, area.y + area.height + bottom + 10.0);
-    axes::text(&mut scene, (area.x + wide / 2.0, 24.0), title, TITLE, TextAnchor::Middle, None);
-    let ticks = generate_ticks(0.0, highest * 1.05, 5);
-    let top = ticks.last().copied().unwrap_or(highest).max(highest * 1.02);
+    axes::text(&mut scene, (area.x + wide / 2.0, 24.0), title, TITLE, Anchor::Middle);
+    let marked = ticks::between(0.0, highest * 1.05, 5);
+    let top = marked.last().copied().unwrap_or(highest).max(highest * 1.02);
     let height = |norm: f64| norm / top * area.height;
     let cell = wide / steps as f64;
     for (t, stack) in stacks.iter().enumerate() {
@@ -42,35 +41,26 @@ pub fn rainbow(title: &str, entry: &Entry, read: Option<&[String]>, unit: &str) 
             let tall = height(piece.norm);
             let y = area.y + area.height - below - tall;
             below += tall;
-            let stroke = (steps <= SEPARATE && tall > 1.0).then(|| "white".into());
-            let fill = shade(piece.band).as_str().into();
+            let border = (steps <= SEPARATE && tall > 1.0).then_some((WHITE, 0.4));
             let (x, width) = if steps <= SEPARATE { (x + 0.06 * cell, 0.88 * cell) } else { (x, cell) };
-            scene.add(Primitive::Rect {
-                x,
-                y,
-                width,
-                height: tall,
-                fill,
-                stroke,
-                stroke_width: Some(0.4),
-                opacity: None,
-            });
+            let area = Area { x, y, width, height: tall };
+            scene.add(Shape::Rect { area, fill: shade(piece.band), border });
         }
     }
-    for tick in ticks {
+    for tick in marked {
         let y = area.y + area.height - height(tick);
         axes::line(&mut scene, (area.x - 4.0, y), (area.x, y));
         let name = if tick == 0.0 { "0".into() } else { trimmed(tick) };
-        axes::text(&mut scene, (area.x - 7.0, y + 3.6), &name, TICK, TextAnchor::End, None);
+        axes::text(&mut scene, (area.x - 7.0, y + 3.6), &name, TICK, Anchor::End);
     }
     let y_label = format!("Σₖ ‖component (k, t)‖ ({unit})");
     let middle = (area.x - 58.0, area.y + area.height / 2.0);
-    axes::text(&mut scene, middle, &y_label, LABEL, TextAnchor::Middle, Some(-90.0));
+    axes::upward(&mut scene, middle, &y_label, LABEL, Anchor::Middle);
     axes::steps(&mut scene, area, Side::Bottom, steps, read, ("step t", "reads"));
     axes::line(&mut scene, (area.x, area.y), (area.x, area.y + area.height));
     axes::line(&mut scene, (area.x, area.y + area.height), (area.x + wide, area.y + area.height));
     legend(&mut scene, (area.x + wide + 18.0, area.y + 12.0), largest_lag, shade);
-    Figure { scene, images: Vec::new(), table: entries::rows_of(std::iter::once(entry)) }
+    Figure { scene, table: entries::rows_of(std::iter::once(entry)) }
 }
 
 /// What step t contributed to each loss, by lag, smallest first.
@@ -104,26 +94,17 @@ fn pieces(stack: &[(usize, f64)], separate: bool) -> Vec<Piece> {
     pieces
 }
 
-fn legend(scene: &mut Scene, (x, y): (f64, f64), largest_lag: usize, shade: impl Fn(usize) -> String) {
-    axes::text(scene, (x, y), "lag k − t", TICK, TextAnchor::Start, None);
+fn legend(scene: &mut Scene, (x, y): (f64, f64), largest_lag: usize, shade: impl Fn(usize) -> Color) {
+    axes::text(scene, (x, y), "lag k − t", TICK, Anchor::Start);
     let bands = band(largest_lag) + 1;
     for of in (0..bands).rev() {
         let at = y + 10.0 + 18.0 * (bands - 1 - of) as f64;
-        let fill = shade(of).as_str().into();
-        scene.add(Primitive::Rect {
-            x,
-            y: at,
-            width: 14.0,
-            height: 14.0,
-            fill,
-            stroke: None,
-            stroke_width: None,
-            opacity: None,
-        });
+        let area = Area { x, y: at, width: 14.0, height: 14.0 };
+        scene.add(Shape::Rect { area, fill: shade(of), border: None });
         let first = if of == 0 { 0 } else { 1 << (of - 1) };
         let last = ((1 << of) - 1).min(largest_lag);
         let name = if first == last { format!("{first}") } else { format!("{first} to {last}") };
-        axes::text(scene, (x + 20.0, at + 11.0), &name, TICK, TextAnchor::Start, None);
+        axes::text(scene, (x + 20.0, at + 11.0), &name, TICK, Anchor::Start);
     }
 }
 

@@ -31,11 +31,6 @@ pub(super) fn color(fraction: f64) -> [u8; 3] {
     colorous::VIRIDIS.eval_continuous(fraction.clamp(0.0, 1.0)).into_array()
 }
 
-/// A color as SVG spells it.
-pub(super) fn hex([r, g, b]: [u8; 3]) -> String {
-    format!("#{r:02x}{g:02x}{b:02x}")
-}
-
 /// What a cell is filled with.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Fill {

@@ -1,13 +1,13 @@
 //! What one step makes of a gradient, and what many do: singular values of the recurrent weights, and Lyapunov exponents.
 
-use kuva::plot::LegendPosition;
-use kuva::render::figure::Figure as Grid;
-
-use super::Figure;
-use super::axes::TITLE;
-use super::chart::{self, COLORS, Chart, Stroke};
+use super::chart::{Axis, COLORS, Chart, Legend, Stroke};
 use super::profile::signed;
+use super::scene::{BLACK, GRAY};
+use super::{Figure, grid};
 use crate::columns::{Column, Table};
+
+/// The size of either chart.
+const SIZE: (f64, f64) = (340.0, 280.0);
 
 /// The singular values of blocks of W_hh, by name, the largest first; beside them the Lyapunov exponents of the cell, nats per
 /// step, and the slope of ln m(τ) that its ledger has, if there is one.
@@ -16,38 +16,30 @@ pub fn spectrum(title: &str, blocks: &[(&str, &[f64])], exponents: &[f64], decay
         values.iter().enumerate().map(|(i, &value)| ((i + 1) as f64, value)).collect()
     };
     let most = |values: usize| values.max(2) as f64;
-    let (mut singular, mut lyapunov) = (Chart::default(), Chart::default());
+    let widest = most(blocks.iter().map(|(_, values)| values.len()).max().unwrap_or(0));
+    let largest = blocks.iter().flat_map(|(_, values)| values.iter().copied()).fold(1.0, f64::max);
+    let x_label = "number i, largest first";
+    let (x, y) =
+        (Axis::whole(x_label, widest), Axis::linear("singular value σ_i of W_hh", (0.0, largest * 1.05)));
+    let mut singular = Chart::new(x, y, SIZE);
     for (i, (name, values)) in blocks.iter().enumerate() {
         singular.line(numbered(values), Stroke::of(i), name);
     }
-    let widest = most(blocks.iter().map(|(_, values)| values.len()).max().unwrap_or(0));
-    let largest = blocks.iter().flat_map(|(_, values)| values.iter().copied()).fold(1.0, f64::max);
+
     let width = most(exponents.len());
-    lyapunov.line(numbered(exponents), Stroke(COLORS[0], ""), "Lyapunov exponents");
-    lyapunov.line([(0.0, 0.0), (width, 0.0)], Stroke("#777777", "2 3"), "neither grows nor fades");
+    let shown = exponents.iter().copied().chain([0.0]).chain(decay).filter(|value| value.is_finite());
+    let (low, high) = shown.fold((0.0f64, 0.0f64), |(low, high), value| (low.min(value), high.max(value)));
+    let room = 0.05 * (high - low).max(0.1);
+    let y = Axis::linear("exponent λ_i (nats per step)", (low - room, high + room));
+    let mut lyapunov = Chart::new(Axis::whole(x_label, width), y, SIZE);
+    lyapunov.line(numbered(exponents), Stroke(COLORS[0], &[]), "Lyapunov exponents");
+    lyapunov.line([(0.0, 0.0), (width, 0.0)], Stroke(GRAY, &[2, 3]), "neither grows nor fades");
     if let Some(decay) = decay {
         let name = format!("the ledger's decay, λ = {} per step", signed(decay));
-        lyapunov.line([(0.0, decay), (width, decay)], Stroke("#000000", "8 4"), &name);
+        lyapunov.line([(0.0, decay), (width, decay)], Stroke(BLACK, &[8, 4]), &name);
     }
-    let below = LegendPosition::OutsideBottomColumns;
-    let layouts = vec![
-        chart::whole(singular.layout("number i, largest first", "singular value σ_i of W_hh", below), widest)
-            .with_y_axis_min(0.0)
-            .with_y_axis_max(largest * 1.05),
-        chart::whole(
-            lyapunov.layout("number i, largest first", "exponent λ_i (nats per step)", below),
-            width,
-        ),
-    ];
-    let table = table(blocks, exponents);
-    let scene = Grid::new(1, 2)
-        .with_title(title)
-        .with_title_size(TITLE)
-        .with_plots(vec![singular.plots, lyapunov.plots])
-        .with_layouts(layouts)
-        .with_cell_size(400.0, 380.0)
-        .render();
-    Figure { scene, images: Vec::new(), table }
+    let scene = grid::scene(title, &[singular, lyapunov], 2, &Legend::default());
+    Figure { scene, table: table(blocks, exponents) }
 }
 
 /// A row for each number.

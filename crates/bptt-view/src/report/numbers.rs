@@ -63,17 +63,17 @@ impl Numbers {
         f32::from_bits((value.to_bits() + half) & !((1 << dropped) - 1))
     }
 
-    /// Everything, as zlib's format in base64.
+    /// Everything, as zlib's format in base64; a browser's `DecompressionStream` decompresses it.
     pub(super) fn pack(&self) -> String {
-        compressed(&self.bytes)
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        let packed = encoder.write_all(&self.bytes).and_then(|()| encoder.finish());
+        base64(&packed.expect("memory can be written"))
     }
 }
 
-/// Bytes in zlib format as base64, which a browser decodes with `DecompressionStream`.
-pub(super) fn compressed(bytes: &[u8]) -> String {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    let packed = encoder.write_all(bytes).and_then(|()| encoder.finish());
-    STANDARD.encode(packed.expect("memory can be written"))
+/// Bytes as text.
+pub(super) fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
 }
 
 /// Whether no step after a loss contributes to it, as in a network that reads forward only.

@@ -1,9 +1,8 @@
 //! The files of the page, and how they are joined.
 
-use plotly::Plot;
 use serde_json::Value;
 
-use super::numbers::compressed;
+use super::numbers::base64;
 
 const PAGE: &str = include_str!("page/page.html");
 
@@ -32,35 +31,21 @@ pub const MODULES: [(&str, &str); 15] = [
     ("report.js", include_str!("page/report.js")),
 ];
 
+/// plotly.js as the build script made it ready: bars and heatmaps beside lines, zlib's format.
+const PLOTLY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/plotly.js.zlib"));
+
 /// plotly.js, which the crate plotly brings, as a script for pages.
 pub fn plotly_js() -> String {
-    // The first of the two scripts; the second sets formulas, which no chart here has.
-    let scripts = Plot::offline_js_sources();
-    let (_, script) = scripts.split_once('>').expect("it begins with a script element");
-    let (script, _) = script.split_once("</script>").expect("the script ends");
-    shortened(script).unwrap_or_else(|| script.to_owned())
-}
-
-/// The script such that it loads in a third of the time; nothing if it is not written as expected. Of some fifty kinds of
-/// charts only those that pages have are made ready, bars and heatmaps beside lines. The function around everything that is
-/// for other places than pages is left out, and the one inside of it written such that browsers take it for one that is
-/// called at once: they read a function's text a first time where it stands and again when it is called.
-fn shortened(script: &str) -> Option<String> {
-    let (license, _) = script.split_once("*/")?;
-    let (_, script) = script.split_once("\"use strict\";var Plotly=(()=>{")?;
-    let (script, _) = script.rsplit_once("window.Plotly = Plotly;")?;
-    let (before, rest) = script.rsplit_once(".register([")?;
-    let (kinds, after) = rest.split_once("])")?;
-    // In the order of plotly.js's lib/index.js.
-    let [bar, _box, heatmap, ..] = kinds.split(',').collect::<Vec<_>>()[..] else { return None };
-    let start = "*/\n\"use strict\";var Plotly=(function(){";
-    Some([license, start, before, ".register([", bar, ",", heatmap, "])", after].concat())
+    let mut script = String::new();
+    let mut decoder = flate2::read::ZlibDecoder::new(PLOTLY);
+    std::io::Read::read_to_string(&mut decoder, &mut script).expect("the build script compressed a text");
+    script
 }
 
 /// The whole file.
 pub(super) fn html(title: &str, data: &Value, numbers: &str) -> String {
     let scripts: String = MODULES.iter().map(|(_, source)| inlined(source)).collect();
-    let (title, data, plotly) = (escaped(title), in_script(data), compressed(plotly_js().as_bytes()));
+    let (title, data, plotly) = (escaped(title), in_script(data), base64(PLOTLY));
     filled(PAGE, |name| match name {
         "style" => STYLE,
         "controls" => CONTROLS,
