@@ -52,9 +52,9 @@ pub enum Error {
         sequence: usize,
     },
 
-    /// A gradient is not finite although every hidden state and seed is: it explodes on its way back.
+    /// A gradient is not finite although every hidden state and seed is: it explodes in the backward pass.
     #[error(
-        "the gradient of {parameter} is not finite: it explodes on its way back; try fewer steps or smaller weights"
+        "the gradient of {parameter} is not finite: it explodes in the backward pass; try fewer steps or smaller weights"
     )]
     Exploded {
         /// The parameter's name on disk.

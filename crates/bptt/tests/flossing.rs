@@ -91,7 +91,7 @@ fn the_gradient_of_a_relu_network_is_that_of_finite_differences() {
     assert!(error < 1e-6, "{error:e}");
 }
 
-/// Over hundreds of steps rounding must not grow on the way back, whatever the distance between exponents.
+/// Over hundreds of steps rounding must not grow in the backward pass, whatever the distance between exponents.
 #[test]
 fn a_long_way_back_keeps_its_digits() {
     // Not chaotic: differences of finite steps would say nothing.

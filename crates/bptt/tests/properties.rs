@@ -1,4 +1,4 @@
-//! The three witnesses on random problems: finite differences, the slow reference, and the balance.
+//! Three independent checks on random problems: finite differences, the slow reference, and the balance.
 
 mod common;
 
@@ -111,7 +111,7 @@ proptest! {
                     let expected =
                         [norm(&s.w_ih), norm(&s.w_hh), norm([&s.bias]), norm(&s.input)][i];
                     let by_sequence: Vec<f64> = s.by_sequence.iter().map(|norms| norms[i]).collect();
-                    // Sums may cancel: they are exact relative to their terms, on the way back as well.
+                    // Sums may cancel: they are exact relative to their terms, in the backward pass as well.
                     let scale = slow.contributions[k].iter().flat_map(|c| &c.by_sequence).map(|n| n[i]);
                     let scale = scale.fold(0.0, f64::max);
                     let found = entry.norm(k, t).unwrap();

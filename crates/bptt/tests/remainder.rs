@@ -54,15 +54,15 @@ fn a_row_falls_where_it_is_a_thousandth_of_its_largest() {
     assert_eq!(states, [EntryState::Value, EntryState::Value, EntryState::Remainder, EntryState::Remainder]);
     assert_eq!((bias.norm(100, 91), bias.norm(100, 90)), (Some(0.5f64.powi(9)), None));
     for t in 0..200 {
-        let fallen = (t + 10..200).map(|k| 0.5f64.powi(i32::try_from(k - t).unwrap())).sum::<f64>();
+        let remainder = (t + 10..200).map(|k| 0.5f64.powi(i32::try_from(k - t).unwrap())).sum::<f64>();
         let found = bias.remainder_norm(t).unwrap();
-        assert!((found - fallen).abs() <= 1e-14 * fallen, "{t}: {found} {fallen}");
+        assert!((found - remainder).abs() <= 1e-14 * remainder, "{t}: {found} {remainder}");
     }
     assert_eq!(bias.remainder_log10_norm(195), Some(f64::NEG_INFINITY));
     let h0 = &ledger.per_loss()[0];
     assert_eq!((h0.norm[9], h0.norm[10]), (Some(0.5f64.powi(10)), None));
-    let fallen: f64 = (10..200).map(|k| 0.5f64.powi(k + 1)).sum();
-    assert!((h0.remainder.unwrap().0 - fallen).abs() < 1e-15);
+    let remainder: f64 = (10..200).map(|k| 0.5f64.powi(k + 1)).sum();
+    assert!((h0.remainder.unwrap().0 - remainder).abs() < 1e-15);
     // What is told apart is enough for these.
     assert!((bias.decay().unwrap() - 0.5f64.ln()).abs() < 1e-12);
     assert_eq!(bias.horizon(0.99), Some(6));
@@ -78,7 +78,7 @@ fn what_is_cut_off_is_not_in_the_remainder() {
 }
 
 /// For every cell and depth: what is told apart is as without a tolerance, the remainder is the sum of the other
-/// components, and shares add up. Below another layer, what came down from losses that had fallen there is in the
+/// components, and shares add up. Below another layer, what came down from losses that ended in the remainder there is in the
 /// remainder as well, so only sums can be compared.
 #[test]
 fn the_remainder_is_the_sum_of_what_is_not_told_apart() {
@@ -103,14 +103,14 @@ fn the_remainder_is_the_sum_of_what_is_not_told_apart() {
                 let top = entry.cell.layer + 1 == layers;
                 for t in 0..40 {
                     let mut share = entry.remainder_share(t).unwrap();
-                    let mut fallen: Vec<f64> = Vec::new();
+                    let mut remainder: Vec<f64> = Vec::new();
                     let mut scale = 0.0;
                     for c in components.iter().filter(|c| c.t == t && c.cell == entry.cell) {
                         if entry.state(c.k, t) == EntryState::Remainder {
                             count += 1;
                             scale += norm([&of(c)]);
-                            fallen.resize(of(c).len(), 0.0);
-                            fallen.iter_mut().zip(of(c)).for_each(|(sum, v)| *sum += v);
+                            remainder.resize(of(c).len(), 0.0);
+                            remainder.iter_mut().zip(of(c)).for_each(|(sum, v)| *sum += v);
                         } else if top && !matches!(entry.state(c.k, t), EntryState::Cut(_)) {
                             // Products of fewer rows may round otherwise, and sequences may cancel each other.
                             let equal = |a: Option<f64>, b: Option<f64>| {
@@ -124,7 +124,7 @@ fn the_remainder_is_the_sum_of_what_is_not_told_apart() {
                     let expected: f64 = (0..40).filter_map(|k| exact.share(k, t)).sum();
                     let close = (share - expected).abs() <= 1e-10 / exact.cancellation();
                     assert!(close || exact.total_norm() == 0.0, "{cell} {t}: {share} {expected}");
-                    let (found, expected) = (entry.remainder_norm(t).unwrap(), norm([&fallen]));
+                    let (found, expected) = (entry.remainder_norm(t).unwrap(), norm([&remainder]));
                     // A norm from inner products loses half the digits where sequences cancel each other.
                     let close = !top || (found - expected).abs() <= 1e-7 * scale;
                     assert!(close, "{cell} {t}: {found} {expected}");
@@ -195,8 +195,8 @@ fn a_long_vanishing_network_balances_in_both_precisions() {
     let ledger = network.itemize(&trace, &losses, &with(1e-8)).unwrap();
     assert!(ledger.worst_balance() < 1e-12, "{:?}", ledger.balance());
     let entry = ledger.entry(0, Parameter::WEIGHT_HH).unwrap();
-    let fallen = (0..600).filter(|&t| entry.state(599, t) == EntryState::Remainder).count();
-    assert!(fallen > 500, "{fallen}");
+    let remainder = (0..600).filter(|&t| entry.state(599, t) == EntryState::Remainder).count();
+    assert!(remainder > 500, "{remainder}");
     let share: f64 = (0..600).filter_map(|t| entry.remainder_share(t)).sum();
     assert!(share != 0.0 && share.abs() < 1e-6, "{share}");
 

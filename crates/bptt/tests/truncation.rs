@@ -40,8 +40,8 @@ fn truncated(problem: &Problem, window: usize) -> Weights<f64> {
     let mut sum = problem.network.weights().zeros_like();
     for k in 0..steps {
         let mut alone = problem.clone();
-        let heard = problem.objective.mask.clone().unwrap_or(vec![true; steps * batch]);
-        alone.objective.mask = Some((0..steps * batch).map(|i| heard[i] && i / batch == k).collect());
+        let counted = problem.objective.mask.clone().unwrap_or(vec![true; steps * batch]);
+        alone.objective.mask = Some((0..steps * batch).map(|i| counted[i] && i / batch == k).collect());
         alone.options.detach = (k + 1).checked_sub(window).filter(|&start| start > 0).into_iter().collect();
         let trace = alone.scan().unwrap();
         let losses = alone.network.losses(&trace, &alone.objective).unwrap();

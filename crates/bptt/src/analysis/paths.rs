@@ -1,4 +1,4 @@
-//! The way a gradient came: dL_k/dh_t taken apart by the paths through a cell.
+//! dL_k/dh_t as a sum over the paths through a cell.
 //!
 //! Between two steps a gradient goes past the recurrent weights (by an LSTM's forget gates from c to c, by a GRU's update
 //! gates from h to h) or through the pre-activation of a gate and W_hh. A path is a sequence of such steps; the gradient
@@ -15,7 +15,7 @@ use crate::reverse::{
 };
 use crate::{Error, kernel};
 
-/// dL_k/dh_t of one loss k in one cell at every step t, taken apart by the way the gradient came.
+/// dL_k/dh_t of one loss k in one cell at every step t, as a sum over the paths the gradient took.
 ///
 /// The first part, `"seed"`, is what enters the cell's output at step t itself: the gradient of the step's own loss, or
 /// what the layer above sends. The others are the cell's, [`crate::Cell::paths`].
@@ -139,7 +139,7 @@ struct Recorder<T> {
     cell: CellId,
     /// The steps that the loss reaches.
     span: std::ops::Range<usize>,
-    /// What the step before (on the way back) sends into this one: the row that has passed no gate, and each path's part.
+    /// What the later step sends into this one: the row that has passed no gate, and each path's part.
     pending: Option<(Scaled<T>, Vec<Scaled<T>>)>,
     steps: Vec<Option<Parts<T>>>,
     /// Σ_p da of every step, and how large its terms are.

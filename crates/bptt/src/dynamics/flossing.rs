@@ -6,7 +6,7 @@
 //! L = 1/(k B) Σ_b Σ_{i≤k} λ_{b,i}²
 //! ```
 //!
-//! The way back through a QR decomposition is dA = (dQ + Q M) R^−ᵀ with M = copyltu(R dRᵀ − dQᵀ Q) (Walter and Lehmann
+//! The backward pass of a QR decomposition is dA = (dQ + Q M) R^−ᵀ with M = copyltu(R dRᵀ − dQᵀ Q) (Walter and Lehmann
 //! 2010). L asks for the diagonals of R alone, through g_i = dL/d ln |R_ii|. Then QᵀdQ is lower triangular, because what a
 //! later vector does changes no earlier one's growth, and M is 0 but where g changes, at the end of the warm-up:
 //!
@@ -14,12 +14,12 @@
 //! dA_t = dQ_t R_t^−ᵀ                  dQ_{t−1} = J_tᵀ dA_t                  diag(Q_tᵀ dQ_t) = g
 //! ```
 //!
-//! Rounding above the diagonal of QᵀdQ would grow on the way back by e^{λ_i − λ_j} a step, so there its zeros and the
+//! Rounding above the diagonal of QᵀdQ would grow in the backward pass by e^{λ_i − λ_j} a step, so there its zeros and the
 //! diagonal's g are put back in before every R^−ᵀ; this is what M is to a computer. With J_t = diag(φ'_t) W_hh and
 //! dφ'_t,i = Σ_j dA_t,ij A_t,ij / φ'_t,i,
 //!
 //! ```text
-//! dW_hh += diag(φ'_t) dA_t Q_{t−1}ᵀ                      dh_t = dφ'_t ∘ (dφ'/dh)_t, seeds of the ordinary way back
+//! dW_hh += diag(φ'_t) dA_t Q_{t−1}ᵀ                      dh_t = dφ'_t ∘ (dφ'/dh)_t, seeds of the ordinary backward pass
 //! ```
 
 use rayon::prelude::*;

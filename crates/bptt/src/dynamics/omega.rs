@@ -4,7 +4,7 @@
 //! Ω = mean over t of (r_t − 1)²          r_t = ‖(da_t W_hh) ∘ φ'(a_{t-1})‖ / ‖da_t‖
 //! ```
 //!
-//! da_t being the gradient of all losses with respect to the pre-activation a_t, as the ordinary way back leaves it: Ω asks
+//! da_t being the gradient of all losses with respect to the pre-activation a_t, as the ordinary backward pass leaves it: Ω asks
 //! that it keep its length on its way from a_t to a_{t-1}.
 //!
 //! As in the paper only the *immediate* derivative with respect to W_hh is taken. da_t and φ'(a_{t-1}) depend on W_hh too, but

@@ -9,7 +9,7 @@ use crate::model::{Direction, Forward, InputProjection, MAX_SAVED, MAX_STATES, N
 use crate::{Error, kernel};
 
 impl<T: Real> Network<T> {
-    /// Runs the network over `inputs` from `initial`, keeping what the way back needs.
+    /// Runs the network over `inputs` from `initial`, keeping what the backward pass needs.
     ///
     /// # Errors
     /// If the inputs or the initial state do not fit the network.

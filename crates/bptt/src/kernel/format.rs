@@ -12,7 +12,7 @@ pub enum Format {
     /// f32 where what is below the smallest normal number is set to zero, as accelerators and
     /// `torch.set_flush_denormal(True)` do.
     F32Flushed,
-    /// Weights, inputs, states and gates are rounded to bf16 after every step, and so are dh, dc and da on the way back.
+    /// Weights, inputs, states and gates are rounded to bf16 after every step, and so are dh, dc and da in the backward pass.
     Bf16,
 }
 
