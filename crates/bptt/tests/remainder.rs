@@ -1,4 +1,4 @@
-//! With a tolerance, what is too small to be told apart is one row, and everything still adds up.
+//! With a tolerance, what is too small to be itemized is one row, and everything still adds up.
 
 mod common;
 
@@ -63,7 +63,7 @@ fn a_row_falls_where_it_is_a_thousandth_of_its_largest() {
     assert_eq!((h0.norm[9], h0.norm[10]), (Some(0.5f64.powi(10)), None));
     let remainder: f64 = (10..200).map(|k| 0.5f64.powi(k + 1)).sum();
     assert!((h0.remainder.unwrap().0 - remainder).abs() < 1e-15);
-    // What is told apart is enough for these.
+    // What is itemized is enough for these.
     assert!((bias.decay().unwrap() - 0.5f64.ln()).abs() < 1e-12);
     assert_eq!(bias.horizon(0.99), Some(6));
 }
@@ -77,7 +77,7 @@ fn what_is_cut_off_is_not_in_the_remainder() {
     assert_eq!(states, [EntryState::Value, EntryState::Remainder, cut_at_5, cut_at_25, EntryState::Value]);
 }
 
-/// For every cell and depth: what is told apart is as without a tolerance, the remainder is the sum of the other
+/// For every cell and depth: what is itemized is as without a tolerance, the remainder is the sum of the other
 /// components, and shares add up. Below another layer, what came down from losses that ended in the remainder there is in the
 /// remainder as well, so only sums can be compared.
 #[test]

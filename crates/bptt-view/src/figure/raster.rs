@@ -41,7 +41,7 @@ pub(super) enum Fill {
 }
 
 impl Fill {
-    /// The index into the palette of pixel (x, y). Patterns run through neighboring cells, so they can be told apart however
+    /// The index into the palette of pixel (x, y). Patterns run through neighboring cells, so they stay distinct however
     /// small the cells are.
     fn at(self, x: usize, y: usize) -> u8 {
         let (rising, falling) = ((x + y) % 8 < 2, (x + 8 - y % 8).is_multiple_of(8));

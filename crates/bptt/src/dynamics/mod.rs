@@ -1,4 +1,4 @@
-//! How strongly a network's steps stretch and shrink a gradient on its way back in time: spectra of the recurrent weights, of the
+//! How strongly a network's steps stretch and shrink a gradient from step to step: spectra of the recurrent weights, of the
 //! Jacobians along a real trajectory, and of their products.
 //!
 //! A gradient goes back from step t to step s through ∂s_t/∂s_s = J_t ⋯ J_{s+1}, where J_t = ∂s_t/∂s_{t−1} is the Jacobian

@@ -28,7 +28,7 @@ impl<T: Real> Network<T> {
     /// One reverse scan with a row for each loss, in blocks that run on the threads of the caller's rayon pool; the
     /// result does not depend on their number. Working memory is O(T·B·(G·H + I)); the ledger has T²/2 numbers for
     /// each norm and each share (W_ih, W_hh, b, x), and no matrix is formed for any (k, t). With a
-    /// [tolerance](ItemizeOptions::tolerance) time and numbers are those of the components that are told apart, and of one
+    /// [tolerance](ItemizeOptions::tolerance) time and numbers are those of the components that are itemized, and of one
     /// row more for the rest.
     ///
     /// # Errors

@@ -22,7 +22,7 @@ pub enum EntryState {
     /// Exactly zero because the state was forgotten or detached at this step, between t and k: in every sequence of the
     /// batch, and here in the one where the loss reaches farthest.
     Cut(usize),
-    /// Too small to be told apart, see [`crate::ItemizeOptions::tolerance`]: part of the remainder at this step.
+    /// Too small to be itemized, see [`crate::ItemizeOptions::tolerance`]: part of the remainder at this step.
     Remainder,
     /// Step k has no loss.
     Masked,
@@ -268,7 +268,7 @@ impl Ledger {
         self.spans[k].uncut.clone()
     }
 
-    /// The tolerance below which components were not told apart, see [`crate::ItemizeOptions::tolerance`].
+    /// The tolerance below which components were not itemized, see [`crate::ItemizeOptions::tolerance`].
     pub fn tolerance(&self) -> Option<f64> {
         self.tolerance
     }

@@ -85,8 +85,8 @@ impl Entry {
     }
 
     /// log₁₀ of the norms of loss k at a lag: one, or in the lower layers of a bidirectional stack up to two. What is in the
-    /// remainder has decayed below whatever is told apart: it counts as nothing, so medians are exact where more than half
-    /// the losses are told apart.
+    /// remainder has decayed below whatever is itemized: it counts as nothing, so medians are exact where more than half
+    /// the losses are itemized.
     fn at_lag(&self, k: usize, lag: usize) -> impl Iterator<Item = f64> + Clone {
         let merged = move |t| self.records.is_merged(k, t).then_some(f64::NEG_INFINITY);
         self.at(k, lag).filter_map(move |t| self.log10_norm(k, t).or_else(|| merged(t)))
