@@ -2,6 +2,7 @@
 
 mod arrows;
 mod bench;
+mod book;
 mod browser;
 mod pictures;
 mod readers;
@@ -27,6 +28,12 @@ const TASKS: [Task; 6] = [
         name: "arrows",
         about: "do packages and folders import in one direction only? prints how many imports there are",
         args: &["xtask", "arrows"],
+        env: &[],
+    },
+    Task {
+        name: "book",
+        about: "do links and includes of the documents resolve? builds the book if mdbook is installed",
+        args: &["xtask", "book"],
         env: &[],
     },
     Task {
@@ -74,6 +81,7 @@ fn main() -> ExitCode {
         }
         ["ci"] => run(TASKS.iter()),
         ["arrows"] => arrows::run(root()),
+        ["book"] => book::run(root()),
         ["bench", ..] => bench::run(root(), Path::new(&cargo()), &args[1..]),
         ["same-numbers", ..] => bench::drive(root(), Path::new(&cargo()), &args),
         ["browser"] => browser::run(root(), Path::new(&cargo())),

@@ -4,6 +4,8 @@
 
 mod compare;
 mod diagnose;
+#[cfg(test)]
+mod documents;
 mod model;
 mod plot;
 mod serve;

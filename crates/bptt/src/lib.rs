@@ -56,3 +56,8 @@ pub use model::{
     InputProjection, Network, Parameter, Readout, State, StepCache, StepWeights, Weights, cell, cell_by_name,
     cells,
 };
+
+/// The README's example is compiled and run with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
