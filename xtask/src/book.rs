@@ -110,7 +110,8 @@ fn not_included(folder: &Path, include: &str) -> Option<String> {
 fn unlisted(chapters: &Path) -> Vec<String> {
     let summary = fs::read_to_string(chapters.join("SUMMARY.md")).expect("the book has a summary");
     let listed = targets(&summary);
-    let names = markdown(chapters).into_iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    let names =
+        markdown(chapters).into_iter().filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()));
     let missing = names.filter(|name| name != "SUMMARY.md" && !listed.contains(&name.as_str()));
     missing.map(|name| format!("{CHAPTERS}/{name} is not in SUMMARY.md")).collect()
 }
@@ -137,7 +138,8 @@ mod tests {
 
     #[test]
     fn links_are_found_outside_of_code_only() {
-        let text = "a [b](c.md#d) `[x](y)` ![e](f.png)\n```\n[g](h)\n```\n[i](https://j)\n{{#include ../k.md:l}}";
+        let text =
+            "a [b](c.md#d) `[x](y)` ![e](f.png)\n```\n[g](h)\n```\n[i](https://j)\n{{#include ../k.md:l}}";
         assert_eq!(targets(text), ["c.md#d", "f.png"]);
         assert_eq!(includes(text), ["../k.md:l"]);
         assert_eq!(slug("## Your own PyTorch model: `x`"), "your-own-pytorch-model-x");
