@@ -52,21 +52,11 @@ os.environ.update(KERAS_BACKEND="torch", CUDA_VISIBLE_DEVICES="")
 
 import keras
 import torch
+from splitmix import splitmix64
 from torch.nn.functional import layer_norm
 
 T, B, I, H, P = 6, 2, 3, 4, 2
 KINK_MARGIN = 1e-3  # no pre-activation of a written-out hard sigmoid or relu lies closer to a kink
-
-
-def splitmix64(seed):
-    """Vigna's generator."""
-    mask = 2**64 - 1
-    while True:
-        seed = (seed + 0x9E3779B97F4A7C15) & mask
-        z = seed
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & mask
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
-        yield z ^ (z >> 31)
 
 
 def linear(alpha, limit):

@@ -20,6 +20,7 @@ import numpy
 os.environ.update(MKL_CBWR="COMPATIBLE", ATEN_CPU_CAPABILITY="avx2")  # read when torch is imported
 
 import torch
+from splitmix import splitmix64
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 B, I, H, V = 2, 2, 2, 3
@@ -51,17 +52,6 @@ CELLS = {
     "gru_reset_before": reset_before,
 }
 F32_SPREAD = 2e-6
-
-
-def splitmix64(seed):
-    """Vigna's generator."""
-    mask = 2**64 - 1
-    while True:
-        seed = (seed + 0x9E3779B97F4A7C15) & mask
-        z = seed
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & mask
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & mask
-        yield z ^ (z >> 31)
 
 
 class Problem:
