@@ -52,13 +52,13 @@ fn markdown(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The lines outside of code blocks.
+/// The lines outside of code blocks, fenced or indented.
 fn prose(text: &str) -> impl Iterator<Item = &str> {
     let mut inside = false;
     text.lines().filter(move |line| {
         let fence = line.trim_start().starts_with("```");
         inside ^= fence;
-        !inside && !fence
+        !inside && !fence && !line.starts_with("    ")
     })
 }
 
@@ -138,8 +138,7 @@ mod tests {
 
     #[test]
     fn links_are_found_outside_of_code_only() {
-        let text =
-            "a [b](c.md#d) `[x](y)` ![e](f.png)\n```\n[g](h)\n```\n[i](https://j)\n{{#include ../k.md:l}}";
+        let text = "a [b](c.md#d) `[x](y)` ![e](f.png)\n```\n[g](h)\n```\n    [k](l)\n[i](https://j)\n{{#include ../k.md:l}}";
         assert_eq!(targets(text), ["c.md#d", "f.png"]);
         assert_eq!(includes(text), ["../k.md:l"]);
         assert_eq!(slug("## Your own PyTorch model: `x`"), "your-own-pytorch-model-x");
