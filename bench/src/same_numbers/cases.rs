@@ -176,7 +176,7 @@ pub fn all() -> Vec<Case> {
     let lstm =
         "--model ../inputs/lstm.safetensors --input ../inputs/lstm.x.npy --target ../inputs/lstm.target.npy";
     all.extend([
-        json("article", "article", "article --json"),
+        json("article", "ledger", "article --json"),
         json("diagnose run", "diagnosis", &format!("diagnose {text} --lag 10 --update --precision --json")),
         json("diagnose task", "diagnosis", &format!("diagnose {task} --update --precision --json")),
         json("diagnose model", "diagnosis", &format!("diagnose {lstm} --lag 6 --precision --json")),
