@@ -215,7 +215,7 @@ impl Live {
             Request::Resume => progress.paused = false,
             Request::Stop => progress.stop = true,
             Request::LearningRate { value } if value > 0.0 && value.is_finite() => {
-                progress.rate = Some(value)
+                progress.rate = Some(value);
             }
             Request::LearningRate { value } => {
                 let words =

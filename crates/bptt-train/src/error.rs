@@ -213,6 +213,7 @@ impl From<bptt_io::Error> for Error {
 
 impl Error {
     /// A setting outside its range.
+    #[allow(clippy::needless_pass_by_value)] // numbers and strings that callers are done with
     pub(crate) fn setting(
         setting: impl Into<String>,
         given: impl ToString,

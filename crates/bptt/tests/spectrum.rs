@@ -107,7 +107,7 @@ fn problem(
     let directions = if bidirectional { 2 } else { 1 };
     let width = |i| if i < directions { inputs } else { directions * hidden };
     let cells = (0..layers * directions).map(|i| random.params(&*cell, width(i), hidden, 1.2)).collect();
-    let network = Network::new(cell, Weights { cells: cells, bidirectional, readout: None }).unwrap();
+    let network = Network::new(cell, Weights { cells, bidirectional, readout: None }).unwrap();
     let x = Sequence::new(steps, batch, inputs, &random.vector(steps * batch * inputs, 1.0)).unwrap();
     let mut initial = network.zero_state(batch);
     for state in initial.matrices_mut() {
@@ -135,7 +135,7 @@ fn differences(network: &Network<f64>, x: &[f64], h: &[f64], c: &[f64]) -> Vec<f
         };
         let x = Sequence::new(1, 1, x.len(), x).unwrap();
         let last = network.scan(Inputs::Dense(x), &state).unwrap().final_state();
-        last.matrices().flat_map(|state| state.data()).copied().collect()
+        last.matrices().flat_map(Matrix::data).copied().collect()
     };
     let n = hidden + c.len();
     let mut jacobian = vec![0.0; n * n];

@@ -133,17 +133,17 @@ mod tests {
     use crate::figure::scene::{BLACK, WHITE};
 
     /// The gray of each pixel along a horizontal line of a scene of one shape.
-    fn row(shape: Shape, y: u32) -> Vec<u8> {
+    fn row(shape: &Shape, y: u32) -> Vec<u8> {
         let mut canvas = Pixmap::new(36, 36).unwrap();
         canvas.fill(Rgba::WHITE);
-        draw(&mut canvas, &shape);
+        draw(&mut canvas, shape);
         (0..36).map(|x| canvas.pixel(x, y).unwrap().red()).collect()
     }
 
     #[test]
     fn lines_have_their_width_and_their_dashes() {
         let pen = Pen { color: BLACK, width: 1.0, dashes: &[2, 1] };
-        let drawn = row(Shape::Line { points: vec![(0.0, 6.5), (12.0, 6.5)], pen }, 19);
+        let drawn = row(&Shape::Line { points: vec![(0.0, 6.5), (12.0, 6.5)], pen }, 19);
         // Two units drawn and one left out, three pixels each.
         for (x, &gray) in drawn.iter().enumerate() {
             assert_eq!(gray, if x % 9 < 6 { 0 } else { 255 }, "{x}");
@@ -153,12 +153,12 @@ mod tests {
     #[test]
     fn shapes_are_filled_and_texts_are_put_where_they_belong() {
         let area = Area { x: 2.0, y: 0.0, width: 4.0, height: 12.0 };
-        let filled = row(Shape::Rect { area, fill: BLACK, border: None }, 9);
+        let filled = row(&Shape::Rect { area, fill: BLACK, border: None }, 9);
         assert!(filled[..6].iter().chain(&filled[18..]).all(|&gray| gray == WHITE[0]));
         assert!(filled[6..18].iter().all(|&gray| gray == 0));
         let text = |anchor| Shape::Text { at: (6.0, 9.0), words: "|".into(), size: 9, anchor, upward: false };
         let middle = |anchor| {
-            let drawn = row(text(anchor), 20);
+            let drawn = row(&text(anchor), 20);
             let dark: Vec<usize> = (0..36).filter(|&x| drawn[x] < 128).collect();
             assert!(!dark.is_empty());
             dark.iter().sum::<usize>() / dark.len()

@@ -184,7 +184,7 @@ impl<T: Real> LagSums<T> {
     /// `widths`: numbers of each adjoint in a step.
     fn zeros(steps: Range<usize>, widths: &[usize]) -> Self {
         let adjoints = widths.iter().map(|width| vec![T::zero(); steps.len() * width]).collect();
-        Self { adjoints, steps }
+        Self { steps, adjoints }
     }
 
     /// Adds the rows of one loss at one step, in full.

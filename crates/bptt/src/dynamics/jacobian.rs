@@ -57,7 +57,7 @@ impl<'a, T: Real> Jacobians<'a, T> {
         self.adjoints.iter_mut().zip(&mut adjoints).for_each(|(numbers, to)| *to = numbers);
         let mut saved: [&mut [T]; MAX_SAVED] = Default::default();
         self.saved.iter_mut().zip(&mut saved).for_each(|(numbers, to)| *to = numbers);
-        self.context.backward(&step, &mut self.rows, (0..n, 1), &[], None, &mut adjoints, &mut saved);
+        self.context.backward(&step, &mut self.rows, (0..n, 1), &[], None, (&mut adjoints, &mut saved));
         let adjoints: Adjoints<'_, T> = adjoints.map(|numbers| {
             let width = numbers.len() / n;
             View::new(if width > 0 { n } else { 0 }, width, numbers)

@@ -9,11 +9,13 @@ use super::cell::{
 };
 use crate::Error;
 
-/// A line of the registry: a name, and what makes the cell from what follows the name's colon, if anything does. A cell that
-/// cannot do without hyperparameters has an example of them in its name.
+/// Makes a cell from what follows its name's colon, if anything does.
+type Make = fn(Option<&str>) -> Result<Arc<dyn CellKind>, Error>;
+
+/// A line of the registry. A cell that cannot do without hyperparameters has an example of them in its name.
 struct Registered {
     name: &'static str,
-    make: fn(Option<&str>) -> Result<Arc<dyn CellKind>, Error>,
+    make: Make,
 }
 
 /// A line for a cell without hyperparameters.

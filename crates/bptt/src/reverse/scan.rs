@@ -193,7 +193,8 @@ fn reverse_scan<T: Real>(
         let before = rows.copy_of(&padding);
 
         let at = (live.clone(), classes);
-        context.backward(&cache.step(t), rows, at, &padding, options.format(), &mut adjoints, &mut saved);
+        let outputs = (&mut adjoints, &mut saved);
+        context.backward(&cache.step(t), rows, at, &padding, options.format(), outputs);
         if options.by_gate {
             // Only here is it looked at; the products start from zero otherwise.
             let passes = context.spec().states.iter().map(|state| state.passes);

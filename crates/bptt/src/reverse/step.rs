@@ -69,8 +69,7 @@ impl<'a, T: Real> CellContext<'a, T> {
         (live, classes): (Range<usize>, usize),
         padding: &[usize],
         format: Option<Format>,
-        adjoints: &mut [&mut [T]; MAX_ADJOINTS],
-        saved: &mut [&mut [T]; MAX_SAVED],
+        (adjoints, saved): (&mut [&mut [T]; MAX_ADJOINTS], &mut [&mut [T]; MAX_SAVED]),
     ) {
         let (spec, sizes) = (self.spec(), self.params.sizes());
         let mut product = 0;

@@ -152,7 +152,9 @@ fn normalize<T: Real>(v: &mut [T], epsilon: f64) -> T {
     let mean = v.iter().copied().sum::<T>() / count;
     let variance = v.iter().map(|&v| (v - mean) * (v - mean)).sum::<T>() / count;
     let scale = (variance + T::of(epsilon)).sqrt().recip();
-    v.iter_mut().for_each(|v| *v = (*v - mean) * scale);
+    for v in v {
+        *v = (*v - mean) * scale;
+    }
     scale
 }
 
