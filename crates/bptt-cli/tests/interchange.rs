@@ -116,7 +116,14 @@ fn time_major_arrays_give_the_same_ledger() {
     let path = folder.path().join("dh.npy");
     write_npy(&path, &[5, 2, 8], &turned);
     let seeds = ["--input", "x_time_major.npy", "--time-major", "--grad-output", path.to_str().unwrap()];
-    assert_eq!(traced(&[&ACTOR[..], &seeds].concat()), traced(&[&ACTOR[..], &SEEDS].concat()));
+    // All but the names of files and what is assumed of their axes.
+    let numbers = |arguments: &[&str]| {
+        let mut ledger = traced(&[&ACTOR[..], arguments].concat());
+        let object = ledger.as_object_mut().unwrap();
+        assert!(["provenance", "assumptions"].iter().all(|key| object.remove(*key).is_some()));
+        ledger
+    };
+    assert_eq!(numbers(&seeds), numbers(&SEEDS));
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub(crate) fn ending<'a>(path: &'a Path, known: &[&str]) -> Result<&'a str, Fail
 }
 
 /// The bytes of a table as a file of `kind`, csv or parquet.
+// Only Parquet can fail.
+#[cfg_attr(not(feature = "parquet"), allow(clippy::unnecessary_wraps))]
 pub(crate) fn table_bytes(path: &Path, kind: &str, table: &Table) -> Result<Vec<u8>, Failure> {
     match kind {
         #[cfg(feature = "parquet")]
