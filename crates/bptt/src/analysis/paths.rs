@@ -3,7 +3,7 @@
 //! Between two steps a gradient goes past the recurrent weights (by an LSTM's forget gates from c to c, by a GRU's update
 //! gates from h to h) or through the pre-activation of a gate and W_hh. A path is a sequence of such steps; the gradient
 //! is the sum over all paths. The reverse scan carries it apart by the gate that it last passed, and what each of these
-//! parts sends on is added to the way it belongs to, see [`crate::Cell::paths`].
+//! parts sends on is added to the way it belongs to, see [`crate::CellSpec::paths`].
 
 use crate::array::{Matrix, View};
 use crate::forward::{ForwardCache, Losses};
@@ -18,7 +18,7 @@ use crate::{Error, kernel};
 /// dL_k/dh_t of one loss k in one cell at every step t, as a sum over the paths the gradient took.
 ///
 /// The first part, `"seed"`, is what enters the cell's output at step t itself: the gradient of the step's own loss, or
-/// what the layer above sends. The others are the cell's, [`crate::Cell::paths`].
+/// what the layer above sends. The others are the cell's, [`crate::CellSpec::paths`].
 #[derive(Clone, Debug)]
 pub struct PathSplit<T> {
     /// The loss.

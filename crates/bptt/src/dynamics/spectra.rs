@@ -142,7 +142,7 @@ impl GateSpectrum {
 }
 
 impl<T: Real> Network<T> {
-    /// The spectrum of every gate's block of every W_hh, in the order of [`crate::Weights::layers`].
+    /// The spectrum of every gate's block of every W_hh, in the order of [`crate::Weights::cells`].
     ///
     /// # Errors
     /// If a weight is not finite, or an eigenvalue iteration does not end.

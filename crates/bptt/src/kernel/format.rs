@@ -17,7 +17,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// All of them, in the order of [`LagPrecision::formats`].
+    /// All of them, in the order of [`crate::LagPrecision::formats`].
     pub const ALL: [Self; 3] = [Self::F32, Self::F32Flushed, Self::Bf16];
 
     /// log₁₀ of the smallest normal number, 2^-126 in all of them.
