@@ -90,7 +90,8 @@ pub(crate) struct Settings {
     /// Fraction of the text, at its end, that is held out [default: 0.1]
     #[arg(long, value_name = "FRACTION")]
     held_out: Option<f64>,
-    /// Cell: rnn (tanh), rnn_relu, rnn_identity, rnn_leaky:ALPHA, lstm, lstm_1997, gru or gru_reset_before [default: rnn]
+    /// Cell: rnn (tanh), rnn_relu, rnn_identity, rnn_leaky:ALPHA, lstm, lstm_1997, gru, gru_reset_before; with activations of
+    /// your choice lstm_with:GATES,CANDIDATE, gru_with:… or gru_reset_before_with:… [default: rnn]
     #[arg(long)]
     cell: Option<String>,
     /// Number of hidden units of each layer [default: 128]
