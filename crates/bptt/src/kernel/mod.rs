@@ -43,12 +43,14 @@ mod format;
 pub(crate) mod lanes;
 mod norm;
 mod number;
+mod outer_product;
 mod packed;
 mod prefetch;
 mod product;
 mod range;
 mod real;
 pub mod registers;
+mod tile;
 mod vectors;
 
 pub use format::Format;
@@ -57,8 +59,9 @@ pub use number::Number;
 pub use packed::Packed;
 pub(crate) use packed::transpose;
 pub(crate) use prefetch::prefetch;
-pub(crate) use product::{Products, Start, TILE_ROWS};
+pub(crate) use product::{Products, Start};
 pub use real::Real;
+pub(crate) use tile::TILE_ROWS;
 pub(crate) use vectors::add_to_rows;
 pub use vectors::{
     add_rows, add_scaled, dot, exp, largest, multiply_by, power_of_two, product, product_packed,
