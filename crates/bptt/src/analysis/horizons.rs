@@ -5,7 +5,7 @@ use crate::dynamics::MemoryProfile;
 use crate::ledger::{Entry, quantile};
 
 /// The learning horizon (backward: the ledger's) and the memory horizon (forward) of every sequence, in steps. A state can
-/// outlive its gradient, and a gradient can reach what a state no longer tells apart.
+/// outlive its gradient, and a gradient can reach what a state no longer distinguishes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Horizons {
     /// q, the fraction of all that lies within a horizon.

@@ -80,7 +80,7 @@ impl<T: Real> PathSplit<T> {
 }
 
 impl<T: Real> Network<T> {
-    /// Takes dL_k/dh_t apart by the way it came, for every cell and step.
+    /// Decomposes dL_k/dh_t by the way it came, for every cell and step.
     ///
     /// # Errors
     /// If there is no loss at step k, `losses` does not belong to `cache`, or the parts do not add up to the ordinary

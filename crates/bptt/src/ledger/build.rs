@@ -22,7 +22,7 @@ use crate::reverse::{Adjoints, MergedRow, SIDE_BY_SIDE, losses_of_a_block};
 use crate::{Error, kernel};
 
 impl<T: Real> Network<T> {
-    /// Takes the gradient of every single loss L_k apart into the contribution of every step that a path leads from:
+    /// Decomposes the gradient of every single loss L_k into the contribution of every step that a path leads from:
     /// t ≤ k, and in a bidirectional network the later ones too.
     ///
     /// One reverse scan with a row for each loss, in blocks that run on the threads of the caller's rayon pool; the

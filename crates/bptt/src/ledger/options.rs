@@ -14,12 +14,12 @@ pub struct ItemizeOptions<'a, T> {
     /// The update U that shares are measured against; `None`: the total gradient. h0's and the inputs' shares are
     /// always measured against their total gradient, since no update is applied to them.
     pub update: Option<&'a Weights<T>>,
-    /// Stop telling losses apart once they are small: from the step on where the largest number of a loss's dh (and dc) is
+    /// Stop itemizing losses once they are small: from the step on where the largest number of a loss's dh (and dc) is
     /// at most this times the largest that it has been in the same cell, and that of every later loss of its block as well,
     /// its components are added to the remainder, of which the ledger has one row: [`EntryState::Remainder`]. The balance
     /// stays exact, and the time grows with how far losses reach, no longer with T². What is itemized is as without a
     /// tolerance; but below another layer, what a loss sends down after it has merged there is in the remainder too. From 0
-    /// to below 1; `None` tells everything apart. For networks that read forward only.
+    /// to below 1; `None` itemizes all losses. For networks that read forward only.
     ///
     /// [`EntryState::Remainder`]: crate::EntryState::Remainder
     pub tolerance: Option<f64>,

@@ -112,7 +112,7 @@ fn forward(network: &Network<f64>, inputs: &Inputs<f64>, initial: &State<f64>) -
     (a, h)
 }
 
-/// Takes a vanilla network with a readout apart the slow way.
+/// Decomposes the gradients of a vanilla network with a readout the slow way.
 pub fn reference(problem: &Problem) -> Reference {
     let network = &problem.network;
     let readout = network.weights().readout.as_ref().expect("reference problems have a readout");
@@ -184,7 +184,8 @@ pub fn reference(problem: &Problem) -> Reference {
     Reference { total: losses.iter().flatten().sum::<f64>() * factor, losses, head, ..result }
 }
 
-/// Takes a vanilla network apart whose losses are known by their gradients with respect to h: one loss at a time.
+/// Decomposes the gradients of a vanilla network whose losses are known by their gradients with respect to h: one
+/// loss at a time.
 pub fn from_seeds(
     network: &Network<f64>,
     inputs: &Inputs<f64>,
