@@ -1,13 +1,14 @@
 //! The contents of a file: its recurrent modules with measures of their weights, and its other tensors.
 
+use bptt::dynamics::{sigma_max, spectral_radius};
 use bptt::{CellId, Matrix, cell_by_name};
 use rayon::prelude::*;
 use serde::Serialize;
 
+use crate::Error;
 use crate::choose::all;
 use crate::module::Module;
 use crate::tensors::Tensors;
-use crate::{Error, spectra};
 
 /// The schema of the report as JSON; NOTATION.md documents it.
 const SCHEMA: &str = "bptt.inspect/1";
@@ -129,12 +130,7 @@ fn blocks(module: &Module) -> Result<Vec<Block>, Error> {
     let measure = |&(index, gate): &(usize, usize)| -> Result<Block, Error> {
         let p = &module.weights.cells[index];
         let CellId { layer, direction } = module.weights.cell_id(index);
-        let size = p.hidden() * p.hidden();
-        let block = Matrix::new(
-            p.hidden(),
-            p.hidden(),
-            p["weight_hh"].data()[gate * size..(gate + 1) * size].to_vec(),
-        )?;
+        let block = p.recurrent_block(gate).expect("what is read has a square block for each gate");
         let sums = gate_bias(&p["bias_ih"], gate, p.hidden()).zip(gate_bias(&p["bias_hh"], gate, p.hidden()));
         let sums: Vec<f64> = sums.map(|(a, b)| a + b).collect();
         let bias = [mean(&sums), sums.iter().copied().fold(f64::INFINITY, f64::min), max(&sums)];
@@ -142,8 +138,8 @@ fn blocks(module: &Module) -> Result<Vec<Block>, Error> {
             layer,
             direction: direction.as_str(),
             gate: gates[gate],
-            sigma_max: spectra::sigma_max(&block),
-            spectral_radius: spectra::spectral_radius(&block),
+            sigma_max: sigma_max(block),
+            spectral_radius: spectral_radius(block),
             bias: module.biased().then_some(bias),
         })
     };

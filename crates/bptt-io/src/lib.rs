@@ -14,7 +14,6 @@ pub mod model;
 mod module;
 mod outline;
 mod read;
-mod spectra;
 mod tensor;
 mod tensors;
 
@@ -26,6 +25,5 @@ pub use inspect::{Block, ModuleReport, Other, Report, inspect};
 pub use linear::{embedding, head};
 pub use module::Module;
 pub use outline::{Outline, find};
-pub use spectra::{sigma_max, spectral_radius};
 pub use tensor::{Dtype, Tensor};
 pub use tensors::Tensors;

@@ -1,5 +1,7 @@
 //! The laboratory: a small untrained network with settings from the page, and its ledger.
 
+use bptt::cell::GateSpec;
+use bptt::dynamics::sigma_max;
 use bptt::{
     CellParams, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Objective, Reduction,
     Sequence, Symbols, Targets, Weights, cell_by_name,
@@ -182,7 +184,7 @@ impl Laboratory {
         cancelled.check()?;
         let ledger = experiment.ledger()?;
         cancelled.check()?;
-        let blocks = self.blocks(&experiment.network)?;
+        let blocks = self.blocks(&experiment.network);
         let sigma_max = blocks.iter().map(|block| block.sigma_max).fold(0.0, f64::max);
         let slopes = experiment.slopes();
         let subject = Subject {
@@ -210,23 +212,13 @@ impl Laboratory {
     }
 
     /// σ_max of each gate's block: as requested, or measured.
-    fn blocks(&self, network: &Network<f64>) -> Result<Vec<Block>, Problem> {
-        let hidden = network.hidden();
-        let Some(w_hh) = network.weights().cells[0].get("weight_hh").filter(|w_hh| w_hh.cols() == hidden)
-        else {
-            return Ok(Vec::new());
+    fn blocks(&self, network: &Network<f64>) -> Vec<Block> {
+        let block = |(number, gate): (usize, &GateSpec)| {
+            let block = network.weights().cells[0].recurrent_block(number)?;
+            let sigma_max = self.sigma_max.unwrap_or_else(|| sigma_max(block));
+            Some(Block { cell: network.weights().cell_id(0), gate: gate.name, sigma_max })
         };
-        let blocks = w_hh.data().chunks_exact(hidden * hidden);
-        let named = network.spec().gates.iter().zip(blocks);
-        named
-            .map(|(gate, block)| {
-                let sigma_max = match self.sigma_max {
-                    Some(sigma) => sigma,
-                    None => init::sigma_max(&Matrix::new(hidden, hidden, block.to_vec())?),
-                };
-                Ok(Block { cell: network.weights().cell_id(0), gate: gate.name, sigma_max })
-            })
-            .collect()
+        network.spec().gates.iter().enumerate().filter_map(block).collect()
     }
 }
 

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bptt::dynamics::singular_values;
+use bptt::dynamics::{sigma_max, spectral_radius};
 use bptt::{Matrix, Real};
 use nalgebra::DMatrix;
 use serde::{Deserialize, Serialize};
@@ -82,46 +82,12 @@ fn orthogonal<T: Real>(rows: usize, cols: usize, rng: &mut Rng) -> Matrix<T> {
     from_fn(rows, cols, |i, j| if rows >= cols { q[(i, j)] } else { q[(j, i)] })
 }
 
-/// The largest singular value; NaN if an entry is not finite.
-pub fn sigma_max<T: Real>(matrix: &Matrix<T>) -> f64 {
-    singular_values(matrix.view()).first().copied().unwrap_or(0.0)
-}
-
-/// The largest modulus of an eigenvalue; NaN if an entry is not finite.
-///
-/// Gelfand's formula lim ‖Aᵐ‖^(1/m) by repeated squaring up to m = 2⁶⁰. An iteration for
-/// [eigenvalues](bptt::dynamics::eigenvalues) returns numbers of about ε^(1/n) for the zero eigenvalues of a nilpotent
-/// matrix of size n, by which it would be scaled up.
-///
-/// # Panics
-/// If the matrix is not square.
-pub fn spectral_radius<T: Real>(matrix: &Matrix<T>) -> f64 {
-    assert_eq!(matrix.rows(), matrix.cols(), "only a square matrix has eigenvalues");
-    if !is_finite(matrix) {
-        return f64::NAN;
-    }
-    let mut power = to_nalgebra(matrix);
-    let mut log_radius = 0.0;
-    let mut exponent = 1.0;
-    for _ in 0..60 {
-        let norm = power.norm();
-        if norm == 0.0 {
-            return 0.0;
-        }
-        log_radius += norm.ln() / exponent;
-        power /= norm;
-        power = &power * &power;
-        exponent *= 2.0;
-    }
-    log_radius.exp()
-}
-
 /// Scales the matrix to the largest singular value `target`.
 ///
 /// # Errors
 /// If that value is 0 or not finite.
 pub fn scale_to_sigma_max<T: Real>(matrix: &mut Matrix<T>, target: f64) -> Result<(), Error> {
-    let sigma = sigma_max(matrix);
+    let sigma = sigma_max(matrix.view());
     scale("sigma_max", matrix, sigma, target)
 }
 
@@ -137,7 +103,7 @@ pub fn scale_to_spectral_radius<T: Real>(matrix: &mut Matrix<T>, target: f64) ->
             expected: "a square one, or sigma_max instead",
         });
     }
-    let radius = spectral_radius(matrix);
+    let radius = spectral_radius(matrix.view());
     scale("spectral_radius", matrix, radius, target)
 }
 
@@ -170,15 +136,6 @@ fn from_fn<T: Real>(rows: usize, cols: usize, mut entry: impl FnMut(usize, usize
         }
     }
     matrix
-}
-
-fn to_nalgebra<T: Real>(matrix: &Matrix<T>) -> DMatrix<f64> {
-    DMatrix::from_row_iterator(matrix.rows(), matrix.cols(), matrix.data().iter().map(|w| w.f64()))
-}
-
-/// Decompositions need not terminate for other matrices.
-fn is_finite<T: Real>(matrix: &Matrix<T>) -> bool {
-    matrix.data().iter().all(|w| w.is_finite())
 }
 
 impl fmt::Display for Init {
@@ -236,6 +193,10 @@ impl From<Init> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn to_nalgebra(matrix: &Matrix<f64>) -> DMatrix<f64> {
+        DMatrix::from_row_slice(matrix.rows(), matrix.cols(), matrix.data())
+    }
 
     fn random<T: Real>(init: Init, rows: usize, cols: usize) -> Matrix<T> {
         matrix(init, rows, cols, 64, &mut Rng::new(5, 0))
@@ -304,39 +265,28 @@ mod tests {
         assert!(narrow.data().iter().all(|&w| w != 0.0));
         let mut w = random::<f64>(Init::Sparse { nonzeros: 15, std: 0.01 }, 50, 50);
         scale_to_spectral_radius(&mut w, 0.95).unwrap();
-        assert!((spectral_radius(&w) - 0.95).abs() < 1e-10);
+        assert!((spectral_radius(w.view()) - 0.95).abs() < 1e-10);
     }
 
     #[test]
     fn scaling_meets_its_target() {
         let mut w = random::<f64>(Init::Normal { std: 1.0 }, 20, 20);
         scale_to_sigma_max(&mut w, 1.25).unwrap();
-        assert!((sigma_max(&w) - 1.25).abs() < 1e-10);
+        assert!((sigma_max(w.view()) - 1.25).abs() < 1e-10);
         scale_to_spectral_radius(&mut w, 0.9).unwrap();
-        assert!((spectral_radius(&w) - 0.9).abs() < 1e-10);
+        assert!((spectral_radius(w.view()) - 0.9).abs() < 1e-10);
         let eigenvalues = to_nalgebra(&w).complex_eigenvalues();
         let largest = eigenvalues.iter().fold(0.0_f64, |largest, value| largest.max(value.norm()));
         assert!((largest - 0.9).abs() < 1e-10, "{largest}");
         let mut rounded = random::<f32>(Init::Normal { std: 1.0 }, 8, 12);
         scale_to_sigma_max(&mut rounded, 2.0).unwrap();
-        assert!((sigma_max(&rounded) - 2.0).abs() < 1e-6);
-    }
-
-    #[test]
-    fn the_radius_of_known_matrices() {
-        let radius = |n, entry: fn(usize, usize) -> f64| spectral_radius::<f64>(&from_fn(n, n, entry));
-        let cycle = |i, j| f64::from(u8::from((i + 1) % 4 == j));
-        assert!((radius(4, cycle) - 1.0).abs() < 1e-14);
-        let jordan_block = |i, j| if i == j { 0.5 } else { f64::from(u8::from(i + 1 == j)) };
-        assert!((radius(3, jordan_block) - 0.5).abs() < 1e-14);
-        let rotation = |i: usize, j: usize| [[3.0, -4.0], [4.0, 3.0]][i][j];
-        assert!((radius(2, rotation) - 5.0).abs() < 1e-14);
+        assert!((sigma_max(rounded.view()) - 2.0).abs() < 1e-6);
     }
 
     #[test]
     fn what_has_no_scale_is_refused() {
         let mut nilpotent = Matrix::<f64>::new(2, 2, vec![0.0, 1.0, 0.0, 0.0]).unwrap();
-        assert_eq!(spectral_radius(&nilpotent), 0.0);
+        assert_eq!(spectral_radius(nilpotent.view()), 0.0);
         assert!(scale_to_spectral_radius(&mut nilpotent, 1.0).is_err());
         assert!(scale_to_sigma_max(&mut Matrix::<f64>::zeros(2, 3), 1.0).is_err());
         assert_eq!(
@@ -344,7 +294,7 @@ mod tests {
             "spectral_radius: a (2, 3) matrix is not possible; expected a square one, or sigma_max instead"
         );
         let broken = Matrix::new(1, 1, vec![f64::NAN]).unwrap();
-        assert!(sigma_max(&broken).is_nan() && spectral_radius(&broken).is_nan());
+        assert!(sigma_max(broken.view()).is_nan() && spectral_radius(broken.view()).is_nan());
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! `bptt article`: the numerical example of "Backpropagation and Vanishing Gradient Problem in RNN, part 1".
 
+use bptt::dynamics::sigma_max;
 use bptt::{
     CellParams, Component, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter,
     Select, Sequence, State, Weights, cell_by_name,
 };
-use bptt_train::{article::article, init};
+use bptt_train::article::article;
 use bptt_view::json::{self, Context};
 use bptt_view::report::{LossUnit, Report, Stage, Subject};
 use bptt_view::table::{Align, number, table};
@@ -26,7 +27,7 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
     let biases = [Matrix::new(1, hidden, data.b)?, Matrix::zeros(1, hidden)];
     let tensors = [transpose(&data.wx)?, transpose(&data.wh)?].into_iter().chain(biases).collect();
     let layer = CellParams::new(cell.spec(), tensors)?;
-    let sigma_max = init::sigma_max(&layer["weight_hh"]);
+    let sigma_max = sigma_max(layer["weight_hh"].view());
     let network = Network::new(cell, Weights { cells: vec![layer], bidirectional: false, readout: None })?;
     let sequence = |rows: &[Vec<Vec<f64>>], features: usize| {
         let flat: Vec<f64> = rows.iter().flatten().flatten().copied().collect();
@@ -61,8 +62,9 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
     print(&matrices(&components, &ledger))?;
     print(&exercise(&ledger))?;
     print(&explanation(&ledger, sigma_max, trace.cells()[0].h()))?;
-    let written =
-        report::finish(args.report, args.out.join(report::FILE), || example_report(&network, &trace, ledger));
+    let written = report::finish(args.report, args.out.join(report::FILE), || {
+        Ok(example_report(&network, &trace, ledger))
+    });
     match written {
         Some(path) => print(&format!("\nreport: {}\n", path.display())),
         None => Ok(()),
@@ -70,11 +72,7 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
 }
 
 /// The report of the example.
-fn example_report(
-    network: &Network<f64>,
-    trace: &ForwardCache<f64>,
-    ledger: Ledger,
-) -> Result<Report, Failure> {
+fn example_report(network: &Network<f64>, trace: &ForwardCache<f64>, ledger: Ledger) -> Report {
     let facts = [
         (
             "Network",
@@ -94,18 +92,18 @@ fn example_report(
         losses: None,
         unit: LossUnit::Nats,
         k: LOSS,
-        blocks: blocks(network)?,
+        blocks: blocks(network),
         saturation: network.saturation(trace),
         metrics: Vec::new(),
         stages: vec![Stage { step: None, ledger }],
     };
     let title = "Backpropagation and the vanishing gradient: the example of the article as a ledger".into();
-    Ok(Report {
+    Report {
         title,
         program: facts::program(),
         reproduce: vec!["bptt article".into()],
         subjects: vec![subject],
-    })
+    }
 }
 
 /// The transpose: matrices of the article are (rows, cols), ours (cols, rows).

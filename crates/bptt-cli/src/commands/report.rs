@@ -5,10 +5,11 @@ pub(super) mod facts;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bptt::{Inputs, Matrix, Network, Reduction, Symbols, Targets, Weights};
+use bptt::dynamics::sigma_max;
+use bptt::{Inputs, Network, Reduction, Symbols, Targets};
 use bptt_io::files;
 use bptt_train::data_source::held_out_batch;
-use bptt_train::{Batch, Config, Run, Task, Vocabulary, init, run as runs, task_by_name};
+use bptt_train::{Batch, Config, Run, Task, Vocabulary, run as runs, task_by_name};
 #[cfg(feature = "report")]
 use bptt_view::report;
 use bptt_view::report::{Block, LossUnit, Report, Stage, Subject};
@@ -205,7 +206,7 @@ impl Reading<'_> {
         }
         let network = network.cast::<f64>()?;
         let traced = self.ledger(&network, true)?;
-        let (blocks, saturation) = (blocks(&network)?, network.saturation(&traced.trace));
+        let (blocks, saturation) = (blocks(&network), network.saturation(&traced.trace));
         stages.push(Stage { step: Some(updates), ledger: traced.ledger });
         let (unit, scale) = match (&self.batch.targets, self.source) {
             (Targets::SquaredError(_), _) => (LossUnit::SquaredError, 1.0),
@@ -273,24 +274,18 @@ fn metrics(folder: &Path) -> Result<Vec<Value>, Failure> {
 }
 
 /// σ_max of each gate's block of each W_hh; none for blocks that are too large.
-pub(super) fn blocks(network: &Network<f64>) -> Result<Vec<Block>, Failure> {
-    let (hidden, gates) = (network.hidden(), network.spec().gate_names());
-    if hidden > MOST_UNITS {
-        return Ok(Vec::new());
+pub(super) fn blocks(network: &Network<f64>) -> Vec<Block> {
+    if network.hidden() > MOST_UNITS {
+        return Vec::new();
     }
-    let Weights { cells, .. } = network.weights();
-    if cells.iter().any(|cell| cell.get("weight_hh").is_none_or(|w_hh| w_hh.cols() != hidden)) {
-        return Ok(Vec::new());
-    }
-    let gates = &gates;
-    let places = (0..cells.len()).flat_map(|index| (0..gates.len()).map(move |gate| (index, gate)));
-    let block = |(index, gate): (usize, usize)| -> Result<Block, Failure> {
-        let size = hidden * hidden;
-        let block = cells[index]["weight_hh"].data()[gate * size..(gate + 1) * size].to_vec();
-        let sigma_max = init::sigma_max(&Matrix::new(hidden, hidden, block)?);
-        Ok(Block { cell: network.weights().cell_id(index), gate: gates[gate], sigma_max })
-    };
-    places.map(block).collect()
+    let cells = network.weights().cells.iter().enumerate();
+    let blocks = cells.flat_map(|(index, params)| {
+        network.spec().gates.iter().enumerate().filter_map(move |(number, gate)| {
+            let sigma_max = sigma_max(params.recurrent_block(number)?);
+            Some(Block { cell: network.weights().cell_id(index), gate: gate.name, sigma_max })
+        })
+    });
+    blocks.collect()
 }
 
 /// Writes the report atomically, and creates its folder.

@@ -110,6 +110,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use bptt::dynamics::sigma_max;
+
     use super::*;
     use crate::Init;
 
@@ -120,7 +122,7 @@ mod tests {
         let network = both.network(7, 7).unwrap();
         assert_eq!((network.directions(), network.depth()), (2, 2));
         let layers = &network.weights().cells;
-        assert!(layers.iter().all(|layer| (init::sigma_max(&layer["weight_hh"]) - 1.25).abs() < 1e-6));
+        assert!(layers.iter().all(|layer| (sigma_max(layer["weight_hh"].view()) - 1.25).abs() < 1e-6));
         assert!(layers[0]["weight_hh"] != layers[1]["weight_hh"]);
         assert_eq!(
             (layers[2]["weight_ih"].cols(), network.weights().readout.as_ref().unwrap().w_hy.cols()),
@@ -192,7 +194,7 @@ mod tests {
         for tensor in [&layer["weight_ih"], &readout.w_hy, &layer["bias_ih"], &readout.b_y] {
             assert!((rms(tensor) / 0.01 - 1.0).abs() < 0.3, "{}", rms(tensor));
         }
-        assert!((init::sigma_max(&layer["weight_hh"]) - 1.0).abs() < 1e-6);
+        assert!((sigma_max(layer["weight_hh"].view()) - 1.0).abs() < 1e-6);
         let zero = Config { zero_biases: true, ..config }.network(30, 20).unwrap();
         let zero = zero.weights();
         assert_eq!(
@@ -210,7 +212,7 @@ mod tests {
         let network = config.network(7, 7).unwrap();
         let weights = network.weights();
         assert!(weights.cells[0]["weight_ih"].data().iter().all(|w| w.abs() <= 0.25));
-        assert!((init::sigma_max(&weights.cells[0]["weight_hh"]) - 1.25).abs() < 1e-6);
+        assert!((sigma_max(weights.cells[0]["weight_hh"].view()) - 1.25).abs() < 1e-6);
         assert_eq!(config.network(7, 7).unwrap().weights(), weights);
     }
 }

@@ -25,4 +25,7 @@ pub use jacobian::JacobianProduct;
 pub use lyapunov::{Lyapunov, LyapunovOptions, PredictedDecay};
 pub use omega::Omega;
 pub use perturbation::{MemoryProfile, Perturbed};
-pub use spectra::{Eigenvalue, GateSpectrum, Implication, condition_number, eigenvalues, singular_values};
+pub use spectra::{
+    Eigenvalue, GateSpectrum, Implication, condition_number, eigenvalues, sigma_max, singular_values,
+    spectral_radius,
+};

@@ -36,6 +36,39 @@ pub fn singular_values<T: Real>(matrix: View<'_, T>) -> Vec<f64> {
     values
 }
 
+/// The largest singular value; 0 of a matrix without entries, NaN if an entry is not finite.
+pub fn sigma_max<T: Real>(matrix: View<'_, T>) -> f64 {
+    singular_values(matrix).first().copied().unwrap_or(0.0)
+}
+
+/// The largest modulus of an eigenvalue; NaN if an entry is not finite.
+///
+/// Gelfand's formula lim ‖Aᵐ‖^(1/m) by repeated squaring up to m = 2⁶⁰. An iteration for [`eigenvalues`] returns numbers of
+/// about ε^(1/n) for the zero eigenvalues of a nilpotent matrix of size n, by which it would be scaled up.
+///
+/// # Panics
+/// If the matrix is not square.
+pub fn spectral_radius<T: Real>(matrix: View<'_, T>) -> f64 {
+    assert_eq!(matrix.rows(), matrix.cols(), "only a square matrix has eigenvalues");
+    let mut power = to_nalgebra(matrix);
+    if !power.iter().all(|number| number.is_finite()) {
+        return f64::NAN;
+    }
+    let mut log_radius = 0.0;
+    let mut exponent = 1.0;
+    for _ in 0..60 {
+        let norm = power.norm();
+        if norm == 0.0 {
+            return 0.0;
+        }
+        log_radius += norm.ln() / exponent;
+        power /= norm;
+        power = &power * &power;
+        exponent *= 2.0;
+    }
+    log_radius.exp()
+}
+
 /// σ_max / σ_min: how much more one direction is stretched than another. Infinite for a singular matrix, NaN for zeros and
 /// where a singular value is NaN. `singular_values` come with the largest first.
 pub fn condition_number(singular_values: &[f64]) -> f64 {
@@ -151,16 +184,15 @@ impl<T: Real> Network<T> {
         let mut spectra = Vec::new();
         let Some(recurrent) = spec.recurrent_weights() else { return Ok(spectra) };
         for (index, params) in self.weights().cells.iter().enumerate() {
-            let w_hh = &params.tensors()[recurrent];
-            if w_hh.cols() != hidden {
-                return Err(Error::Option {
-                    option: "recurrent spectra".into(),
-                    given: format!("{}, whose W_hh has blocks of ({hidden}, {})", spec.name, w_hh.cols()),
-                    expected: "a cell whose output has as many numbers as it has units".into(),
-                });
-            }
             for (g, &GateSpec { name: gate, activation }) in spec.gates.iter().enumerate() {
-                let block = w_hh.view().some_rows(g * hidden..(g + 1) * hidden);
+                let Some(block) = params.recurrent_block(g) else {
+                    let cols = params.tensors()[recurrent].cols();
+                    return Err(Error::Option {
+                        option: "recurrent spectra".into(),
+                        given: format!("{}, whose W_hh has blocks of ({hidden}, {cols})", spec.name),
+                        expected: "a cell whose output has as many numbers as it has units".into(),
+                    });
+                };
                 let eigenvalues = eigenvalues(block)?;
                 let singular_values = singular_values(block);
                 let slope_bound = activation.slope_bound();
@@ -183,5 +215,34 @@ impl<T: Real> Network<T> {
             }
         }
         Ok(spectra)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::array::Matrix;
+
+    fn square(size: usize, entry: impl Fn(usize, usize) -> f64) -> Matrix<f64> {
+        let entries = (0..size * size).map(|index| entry(index / size, index % size)).collect();
+        Matrix::new(size, size, entries).unwrap()
+    }
+
+    #[test]
+    fn the_radius_of_known_matrices() {
+        let cycle = square(4, |i, j| f64::from(u8::from((i + 1) % 4 == j)));
+        assert!((spectral_radius(cycle.view()) - 1.0).abs() < 1e-14);
+        let jordan_block = square(3, |i, j| if i == j { 0.5 } else { f64::from(u8::from(i + 1 == j)) });
+        assert!((spectral_radius(jordan_block.view()) - 0.5).abs() < 1e-14);
+        let rotation = square(2, |i, j| [[3.0, -4.0], [4.0, 3.0]][i][j]);
+        assert!((spectral_radius(rotation.view()) - 5.0).abs() < 1e-14);
+        let nilpotent = square(2, |i, j| f64::from(u8::from(i < j)));
+        assert_eq!(spectral_radius(nilpotent.view()), 0.0);
+    }
+
+    #[test]
+    fn a_matrix_that_is_not_finite_has_no_measure() {
+        let broken = Matrix::new(1, 1, vec![f64::NAN]).unwrap();
+        assert!(sigma_max(broken.view()).is_nan() && spectral_radius(broken.view()).is_nan());
     }
 }

@@ -4,7 +4,7 @@ use std::ops::{Index, IndexMut};
 use std::sync::Arc;
 
 use super::spec::{CellSizes, CellSpec, Operand};
-use crate::array::Matrix;
+use crate::array::{Matrix, View};
 use crate::kernel::Real;
 use crate::{Error, kernel};
 
@@ -109,6 +109,14 @@ impl<T: Real> CellParams<T> {
     pub fn get_mut(&mut self, name: &str) -> Option<&mut Matrix<T>> {
         let index = self.spec.param(name)?;
         Some(&mut self.tensors[index])
+    }
+
+    /// The rows of the recurrent weights that belong to gate `gate`, (H, H); `None` in a cell without recurrent weights, or
+    /// whose output has another width than H.
+    pub fn recurrent_block(&self, gate: usize) -> Option<View<'_, T>> {
+        let (hidden, recurrent) = (self.sizes.hidden, &self.tensors[self.spec.recurrent_weights()?]);
+        let rows = gate * hidden..(gate + 1) * hidden;
+        (recurrent.cols() == hidden).then(|| recurrent.view().some_rows(rows))
     }
 
     /// The input weights, (G·H, I).
