@@ -12,11 +12,11 @@
 
 use std::sync::Arc;
 
-use super::gru::{gates, paths, reset_after_params};
+use super::gru::{paths, reset_after_params};
 use super::lstm::cell_state_paths;
 use super::{
-    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Operand, ParamSpec,
-    Role, SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width, usual_params,
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, Operand, ParamSpec, Role,
+    SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width, gru, lstm, usual_params,
 };
 use crate::Error;
 use crate::array::View;
@@ -69,12 +69,11 @@ impl LstmWith {
     pub fn by_name(given: Option<&str>) -> Result<Self, Error> {
         let chosen = activations("lstm_with", given, 3)?;
         let (phi, psi) = (chosen[0], chosen[1]);
-        let gate = |name, activation| GateSpec { name, activation };
         let spec = CellSpec {
             name: name("lstm_with", &chosen),
             title: format!("LSTM with {} and {}", phi.as_str(), psi.as_str()),
             states: vec![StateSpec::h(false), StateSpec::c()],
-            gates: vec![gate("i", phi), gate("f", phi), gate("g", psi), gate("o", phi)],
+            gates: lstm::gates(phi, psi),
             adjoints: vec![AdjointSpec::da()],
             params: usual_params(4),
             saved: vec![SavedSpec { name: "χ(c)", width: Width::Hidden, passes_to: None }],
@@ -158,7 +157,7 @@ impl GruWith {
             name: name(cell, &chosen),
             title: format!("GRU with {} and {}", phi.as_str(), psi.as_str()),
             states: vec![StateSpec::h(true)],
-            gates: gates(phi, psi),
+            gates: gru::gates(phi, psi),
             adjoints,
             params,
             saved: vec![SavedSpec {

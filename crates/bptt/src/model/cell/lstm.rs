@@ -48,6 +48,12 @@ pub(super) fn cell_state_paths(gates: usize) -> Paths {
     })
 }
 
+/// i, f, g and o.
+pub(super) fn gates(gate: Activation, candidate: Activation) -> Vec<GateSpec> {
+    let gate = |name| GateSpec { name, activation: gate };
+    vec![gate("i"), gate("f"), GateSpec { name: "g", activation: candidate }, gate("o")]
+}
+
 impl Lstm {
     /// The LSTM with a forget gate.
     pub fn new() -> Self {
@@ -60,12 +66,8 @@ impl Lstm {
     }
 
     fn of(name: &str, title: &str, forgets: bool) -> Self {
-        let gate = |name, activation| GateSpec { name, activation };
-        let mut gates = vec![gate("i", Activation::Sigmoid)];
-        if forgets {
-            gates.push(gate("f", Activation::Sigmoid));
-        }
-        gates.extend([gate("g", Activation::Tanh), gate("o", Activation::Sigmoid)]);
+        let mut gates = gates(Activation::Sigmoid, Activation::Tanh);
+        gates.retain(|gate| forgets || gate.name != "f");
         let spec = CellSpec {
             name: name.into(),
             title: title.into(),

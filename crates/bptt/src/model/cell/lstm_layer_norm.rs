@@ -18,10 +18,10 @@
 
 use std::sync::Arc;
 
-use super::lstm::{activate, cell_state_paths, through_gates};
+use super::lstm::{activate, cell_state_paths, gates, through_gates};
 use super::{
-    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Operand, ParamSpec,
-    Role, SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width,
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, Operand, ParamSpec, Role,
+    SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width,
 };
 use crate::Error;
 use crate::kernel::Real;
@@ -62,8 +62,7 @@ impl LstmLayerNorm {
     }
 
     fn new(epsilon: f64, name: String) -> Self {
-        let gate = |name, activation| GateSpec { name, activation };
-        let gates = |name| SavedSpec { name, width: Width::Gates, passes_to: None };
+        let of_gates = |name| SavedSpec { name, width: Width::Gates, passes_to: None };
         let one = |name| SavedSpec { name, width: Width::One, passes_to: None };
         let scale =
             |name, saved| ParamSpec::elementwise(name, Role::Scale, &[(0..4, Operand::Saved(saved), 0)]);
@@ -72,12 +71,7 @@ impl LstmLayerNorm {
             name,
             title: "LSTM with layer normalization".into(),
             states: vec![StateSpec::h(false), StateSpec::c()],
-            gates: vec![
-                gate("i", Activation::Sigmoid),
-                gate("f", Activation::Sigmoid),
-                gate("g", Activation::Tanh),
-                gate("o", Activation::Sigmoid),
-            ],
+            gates: gates(Activation::Sigmoid, Activation::Tanh),
             adjoints: vec![
                 AdjointSpec::da(),
                 AdjointSpec::gates("d_x", None),
@@ -93,8 +87,8 @@ impl LstmLayerNorm {
             ],
             saved: vec![
                 SavedSpec { name: "tanh c", width: Width::Hidden, passes_to: None },
-                gates("n_x"),
-                gates("n_h"),
+                of_gates("n_x"),
+                of_gates("n_h"),
                 one("r_x"),
                 one("r_h"),
             ],

@@ -17,10 +17,10 @@
 
 use std::sync::Arc;
 
-use super::lstm::cell_state_paths;
+use super::lstm::{cell_state_paths, gates};
 use super::{
-    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Operand, ParamSpec,
-    Role, SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width, usual_params,
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, Operand, ParamSpec, Role,
+    SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width, usual_params,
 };
 use crate::kernel::activation::{sigmoid, tanh};
 use crate::kernel::columns::columns;
@@ -39,7 +39,6 @@ const PEEPHOLE_I: usize = 4;
 impl LstmPeephole {
     /// With peepholes of all three gates.
     pub fn new() -> Self {
-        let gate = |name, activation| GateSpec { name, activation };
         let peephole = |name, gate: usize, operand| {
             ParamSpec::elementwise(name, Role::Peephole, &[(gate..gate + 1, operand, 0)])
         };
@@ -53,12 +52,7 @@ impl LstmPeephole {
             name: "lstm_peephole".into(),
             title: "LSTM with peepholes".into(),
             states: vec![StateSpec::h(false), StateSpec::c()],
-            gates: vec![
-                gate("i", Activation::Sigmoid),
-                gate("f", Activation::Sigmoid),
-                gate("g", Activation::Tanh),
-                gate("o", Activation::Sigmoid),
-            ],
+            gates: gates(Activation::Sigmoid, Activation::Tanh),
             adjoints: vec![AdjointSpec::da()],
             params,
             saved: vec![SavedSpec { name: "tanh c", width: Width::Hidden, passes_to: None }],

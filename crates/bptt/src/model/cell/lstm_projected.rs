@@ -11,10 +11,10 @@
 
 use std::sync::Arc;
 
-use super::lstm::{activate, cell_state_paths, through_gates};
+use super::lstm::{activate, cell_state_paths, gates, through_gates};
 use super::{
-    Activation, AdjointSpec, Backward, Block, Cell, CellParams, CellSpec, Forward, GateSpec, Operand,
-    ParamKind, ParamSpec, Role, SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width, usual_params,
+    Activation, AdjointSpec, Backward, Block, Cell, CellParams, CellSpec, Forward, Operand, ParamKind,
+    ParamSpec, Role, SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width, usual_params,
 };
 use crate::array::View;
 use crate::kernel::Real;
@@ -31,7 +31,6 @@ const WEIGHT_HR: usize = 4;
 impl LstmProjected {
     /// PyTorch's LSTM with `proj_size`.
     pub fn new() -> Self {
-        let gate = |name, activation| GateSpec { name, activation };
         let mut params = usual_params(4);
         params.push(ParamSpec {
             name: "weight_hr",
@@ -44,12 +43,7 @@ impl LstmProjected {
             name: "lstm_projected".into(),
             title: "LSTM with projection".into(),
             states: vec![StateSpec::h(false), StateSpec::c()],
-            gates: vec![
-                gate("i", Activation::Sigmoid),
-                gate("f", Activation::Sigmoid),
-                gate("g", Activation::Tanh),
-                gate("o", Activation::Sigmoid),
-            ],
+            gates: gates(Activation::Sigmoid, Activation::Tanh),
             adjoints: vec![
                 AdjointSpec::da(),
                 AdjointSpec { name: "dh", width: Width::Output, differs: None },
