@@ -47,12 +47,10 @@ pub(crate) fn add_cell_gradient<T: Real>(
 ) {
     let (spec, sizes) = (Arc::clone(gradient.spec()), *gradient.sizes());
     let groups = |param: usize| spec.groups(param, &sizes);
-    let is_recurrent =
-        |param: usize| spec.params[param].kind == ParamKind::Matrix && param != spec.input_weights();
-    let (recurrent, others): (Vec<_>, Vec<_>) =
-        gradient.tensors_mut().iter_mut().enumerate().partition(|(param, _)| is_recurrent(*param));
+    let (of_states, others): (Vec<_>, Vec<_>) =
+        gradient.tensors_mut().iter_mut().enumerate().partition(|(param, _)| spec.multiplies_states(*param));
     let of_cell = &cache.cells()[index];
-    let of_inputs = || {
+    let add_others = || {
         let to_input = adjoints[spec.input_adjoint()];
         let mut sums = vec![T::zero(); if inputs.is_some() { to_input.cols() } else { 0 }];
         if inputs.is_some() {
@@ -86,15 +84,15 @@ pub(crate) fn add_cell_gradient<T: Real>(
             }
         }
     };
-    let of_states = || {
-        for (param, tensor) in recurrent {
+    let add_of_states = || {
+        for (param, tensor) in of_states {
             for group in groups(param) {
                 let v = of_cell.operand(group.operand, steps.clone());
                 add_outer(tensor, &group, adjoints[group.adjoint], v, threads);
             }
         }
     };
-    threads.both(of_inputs, of_states);
+    threads.both(add_others, add_of_states);
 }
 
 /// Adds Σ d to the blocks of a bias whose adjoint d is that of the input weights; `sums` is Σ d.

@@ -2,8 +2,9 @@
 
 use std::sync::{Mutex, OnceLock};
 
+use super::layout::BlockGroup;
 use super::params::{CellParams, Readout};
-use super::spec::{BlockGroup, Operand, ParamKind, Stage, Width};
+use super::spec::{Operand, ParamKind, Stage, Width};
 use crate::array::Matrix;
 use crate::kernel;
 use crate::kernel::{Packed, Real, transpose};
@@ -131,9 +132,10 @@ impl<T: Real> PackedWeights<T> {
     /// For each parameter the transposes of its blocks; nothing for vectors and for the input weights.
     pub fn step(&self, index: usize, params: &CellParams<T>) -> &[Vec<Packed<T>>] {
         let (spec, sizes) = (params.spec(), params.sizes());
-        let is_packed =
-            |param: usize| spec.params[param].kind == ParamKind::Matrix && param != spec.input_weights();
-        let blocks = |param: usize| 0..if is_packed(param) { spec.params[param].blocks.len() } else { 0 };
+        let blocks = |param: usize| {
+            let count = if spec.multiplies_states(param) { spec.params[param].blocks.len() } else { 0 };
+            0..count
+        };
         let new = || {
             let shaped = |param: usize, block: usize| {
                 Packed::shaped(params.tensors()[param].cols(), spec.rows(param, block, sizes).len())

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::params::CellParams;
+use super::spec::Width;
 use crate::array::View;
 use crate::kernel::{Packed, Real, Start};
 
@@ -39,7 +40,7 @@ impl<'a, T: Real> StepWeights<'a, T> {
         out: &mut [T],
     ) {
         let (spec, sizes) = (self.params.spec(), self.params.sizes());
-        let width = sizes.gates * sizes.hidden;
+        let width = sizes.of(Width::Gates);
         let columns = spec.columns(&spec.params[param].blocks[block], sizes);
         let first = columns.start;
         T::multiply(&mut out[first..], width, input.start(columns), v, &self.packed[param][block]);

@@ -49,15 +49,8 @@ impl<'a, T: Real> CellContext<'a, T> {
     /// The width of each saved array's gradient: 0 for those that no parameter leads to.
     pub(crate) fn saved_widths(&self) -> impl Iterator<Item = usize> + use<'a, T> {
         let (spec, sizes) = (self.spec(), self.params.sizes());
-        spec.saved.iter().enumerate().map(move |(i, saved)| {
-            let leads_here = |stage: &Stage| match *stage {
-                Stage::Through { param, block } => {
-                    spec.params[param].blocks[block].operand == Operand::Saved(i)
-                }
-                Stage::Local(_) => false,
-            };
-            if spec.backward.iter().any(leads_here) { sizes.of(saved.width) } else { 0 }
-        })
+        let leads_here = |i: usize| spec.block_to_saved(i).is_some();
+        spec.saved.iter().enumerate().map(move |(i, of)| if leads_here(i) { sizes.of(of.width) } else { 0 })
     }
 
     /// The stages of one step, for the rows `live` of all, each divided into `classes`. Rows of padding get adjoints of
@@ -124,20 +117,20 @@ impl<'a, T: Real> CellContext<'a, T> {
         live: Range<usize>,
         classes: usize,
     ) {
-        let (spec, sizes) = (self.spec(), self.params.sizes());
-        let w = &self.params.tensors()[param].data()[spec.rows(param, block, sizes)];
+        let w = self.elementwise(param, block);
         if classes == 1 {
             add_products(rows.range_mut(live)[state], d, w);
             return;
         }
-        let batch = rows.batch();
-        let gate = spec.params[param].blocks[block].gates.as_ref().map_or(0, |gates| gates.start);
-        let (sum, exponents) = sum_of_classes(d, &rows.exponents[live], (classes, batch), |_, _| true);
-        let mut through = vec![T::zero(); sum.len()];
-        add_products(&mut through, View::new(exponents.len(), w.len(), &sum), w);
-        for (r, through) in through.chunks_exact(w.len()).enumerate() {
-            rows.add_to(state, (r / batch * classes + 1 + gate) * batch + r % batch, through, exponents[r]);
-        }
+        let of_classes = (classes, rows.batch());
+        let (sum, exponents) = sum_of_classes(d, &rows.exponents[live], of_classes, |_, _| true);
+        let through = products(View::new(exponents.len(), w.len(), &sum), w);
+        enter(rows, classes, state, block_gates(self.spec(), param, block).start, &through, &exponents);
+    }
+
+    /// The numbers of a block of an elementwise parameter.
+    fn elementwise(&self, param: usize, block: usize) -> &'a [T] {
+        &self.params.tensors()[param].data()[self.spec().rows(param, block, self.params.sizes())]
     }
 
     /// After the stages, to the step before: what passes, and what goes through parameters whose operands are previous
@@ -204,11 +197,7 @@ impl<'a, T: Real> CellContext<'a, T> {
         let before = rows.exponents[..live].to_vec();
         let all = |rows: View<'_, T>| sum_of_classes(rows, &before, (classes, batch), |_, _| true);
         let mut enter = |state: usize, gate: usize, through: &[T], exponents: &[i32]| {
-            let width = through.len() / exponents.len();
-            for (r, through) in through.chunks_exact(width).enumerate() {
-                let row = (r / batch * classes + 1 + gate) * batch + r % batch;
-                rows.add_to(state, row, through, exponents[r]);
-            }
+            enter(rows, classes, state, gate, through, exponents);
         };
         for product in self.products {
             let Operand::Prev(state) = product.group.operand else { continue };
@@ -237,31 +226,46 @@ impl<'a, T: Real> CellContext<'a, T> {
         for (param, block, state) in self.elementwise_to_previous() {
             let of = &spec.params[param].blocks[block];
             let d = adjoints[of.adjoint].columns(spec.columns(of, sizes));
-            let w = &self.params.tensors()[param].data()[spec.rows(param, block, sizes)];
+            let w = self.elementwise(param, block);
             let (sum, exponents) = all(d);
-            let mut through = vec![T::zero(); sum.len()];
-            add_products(&mut through, View::new(exponents.len(), w.len(), &sum), w);
+            let through = products(View::new(exponents.len(), w.len(), &sum), w);
             enter(state, block_gates(spec, param, block).start, &through, &exponents);
         }
     }
 
     /// The gate through which a gradient comes to saved array `saved`.
     pub(crate) fn gate_of_saved(&self, saved: usize) -> Option<usize> {
-        let spec = self.spec();
-        spec.backward.iter().find_map(|stage| match *stage {
-            Stage::Through { param, block }
-                if spec.params[param].blocks[block].operand == Operand::Saved(saved) =>
-            {
-                spec.params[param].blocks[block].gates.as_ref().map(|gates| gates.start)
-            }
-            _ => None,
-        })
+        self.spec().block_to_saved(saved)?.gates.as_ref().map(|gates| gates.start)
     }
 
     /// The products that lead to h of the step before.
     pub(crate) fn products_to_output(&self) -> impl Iterator<Item = &'a BackwardProduct> {
         self.products.iter().filter(|product| product.group.operand == Operand::Prev(0))
     }
+}
+
+/// Adds the gradients `through` with these exponents, one for each loss and sequence, that came to a state through gate `gate`
+/// to the rows of class 1 + gate.
+fn enter<T: Real>(
+    rows: &mut Rows<T>,
+    classes: usize,
+    state: usize,
+    gate: usize,
+    through: &[T],
+    exponents: &[i32],
+) {
+    let (width, batch) = (through.len() / exponents.len(), rows.batch());
+    for (r, through) in through.chunks_exact(width).enumerate() {
+        let row = (r / batch * classes + 1 + gate) * batch + r % batch;
+        rows.add_to(state, row, through, exponents[r]);
+    }
+}
+
+/// Every row of d ∘ w.
+fn products<T: Real>(d: View<'_, T>, w: &[T]) -> Vec<T> {
+    let mut products = vec![T::zero(); d.rows() * w.len()];
+    add_products(&mut products, d, w);
+    products
 }
 
 fn block_gates(spec: &CellSpec, param: usize, block: usize) -> Range<usize> {
