@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bptt::Real;
+use bptt::{Matrix, Network, Real, Weights};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::clip::{Clipped, Clipping};
 use crate::options::Options;
 
 /// An optimizer with its constants. g is the gradient, p the parameter, n the step counted from 1.
@@ -57,31 +58,137 @@ pub enum OptimizerKind {
 }
 
 impl OptimizerKind {
-    /// Number of state buffers per parameter tensor.
-    fn buffers(self) -> usize {
+    /// The rule of step `step`, counted from 1, with learning rate `lr`.
+    fn rule<T: Real>(self, step: u64, lr: f64) -> Rule<T> {
+        let plain = Rule { rate: T::of(lr), momentum: None, squares: None, keep: None };
+        let squares = |old: f64, new: f64, root: f64, eps: f64| {
+            Some(Squares { old: T::of(old), new: T::of(new), root: T::of(root), eps: T::of(eps) })
+        };
+        // The powers are computed in f64: 1 − β₂ⁿ would lose most of its digits in f32.
+        let adam = |beta1: f64, beta2: f64, eps: f64| Rule {
+            rate: T::of(lr / (1.0 - beta1.powf(step as f64))),
+            momentum: Some((T::of(beta1), T::of(1.0 - beta1))),
+            squares: squares(beta2, 1.0 - beta2, (1.0 - beta2.powf(step as f64)).sqrt(), eps),
+            keep: None,
+        };
         match self {
-            Self::Sgd { momentum: 0.0 } => 0,
-            Self::Sgd { .. } | Self::Adagrad { .. } | Self::RmsProp { .. } => 1,
-            Self::Adam { .. } | Self::AdamW { .. } => 2,
+            Self::Sgd { momentum: 0.0 } => plain,
+            Self::Sgd { momentum } => Rule { momentum: Some((T::of(momentum), T::one())), ..plain },
+            Self::Adagrad { eps } => Rule { squares: squares(1.0, 1.0, 1.0, eps), ..plain },
+            Self::RmsProp { alpha, eps } => Rule { squares: squares(alpha, 1.0 - alpha, 1.0, eps), ..plain },
+            Self::Adam { beta1, beta2, eps } => adam(beta1, beta2, eps),
+            Self::AdamW { beta1, beta2, eps, weight_decay } => {
+                Rule { keep: Some(T::of(1.0 - lr * weight_decay)), ..adam(beta1, beta2, eps) }
+            }
         }
     }
+}
+
+/// What one step of any optimizer does with an entry p, its gradient g, and the state m and v that the optimizer has:
+///
+/// ```text
+/// m ← a · m + b · g      v ← old · v + new · g²      p ← keep · p − rate · m / (√v / root + eps)
+/// ```
+///
+/// Without momentum g stands for m, without squares 1 for the divisor.
+#[derive(Clone, Copy, Debug)]
+struct Rule<T> {
+    rate: T,
+    /// a and b.
+    momentum: Option<(T, T)>,
+    squares: Option<Squares<T>>,
+    keep: Option<T>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Squares<T> {
+    old: T,
+    new: T,
+    root: T,
+    eps: T,
+}
+
+impl<T: Real> Squares<T> {
+    fn next(self, v: T, g: T) -> T {
+        self.old * v + self.new * g * g
+    }
+
+    fn divisor(self, v: T) -> T {
+        v.sqrt() / self.root + self.eps
+    }
+}
+
+impl<T: Real> Rule<T> {
+    /// Number of state buffers per parameter tensor: of m, then of v.
+    fn buffers(&self) -> usize {
+        usize::from(self.momentum.is_some()) + usize::from(self.squares.is_some())
+    }
+
+    fn step_tensor(&self, parameter: &mut [T], gradient: &[T], state: &mut [Vec<T>]) {
+        if let Some(keep) = self.keep {
+            for p in parameter.iter_mut() {
+                *p *= keep;
+            }
+        }
+        let rate = self.rate;
+        let entries = parameter.iter_mut().zip(gradient);
+        match (self.momentum, self.squares, state) {
+            (None, None, []) => {
+                for (p, &g) in entries {
+                    *p -= rate * g;
+                }
+            }
+            (Some((a, b)), None, [momenta]) => {
+                for ((p, &g), m) in entries.zip(momenta) {
+                    *m = a * *m + b * g;
+                    *p -= rate * *m;
+                }
+            }
+            (None, Some(squares), [sums]) => {
+                for ((p, &g), v) in entries.zip(sums) {
+                    *v = squares.next(*v, g);
+                    *p -= rate * g / squares.divisor(*v);
+                }
+            }
+            (Some((a, b)), Some(squares), [momenta, sums]) => {
+                for (((p, &g), m), v) in entries.zip(momenta).zip(sums) {
+                    *m = a * *m + b * g;
+                    *v = squares.next(*v, g);
+                    *p -= rate * *m / squares.divisor(*v);
+                }
+            }
+            _ => unreachable!("every rule has the buffers that `buffers` counts"),
+        }
+    }
+}
+
+/// One entry of an update: `scale` · gradient + `carried` + `decay`.
+pub(crate) struct Terms {
+    pub(crate) scale: f64,
+    pub(crate) carried: f64,
+    pub(crate) decay: f64,
 }
 
 /// An optimizer of a list of parameter tensors, whose order is fixed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Optimizer<T> {
-    pub(crate) kind: OptimizerKind,
-    pub(crate) steps: u64,
-    pub(crate) sizes: Vec<usize>,
-    pub(crate) state: Vec<Vec<T>>,
+    kind: OptimizerKind,
+    steps: u64,
+    sizes: Vec<usize>,
+    state: Vec<Vec<T>>,
 }
 
 impl<T: Real> Optimizer<T> {
     /// An optimizer before its first step; `sizes` are the numbers of entries of the parameter tensors.
     pub fn new(kind: OptimizerKind, sizes: &[usize]) -> Self {
-        let buffers = kind.buffers();
+        let buffers = kind.rule::<T>(1, 0.0).buffers();
         let state = sizes.iter().flat_map(|&size| vec![vec![T::zero(); size]; buffers]).collect();
         Self { kind, steps: 0, sizes: sizes.to_vec(), state }
+    }
+
+    /// The numbers of entries of the parameter tensors.
+    pub fn sizes(&self) -> &[usize] {
+        &self.sizes
     }
 
     /// Moves the parameters by one step with learning rate `lr`.
@@ -96,91 +203,51 @@ impl<T: Real> Optimizer<T> {
             self.sizes
         );
         self.steps += 1;
-        let buffers = self.kind.buffers();
+        let rule = self.kind.rule(self.steps, lr);
+        let buffers = rule.buffers();
         for (tensor, (parameter, gradient)) in parameters.iter_mut().zip(gradients).enumerate() {
-            let state = &mut self.state[tensor * buffers..(tensor + 1) * buffers];
-            step_tensor(self.kind, self.steps, lr, parameter, gradient, state);
+            rule.step_tensor(parameter, gradient, &mut self.state[tensor * buffers..(tensor + 1) * buffers]);
+        }
+    }
+
+    /// What the next step adds to each entry of tensor `tensor`, in f64, from its weight and its gradient.
+    pub(crate) fn next_terms(
+        &self,
+        lr: f64,
+        tensor: usize,
+    ) -> impl Fn(usize, f64, f64) -> Terms + use<'_, T> {
+        let rule: Rule<f64> = self.kind.rule(self.steps + 1, lr);
+        let buffers = rule.buffers();
+        let state = &self.state[tensor * buffers..(tensor + 1) * buffers];
+        move |n, weight, gradient| {
+            let of = |buffer: usize| state[buffer][n].f64();
+            let divisor =
+                rule.squares.map_or(1.0, |squares| squares.divisor(squares.next(of(buffers - 1), gradient)));
+            let (old, new) = rule.momentum.map_or((0.0, 1.0), |(a, b)| (a * of(0), b));
+            let rate = -rule.rate / divisor;
+            let decay = rule.keep.map_or(0.0, |keep| (keep - 1.0) * weight);
+            Terms { scale: rate * new, carried: rate * old, decay }
         }
     }
 }
 
-fn step_tensor<T: Real>(
-    kind: OptimizerKind,
-    steps: u64,
-    lr: f64,
-    parameter: &mut [T],
-    gradient: &[T],
-    state: &mut [Vec<T>],
-) {
-    match (kind, state) {
-        (OptimizerKind::Sgd { .. }, []) => {
-            let lr = T::of(lr);
-            for (p, &g) in parameter.iter_mut().zip(gradient) {
-                *p -= lr * g;
-            }
-        }
-        (OptimizerKind::Sgd { momentum }, [momenta]) => {
-            let (lr, momentum) = (T::of(lr), T::of(momentum));
-            for ((p, &g), m) in parameter.iter_mut().zip(gradient).zip(momenta) {
-                *m = momentum * *m + g;
-                *p -= lr * *m;
-            }
-        }
-        (OptimizerKind::Adagrad { eps }, [sums]) => {
-            let (lr, eps) = (T::of(lr), T::of(eps));
-            for ((p, &g), s) in parameter.iter_mut().zip(gradient).zip(sums) {
-                *s += g * g;
-                *p -= lr * g / (s.sqrt() + eps);
-            }
-        }
-        (OptimizerKind::RmsProp { alpha, eps }, [squares]) => {
-            let (lr, eps) = (T::of(lr), T::of(eps));
-            let (old, new) = (T::of(alpha), T::of(1.0 - alpha));
-            for ((p, &g), v) in parameter.iter_mut().zip(gradient).zip(squares) {
-                *v = old * *v + new * g * g;
-                *p -= lr * g / (v.sqrt() + eps);
-            }
-        }
-        (OptimizerKind::Adam { beta1, beta2, eps }, [means, squares]) => {
-            adam(Adam { lr, beta1, beta2, eps }, steps, parameter, gradient, means, squares);
-        }
-        (OptimizerKind::AdamW { beta1, beta2, eps, weight_decay }, [means, squares]) => {
-            let keep = T::of(1.0 - lr * weight_decay);
-            for p in parameter.iter_mut() {
-                *p *= keep;
-            }
-            adam(Adam { lr, beta1, beta2, eps }, steps, parameter, gradient, means, squares);
-        }
-        _ => unreachable!("every kind has the buffers that `buffers` names"),
-    }
-}
-
-struct Adam {
-    lr: f64,
-    beta1: f64,
-    beta2: f64,
-    eps: f64,
-}
-
-fn adam<T: Real>(
-    Adam { lr, beta1, beta2, eps }: Adam,
-    steps: u64,
-    parameter: &mut [T],
-    gradient: &[T],
-    means: &mut [T],
-    squares: &mut [T],
-) {
-    // The powers are computed in f64: 1 − β₂ⁿ would lose most of its digits in f32.
-    let rate = T::of(lr / (1.0 - beta1.powf(steps as f64)));
-    let root_correction = T::of((1.0 - beta2.powf(steps as f64)).sqrt());
-    let (old_mean, new_mean) = (T::of(beta1), T::of(1.0 - beta1));
-    let (old_square, new_square) = (T::of(beta2), T::of(1.0 - beta2));
-    let eps = T::of(eps);
-    for (((p, &g), m), v) in parameter.iter_mut().zip(gradient).zip(means).zip(squares) {
-        *m = old_mean * *m + new_mean * g;
-        *v = old_square * *v + new_square * g * g;
-        *p -= rate * *m / (v.sqrt() / root_correction + eps);
-    }
+/// Clips the gradient and makes one step of the optimizer. Returns the norms of the gradient.
+///
+/// # Panics
+/// If the optimizer was made for weights of other sizes.
+pub(crate) fn apply_update<T: Real>(
+    clipping: Clipping,
+    optimizer: &mut Optimizer<T>,
+    learning_rate: f64,
+    network: &mut Network<T>,
+    gradient: &mut Weights<T>,
+) -> Clipped {
+    let mut gradients: Vec<_> = gradient.tensors_mut().into_iter().map(Matrix::data_mut).collect();
+    let clipped = clipping.apply(&mut gradients);
+    let gradients: Vec<&[T]> = gradients.iter().map(|g| &**g).collect();
+    let mut tensors: Vec<_> = network.tensors_mut().into_iter().map(Matrix::data_mut).collect();
+    optimizer.step(learning_rate, &mut tensors, &gradients);
+    clipped
 }
 
 impl fmt::Display for OptimizerKind {

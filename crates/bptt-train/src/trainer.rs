@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use bptt::dynamics::LyapunovOptions;
-use bptt::{Entry, Flossing, Matrix, Network, Weights};
+use bptt::{Entry, Flossing, Network, Real};
 
-use crate::clip::{Clipped, Clipping};
+use crate::clip::Clipping;
 use crate::config::Config;
 use crate::data_source::{DataSource, Evaluation, evaluate};
 use crate::horizon::BatchLedger;
 use crate::observer::{Event, Flow, Observer};
+use crate::optim::apply_update;
 use crate::shards::Shards;
 use crate::{Error, Optimizer};
 
@@ -50,7 +51,7 @@ pub fn train(config: &Config, data: &DataSource<'_>, observer: &mut dyn Observer
     config.check()?;
     let mut network = config.network(data.inputs(), data.outputs())?;
     let mut batches = data.batches(config)?;
-    let mut optimizer = optimizer(config, &mut network);
+    let mut optimizer = config.optimizer(&network);
     let mut shards = Shards::new(&network, config);
     let mut base_rate = config.learning_rate;
     let (flow, what) = floss(config, data, &mut network, &mut base_rate, observer)?;
@@ -97,8 +98,8 @@ pub fn train(config: &Config, data: &DataSource<'_>, observer: &mut dyn Observer
             flow = flow.and(observer.event(&event));
         }
         let learning_rate = config.schedule.rate(base_rate, steps, config.steps);
-        let (clipped, finite) = update(config, &mut optimizer, learning_rate, &mut network, gradient);
-        if !finite {
+        let clipped = apply_update(config.clipping(), &mut optimizer, learning_rate, &mut network, gradient);
+        if !is_finite(&network) {
             network = good;
             ending = Ending::NotFinite { step, what: "a weight is not finite after the update".into() };
             held_out = None;
@@ -147,7 +148,7 @@ fn floss(
         return Ok((Flow::Continue, None));
     }
     let mut batches = data.batches(&Config { seed: !config.seed, ..config.clone() })?;
-    let mut optimizer = optimizer(config, network);
+    let mut optimizer = config.optimizer(network);
     let options = LyapunovOptions { exponents: config.floss_exponents, ..LyapunovOptions::default() };
     for step in 1..=config.floss {
         let (batch, _) = batches.next_batch()?;
@@ -159,8 +160,8 @@ fn floss(
             Err(error) => return Err(error.into()),
         };
         let before = network.clone();
-        let (_, finite) = update(config, &mut optimizer, *base_rate, network, &mut gradient);
-        if !finite {
+        apply_update(config.clipping(), &mut optimizer, *base_rate, network, &mut gradient);
+        if !is_finite(network) {
             *network = before;
             return Ok((Flow::Stop, Some(format!("flossing {step}: a weight is not finite"))));
         }
@@ -173,26 +174,22 @@ fn floss(
     Ok((Flow::Continue, None))
 }
 
-fn optimizer(config: &Config, network: &mut Network<f32>) -> Optimizer<f32> {
-    let sizes: Vec<usize> = network.tensors_mut().iter().map(|tensor| tensor.data().len()).collect();
-    Optimizer::new(config.optimizer, &sizes)
+impl Config {
+    /// A new optimizer for the weights of `network`.
+    pub(crate) fn optimizer<T: Real>(&self, network: &Network<T>) -> Optimizer<T> {
+        let sizes: Vec<usize> =
+            network.weights().tensors().iter().map(|(_, tensor)| tensor.data().len()).collect();
+        Optimizer::new(self.optimizer, &sizes)
+    }
+
+    /// The clipping of its gradients.
+    pub(crate) fn clipping(&self) -> Clipping {
+        Clipping { norm: self.clip_norm, value: self.clip_value }
+    }
 }
 
-/// Clips the gradient and makes one optimizer step. Returns the norms, and whether all weights are finite afterwards.
-fn update(
-    config: &Config,
-    optimizer: &mut Optimizer<f32>,
-    learning_rate: f64,
-    network: &mut Network<f32>,
-    gradient: &mut Weights<f32>,
-) -> (Clipped, bool) {
-    let mut gradients: Vec<_> = gradient.tensors_mut().into_iter().map(Matrix::data_mut).collect();
-    let clipping = Clipping { norm: config.clip_norm, value: config.clip_value };
-    let clipped = clipping.apply(&mut gradients);
-    let gradients: Vec<&[f32]> = gradients.iter().map(|g| &**g).collect();
-    let mut tensors: Vec<_> = network.tensors_mut().into_iter().map(Matrix::data_mut).collect();
-    optimizer.step(learning_rate, &mut tensors, &gradients);
-    (clipped, tensors.iter().all(|tensor| tensor.iter().all(|w| w.is_finite())))
+fn is_finite(network: &Network<f32>) -> bool {
+    network.weights().tensors().iter().all(|(_, tensor)| tensor.data().iter().all(|w| w.is_finite()))
 }
 
 #[cfg(test)]

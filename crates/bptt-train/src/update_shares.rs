@@ -14,7 +14,7 @@ use bptt::{LagParts, Matrix, Network, Real, Reduction, ScanOptions, Weights};
 
 use crate::clip::Clipping;
 use crate::data_source::DataSource;
-use crate::optim::{Optimizer, OptimizerKind};
+use crate::optim::{Optimizer, apply_update};
 use crate::shards::Shards;
 use crate::{Config, Error};
 
@@ -68,10 +68,8 @@ impl UpdateParts {
         learning_rate: f64,
         weights: &Weights<T>,
     ) -> Self {
-        let sizes = |weights: &Weights<T>| -> Vec<usize> {
-            weights.tensors().iter().map(|(_, tensor)| tensor.data().len()).collect()
-        };
-        assert_eq!(sizes(weights), optimizer.sizes, "the optimizer must have been made for these weights");
+        let sizes: Vec<usize> = weights.tensors().iter().map(|(_, tensor)| tensor.data().len()).collect();
+        assert_eq!(sizes, optimizer.sizes(), "the optimizer must have been made for these weights");
         let mut by_lag: Vec<Weights<f64>> = parts.parts().iter().map(Weights::cast).collect();
         let mut gradient = by_lag[0].clone();
         for part in &by_lag[1..] {
@@ -88,8 +86,9 @@ impl UpdateParts {
         let (gradients, clipped, weights) = (gradient.tensors(), clipped.tensors(), weights.tensors());
         for i in 0..gradients.len() {
             let (raw, clipped) = (gradients[i].1.data(), clipped[i].1.data());
+            let next = optimizer.next_terms(learning_rate, i);
             for (n, (&raw, &clipped)) in raw.iter().zip(clipped).enumerate() {
-                let terms = optimizer.next_terms(learning_rate, (i, n), weights[i].1.data()[n], clipped);
+                let terms = next(n, weights[i].1.data()[n].f64(), clipped);
                 let factor = terms.scale * if raw == 0.0 { scale } else { clipped / raw };
                 for part in &mut lag_tensors {
                     part[i].data_mut()[n] *= factor;
@@ -150,9 +149,7 @@ impl UpdateShares {
         let mut batches = data.batches(config)?;
         let mut shards = Shards::new(network, config);
         let mut moved = network.clone();
-        let sizes: Vec<usize> = moved.tensors_mut().iter().map(|tensor| tensor.data().len()).collect();
-        let mut optimizer = Optimizer::new(config.optimizer, &sizes);
-        let clipping = Clipping { norm: config.clip_norm, value: config.clip_value };
+        let (mut optimizer, clipping) = (config.optimizer(network), config.clipping());
         for _ in 0..WARMUP_BATCHES {
             let (batch, fresh) = batches.next_batch()?;
             if fresh {
@@ -160,11 +157,7 @@ impl UpdateShares {
             }
             let (_, gradient) =
                 shards.learn(network, &batch)?.map_err(|what| Error::GradientNotFinite { what })?;
-            let mut gradients = slices(gradient);
-            clipping.apply(&mut gradients);
-            let gradients: Vec<&[f32]> = gradients.iter().map(|g| &**g).collect();
-            let mut tensors: Vec<_> = moved.tensors_mut().into_iter().map(Matrix::data_mut).collect();
-            optimizer.step(config.learning_rate, &mut tensors, &gradients);
+            apply_update(clipping, &mut optimizer, config.learning_rate, &mut moved, gradient);
             shards.carry_state(network);
         }
         let (batch, _) = batches.next_batch()?;
@@ -188,51 +181,12 @@ fn slices<T: Real>(weights: &mut Weights<T>) -> Vec<&mut [T]> {
     weights.tensors_mut().into_iter().map(Matrix::data_mut).collect()
 }
 
-/// One entry of an update: `scale` · gradient + `carried` + `decay`.
-struct Terms {
-    scale: f64,
-    carried: f64,
-    decay: f64,
-}
-
-impl<T: Real> Optimizer<T> {
-    /// The terms of the next step for entry `n` of tensor `tensor`, with this weight and gradient. The formulas are those
-    /// of [`OptimizerKind`].
-    fn next_terms(&self, lr: f64, (tensor, n): (usize, usize), weight: T, gradient: f64) -> Terms {
-        let buffers = self.state.len() / self.sizes.len();
-        let state = |i: usize| self.state[tensor * buffers + i][n].f64();
-        let steps = (self.steps + 1) as f64;
-        let adam = |beta1: f64, beta2: f64, eps: f64| {
-            let square = beta2 * state(1) + (1.0 - beta2) * gradient * gradient;
-            let root = square.sqrt() / (1.0 - beta2.powf(steps)).sqrt() + eps;
-            let rate = -lr / (1.0 - beta1.powf(steps)) / root;
-            Terms { scale: rate * (1.0 - beta1), carried: rate * beta1 * state(0), decay: 0.0 }
-        };
-        let scaled = |scale: f64| Terms { scale, carried: 0.0, decay: 0.0 };
-        match self.kind {
-            OptimizerKind::Sgd { momentum: 0.0 } => scaled(-lr),
-            OptimizerKind::Sgd { momentum } => {
-                Terms { scale: -lr, carried: -lr * momentum * state(0), decay: 0.0 }
-            }
-            OptimizerKind::Adagrad { eps } => scaled(-lr / ((state(0) + gradient * gradient).sqrt() + eps)),
-            OptimizerKind::RmsProp { alpha, eps } => {
-                let square = alpha * state(0) + (1.0 - alpha) * gradient * gradient;
-                scaled(-lr / (square.sqrt() + eps))
-            }
-            OptimizerKind::Adam { beta1, beta2, eps } => adam(beta1, beta2, eps),
-            OptimizerKind::AdamW { beta1, beta2, eps, weight_decay } => {
-                Terms { decay: -lr * weight_decay * weight.f64(), ..adam(beta1, beta2, eps) }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bptt::{Inputs, Network, Objective, Reduction, Symbols, Targets};
 
     use super::*;
-    use crate::Config;
+    use crate::OptimizerKind;
 
     /// A network in f64, and the parts of its gradient on some symbols.
     fn problem(seed: u64) -> (Network<f64>, LagParts<f64>) {
@@ -254,8 +208,6 @@ mod tests {
         sum
     }
 
-    /// For every optimizer and clipping, after some steps: the parts add up to what a step does to the weights, and their
-    /// shares to 1.
     /// One more gradient after those that the optimizer has seen, on a task whose sequences all begin without a state.
     #[test]
     fn the_next_update_is_what_the_optimizer_would_make() {
@@ -283,6 +235,8 @@ mod tests {
         }
     }
 
+    /// For every optimizer and clipping, after some steps: the parts add up to what a step does to the weights, and their
+    /// shares to 1.
     #[test]
     fn the_parts_are_the_update_that_the_optimizer_makes() {
         let kinds = ["sgd", "sgd:momentum=0.9", "adagrad", "rmsprop", "adam", "adamw:weight_decay=0.1"];
