@@ -26,6 +26,9 @@ const RENAMED: [(&str, &str); 3] = [
     ("tasks/tasks/pantry", "tasks/tasks/cue_sentences"),
 ];
 
+/// Words of labels and tables that the new build writes otherwise: (old, new).
+const RENAMED_WORDS: [(&str, &str); 1] = [("initial_memory", "initial_cell_state")];
+
 /// Everything a command left behind, flat.
 #[derive(Default)]
 pub struct Document {
@@ -133,7 +136,7 @@ impl Document {
         let masked = !number.is_empty() && number.chars().all(|letter| letter == 'm');
         let row = path.rsplit_once('/').map_or("", |(row, _)| row);
         match self.numbers.get(path).map(String::as_str) {
-            Some(found) => found == number || (found == "null" && masked),
+            Some(found) => found == word(number) || (found == "null" && masked),
             None => number == "null" && self.numbers.get(row).is_some_and(|row| row == "null"),
         }
     }
@@ -213,7 +216,14 @@ fn renamed(path: &str, rules: &[(&str, &str)]) -> String {
         let parts = new.split('/').map(|part| if part == "*" { stars.next().unwrap_or("*") } else { part });
         Some(parts.chain(rest).collect::<Vec<_>>().join("/"))
     };
-    rules.iter().find_map(apply).unwrap_or_else(|| path.into())
+    let path = rules.iter().find_map(apply).unwrap_or_else(|| path.into());
+    let part = |part: &str| part.split(' ').map(word).collect::<Vec<_>>().join(" ");
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+/// The new build's word.
+fn word(old: &str) -> &str {
+    RENAMED_WORDS.iter().find(|(word, _)| *word == old).map_or(old, |(_, new)| new)
 }
 
 /// A value short enough for a line.

@@ -14,14 +14,14 @@ mod train;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub(crate) use compare::CompareArgs;
 pub(crate) use diagnose::{CheckArgs, DiagnoseArgs, SubjectArgs};
 pub(crate) use model::{ExportArgs, InspectArgs, Loss, ModelArgs, Reduce};
 pub(crate) use plot::{Kind, PlotArgs};
 pub(crate) use serve::{PageOptions, ServeArgs};
-pub(crate) use trace::{Reading, ReadingArgs, Shown, TraceArgs};
+pub(crate) use trace::{Reading, ReadingArgs, TraceArgs};
 pub(crate) use train::{Settings, TrainArgs};
 
 /// Show which past step contributed what to the gradient of a recurrent network.
@@ -212,7 +212,9 @@ pub(crate) fn warn_of_old_names(arguments: impl Iterator<Item = String>) {
 
 /// The old names among the arguments, with the new ones.
 fn old_names(arguments: &[String]) -> Vec<(&'static str, &'static str)> {
-    let command = arguments.iter().skip(1).find(|argument| !argument.starts_with('-'));
+    // The first that is one: options of all commands may come before it, with their values.
+    let commands = Cli::command();
+    let command = arguments.iter().skip(1).find(|argument| commands.find_subcommand(argument).is_some());
     let given = |old: &str| match old.split_once(' ') {
         Some((flag, value)) => {
             arguments.windows(2).any(|pair| pair[0] == flag && pair[1] == value)
@@ -228,8 +230,6 @@ fn old_names(arguments: &[String]) -> Vec<(&'static str, &'static str)> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn old(line: &str) -> Vec<&'static str> {
@@ -241,6 +241,7 @@ mod tests {
     fn old_names_are_found_where_they_are_old() {
         assert_eq!(old("bptt trace --model m.npz --seeds dh.npy --at=3"), ["--grad-output", "--loss-step"]);
         assert_eq!(old("bptt train --generate pantry --level word"), ["--generate cue_sentences"]);
+        assert_eq!(old("bptt --threads 4 trace run --at=3"), ["--loss-step"]);
         assert_eq!(old("bptt compare --seeds 5 --task=pantry"), ["--task cue_sentences"]);
         assert!(old("bptt trace run --grad-output dh.npy --predicting --of-course").is_empty());
     }

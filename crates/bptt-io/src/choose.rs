@@ -1,7 +1,5 @@
 //! The choice of one of a file's recurrent modules.
 
-use bptt::Error as CoreError;
-
 use crate::Error;
 use crate::module::Module;
 use crate::outline::{Outline, find};
@@ -15,8 +13,8 @@ pub fn choose(tensors: &Tensors, name: Option<&str>, cell: Option<&str>) -> Resu
     let outlines = find(tensors);
     if let Some(name) = name {
         let outline =
-            outlines.iter().find(|outline| outline.name == name).ok_or_else(|| CoreError::Option {
-                option: "module".into(),
+            outlines.iter().find(|outline| outline.name == name).ok_or_else(|| Error::UnknownName {
+                option: "module",
                 given: format!("{name:?}, which is not in {},", tensors.path().display()),
                 expected: if outlines.is_empty() {
                     "a file with recurrent modules".into()

@@ -30,6 +30,7 @@ pub(crate) enum Parameter {
 
 /// A convention's row of the table.
 struct Row {
+    title: &'static str,
     /// The names of w_ih, w_hh, b_ih and b_hh; the same one twice where there is one bias.
     names: [&'static str; 4],
     /// Whether a name ends with layer and direction: `_l0_reverse`.
@@ -44,6 +45,8 @@ struct Row {
 pub(crate) struct Kind {
     /// For each of the cell's gates, which of the convention's blocks of H it is.
     pub order: &'static [usize],
+    /// What the convention calls its blocks, in its order.
+    pub gates: &'static str,
     /// Whether the one bias may have a second row, for the recurrent side.
     pub two_rows_of_bias: bool,
     /// The cells it may be, without a bias, with a bias of one axis, and with one of two.
@@ -71,17 +74,22 @@ pub(crate) enum Undecided {
 
 const RNN: Kind = Kind::any_bias(
     &[0],
+    "",
     Cells { names: &["rnn", "rnn_relu", "rnn_identity"], undecided: Undecided::Assume("tanh") },
 );
-const LSTM: Kind = Kind::any_bias(&[0, 1, 2, 3], LSTM_CELLS);
+const LSTM: Kind = Kind::any_bias(&[0, 1, 2, 3], "i, f, c, o", LSTM_CELLS);
 const LSTM_CELLS: Cells = Cells { names: &["lstm"], undecided: Undecided::No };
 /// PyTorch has only the first, but this project writes the other with its names.
-const GRU: Kind =
-    Kind::any_bias(&[0, 1, 2], Cells { names: &["gru", "gru_reset_before"], undecided: Undecided::No });
+const GRU: Kind = Kind::any_bias(
+    &[0, 1, 2],
+    "r, z, n",
+    Cells { names: &["gru", "gru_reset_before"], undecided: Undecided::No },
+);
 /// r, z, n of z, r, h. The bias has two rows exactly if `reset_after` is set; without it the reset gate multiplies h before
 /// the product with W_hn.
 const KERAS_GRU: Kind = Kind {
     order: &[1, 0, 2],
+    gates: "z, r, h",
     two_rows_of_bias: true,
     cells: [
         Cells {
@@ -96,9 +104,10 @@ const KERAS_GRU: Kind = Kind {
     ],
 };
 /// i, f, g, o of i, f, o, g.
-const CS231N_LSTM: Kind = Kind::any_bias(&[0, 1, 3, 2], LSTM_CELLS);
+const CS231N_LSTM: Kind = Kind::any_bias(&[0, 1, 3, 2], "i, f, o, g", LSTM_CELLS);
 
 const PYTORCH: Row = Row {
+    title: "PyTorch",
     names: ["weight_ih", "weight_hh", "bias_ih", "bias_hh"],
     numbered: true,
     transposed: false,
@@ -107,26 +116,33 @@ const PYTORCH: Row = Row {
 const PYTORCH_CELL: Row = Row { numbered: false, ..PYTORCH };
 /// Its c is PyTorch's g.
 const KERAS: Row = Row {
+    title: "Keras",
     names: ["kernel", "recurrent_kernel", "bias", "bias"],
     numbered: false,
     transposed: true,
     kinds: &[RNN, KERAS_GRU, LSTM],
 };
-const CS231N: Row =
-    Row { names: ["Wx", "Wh", "b", "b"], numbered: false, transposed: true, kinds: &[RNN, CS231N_LSTM] };
+const CS231N: Row = Row {
+    title: "CS231n",
+    names: ["Wx", "Wh", "b", "b"],
+    numbered: false,
+    transposed: true,
+    kinds: &[RNN, CS231N_LSTM],
+};
 
 /// A cell as PyTorch makes it: its registered name, PyTorch's class, and the options that the class needs.
-const IN_PYTORCH: [(&str, &str, &str); 4] = [
+const IN_PYTORCH: [(&str, &str, &str); 5] = [
     ("rnn", "RNN", ""),
     ("rnn_relu", "RNN", ", nonlinearity=\"relu\""),
     ("gru", "GRU", ""),
     ("lstm", "LSTM", ""),
+    ("lstm_projected", "LSTM", ""),
 ];
 
 impl Kind {
     /// A kind whose cells do not depend on the bias.
-    const fn any_bias(order: &'static [usize], cells: Cells) -> Self {
-        Self { order, two_rows_of_bias: false, cells: [cells; 3] }
+    const fn any_bias(order: &'static [usize], gates: &'static str, cells: Cells) -> Self {
+        Self { order, gates, two_rows_of_bias: false, cells: [cells; 3] }
     }
 
     /// The cells it may be. `bias` is the number of the bias's axes, if there is a bias.
@@ -145,10 +161,31 @@ impl Convention {
         }
     }
 
-    /// The name of a parameter, without the module's prefix and suffix. Where there is one bias, it is b_ih.
-    pub(crate) fn name(self, parameter: Parameter, place: CellId) -> String {
-        let name = self.row().names[parameter as usize];
+    /// What it calls a parameter. Where there is one bias, it is b_ih.
+    pub(crate) fn name(self, parameter: Parameter) -> &'static str {
+        self.row().names[parameter as usize]
+    }
+
+    /// The name of a parameter of one cell, without the module's prefix and suffix.
+    pub(crate) fn numbered(self, name: &str, place: CellId) -> String {
         if self.row().numbered { format!("{name}_{}", place.suffix()) } else { name.into() }
+    }
+
+    /// Its name in a sentence.
+    pub fn title(self) -> &'static str {
+        self.row().title
+    }
+
+    /// How its tensors are arranged, for a module whose cell has these gates, in PyTorch's order:
+    /// `"matrices (gates · H, inputs), gates in the order i, f, g, o"`.
+    pub fn arrangement(self, gates: &[&str]) -> String {
+        let matrices =
+            if self.transposed() { "matrices (inputs, gates · H)" } else { "matrices (gates · H, inputs)" };
+        let order = match self.kind(gates.len()) {
+            Some(kind) if self.transposed() => kind.gates.to_owned(),
+            _ => gates.join(", "),
+        };
+        if gates.len() > 1 { format!("{matrices}, gates in the order {order}") } else { matrices.into() }
     }
 
     /// Whether weights are (features, G·H) and there is one bias: x W in place of PyTorch's x Wᵀ.

@@ -38,6 +38,26 @@ pub enum Error {
         place: String,
     },
 
+    /// No part of a file has this name.
+    #[error("{option}: {given} is not possible; expected {expected}")]
+    UnknownName {
+        /// The option that names it: `"module"`.
+        option: &'static str,
+        /// The name, and where it was looked for.
+        given: String,
+        /// The names there are.
+        expected: String,
+    },
+
+    /// A file's ending names no format that can be written.
+    #[error("file: the ending of {} is not possible; expected {expected}", path.display())]
+    UnknownEnding {
+        /// The file.
+        path: PathBuf,
+        /// The endings there are.
+        expected: &'static str,
+    },
+
     /// A file of several things, none of which was chosen.
     #[error("{} holds {what}; choose one with --{option}:\n  {}", path.display(), choices.join("\n  "))]
     Choice {

@@ -1,5 +1,6 @@
 //! The contents of a file: its recurrent modules with measures of their weights, and its other tensors.
 
+use bptt::cell::{CellSizes, Role};
 use bptt::dynamics::{sigma_max, spectral_radius};
 use bptt::{CellId, Matrix, cell_by_name};
 use rayon::prelude::*;
@@ -41,6 +42,8 @@ pub struct ModuleReport {
     pub inputs: usize,
     /// H.
     pub hidden: usize,
+    /// P, the width of its output in one direction.
+    pub output: usize,
     /// How many numbers it has in the file.
     pub parameters: usize,
     /// The types of its numbers.
@@ -61,11 +64,11 @@ pub struct Block {
     pub direction: &'static str,
     /// The gate's letter.
     pub gate: &'static str,
-    /// The largest singular value of its (H, H) block of W_hh.
-    pub sigma_max: f64,
-    /// The largest modulus of an eigenvalue of that block.
-    pub spectral_radius: f64,
-    /// Of b_ih + b_hh: mean, smallest, largest.
+    /// The largest singular value of its (H, P) block of W_hh; none in a cell without W_hh.
+    pub sigma_max: Option<f64>,
+    /// The largest modulus of an eigenvalue of that block; none where P is not H.
+    pub spectral_radius: Option<f64>,
+    /// Of the sum of its biases: mean, smallest, largest.
     pub bias: Option<[f64; 3]>,
 }
 
@@ -102,7 +105,7 @@ pub fn inspect(tensors: &Tensors, cell: Option<&str>) -> Result<Report, Error> {
 
 fn report(tensors: &Tensors, module: &Module) -> Result<ModuleReport, Error> {
     let weights = &module.weights;
-    let (inputs, hidden) = (weights.cells[0].inputs(), weights.cells[0].hidden());
+    let &CellSizes { inputs, hidden, output, .. } = weights.cells[0].sizes();
     let directions = if weights.bidirectional { 2 } else { 1 };
     let blocks = blocks(module)?;
     let owned = tensors.iter().filter(|tensor| module.owns(tensor));
@@ -113,6 +116,7 @@ fn report(tensors: &Tensors, module: &Module) -> Result<ModuleReport, Error> {
         directions,
         inputs,
         hidden,
+        output,
         parameters: owned.map(|tensor| tensor.shape.iter().product::<usize>()).sum(),
         dtypes: module.dtypes().iter().map(ToString::to_string).collect(),
         blocks,
@@ -130,16 +134,20 @@ fn blocks(module: &Module) -> Result<Vec<Block>, Error> {
     let measure = |&(index, gate): &(usize, usize)| -> Result<Block, Error> {
         let p = &module.weights.cells[index];
         let CellId { layer, direction } = module.weights.cell_id(index);
-        let block = p.recurrent_block(gate).expect("what is read has a square block for each gate");
-        let sums = gate_bias(&p["bias_ih"], gate, p.hidden()).zip(gate_bias(&p["bias_hh"], gate, p.hidden()));
-        let sums: Vec<f64> = sums.map(|(a, b)| a + b).collect();
+        let block = p.recurrent_block(gate);
+        let named = p.spec().params.iter().zip(p.tensors());
+        let biases = named.filter(|(param, _)| matches!(param.role, Role::InputBias | Role::RecurrentBias));
+        let mut sums = vec![0.0; p.hidden()];
+        for (_, bias) in biases {
+            sums.iter_mut().zip(gate_bias(bias, gate, p.hidden())).for_each(|(sum, bias)| *sum += bias);
+        }
         let bias = [mean(&sums), sums.iter().copied().fold(f64::INFINITY, f64::min), max(&sums)];
         Ok(Block {
             layer,
             direction: direction.as_str(),
             gate: gates[gate],
-            sigma_max: sigma_max(block),
-            spectral_radius: spectral_radius(block),
+            sigma_max: block.map(sigma_max),
+            spectral_radius: block.filter(|block| block.rows() == block.cols()).map(spectral_radius),
             bias: module.biased().then_some(bias),
         })
     };
@@ -152,7 +160,7 @@ fn doubled(module: &Module, index: usize) -> Option<String> {
     let kind = cell_by_name(&module.cell).ok()?;
     let forget = kind.spec().gate("f").filter(|_| kind.spec().gate_count() == 4)?;
     let mean_of = |bias| mean(&gate_bias(bias, forget, p.hidden()).collect::<Vec<_>>());
-    let (ih, hh) = (mean_of(&p["bias_ih"]), mean_of(&p["bias_hh"]));
+    let (ih, hh) = (mean_of(p.get("bias_ih")?), mean_of(p.get("bias_hh")?));
     (ih > 0.5 && hh > 0.5).then(|| {
         format!(
             "forget bias of {} doubled: PyTorch adds both biases, {ih:.3} + {hh:.3} = {:.3} on average",

@@ -5,6 +5,7 @@ pub mod arrays;
 pub mod batch;
 mod choose;
 mod conventions;
+mod declared;
 mod error;
 mod export;
 pub mod files;

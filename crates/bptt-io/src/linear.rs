@@ -1,6 +1,6 @@
 //! Heads and embeddings: the linear maps around a recurrent module.
 
-use bptt::{Error as CoreError, Matrix, Readout};
+use bptt::{Matrix, Readout};
 
 use crate::Error;
 use crate::module::Module;
@@ -117,15 +117,14 @@ pub fn embedding(
 }
 
 /// The candidate called `name`.
-fn named<'a>(tensors: &'a Tensors, name: &str, option: &str) -> Result<&'a str, Error> {
+fn named<'a>(tensors: &'a Tensors, name: &str, option: &'static str) -> Result<&'a str, Error> {
     candidates(tensors).map(|c| c.name).find(|&candidate| candidate == name).ok_or_else(|| {
         let names: Vec<&str> = candidates(tensors).map(|c| c.name).collect();
-        CoreError::Option {
-            option: option.into(),
+        Error::UnknownName {
+            option,
             given: format!("{name:?}, which is not in {},", tensors.path().display()),
             expected: if names.is_empty() { "a file with NAME.weight".into() } else { names.join(", ") },
         }
-        .into()
     })
 }
 

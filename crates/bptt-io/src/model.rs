@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bptt::cell::ParamKind;
 use bptt::{Network, cell_by_name};
 
+use crate::module::shape_in_pytorch;
 use crate::tensors::{Stamp, write};
 use crate::{Dtype, Error, Tensor, Tensors, choose, head};
 
@@ -22,9 +24,12 @@ fn on_disk(name: &str) -> String {
 /// If the file cannot be written.
 pub fn save(network: &Network<f32>, path: &Path) -> Result<(), Error> {
     let mut tensors = BTreeMap::new();
-    for (name, matrix) in network.weights().tensors() {
-        let is_bias = name.contains("bias");
-        let shape = if is_bias { vec![matrix.cols()] } else { vec![matrix.rows(), matrix.cols()] };
+    let cells = network.weights().cells.iter();
+    let kinds = cells.flat_map(|cell| cell.spec().params.iter().map(|param| param.kind));
+    // The readout's two come last.
+    let kinds = kinds.chain([ParamKind::Matrix, ParamKind::Bias]);
+    for ((name, matrix), kind) in network.weights().tensors().into_iter().zip(kinds) {
+        let shape = shape_in_pytorch(kind, matrix);
         let numbers: Vec<f64> = matrix.data().iter().copied().map(f64::from).collect();
         let name = on_disk(&name);
         tensors.insert(name.clone(), Tensor::of_floats(name, Dtype::F32, shape, &numbers));

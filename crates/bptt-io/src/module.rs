@@ -1,8 +1,9 @@
 //! A recurrent module that was read: its network, its description, and its tensors to be written again.
 
-use bptt::{Error, Network, Readout, Weights, cell_by_name};
+use bptt::cell::ParamKind;
+use bptt::{Error, Matrix, Network, Readout, Real, Weights, cell_by_name};
 
-use crate::conventions::{Convention, Parameter, default_in_pytorch, in_pytorch};
+use crate::conventions::{Convention, default_in_pytorch, in_pytorch};
 use crate::outline::Outline;
 use crate::tensor::{Dtype, Tensor};
 
@@ -16,8 +17,9 @@ pub struct Module {
     pub cell: String,
     /// Its parameters; no readout.
     pub weights: Weights<f64>,
-    /// The number type of w_ih, w_hh, b_ih and b_hh of each cell; of biases none if the module has none.
-    pub(crate) dtypes: Vec<[Option<Dtype>; 4]>,
+    /// For each cell the number types of its parameters, in the order in which it declares them; of biases none if the
+    /// module has none.
+    pub(crate) dtypes: Vec<Vec<Option<Dtype>>>,
     /// The names of its tensors in the file.
     pub(crate) sources: Vec<String>,
     /// What was assumed in reading it, in a sentence.
@@ -34,9 +36,9 @@ impl Module {
         Network::new(cell_by_name(&self.cell)?, weights)
     }
 
-    /// D·H, the width of its output.
+    /// D·P, the width of its output.
     pub fn width(&self) -> usize {
-        self.outline.prefixes.len() * self.weights.cells[0].hidden()
+        self.outline.prefixes.len() * self.weights.cells[0].sizes().output
     }
 
     /// The number types of its tensors, each once.
@@ -54,7 +56,11 @@ impl Module {
 
     /// Whether it has biases.
     pub fn biased(&self) -> bool {
-        self.dtypes[0][2].is_some()
+        let params = &self.weights.cells[0].spec().params;
+        params
+            .iter()
+            .zip(&self.dtypes[0])
+            .any(|(param, dtype)| param.kind == ParamKind::Bias && dtype.is_some())
     }
 
     /// Its tensors with PyTorch's names behind `prefix`, in PyTorch's arrangement, with the bits they came with.
@@ -66,17 +72,11 @@ impl Module {
             Convention::PyTorch
         };
         for (index, (p, dtypes)) in self.weights.cells.iter().zip(&self.dtypes).enumerate() {
-            let parameters = [
-                (Parameter::WeightIh, &p["weight_ih"]),
-                (Parameter::WeightHh, &p["weight_hh"]),
-                (Parameter::BiasIh, &p["bias_ih"]),
-                (Parameter::BiasHh, &p["bias_hh"]),
-            ];
-            for ((parameter, matrix), dtype) in parameters.into_iter().zip(dtypes) {
+            for ((param, matrix), dtype) in p.spec().params.iter().zip(p.tensors()).zip(dtypes) {
                 let Some(dtype) = *dtype else { continue };
-                let is_bias = matches!(parameter, Parameter::BiasIh | Parameter::BiasHh);
-                let shape = if is_bias { vec![matrix.cols()] } else { vec![matrix.rows(), matrix.cols()] };
-                let name = format!("{prefix}{}", convention.name(parameter, self.weights.cell_id(index)));
+                let shape = shape_in_pytorch(param.kind, matrix);
+                let name =
+                    format!("{prefix}{}", convention.numbered(param.name, self.weights.cell_id(index)));
                 tensors.push(Tensor::of_floats(name, dtype, shape, matrix.data()));
             }
         }
@@ -105,8 +105,10 @@ impl Module {
             layers => format!("{layers} layers"),
         };
         let directions = if weights.bidirectional { ", both directions" } else { "" };
-        let (inputs, hidden) = (weights.cells[0].inputs(), weights.cells[0].hidden());
-        format!("{cell}, {layers}{directions}, I {inputs}, H {hidden}")
+        let sizes = weights.cells[0].sizes();
+        let output =
+            if sizes.output == sizes.hidden { String::new() } else { format!(", P {}", sizes.output) };
+        format!("{cell}, {layers}{directions}, I {}, H {}{output}", sizes.inputs, sizes.hidden)
     }
 
     /// G, the number of its cell's gates.
@@ -123,8 +125,11 @@ impl Module {
     pub fn python(&self) -> String {
         let (class, class_options, _) = in_pytorch(&self.cell, self.gates());
         let cell = if self.outline.convention == Convention::PyTorchCell { "Cell" } else { "" };
-        let first = &self.weights.cells[0];
-        let mut options = format!("{}, {}", first.inputs(), first.hidden());
+        let sizes = self.weights.cells[0].sizes();
+        let mut options = format!("{}, {}", sizes.inputs, sizes.hidden);
+        if sizes.output != sizes.hidden {
+            options += &format!(", proj_size={}", sizes.output);
+        }
         if self.outline.layers > 1 {
             options += &format!(", num_layers={}", self.outline.layers);
         }
@@ -136,5 +141,13 @@ impl Module {
             options += ", bias=False";
         }
         format!("torch.nn.{class}{cell}({options})")
+    }
+}
+
+/// PyTorch's shape of a parameter: vectors have one axis.
+pub(crate) fn shape_in_pytorch<T: Real>(kind: ParamKind, matrix: &Matrix<T>) -> Vec<usize> {
+    match kind {
+        ParamKind::Matrix => vec![matrix.rows(), matrix.cols()],
+        ParamKind::Elementwise | ParamKind::Bias => vec![matrix.cols()],
     }
 }

@@ -75,10 +75,15 @@ impl Outline {
         CellId { layer: index / directions, direction }
     }
 
-    /// The name in the file of a parameter of cell `index`.
+    /// The name in the file of one of the usual parameters of cell `index`.
     pub(crate) fn tensor(&self, parameter: Parameter, index: usize) -> String {
+        self.parameter(self.convention.name(parameter), index)
+    }
+
+    /// The name in the file of the parameter of cell `index` that the convention calls `name`.
+    pub(crate) fn parameter(&self, name: &str, index: usize) -> String {
         let prefix = &self.prefixes[index % self.prefixes.len()];
-        format!("{prefix}{}{}", self.convention.name(parameter, self.cell_id(index)), self.suffix)
+        format!("{prefix}{}{}", self.convention.numbered(name, self.cell_id(index)), self.suffix)
     }
 
     /// Whether a tensor of this name is one of its biases.

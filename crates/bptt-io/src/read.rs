@@ -25,13 +25,8 @@ impl Outline {
                 self.name
             )));
         }
-        if let Some(tensor) =
-            tensors.get(&format!("{}weight_hr_{}", self.prefixes[0], self.cell_id(0).suffix()))
-        {
-            return Err(tensors.problem(format!(
-                "tensor {}: an LSTM with proj_size is not supported; expected one without",
-                tensor.name
-            )));
+        if let Some(spec) = self.declares(tensors, cell)? {
+            return self.read_declared(tensors, &spec);
         }
         let (gates, hidden) = self.gates_and_hidden(tensors)?;
         let kind = self.convention.kind(gates).ok_or_else(|| {
@@ -52,7 +47,7 @@ impl Outline {
             };
             let (params, types) = reader.cell(registered.spec(), index, inputs)?;
             layers.push(params);
-            dtypes.push(types);
+            dtypes.push(types.to_vec());
         }
         let sources = reader.sources;
         let bidirectional = self.prefixes.len() == 2;
@@ -97,8 +92,7 @@ impl Outline {
             // This project's own files may hold a cell of its own.
             Some(name) if told.is_none() || possible.contains(&name) => name,
             Some(name) => {
-                return Err(CoreError::Option {
-                    option: "cell".into(),
+                return Err(CoreError::UnknownCell {
                     given: format!("{name} for {} with {gates} gates", self.title()),
                     expected: possible.join(", "),
                 }

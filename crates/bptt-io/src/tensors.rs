@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
-use bptt::Error as CoreError;
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -278,12 +277,7 @@ pub(crate) fn write(path: &Path, tensors: &Named, stamp: Option<&Stamp>) -> Resu
             archive_bytes(tensors).map_err(|problem| Error::ModelFile { path: path.into(), problem })?
         }
         _ => {
-            return Err(CoreError::Option {
-                option: "file".into(),
-                given: format!("the ending of {}", path.display()),
-                expected: ".safetensors or .npz".into(),
-            }
-            .into());
+            return Err(Error::UnknownEnding { path: path.into(), expected: ".safetensors or .npz" });
         }
     };
     files::write(path, &bytes)

@@ -1,8 +1,9 @@
 //! Weights in each convention, compared with the framework's forward step written out from its documentation.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use bptt::{Inputs, Sequence};
+use bptt::{CellParams, Inputs, Network, Number, Readout, Sequence, Weights, cell_by_name};
 use bptt_io::{Module, Tensors, choose, embedding, export, find, head};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -275,4 +276,98 @@ fn a_keras_gru_that_resets_before_the_product_is_a_cell_of_its_own() {
         choose(&tensors, None, Some("gru")).unwrap_err().to_string(),
         "cell: gru for gru with 3 gates is not possible; expected gru_reset_before"
     );
+}
+
+#[test]
+fn every_registered_cell_comes_back_from_its_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    for name in bptt::cells() {
+        let cell = cell_by_name(name).unwrap();
+        let spec = cell.spec();
+        let output = if spec.name == "lstm_projected" { 2 } else { H };
+        let layer = |inputs: usize, seed: f64| {
+            let mut params = CellParams::<f32>::zeros_with_output(spec, inputs, H, output);
+            for (i, tensor) in params.tensors_mut().iter_mut().enumerate() {
+                let drawn = numbers(seed + i as f64, tensor.data().len());
+                tensor.data_mut().iter_mut().zip(drawn).for_each(|(to, number)| *to = Number::of(number));
+            }
+            params
+        };
+        let cells = vec![layer(I, 0.1), layer(I, 0.7), layer(2 * output, 1.3), layer(2 * output, 2.9)];
+        let mut readout = Readout::zeros(2 * output, 1);
+        readout.w_hy.data_mut().fill(0.5);
+        let weights = Weights { cells, bidirectional: true, readout: Some(readout) };
+        let network = Network::new(Arc::clone(&cell), weights).unwrap();
+        bptt_io::model::save(&network, &path).unwrap();
+        let read = bptt_io::model::load(&path).unwrap();
+        assert_eq!(read.spec().name, spec.name);
+        assert_eq!(read.weights(), network.weights(), "{name}");
+    }
+}
+
+#[test]
+fn an_lstm_with_projection_is_known_by_its_tensors() {
+    let p = 2;
+    let arrays = [
+        array("rnn.weight_ih_l0", &[4 * H, I], 0.2),
+        array("rnn.weight_hh_l0", &[4 * H, p], 0.4),
+        array("rnn.weight_hr_l0", &[p, H], 0.6),
+    ];
+    let file = File::new(&arrays);
+    let module = choose(&file.tensors("m.safetensors"), None, None).unwrap();
+    assert_eq!((module.description(), module.width()), ("lstm_projected, 1 layer, I 2, H 3, P 2".into(), p));
+    assert_eq!(module.python(), "torch.nn.LSTM(2, 3, proj_size=2, bias=False)");
+    assert!(!module.biased());
+    // Its equations, written out.
+    let (w_ih, w_hh, w_hr) = (&arrays[0].2, &arrays[1].2, &arrays[2].2);
+    let (mut h, mut c, mut expected) = (vec![0.0; p], vec![0.0; H], Vec::new());
+    let sigmoid = |a: f64| 1.0 / (1.0 + (-a).exp());
+    for x in inputs().chunks(I) {
+        let dot = |w: &[f64], v: &[f64]| w.iter().zip(v).map(|(w, v)| w * v).sum::<f64>();
+        let a: Vec<f64> = (0..4 * H)
+            .map(|row| dot(&w_ih[row * I..(row + 1) * I], x) + dot(&w_hh[row * p..(row + 1) * p], &h))
+            .collect();
+        let mut m = vec![0.0; H];
+        for u in 0..H {
+            let (i, f, g, o) = (sigmoid(a[u]), sigmoid(a[H + u]), a[2 * H + u].tanh(), sigmoid(a[3 * H + u]));
+            c[u] = f * c[u] + i * g;
+            m[u] = o * c[u].tanh();
+        }
+        h = (0..p).map(|row| dot(&w_hr[row * H..(row + 1) * H], &m)).collect();
+        expected.extend_from_slice(&h);
+    }
+    for (found, expected) in outputs(&module).iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-14, "{found} {expected}");
+    }
+
+    let refused = choose(&file.tensors("m.safetensors"), None, Some("lstm")).unwrap_err().to_string();
+    assert!(
+        refused.contains("tensor rnn.weight_hr_l0: lstm has no weight_hr; expected lstm_projected"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_cell_that_is_asked_for_by_name_is_read_by_its_own_parameters() {
+    let mut arrays = vec![
+        array("weight_ih_l0", &[4 * H, I], 0.2),
+        array("weight_hh_l0", &[4 * H, H], 0.4),
+        array("bias_ih_l0", &[4 * H], 0.6),
+        array("bias_hh_l0", &[4 * H], 0.8),
+    ];
+    let spec = Arc::clone(cell_by_name("lstm_peephole").unwrap().spec());
+    let (last, peepholes) = spec.params[4..].split_last().unwrap();
+    arrays.extend(peepholes.iter().map(|param| (param.name, vec![H], numbers(1.0, H))));
+    // Names have the layer behind them in PyTorch's layout, and none in that of its cells.
+    for (name, ..) in &mut arrays {
+        *name = name.trim_end_matches("_l0");
+    }
+    let missing = choose(&File::new(&arrays).tensors("m.safetensors"), None, Some("lstm_peephole"));
+    let missing = missing.unwrap_err().to_string();
+    assert!(missing.contains(&format!("tensor {} is missing; expected shape (3,)", last.name)), "{missing}");
+    arrays.push((last.name, vec![H], numbers(2.0, H)));
+    let module = choose(&File::new(&arrays).tensors("m.safetensors"), None, Some("lstm_peephole")).unwrap();
+    assert_eq!(module.weights.cells[0][last.name].data(), numbers(2.0, H));
+    assert_eq!(module.cell, "lstm_peephole");
 }

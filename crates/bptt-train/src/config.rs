@@ -153,9 +153,6 @@ impl Default for Config {
 /// A W_hh of this size takes 4 GiB per gate.
 const MOST_HIDDEN: usize = 32_768;
 
-/// The parameters that a cell has whose network can be started and saved: what reads models finds these.
-const SAVED: [&str; 4] = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"];
-
 impl Config {
     /// Refuses impossible settings.
     ///
@@ -221,9 +218,6 @@ impl Config {
             );
         }
         let cell = cell_by_name(&self.cell)?;
-        if !cell.spec().params.iter().map(|param| param.name).eq(SAVED) {
-            return unsupported("cell", self.cell.clone(), &format!("a cell with {}", SAVED.join(", ")));
-        }
         if self.omega > 0.0 && cell.spec().vanilla.is_none() {
             let given = format!("{} with cell {}", self.omega, self.cell);
             return unsupported("omega", given, "a vanilla cell: rnn, rnn_relu or rnn_identity");
@@ -304,12 +298,6 @@ mod tests {
         assert_eq!(message, "hidden: 0 is not possible; expected at least 1");
         let message = refused(Config { learning_rate: f64::NAN, ..Config::default() });
         assert_eq!(message, "learning_rate: NaN is not possible; expected a finite number above 0");
-        let message = refused(Config { cell: "lstm_peephole".into(), ..Config::default() });
-        let expected = "cell: lstm_peephole is not possible; expected a cell with weight_ih, weight_hh, bias_ih, bias_hh";
-        assert_eq!(message, expected);
-        for cell in ["lstm_projected", "lstm_layer_norm", "min_gru"] {
-            assert!(Config { cell: cell.into(), ..Config::default() }.check().is_err(), "{cell}");
-        }
         assert!(Config { cell: "gru_with:hard_sigmoid,tanh".into(), ..Config::default() }.check().is_ok());
         assert!(refused(Config { cell: "perceptron".into(), ..Config::default() }).contains("rnn_relu"));
         let message = refused(Config { dropout: 0.5, ..Config::default() });

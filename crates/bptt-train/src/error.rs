@@ -181,17 +181,6 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A name in a model file does not choose anything.
-    #[error("{option}: {given} is not possible; expected {expected}")]
-    Option {
-        /// The option's name.
-        option: String,
-        /// The value.
-        given: String,
-        /// The possible values.
-        expected: String,
-    },
-
     /// A file, or weights in it, cannot be used.
     #[error(transparent)]
     Io(bptt_io::Error),
@@ -224,20 +213,23 @@ impl Error {
 
     /// Whether the caller asked for something impossible, in contrast to a file, a number or the system at fault.
     pub fn is_usage(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Setting { .. }
-                | Self::UnknownChoice { .. }
-                | Self::Conflict { .. }
-                | Self::Unsupported { .. }
-                | Self::Scale { .. }
-                | Self::NotAText { .. }
-                | Self::Bidirectional
-                | Self::GradientNotFinite { .. }
-                | Self::PathNotUtf8 { .. }
-                | Self::Option { .. }
-                | Self::Io(bptt_io::Error::Choice { .. })
-                | Self::Model(bptt::Error::Option { .. })
-        )
+            | Self::UnknownChoice { .. }
+            | Self::Conflict { .. }
+            | Self::Unsupported { .. }
+            | Self::Scale { .. }
+            | Self::NotAText { .. }
+            | Self::Bidirectional
+            | Self::GradientNotFinite { .. }
+            | Self::PathNotUtf8 { .. }
+            | Self::Io(
+                bptt_io::Error::Choice { .. }
+                | bptt_io::Error::UnknownName { .. }
+                | bptt_io::Error::UnknownEnding { .. },
+            ) => true,
+            Self::Model(error) => error.is_usage(),
+            _ => false,
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! The loss and gradient of one update, computed on shards of the batch in parallel.
 
 use bptt::{
-    ForwardCache, Losses, Matrix, Network, Number, Objective, Omega, Reduction, ScanOptions, Sequence, State,
-    Symbols, Targets, TrainStep, Weights, kernel,
+    ForwardCache, GradientOptions, Losses, Matrix, Network, Number, Objective, Omega, Reduction, ScanOptions,
+    Sequence, State, Symbols, Targets, TrainStep, Weights, kernel,
 };
 use rayon::prelude::*;
 
@@ -18,7 +18,9 @@ const CACHED_WEIGHTS: usize = 1 << 20;
 
 /// Number of sequences per shard.
 fn shard_size(network: &Network<f32>, batch: usize) -> usize {
-    let weights = size_of_val(network.weights().cells[0]["weight_hh"].data());
+    let cell = &network.weights().cells[0];
+    let weights =
+        cell.spec().recurrent_weights().map_or(0, |index| size_of_val(cell.tensors()[index].data()));
     if weights > CACHED_WEIGHTS && batch >= 4 * SHARD { 2 * SHARD } else { SHARD }
 }
 
@@ -236,7 +238,7 @@ fn first_bad_gradient(
     let steps = losses.present.len();
     for k in 0..steps {
         let only: Vec<_> = (0..steps).map(|t| (t == k).then_some(0)).collect();
-        for gradient in network.group_gradients(trace, losses, &only, false)? {
+        for gradient in network.group_gradients(trace, losses, &only, GradientOptions::default())? {
             let bad = |tensor: &Matrix<f32>| tensor.data().iter().any(|g| !g.is_finite());
             if let Some((name, _)) = gradient.weights.tensors().into_iter().find(|(_, tensor)| bad(tensor)) {
                 return Ok((k, format!("gradient of {name} is not finite for the loss at step {k}")));

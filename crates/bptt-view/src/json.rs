@@ -40,7 +40,10 @@ pub fn ledger(ledger: &Ledger, context: &Context<'_>) -> Map<String, Value> {
     insert("losses", context.losses.map_or(Value::Null, |of| losses(ledger, of)));
     insert("total_loss", json!(context.losses.map(|of| of.total).filter(|total| total.is_finite())));
     insert("symbols", json!(context.symbols));
-    insert("gradient_span", (0..steps).map(|k| [ledger.uncut(k).start, ledger.uncut(k).end]).collect());
+    insert(
+        "gradient_span",
+        (0..steps).map(|k| [ledger.gradient_span(k).start, ledger.gradient_span(k).end]).collect(),
+    );
     if let Some(tolerance) = ledger.tolerance() {
         insert("tolerance", json!(tolerance));
     }

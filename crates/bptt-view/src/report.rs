@@ -227,7 +227,10 @@ fn stage(of: &Stage, gates: bool, numbers: &mut Numbers) -> Value {
     object.insert("steps".into(), json!(ledger.steps()));
     object.insert("triangular".into(), json!(numbers::is_triangular(ledger)));
     object.insert("losses".into(), steps.clone().filter(|&k| ledger.has_loss(k)).collect());
-    object.insert("uncut".into(), steps.map(|k| [ledger.uncut(k).start, ledger.uncut(k).end]).collect());
+    object.insert(
+        "uncut".into(),
+        steps.map(|k| [ledger.gradient_span(k).start, ledger.gradient_span(k).end]).collect(),
+    );
     let balance = ledger.balance().iter();
     let balance: Map<String, Value> =
         balance.map(|b| (b.parameter.clone(), json!(b.relative_error))).collect();

@@ -15,14 +15,52 @@ pub enum Error {
         given: String,
     },
 
-    /// An option has a value it cannot have.
+    /// An option or an argument has a value that it cannot have.
     #[error("{option}: {given} is not possible; expected {expected}")]
-    Option {
-        /// The option's name.
+    Value {
+        /// The option's or the argument's name.
         option: String,
         /// The value.
         given: String,
         /// What it may be.
+        expected: String,
+    },
+
+    /// No cell has this name, or not with these hyperparameters.
+    #[error("cell: {given} is not possible; expected {expected}")]
+    UnknownCell {
+        /// The name.
+        given: String,
+        /// The cells there are, or the hyperparameters that this one has.
+        expected: String,
+    },
+
+    /// The network lacks a property that something needs.
+    #[error("{what}: {given} is not possible; expected {expected}")]
+    Unsupported {
+        /// What needs it.
+        what: String,
+        /// What the network has.
+        given: String,
+        /// What is needed.
+        expected: String,
+    },
+
+    /// A cell's specification contradicts itself, or asks for what the scans do not do.
+    #[error("the specification of the cell {cell} is not possible: {problem}")]
+    Specification {
+        /// The cell's name.
+        cell: String,
+        /// What is wrong.
+        problem: String,
+    },
+
+    /// Jacobians are singular, so that some exponents are −∞ and have no gradient.
+    #[error("exponents: {given} is not possible; expected {expected}")]
+    Singular {
+        /// How many exponents were asked for.
+        given: usize,
+        /// How many there are, and where the next one is −∞.
         expected: String,
     },
 
@@ -74,4 +112,19 @@ pub enum Error {
         /// The limit it is above.
         tolerance: f64,
     },
+}
+
+impl Error {
+    /// Whether the caller asked for something impossible, in contrast to a number that is not finite or an array that does
+    /// not fit.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Value { .. }
+                | Self::UnknownCell { .. }
+                | Self::Unsupported { .. }
+                | Self::Specification { .. }
+                | Self::Singular { .. }
+        )
+    }
 }

@@ -48,7 +48,7 @@ pub use error::Error;
 pub use forward::{
     CellCache, ForwardCache, Inputs, Losses, Objective, Reduction, ScanOptions, Symbols, Targets,
 };
-pub use gradient::{Component, Gradient, Select, TrainStep, gradcheck};
+pub use gradient::{Component, Gradient, GradientOptions, Select, TrainStep, gradcheck};
 pub use kernel::{Format, Number, Real};
 pub use ledger::{Balance, Entry, EntryState, ItemizeOptions, LagQuantiles, Ledger, PerLoss, QUANTILES};
 pub use model::{

@@ -1,6 +1,6 @@
 //! The seed article's numerical example: its printed entries, its norms, and its exercise.
 
-mod common;
+use crate::common;
 
 use bptt::{
     Inputs, ItemizeOptions, Losses, Matrix, Network, Parameter, Select, Sequence, State, Weights,

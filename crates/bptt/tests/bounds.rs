@@ -1,10 +1,10 @@
 //! Sequences of several lengths, episodes, detached states and burn-in: each equals what it stands for, read by hand.
 
-mod common;
+use crate::common;
 
 use bptt::{
-    Component, EntryState, ForwardCache, Gradient, Inputs, ItemizeOptions, Losses, Network, Parameter,
-    ScanOptions, Select, Sequence, SequenceView, State, Weights, cell_by_name,
+    Component, EntryState, ForwardCache, Gradient, GradientOptions, Inputs, ItemizeOptions, Losses, Network,
+    Parameter, ScanOptions, Select, Sequence, SequenceView, State, Weights, cell_by_name,
 };
 use common::Normals;
 
@@ -65,7 +65,7 @@ impl Case {
     }
 
     fn gradient(&self, trace: &ForwardCache<f64>, losses: &Losses<f64>) -> Gradient<f64> {
-        self.network.gradient(trace, losses, true).unwrap()
+        self.network.gradient(trace, losses, GradientOptions { inputs: true }).unwrap()
     }
 }
 
@@ -119,7 +119,7 @@ fn a_detached_state_is_a_carried_state() {
                     assert_eq!(entry.state(k, t) == EntryState::Cut(start), cut, "({k}, {t})");
                     assert_eq!(entry.norm(k, t) == Some(0.0), cut);
                 }
-                assert_eq!(ledger.uncut(k), k / 3 * 3..STEPS.min(k / 3 * 3 + 3));
+                assert_eq!(ledger.gradient_span(k), k / 3 * 3..STEPS.min(k / 3 * 3 + 3));
             }
             assert_eq!(entry.profile().len(), 3, "what is cut off is no distance");
         }
@@ -190,10 +190,10 @@ fn an_episode_begins_from_zeros_in_both_directions() {
         let w_ih = ledger.entry(0, Parameter::WEIGHT_IH).unwrap();
         // Sequence 1 still reaches back across step 2, and neither across step 5.
         assert!((w_ih.state(4, 1), w_ih.sequence_norm(4, 1, 0)) == (EntryState::Value, Some(0.0)));
-        assert_eq!((w_ih.state(6, 4), ledger.uncut(6)), (EntryState::Cut(5), 5..STEPS));
+        assert_eq!((w_ih.state(6, 4), ledger.gradient_span(6)), (EntryState::Cut(5), 5..STEPS));
         if case.network.directions() == 2 {
             // Below a bidirectional layer every step could teach every loss.
-            assert_eq!((w_ih.state(4, 5), ledger.uncut(4)), (EntryState::Cut(5), 0..5));
+            assert_eq!((w_ih.state(4, 5), ledger.gradient_span(4)), (EntryState::Cut(5), 0..5));
         }
     }
 }

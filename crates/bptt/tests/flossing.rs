@@ -1,6 +1,6 @@
 //! The flossing loss and its gradient against finite differences; PyTorch's numbers are in `pytorch.rs`.
 
-mod common;
+use crate::common;
 
 use bptt::dynamics::LyapunovOptions;
 use bptt::{CellId, Direction, Inputs, Matrix, Network, ScanOptions, Sequence, State, Weights, cell_by_name};

@@ -1,6 +1,6 @@
 //! What the ledger says in cases whose answer is known in closed form.
 
-mod common;
+use crate::common;
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! How long perturbations last, against finite differences and closed forms, and horizons with their intervals.
 
-mod common;
+use crate::common;
 
 use bptt::{
     Bootstrap, CellId, CellParams, Direction, Horizons, Inputs, ItemizeOptions, Losses, Matrix, Network,

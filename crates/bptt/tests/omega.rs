@@ -2,7 +2,7 @@
 //! W_hh held fixed.
 #![allow(clippy::needless_range_loop)] // loops over named indices are what makes it obvious
 
-mod common;
+use crate::common;
 
 use bptt::{
     Inputs, Network, Objective, Reduction, ScanOptions, Sequence, Targets, TrainStep, Weights, cell_by_name,

@@ -1,11 +1,11 @@
 //! Cells against outside implementations: PyTorch's projected LSTM, Keras' layers with hard sigmoids, and written-out forms under
 //! PyTorch's automatic differentiation. `outside_cells.py` makes the numbers; what it draws is drawn again here.
 
-mod common;
+use crate::common;
 
 use bptt::{
-    CellParams, Component, Inputs, ItemizeOptions, Losses, Matrix, Network, Parameter, Select, Sequence,
-    State, Weights, cell_by_name,
+    CellParams, Component, GradientOptions, Inputs, ItemizeOptions, Losses, Matrix, Network, Parameter,
+    Select, Sequence, State, Weights, cell_by_name,
 };
 use serde_json::Value;
 
@@ -95,7 +95,7 @@ impl Case {
         if let Some(c) = cache.final_state().get(0, 1) {
             same("final c", c.data(), &data["final_c"]);
         }
-        let gradient = network.gradient(&cache, &losses, true).unwrap();
+        let gradient = network.gradient(&cache, &losses, GradientOptions { inputs: true }).unwrap();
         let names: Vec<&str> = network.spec().params.iter().map(|param| param.name).collect();
         for (name, found) in names.iter().zip(gradient.weights.cells[0].tensors()) {
             same(name, found.data(), &data["gradient"][name]);

@@ -1,8 +1,8 @@
 //! The way a gradient came: the parts add up, the whole is the gradient, and the plain ways are their formulas.
 
-mod common;
+use crate::common;
 
-use bptt::{Error, Inputs, Losses, Matrix, Network, Sequence, State, Weights, cell_by_name};
+use bptt::{Error, GradientOptions, Inputs, Losses, Matrix, Network, Sequence, State, Weights, cell_by_name};
 use common::{Normals, shapes};
 use proptest::prelude::*;
 
@@ -27,7 +27,7 @@ proptest! {
             let splits = match problem.network.path_split(&trace, &losses, k) {
                 Ok(splits) => splits,
                 Err(error) => {
-                    prop_assert!(matches!(error, Error::Option { .. }), "{error}");
+                    prop_assert!(matches!(error, Error::Value { .. }), "{error}");
                     continue;
                 }
             };
@@ -81,7 +81,8 @@ fn the_whole_is_the_gradient_with_respect_to_the_state() {
             let rest = network.scan(rest, &before.final_state()).unwrap();
             let losses = Losses::from_seeds(steps_of(&seeds, t + 1..STEPS));
             let last: Vec<_> = (t + 1..STEPS).map(|u| (u == k).then_some(0)).collect();
-            let gradient = network.group_gradients(&rest, &losses, &last, false).unwrap().remove(0);
+            let gradient =
+                network.group_gradients(&rest, &losses, &last, GradientOptions::default()).unwrap().remove(0);
             for (found, expected) in split.whole(t).unwrap().data().iter().zip(gradient.initial.h(0).data()) {
                 assert!((found - expected).abs() < 1e-14, "{cell} {t}: {found} {expected}");
             }

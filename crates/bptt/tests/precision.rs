@@ -1,6 +1,6 @@
 //! What formats lose, where it is known in closed form, and in networks of every cell.
 
-mod common;
+use crate::common;
 
 use bptt::{
     CellParams, Format, Inputs, Matrix, Network, Objective, PrecisionAudit, Readout, Reduction, ScanOptions,

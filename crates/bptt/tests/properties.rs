@@ -1,10 +1,12 @@
 //! Three independent checks on random problems: finite differences, the slow reference, and the balance.
 
-mod common;
+use crate::common;
 
 use bptt::cell::{CellSpec, ParamKind};
 use bptt::gradcheck::Problem;
-use bptt::{EntryState, Gradient, Inputs, ItemizeOptions, Matrix, Parameter, Select, TrainStep};
+use bptt::{
+    EntryState, Gradient, GradientOptions, Inputs, ItemizeOptions, Matrix, Parameter, Select, TrainStep,
+};
 use common::{Normals, Shape, norm, reference, shapes, vanilla_shapes};
 use proptest::prelude::*;
 
@@ -91,7 +93,7 @@ proptest! {
         let slow = reference(&problem);
         let trace = problem.scan().unwrap();
         let losses = problem.network.losses(&trace, &problem.objective).unwrap();
-        let gradient = problem.network.gradient(&trace, &losses, true).unwrap();
+        let gradient = problem.network.gradient(&trace, &losses, GradientOptions { inputs: true }).unwrap();
         let ledger = problem.network.itemize(&trace, &losses, &ItemizeOptions::default()).unwrap();
         prop_assert!(ledger.worst_balance() <= 1e-12, "{:?}", ledger.balance());
 
@@ -235,9 +237,9 @@ proptest! {
         let problem = shape.problem();
         let trace = problem.scan().unwrap();
         let losses = problem.network.losses(&trace, &problem.objective).unwrap();
-        let whole = problem.network.gradient(&trace, &losses, true).unwrap();
+        let whole = problem.network.gradient(&trace, &losses, GradientOptions { inputs: true }).unwrap();
         let group_of: Vec<_> = (0..shape.steps).map(|t| Some((t * 7 + 3) % groups)).collect();
-        let parts = problem.network.group_gradients(&trace, &losses, &group_of, true).unwrap();
+        let parts = problem.network.group_gradients(&trace, &losses, &group_of, GradientOptions { inputs: true }).unwrap();
         let flat = |g: &Gradient<f64>| -> Vec<f64> {
             let weights = g.weights.tensors();
             let weights = weights.iter().flat_map(|(_, m)| m.data().to_vec());
@@ -264,7 +266,7 @@ proptest! {
             let found = learner.backward(network).unwrap().clone();
             let trace = problem.scan().unwrap();
             let losses = network.losses(&trace, objective).unwrap();
-            let expected = network.gradient(&trace, &losses, false).unwrap();
+            let expected = network.gradient(&trace, &losses, GradientOptions::default()).unwrap();
             prop_assert_eq!(&found.initial, &expected.initial);
             for ((name, found), (_, expected)) in found.weights.tensors().into_iter().zip(expected.weights.tensors()) {
                 let scale = norm([&expected.data().to_vec()]);

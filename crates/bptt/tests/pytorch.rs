@@ -4,12 +4,12 @@
 //! Every test runs in f64, to 1e-10, and in f32. PyTorch's own f32 lies within 2e-6 of its f64 (the script makes sure), so
 //! what lies within 8e-6 of the latter agrees with the former to 1e-5. Both are relative to the tensor's largest number.
 
-mod common;
+use crate::common;
 
 use bptt::dynamics::LyapunovOptions;
 use bptt::{
-    CellParams, Inputs, Matrix, Network, Objective, Readout, Real, Reduction, ScanOptions, Select, Sequence,
-    State, Symbols, Targets, Weights, cell_by_name,
+    CellParams, GradientOptions, Inputs, Matrix, Network, Objective, Readout, Real, Reduction, ScanOptions,
+    Select, Sequence, State, Symbols, Targets, Weights, cell_by_name,
 };
 use common::Normals;
 
@@ -112,7 +112,7 @@ impl Problem {
         let inputs = Inputs::Dense(self.x.cast());
         let trace = network.scan_with(inputs, &self.initial.cast(), cast(options)).unwrap();
         let losses = network.losses(&trace, &self.objective(mask)).unwrap();
-        let gradient = network.gradient(&trace, &losses, true).unwrap();
+        let gradient = network.gradient(&trace, &losses, GradientOptions { inputs: true }).unwrap();
         let mut results =
             vec![("loss".into(), vec![losses.total]), ("output".into(), numbers(trace.output().data()))];
         results.extend(states(["h_n", "c_n"], &trace.final_state()));

@@ -1,6 +1,6 @@
 //! With a tolerance, what is too small to be itemized is one row, and everything still adds up.
 
-mod common;
+use crate::common;
 
 use bptt::{
     CellParams, EntryState, Error, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter,

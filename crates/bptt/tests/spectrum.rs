@@ -1,6 +1,6 @@
 //! Spectra whose values are known: in closed form, from the literature, or by finite differences.
 
-mod common;
+use crate::common;
 
 use std::sync::Arc;
 
@@ -349,6 +349,6 @@ fn what_does_not_fit_is_refused() {
     let options_of_scan = ScanOptions { resets: Some(resets), ..ScanOptions::default() };
     let episodes = network.scan_with(Inputs::Dense(x), &initial, options_of_scan).unwrap();
     let error = network.lyapunov(&episodes, BOTTOM, &options).unwrap_err();
-    assert!(matches!(error, Error::Option { option, .. } if option == "resets"));
+    assert!(matches!(error, Error::Unsupported { what, .. } if what == "resets"));
     assert!(eigenvalues(View::new(1, 2, &[1.0, 2.0])).is_err());
 }

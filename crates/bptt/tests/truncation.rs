@@ -1,11 +1,11 @@
 //! The truncation curve against brute force: one truncated backward for every loss and window.
 
-mod common;
+use crate::common;
 
 use bptt::gradcheck::Problem;
 use bptt::{
-    CellParams, Error, Inputs, Losses, Network, Reduction, ScanOptions, Select, Sequence, Weights,
-    cell_by_name, log_spaced_windows,
+    CellParams, Error, GradientOptions, Inputs, Losses, Network, Reduction, ScanOptions, Select, Sequence,
+    Weights, cell_by_name, log_spaced_windows,
 };
 use common::{Shape, norm};
 
@@ -45,7 +45,7 @@ fn truncated(problem: &Problem, window: usize) -> Weights<f64> {
         alone.options.detach = (k + 1).checked_sub(window).filter(|&start| start > 0).into_iter().collect();
         let trace = alone.scan().unwrap();
         let losses = alone.network.losses(&trace, &alone.objective).unwrap();
-        sum.add(&alone.network.gradient(&trace, &losses, false).unwrap().weights);
+        sum.add(&alone.network.gradient(&trace, &losses, GradientOptions::default()).unwrap().weights);
     }
     sum
 }
@@ -66,7 +66,7 @@ fn the_curve_equals_one_truncated_backward_for_each_window() {
         let windows = log_spaced_windows(21);
         assert_eq!(windows, [1, 2, 3, 4, 6, 8, 12, 16, 21]);
         let curve = problem.network.truncation_curve(&trace, &losses, &windows).unwrap();
-        let whole = problem.network.gradient(&trace, &losses, false).unwrap().weights;
+        let whole = problem.network.gradient(&trace, &losses, GradientOptions::default()).unwrap().weights;
         for (i, &window) in windows.iter().enumerate() {
             let truncated = truncated(&problem, window);
             let check = |only: Option<&str>, of: &bptt::Truncation| {
@@ -105,7 +105,7 @@ fn the_parts_are_sums_of_components() {
         assert!((shares - 1.0).abs() < 1e-12, "{shares}");
         assert_eq!((parts.len(), parts.lags(1), parts.lags(3)), (4, 1..3, 7..9));
         let components = problem.network.components(&trace, &losses, Select::All).unwrap();
-        let whole = problem.network.gradient(&trace, &losses, false).unwrap().weights;
+        let whole = problem.network.gradient(&trace, &losses, GradientOptions::default()).unwrap().weights;
         for (j, part) in parts.parts().iter().enumerate() {
             let mut expected = whole.zeros_like();
             if j == 0 {
@@ -160,7 +160,7 @@ fn the_smallest_window_is_exact_to_a_step() {
     assert_eq!(error.to_string(), "bias: 0 is not possible; expected a fraction above 0");
     for windows in [&[][..], &[0, 1], &[2, 2]] {
         let error = network.truncation_curve(&trace, &losses, windows).unwrap_err();
-        assert!(matches!(error, Error::Option { option, .. } if option == "windows"));
+        assert!(matches!(error, Error::Value { option, .. } if option == "windows"));
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{Reading, ReadingArgs, Shown};
+use super::{Reading, ReadingArgs};
 
 /// The kind of figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,9 +52,10 @@ pub(crate) struct PlotArgs {
     /// Title [default: a description of the figure]
     #[arg(long, value_name = "TEXT")]
     pub title: Option<String>,
-    /// Draw the contributions to this parameter
-    #[arg(long, value_enum, default_value_t = Shown::WeightHh)]
-    pub parameter: Shown,
+    /// Draw the contributions to this parameter of the cell, such as weight-ih or bias, or to the input [default:
+    /// weight-hh, or the bias in a cell without it]
+    #[arg(long, value_name = "NAME")]
+    pub parameter: Option<String>,
     /// Draw this layer, counted from 0 at the input
     #[arg(long, value_name = "L", default_value_t = 0)]
     pub layer: usize,

@@ -15,19 +15,6 @@ pub(crate) enum Reading {
     Reverse,
 }
 
-/// A parameter whose contributions are shown.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Shown {
-    /// W_ih, the input weights
-    WeightIh,
-    /// W_hh, the recurrent weights
-    WeightHh,
-    /// The biases (of the input side, in a GRU)
-    Bias,
-    /// The input itself
-    Input,
-}
-
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bptt trace runs/demo/lstm --text \"Because no food was available in the market, John had to skip dinner.\" \\
@@ -52,9 +39,10 @@ pub(crate) struct TraceArgs {
     /// Show the loss at this step, counted from 0
     #[arg(long, alias = "at", value_name = "K", conflicts_with = "predicting")]
     pub loss_step: Option<usize>,
-    /// Show the contributions to this parameter
-    #[arg(long, value_enum, default_value_t = Shown::WeightHh)]
-    pub parameter: Shown,
+    /// Show the contributions to this parameter of the cell, such as weight-ih or bias, or to the input [default:
+    /// weight-hh, or the bias in a cell without it]
+    #[arg(long, value_name = "NAME")]
+    pub parameter: Option<String>,
     /// Show this layer, counted from 0 at the input
     #[arg(long, value_name = "L", default_value_t = 0)]
     pub layer: usize,

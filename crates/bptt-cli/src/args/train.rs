@@ -90,9 +90,7 @@ pub(crate) struct Settings {
     /// Fraction of the text, at its end, that is held out [default: 0.1]
     #[arg(long, value_name = "FRACTION")]
     held_out: Option<f64>,
-    /// Cell: rnn (tanh), rnn_relu, rnn_identity, rnn_leaky:ALPHA, lstm, lstm_1997, gru, gru_reset_before; with activations of
-    /// your choice lstm_with:GATES,CANDIDATE, gru_with:… or gru_reset_before_with:… [default: rnn]
-    #[arg(long)]
+    #[arg(long, help = cells_help())]
     cell: Option<String>,
     /// Number of hidden units of each layer [default: 128]
     #[arg(long, value_name = "N")]
@@ -236,4 +234,9 @@ impl Settings {
         set(&mut config.seed, self.seed.as_ref());
         config
     }
+}
+
+/// Every registered cell; those with hyperparameters stand with an example.
+fn cells_help() -> String {
+    format!("Cell: {} [default: rnn]", bptt::cells().join(", "))
 }

@@ -61,8 +61,9 @@ fn blocks(module: &ModuleReport) -> String {
     ];
     let row = |b: &Block| {
         let bias = b.bias.map_or(["–", "–", "–"].map(String::from), |bias| bias.map(number));
+        let norms = [b.sigma_max, b.spectral_radius].map(|norm| norm.map_or("–".into(), number));
         let place = [b.layer.to_string(), b.direction.into(), b.gate.into()];
-        place.into_iter().chain([number(b.sigma_max), number(b.spectral_radius)]).chain(bias).collect()
+        place.into_iter().chain(norms).chain(bias).collect()
     };
     table(&header, &module.blocks.iter().map(row).collect::<Vec<_>>())
 }

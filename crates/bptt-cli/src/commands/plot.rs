@@ -119,7 +119,11 @@ impl Subject {
     }
 
     fn entry(&self, args: &PlotArgs) -> Result<&Entry, Failure> {
-        shown_entry((args.parameter, args.layer, args.direction), &self.network, &self.traced.ledger)
+        shown_entry(
+            (args.parameter.as_deref(), args.layer, args.direction),
+            &self.network,
+            &self.traced.ledger,
+        )
     }
 
     /// The name of the parameter and the cell.

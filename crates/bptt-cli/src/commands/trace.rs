@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bptt::{
     CellId, Direction, Entry, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective,
-    Parameter, Reduction, ScanOptions, Symbols, Targets,
+    Reduction, ScanOptions, Symbols, Targets,
 };
 use bptt_io::files;
 use bptt_train::{Config, Level, Run, Streams, run as runs};
@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::provenance::Provenance;
 use super::{cannot_make, ending, print, print_json, table_bytes, trace_model, trace_task};
 use crate::Failure;
-use crate::args::{Reading, ReadingArgs, Shown, TraceArgs};
+use crate::args::{Reading, ReadingArgs, TraceArgs};
 use crate::progress::bits;
 
 /// The file types of a ledger.
@@ -148,7 +148,7 @@ pub(super) fn output(
         let which = "it is masked, padding or burn-in; choose another with --loss-step";
         return Err(Failure::Usage(format!("there is no loss at step {k}: {which}")));
     }
-    let entry = shown_entry((args.parameter, args.layer, args.direction), network, ledger)?;
+    let entry = shown_entry((args.parameter.as_deref(), args.layer, args.direction), network, ledger)?;
     let paths = if args.paths { network.path_split(&traced.trace, &traced.losses, k)? } else { Vec::new() };
     let saturation = if args.gates { network.saturation(&traced.trace) } else { Vec::new() };
 
@@ -194,19 +194,10 @@ pub(super) fn output(
 
 /// The entry that the arguments choose.
 pub(super) fn shown_entry<'a>(
-    (parameter, layer, direction): (Shown, usize, Reading),
+    (parameter, layer, direction): (Option<&str>, usize, Reading),
     network: &Network<f64>,
     ledger: &'a Ledger,
 ) -> Result<&'a Entry, Failure> {
-    let parameter = match parameter {
-        Shown::WeightIh => Parameter::WEIGHT_IH,
-        Shown::WeightHh => Parameter::WEIGHT_HH,
-        Shown::Bias if network.spec().adjoints.len() > 1 && network.spec().param("bias_hh").is_some() => {
-            Parameter::BIAS_IH
-        }
-        Shown::Bias => Parameter::BIAS,
-        Shown::Input => Parameter::INPUT,
-    };
     let direction = match direction {
         Reading::Forward => Direction::Forward,
         Reading::Reverse => Direction::Reverse,
@@ -215,10 +206,26 @@ pub(super) fn shown_entry<'a>(
         let problem = "this network is not bidirectional; train one with --bidirectional";
         return Err(Failure::Usage(format!("--direction reverse: {problem}")));
     }
-    ledger.entry_at(CellId { layer, direction }, parameter).ok_or_else(|| {
-        let layers = network.depth();
-        let what = if layer < layers { "inputs at layer 0 only" } else { "no such layer" };
-        Failure::Usage(format!("--layer {layer}: this network of {layers} layers has {what}"))
+    let layers = network.depth();
+    if layer >= layers {
+        let problem = format!("--layer {layer}: this network of {layers} layers has no such layer");
+        return Err(Failure::Usage(problem));
+    }
+    let cell = CellId { layer, direction };
+    let name = parameter.map(|name| name.to_lowercase().replace('-', "_"));
+    // A GRU has two biases; that of the input side is da itself.
+    let asked = match name.as_deref() {
+        None => vec!["weight_hh", "bias", "bias_ih"],
+        Some("bias") => vec!["bias", "bias_ih"],
+        Some(name) => vec![name],
+    };
+    let of_cell = || ledger.entries().iter().filter(|entry| entry.cell == cell);
+    let find = |name: &&str| of_cell().find(|entry| entry.parameter.as_str() == *name);
+    asked.iter().find_map(find).ok_or_else(|| {
+        let names: Vec<&str> = of_cell().map(|entry| entry.parameter.as_str()).collect();
+        let given = parameter.unwrap_or("the default");
+        let of = if layers > 1 { format!(" in layer {layer}") } else { String::new() };
+        Failure::Usage(format!("--parameter {given} is not possible{of}; expected {}", names.join(", ")))
     })
 }
 

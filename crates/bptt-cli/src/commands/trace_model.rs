@@ -6,7 +6,7 @@ use bptt::{
     ForwardCache, Inputs, ItemizeOptions, Losses, Network, Objective, Reduction, ScanOptions, Sequence,
     State, Symbols, Targets,
 };
-use bptt_io::{Convention, Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
+use bptt_io::{Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
 use bptt_train::run::model_file;
 
 use super::provenance::Provenance;
@@ -118,23 +118,11 @@ fn module_provenance(file: &Path, module: &Module) -> Provenance {
     let mut provenance = Provenance::default();
     provenance.set("file", file.to_string_lossy());
     provenance.set("module", module.outline.name.as_str());
-    let gates = module.weights.cells[0].sizes().gates;
-    let (layout, matrices, orders) = match module.outline.convention {
-        Convention::PyTorch | Convention::PyTorchCell => {
-            ("PyTorch", "(gates · H, inputs)", ["r, z, n", "i, f, g, o"])
-        }
-        Convention::Keras => ("Keras", "(inputs, gates · H)", ["z, r, h", "i, f, c, o"]),
-        Convention::Cs231n => ("CS231n", "(inputs, gates · H)", ["", "i, f, o, g"]),
-        other => unreachable!("{other:?} has no orders of gates here"),
-    };
-    provenance.set("layout", layout);
+    let layout = module.outline.convention;
+    provenance.set("layout", layout.title());
     let title = module.outline.title();
-    let order = match gates {
-        3 => format!(", gates in the order {}", orders[0]),
-        4 => format!(", gates in the order {}", orders[1]),
-        _ => String::new(),
-    };
-    provenance.assume(format!("{title} is read as {layout}: matrices {matrices}{order}"));
+    let arrangement = layout.arrangement(&module.weights.cells[0].spec().gate_names());
+    provenance.assume(format!("{title} is read as {}: {arrangement}", layout.title()));
     if let Some(assumed) = &module.assumed {
         provenance.assume(assumed.as_str());
     }

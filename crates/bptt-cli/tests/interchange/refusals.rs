@@ -61,8 +61,10 @@ fn damaged_models_are_refused_with_the_tensors_name_and_both_shapes() {
             "tensor weight_hh_l0: expected (G·H, H) with G = 1 (rnn), 3 (gru) or 4 (lstm), given (7, 2)".into(),
         ),
         (with("weight_ih_l1", &[6, 2]), "tensor weight_hh_l1 is missing; expected shape (6, 2)".into()),
-        (with("weight_hr_l0", &[1, 2]), "tensor weight_hr_l0: an LSTM with proj_size is not supported; expected one \
-            without".into()),
+        (
+            with("weight_hr_l0", &[1, 2]),
+            "tensor weight_ih_l0: expected (G·H, I) with the 4 gates of lstm_projected, given (6, 3)".into(),
+        ),
         (without(1), "tensor weight_hh_l0 is missing; expected shape (G·H, H)".into()),
         (without(2), "tensor bias_ih_l0 is missing; expected shape (6,)".into()),
         (changed(1, &[6, 2], nan), "tensor weight_hh_l0 is not finite at (1, 0)".into()),

@@ -141,7 +141,7 @@ fn windows(
 
 /// The first step that a gradient of loss k reaches.
 fn from(ledger: &Ledger, k: usize) -> usize {
-    ledger.uncut(k).start.min(k)
+    ledger.gradient_span(k).start.min(k)
 }
 
 fn not_finite(checked: Result<(), bptt::Error>, origin: Origin) -> Option<NotFinite> {

@@ -113,7 +113,7 @@ pub fn quantile_interval(
     check_fraction("quantile", q)?;
     check_fraction("level", bootstrap.level)?;
     let refuse = |option: &str, given: String, expected: String| {
-        Err(Error::Option { option: option.into(), given, expected })
+        Err(Error::Value { option: option.into(), given, expected })
     };
     if bootstrap.resamples == 0 {
         return refuse("resamples", "0".into(), "at least 1".into());
@@ -150,5 +150,5 @@ fn check_fraction(option: &str, given: f64) -> Result<(), Error> {
     if (0.0..=1.0).contains(&given) {
         return Ok(());
     }
-    Err(Error::Option { option: option.into(), given: given.to_string(), expected: "0 to 1".into() })
+    Err(Error::Value { option: option.into(), given: given.to_string(), expected: "0 to 1".into() })
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::array::View;
 use crate::forward::{ForwardCache, Losses};
-use crate::gradient::{Threads, add_cell_gradient};
+use crate::gradient::{GradientOptions, Threads, add_cell_gradient};
 use crate::kernel::Real;
 use crate::ledger::balance;
 use crate::model::{Network, Weights};
@@ -67,7 +67,7 @@ impl<T: Real> Network<T> {
     ///
     /// # Errors
     /// [`Error::Balance`] if the parts do not add up to the ordinary gradient, [`Error::NotFinite`] or [`Error::Exploded`]
-    /// if something is not finite, [`Error::Shape`] if `losses` does not belong to `cache`, [`Error::Option`] if
+    /// if something is not finite, [`Error::Shape`] if `losses` does not belong to `cache`, [`Error::Value`] if
     /// `first_lags` does not ascend from 0.
     pub fn lag_parts(
         &self,
@@ -76,7 +76,7 @@ impl<T: Real> Network<T> {
         first_lags: &[usize],
     ) -> Result<LagParts<T>, Error> {
         if first_lags.first() != Some(&0) || !first_lags.is_sorted_by(|a, b| a < b) {
-            return Err(Error::Option {
+            return Err(Error::Value {
                 option: "first lags".into(),
                 given: format!("{first_lags:?}"),
                 expected: "lags that ascend from 0".into(),
@@ -85,7 +85,7 @@ impl<T: Real> Network<T> {
         self.check_losses(cache, losses)?;
         cache.check_finite()?;
         losses.check_finite()?;
-        let gradient = self.gradient(cache, losses, false)?;
+        let gradient = self.gradient(cache, losses, GradientOptions::default())?;
         gradient.check_finite()?;
 
         let (steps, batch) = cache.inputs().shape();

@@ -94,7 +94,7 @@ impl<T: Real> Network<T> {
         self.check_losses(cache, losses)?;
         let (steps, batch) = cache.inputs().shape();
         if losses.active(cache).get(k) != Some(&true) {
-            return Err(Error::Option {
+            return Err(Error::Value {
                 option: "loss".into(),
                 given: format!("{k}"),
                 expected: format!("a step below {steps} that has a loss"),

@@ -67,7 +67,7 @@ impl<T: Real> Network<T> {
         windows: &[usize],
     ) -> Result<TruncationCurve, Error> {
         if windows.first().is_none_or(|&w| w == 0) || !windows.is_sorted_by(|a, b| a < b) {
-            return Err(Error::Option {
+            return Err(Error::Value {
                 option: "windows".into(),
                 given: format!("{windows:?}"),
                 expected: "windows of at least one step that ascend".into(),
@@ -94,7 +94,7 @@ impl<T: Real> Network<T> {
         bias: f64,
     ) -> Result<SmallestWindow, Error> {
         if bias.is_nan() || bias <= 0.0 {
-            return Err(Error::Option {
+            return Err(Error::Value {
                 option: "bias".into(),
                 given: bias.to_string(),
                 expected: "a fraction above 0".into(),

@@ -1,16 +1,8 @@
 //! The row-major matrix and views of it.
 
-use aligned_vec::{AVec, CACHELINE_ALIGN};
 use num_traits::Float;
 
 use crate::Error;
-
-/// Zeros that begin where a cache line does, so that no register is loaded from two of them.
-pub(crate) fn zeros<T: Float>(count: usize) -> AVec<T> {
-    let mut zeros = AVec::new(CACHELINE_ALIGN);
-    zeros.resize(count, T::zero());
-    zeros
-}
 
 /// The nearest number of another type: f32 to f64 is exact, f64 to f32 rounds.
 pub(super) fn cast<T: Float, U: Float>(number: T) -> U {

@@ -1,9 +1,9 @@
 //! Time-major sequences, one step of which is a plain matrix view.
 
-use aligned_vec::{AVec, CACHELINE_ALIGN};
 use num_traits::Float;
 
-use super::matrix::{View, cast, zeros};
+use super::aligned::Aligned;
+use super::matrix::{View, cast};
 use crate::Error;
 
 /// A time-major (T, B, F) array: step, then sequence of the batch, then feature.
@@ -15,19 +15,19 @@ pub struct Sequence<T> {
     steps: usize,
     batch: usize,
     features: usize,
-    data: AVec<T>,
+    data: Aligned<T>,
 }
 
 impl<T> Default for Sequence<T> {
     fn default() -> Self {
-        Self { steps: 0, batch: 0, features: 0, data: AVec::new(CACHELINE_ALIGN) }
+        Self { steps: 0, batch: 0, features: 0, data: Aligned::default() }
     }
 }
 
 impl<T: Float> Sequence<T> {
     /// A (steps, batch, features) array of zeros.
     pub fn zeros(steps: usize, batch: usize, features: usize) -> Self {
-        Self { steps, batch, features, data: zeros(steps * batch * features) }
+        Self { steps, batch, features, data: Aligned::zeros(steps * batch * features) }
     }
 
     /// A (steps, batch, features) array from its entries in that order, features contiguous.
@@ -42,7 +42,7 @@ impl<T: Float> Sequence<T> {
                 given: format!("{} numbers", data.len()),
             });
         }
-        Ok(Self { steps, batch, features, data: AVec::from_slice(CACHELINE_ALIGN, data) })
+        Ok(Self { steps, batch, features, data: Aligned::from_slice(data) })
     }
 
     /// A sequence from a (batch, steps, features) array.
@@ -148,7 +148,8 @@ impl<T: Float> Sequence<T> {
 
     /// The same numbers in another precision (f32 to f64 is exact).
     pub fn cast<U: Float>(&self) -> Sequence<U> {
-        let data = AVec::from_iter(CACHELINE_ALIGN, self.data.iter().map(|v| cast(*v)));
+        let mut data = Aligned::zeros(self.data.len());
+        data.iter_mut().zip(&*self.data).for_each(|(to, number)| *to = cast(*number));
         Sequence { steps: self.steps, batch: self.batch, features: self.features, data }
     }
 }

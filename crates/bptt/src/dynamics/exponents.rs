@@ -141,7 +141,7 @@ pub(crate) fn check_count(count: usize, dimension: usize) -> Result<(), Error> {
     if (1..=dimension).contains(&count) {
         return Ok(());
     }
-    Err(Error::Option {
+    Err(Error::Value {
         option: "exponents".into(),
         given: count.to_string(),
         expected: format!("1 to {dimension}, the size of the state"),

@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Rounding above the diagonal of QᵀdQ would grow in the backward pass by e^{λ_i − λ_j} a step, so there its zeros and the
-//! diagonal's g are put back in before every R^−ᵀ; this is what M is to a computer. With J_t = diag(φ'_t) W_hh and
+//! diagonal's g are put back in before every R^−ᵀ: M, in floating point. With J_t = diag(φ'_t) W_hh and
 //! dφ'_t,i = Σ_j dA_t,ij A_t,ij / φ'_t,i,
 //!
 //! ```text
@@ -28,8 +28,9 @@ use super::exponents::{factors, start};
 use super::jacobian::{check_trajectory, steps_of};
 use super::lyapunov::LyapunovOptions;
 use super::qr::Qr;
-use crate::array::{Sequence, View, zeros};
+use crate::array::{Aligned, Sequence, View};
 use crate::forward::{ForwardCache, Losses};
+use crate::gradient::GradientOptions;
 use crate::kernel::Products;
 use crate::kernel::{Packed, Real, Start};
 use crate::model::{Activation, Backward, CellId, Direction, Network, Weights};
@@ -88,7 +89,8 @@ impl<T: Real> Network<T> {
                 seeds.at_mut(t, b).iter_mut().zip(seed).for_each(|(to, &from)| *to = T::of(from));
             }
         }
-        let mut gradient = self.gradient(cache, &Losses::from_seeds(seeds), false)?.weights;
+        let mut gradient =
+            self.gradient(cache, &Losses::from_seeds(seeds), GradientOptions::default())?.weights;
         let direct = dw_hh.iter().map(|&dw| T::of(dw));
         gradient.cells[0]["weight_hh"].data_mut().iter_mut().zip(direct).for_each(|(to, from)| *to += from);
         Ok(Flossing { loss, exponents, gradient })
@@ -96,7 +98,7 @@ impl<T: Real> Network<T> {
 
     fn check_flossing(&self, cache: &ForwardCache<T>) -> Result<Activation, Error> {
         let refuse = |given: String, expected: &str| {
-            Err(Error::Option { option: "flossing".into(), given, expected: expected.into() })
+            Err(Error::Unsupported { what: "flossing".into(), given, expected: expected.into() })
         };
         let name = &self.spec().name;
         let Some(activation) = self.spec().vanilla else {
@@ -143,15 +145,15 @@ struct OfSequence {
 struct Memory {
     qr: Qr,
     /// The k vectors after every step, orthonormal where they were made so; in front those to begin with: (T + 1, k, N).
-    vectors: aligned_vec::AVec<f64>,
+    vectors: Aligned<f64>,
     /// Rᵀ of every decomposition, (k, k) each.
     r: Vec<f64>,
     /// φ' of every step, (T, N).
     slopes: Vec<f64>,
     /// Gradients of the vectors at hand, (k, N).
-    gradients: aligned_vec::AVec<f64>,
+    gradients: Aligned<f64>,
     /// Those of the step before, (k, N).
-    earlier: aligned_vec::AVec<f64>,
+    earlier: Aligned<f64>,
     /// Their products with the vectors, (k, k).
     products: Vec<f64>,
     packed: Packed<f64>,
@@ -162,11 +164,11 @@ impl Memory {
     fn new(hidden: usize, count: usize) -> Self {
         Self {
             qr: Qr::new(),
-            vectors: zeros(0),
+            vectors: Aligned::default(),
             r: Vec::new(),
             slopes: Vec::new(),
-            gradients: zeros(count * hidden),
-            earlier: zeros(count * hidden),
+            gradients: Aligned::zeros(count * hidden),
+            earlier: Aligned::zeros(count * hidden),
             products: vec![0.0; count * count],
             packed: Packed::shaped(count, hidden),
             packed_transposed: Packed::shaped(hidden, count),
@@ -215,9 +217,8 @@ impl<T: Real> Task<'_, T> {
             qr.decompose(after, hidden, &mut r[from..]);
             for (i, (sum, factor)) in sums.iter_mut().zip(factors(&r[from..], count)).enumerate() {
                 if factor == 0.0 {
-                    return Err(Error::Option {
-                        option: "exponents".into(),
-                        given: count.to_string(),
+                    return Err(Error::Singular {
+                        given: count,
                         expected: format!(
                             "at most {i}: at step {} of sequence {b} exponent {} is −∞, the Jacobians are singular",
                             done - 1,

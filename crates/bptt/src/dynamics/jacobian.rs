@@ -104,7 +104,7 @@ pub(crate) fn check_trajectory<T: Real>(
     let index = place.layer * directions + reverse;
     if index >= cells || reverse >= directions {
         let places: Vec<_> = (0..cells).map(|index| network.weights().cell_id(index).suffix()).collect();
-        return Err(Error::Option {
+        return Err(Error::Value {
             option: "place".into(),
             given: place.suffix(),
             expected: places.join(", "),
@@ -121,8 +121,8 @@ pub(crate) fn check_trajectory<T: Real>(
     cache.check_finite()?;
     let (steps, _) = cache.inputs().shape();
     if let Some(t) = (0..steps).find(|&t| cache.boundaries().resets_at(place.direction, t).next().is_some()) {
-        return Err(Error::Option {
-            option: "resets".into(),
+        return Err(Error::Unsupported {
+            what: "resets".into(),
             given: format!("an episode that begins next to step {t}"),
             expected: "none: a state that is forgotten has no Jacobian; scan the episodes as sequences"
                 .into(),
@@ -167,7 +167,7 @@ impl<T: Real> Network<T> {
         let index = check_trajectory(self, cache, place)?;
         let (steps, batch) = cache.inputs().shape();
         if t >= steps || b >= batch || cache.boundaries().is_padding(t, b) {
-            return Err(Error::Option {
+            return Err(Error::Value {
                 option: "jacobian".into(),
                 given: format!("step {t} of sequence {b}"),
                 expected: format!("a step that was read, of (T, B) = ({steps}, {batch})"),
@@ -200,7 +200,7 @@ impl<T: Real> Network<T> {
         };
         let most = (0..batch).map(|b| after(b).len()).max().unwrap_or(0);
         if lags.first().is_none_or(|&lag| lag == 0 || lag > most) {
-            return Err(Error::Option {
+            return Err(Error::Value {
                 option: "lags".into(),
                 given: format!("{lags:?} from step {from}"),
                 expected: format!("lags from 1 to {most}"),

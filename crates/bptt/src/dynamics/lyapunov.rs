@@ -35,7 +35,7 @@ impl LyapunovOptions {
         let count = self.exponents.unwrap_or(size);
         check_count(count, size)?;
         let refuse = |option: &str, given: usize, expected: String| {
-            Err(Error::Option { option: option.into(), given: format!("{given} steps"), expected })
+            Err(Error::Value { option: option.into(), given: format!("{given} steps"), expected })
         };
         if self.every == 0 {
             return refuse("every", 0, "at least 1".into());
@@ -75,7 +75,7 @@ impl Lyapunov {
     /// If `entry` is another cell's.
     pub fn beside(&self, entry: &Entry) -> Result<PredictedDecay, Error> {
         if entry.cell != self.place {
-            return Err(Error::Option {
+            return Err(Error::Value {
                 option: "entry".into(),
                 given: format!("one of {}", entry.cell.suffix()),
                 expected: format!("one of {}, whose exponents these are", self.place.suffix()),

@@ -22,7 +22,7 @@ use crate::model::{Backward, Direction, Network};
 use crate::reverse::Step;
 use crate::{Error, kernel};
 
-/// Ω of a batch as a sum, for whoever has the batch in parts.
+/// Ω of a batch as a sum and a count, so that the parts of a batch can be added.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Omega<T> {
     /// Σ (r − 1)² over the steps, sequences and cells whose gradient is not zero and goes on; Ω is it divided by `count`.
@@ -40,8 +40,8 @@ impl<T: Real> TrainStep<T> {
     /// As of [`TrainStep::backward`], and if the network's cell is another than a vanilla one.
     pub fn backward_with_omega(&mut self, network: &Network<T>) -> Result<Omega<T>, Error> {
         if network.spec().vanilla.is_none() {
-            return Err(Error::Option {
-                option: "omega".into(),
+            return Err(Error::Unsupported {
+                what: "omega".into(),
                 given: format!("cell {}", network.spec().name),
                 expected: "a vanilla one: rnn, rnn_relu or rnn_identity".into(),
             });
@@ -57,7 +57,7 @@ impl<T: Real> TrainStep<T> {
     }
 }
 
-/// What a step is worked with, (B, H) each.
+/// Buffers of one step, (B, H) each.
 #[derive(Default)]
 struct Memory<T> {
     d: Vec<T>,

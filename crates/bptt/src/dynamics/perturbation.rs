@@ -90,8 +90,8 @@ impl<T: Real> Network<T> {
         directions: Option<&Matrix<f64>>,
     ) -> Result<MemoryProfile, Error> {
         if self.directions() == 2 {
-            return Err(Error::Option {
-                option: "memory".into(),
+            return Err(Error::Unsupported {
+                what: "memory".into(),
                 given: "a bidirectional network".into(),
                 expected: "one that reads forward: in both directions every step reaches every other".into(),
             });

@@ -84,7 +84,7 @@ pub fn condition_number(singular_values: &[f64]) -> f64 {
 /// If the matrix is not square, has an entry that is not finite, or the iteration (Francis' QR algorithm) does not end.
 pub fn eigenvalues<T: Real>(matrix: View<'_, T>) -> Result<Vec<Eigenvalue>, Error> {
     let refuse = |given: String, expected: &str| {
-        Err(Error::Option { option: "eigenvalues".into(), given, expected: expected.into() })
+        Err(Error::Value { option: "eigenvalues".into(), given, expected: expected.into() })
     };
     let (rows, cols) = (matrix.rows(), matrix.cols());
     if rows != cols {
@@ -185,10 +185,11 @@ impl<T: Real> Network<T> {
         let Some(recurrent) = spec.recurrent_weights() else { return Ok(spectra) };
         for (index, params) in self.weights().cells.iter().enumerate() {
             for (g, &GateSpec { name: gate, activation }) in spec.gates.iter().enumerate() {
-                let Some(block) = params.recurrent_block(g) else {
+                let Some(block) = params.recurrent_block(g).filter(|block| block.rows() == block.cols())
+                else {
                     let cols = params.tensors()[recurrent].cols();
-                    return Err(Error::Option {
-                        option: "recurrent spectra".into(),
+                    return Err(Error::Unsupported {
+                        what: "recurrent spectra".into(),
                         given: format!("{}, whose W_hh has blocks of ({hidden}, {cols})", spec.name),
                         expected: "a cell whose output has as many numbers as it has units".into(),
                     });

@@ -70,7 +70,7 @@ impl SequenceBoundaries {
             given: format!("{given} entries"),
         };
         let refuse = |option: &str, given: String, expected: String| {
-            Err(Error::Option { option: option.into(), given, expected })
+            Err(Error::Value { option: option.into(), given, expected })
         };
         let ScanOptions { lengths, resets, detach, burn_in, .. } = options;
         if let Some(lengths) = lengths {

@@ -220,8 +220,8 @@ impl<T: Real> Network<T> {
     }
 
     fn readout(&self) -> Result<&Readout<T>, Error> {
-        self.weights().readout.as_ref().ok_or_else(|| Error::Option {
-            option: "readout".into(),
+        self.weights().readout.as_ref().ok_or_else(|| Error::Unsupported {
+            what: "readout".into(),
             given: "a network without one".into(),
             expected: "a network with a readout (head.weight, head.bias)".into(),
         })
@@ -270,8 +270,8 @@ impl<T: Real> Objective<T> {
 }
 
 on_registers! {
-    /// −ln softmax(y)\[target\] of each row with a loss; `y` leaves as its gradient times `factor`,
-    /// (softmax(y) − onehot) · factor, and as zeros in the other rows.
+    /// −ln softmax(y)\[target\] of each row with a loss; `y` becomes the gradient times `factor`,
+    /// (softmax(y) − onehot) · factor, and zeros in the other rows.
     fn cross_entropies<'a, T: Real>(
         simd,
         y: &'a mut [T],

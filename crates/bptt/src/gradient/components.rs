@@ -85,7 +85,7 @@ impl<T: Real> Network<T> {
                 || !present[k]
                 || only.is_some_and(|t| t >= steps || (t > k && !self.weights().bidirectional)))
         {
-            return Err(Error::Option {
+            return Err(Error::Value {
                 option: "selection".into(),
                 given: format!("{select:?}"),
                 expected: format!("t ≤ k < {steps} and a loss at step k"),

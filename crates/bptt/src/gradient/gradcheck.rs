@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::array::Matrix;
 use crate::forward::{ForwardCache, Inputs, Objective, ScanOptions};
+use crate::gradient::GradientOptions;
 use crate::model::{Network, State};
 
 /// Everything a loss depends on.
@@ -68,7 +69,7 @@ impl Problem {
     ) -> Result<Vec<GradCheck>, Error> {
         let cache = self.scan()?;
         let losses = self.network.losses(&cache, &self.objective)?;
-        let mut gradient = self.network.gradient(&cache, &losses, true)?;
+        let mut gradient = self.network.gradient(&cache, &losses, GradientOptions { inputs: true })?;
 
         let mut analytic: Vec<(String, Matrix<f64>)> =
             gradient.weights.tensors().into_iter().map(|(name, g)| (name, g.clone())).collect();

@@ -7,6 +7,6 @@ mod params;
 mod train_step;
 
 pub use components::{Component, Select};
-pub use ordinary::Gradient;
+pub use ordinary::{Gradient, GradientOptions};
 pub(crate) use params::{Threads, add_cell_gradient, add_readout_gradient};
 pub use train_step::TrainStep;

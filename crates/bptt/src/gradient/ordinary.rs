@@ -30,10 +30,15 @@ impl<T: Real> Gradient<T> {
     }
 }
 
+/// What a gradient has besides the weights' and the initial states' part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GradientOptions {
+    /// The gradient with respect to the inputs: one more product for each step.
+    pub inputs: bool,
+}
+
 impl<T: Real> Network<T> {
     /// The ordinary gradient of the reduced loss: backpropagation through time with one row.
-    ///
-    /// `with_inputs` asks for the gradient with respect to the inputs as well, one more product.
     ///
     /// # Errors
     /// If `losses` does not belong to `cache`.
@@ -41,9 +46,9 @@ impl<T: Real> Network<T> {
         &self,
         cache: &ForwardCache<T>,
         losses: &Losses<T>,
-        with_inputs: bool,
+        options: GradientOptions,
     ) -> Result<Gradient<T>, Error> {
-        let mut gradient = self.zero_gradient(cache, with_inputs);
+        let mut gradient = self.zero_gradient(cache, options);
         self.gradient_into(
             &mut gradient,
             &mut GradientWorkspace::new(Threads::All),
@@ -97,11 +102,11 @@ impl<T: Real> Network<T> {
         cache: &ForwardCache<T>,
         losses: &Losses<T>,
         group_of: &[Option<usize>],
-        with_inputs: bool,
+        options: GradientOptions,
     ) -> Result<Vec<Gradient<T>>, Error> {
         let plan = self.plan(cache, losses, group_of)?;
         let mut gradients: Vec<_> =
-            plan.groups().iter().map(|_| self.zero_gradient(cache, with_inputs)).collect();
+            plan.groups().iter().map(|_| self.zero_gradient(cache, options)).collect();
         self.run_backward(
             &mut gradients,
             &mut GradientWorkspace::new(Threads::All),
@@ -161,7 +166,7 @@ impl<T: Real> Network<T> {
         let source = Source::Losses(&losses.seeds);
         reverse_layers(self, cache, source, plan, options, cells, |index, step| {
             visit(index, step);
-            // What a symbol's column gets is added up while it is near.
+            // What a symbol's column gets is added up while it is in cache.
             if let (Inputs::Symbols(symbols), Some(sums)) =
                 (cache.inputs(), by_symbol.get_mut(index * groups..(index + 1) * groups))
             {
@@ -243,11 +248,11 @@ impl<T: Real> Network<T> {
         }
     }
 
-    pub(crate) fn zero_gradient(&self, cache: &ForwardCache<T>, with_inputs: bool) -> Gradient<T> {
+    pub(crate) fn zero_gradient(&self, cache: &ForwardCache<T>, options: GradientOptions) -> Gradient<T> {
         let (steps, batch) = cache.inputs().shape();
         Gradient {
             weights: self.weights().zeros_like(),
-            inputs: with_inputs.then(|| Sequence::zeros(steps, batch, self.inputs())),
+            inputs: options.inputs.then(|| Sequence::zeros(steps, batch, self.inputs())),
             initial: self.zero_state(batch),
         }
     }

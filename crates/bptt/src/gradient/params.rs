@@ -14,7 +14,7 @@ use crate::reverse::Adjoints;
 /// Which threads work on one gradient.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Threads {
-    /// This one. The others have gradients of their own to find, and would only lose what they have near.
+    /// This one. The others compute gradients of their own, and would only lose what is in their caches.
     This,
     /// All of the pool that this one belongs to, if it belongs to one.
     All,

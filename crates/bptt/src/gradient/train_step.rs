@@ -1,6 +1,6 @@
 //! Forward and backward again and again, in the same memory.
 
-use super::ordinary::{Gradient, GradientWorkspace};
+use super::ordinary::{Gradient, GradientOptions, GradientWorkspace};
 use super::params::Threads;
 use crate::Error;
 use crate::forward::{ForwardCache, Inputs, Losses, Objective, ScanOptions};
@@ -65,7 +65,8 @@ impl<T: Real> TrainStep<T> {
         let Self { cache, losses, workspace, .. } = self;
         let fits = |gradient: &Gradient<T>| gradient.weights.has_shape_of(network.weights());
         let gradient = self.gradient.take().filter(fits);
-        let mut gradient = gradient.unwrap_or_else(|| network.zero_gradient(cache, false));
+        let mut gradient =
+            gradient.unwrap_or_else(|| network.zero_gradient(cache, GradientOptions::default()));
         let visit = |index: usize, step: &Step<'_, T>| visit(cache, index, step);
         network.gradient_into(&mut gradient, workspace, cache, losses, visit)?;
         Ok(self.gradient.insert(gradient))

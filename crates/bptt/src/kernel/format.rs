@@ -1,7 +1,5 @@
 //! Number formats that gradients are rounded to.
 
-use half::bf16;
-
 use super::number::Number;
 
 /// A number format that gradients are kept in. Products add up in f32 in all of them.
@@ -39,8 +37,47 @@ impl Format {
             match self {
                 Self::F32Flushed if number.abs() < smallest => *number = T::zero(),
                 Self::F32 | Self::F32Flushed => {}
-                Self::Bf16 => *number = T::of(bf16::from_f64(number.f64()).to_f64()),
+                Self::Bf16 => *number = T::of(f64::from(bf16(number.f64()))),
             }
         }
+    }
+}
+
+/// The nearest bf16, which is an f32 without its lower 16 bits; of two equally near the one whose last bit is 0. A number that
+/// is no f32 is rounded to one first.
+#[allow(clippy::cast_possible_truncation)] // it is rounded
+fn bf16(number: f64) -> f32 {
+    let bits = (number as f32).to_bits();
+    let rounded = bits + 0x7fff + (bits >> 16 & 1);
+    if number.is_nan() { f32::NAN } else { f32::from_bits(rounded & 0xffff_0000) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bf16_has_eight_digits_and_the_range_of_f32() {
+        let ulp = 2f64.powi(-7);
+        let cases = [
+            (1.0 + 0.5 * ulp, 1.0),
+            (1.0 + 1.5 * ulp, 1.0 + 2.0 * ulp),
+            (1.0 + 0.50001 * ulp, 1.0 + ulp),
+            (-5.3, -5.3125),
+            (0.0, 0.0),
+            (1e-39, 1.010_190_457_737_903_3e-39),
+            (3.4e38, f64::INFINITY),
+            (3.38e38, 3.376_239_109_293_686_3e38),
+            (f64::NEG_INFINITY, f64::NEG_INFINITY),
+        ];
+        for (number, expected) in cases {
+            let mut rounded = [number];
+            Format::Bf16.round(&mut rounded);
+            let relative = (rounded[0] - expected).abs() / expected.abs().max(f64::MIN_POSITIVE);
+            assert!(rounded[0] == expected || relative < 1e-6, "{number}: {} {expected}", rounded[0]);
+        }
+        let mut nan = [f32::NAN];
+        Format::Bf16.round(&mut nan);
+        assert!(nan[0].is_nan());
     }
 }

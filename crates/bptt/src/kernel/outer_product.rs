@@ -3,7 +3,6 @@
 // What is not inlined into the function that knows the registers is compiled without them.
 #![allow(clippy::inline_always)]
 
-use aligned_vec::AVec;
 use pulp::{Simd, WithSimd};
 
 use super::lanes::{Lanes, Vector};
@@ -11,20 +10,20 @@ use super::packed::{Packed, Panel};
 use super::prefetch::prefetch;
 use super::registers;
 use super::tile::{TILE_ROWS, Tile, UNROLLED, add_products, for_shape, tiles};
-use crate::array::{View, zeros};
+use crate::array::{Aligned, View};
 
 /// Rows whose outer products are added up at a time: their panels stay in the second-level cache.
 const OUTER_ROWS: usize = 512;
 
 /// Where factors are packed, which serves from call to call.
 pub(super) struct Memory<T> {
-    left: AVec<T>,
+    left: Aligned<T>,
     right: Packed<T>,
 }
 
 impl<T: Lanes> Default for Memory<T> {
     fn default() -> Self {
-        Self { left: zeros(0), right: Packed::shaped(0, 0) }
+        Self { left: Aligned::default(), right: Packed::shaped(0, 0) }
     }
 }
 

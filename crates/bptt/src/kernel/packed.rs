@@ -1,6 +1,5 @@
 //! A matrix laid out for many products with it: in panels of columns that are read from front to back.
 
-use aligned_vec::AVec;
 use pulp::{Simd, WithSimd};
 use std::cell::Cell;
 use std::ops::Range;
@@ -8,7 +7,7 @@ use std::ops::Range;
 use super::columns::columns;
 use super::lanes::{Lanes, Vector};
 use super::registers;
-use crate::array::{View, zeros};
+use crate::array::{Aligned, View};
 
 /// The right operand of products, (k, n), in panels of at most `panel_registers` registers of columns. A panel has its
 /// rows one behind another, the last register filled up with zeros.
@@ -19,7 +18,7 @@ pub struct Packed<T> {
     lanes: usize,
     /// Registers of a panel at most.
     width: usize,
-    numbers: AVec<T>,
+    numbers: Aligned<T>,
 }
 
 /// One panel of a [`Packed`].
@@ -62,7 +61,7 @@ impl<T: Lanes> Packed<T> {
 
     /// To be filled.
     pub fn shaped(rows: usize, cols: usize) -> Self {
-        let mut packed = Self { rows: 0, cols: 0, lanes: 1, width: 1, numbers: zeros(0) };
+        let mut packed = Self { rows: 0, cols: 0, lanes: 1, width: 1, numbers: Aligned::default() };
         packed.reshape(rows, cols);
         packed
     }

@@ -1,13 +1,13 @@
-//! Calling for numbers before they are needed.
+//! Prefetching: numbers are loaded into cache before they are needed.
 
 // What is not inlined into the function that knows the registers is compiled without them.
 #![allow(clippy::inline_always)]
 
 use std::ops::Range;
 
-/// Calls for these numbers' cache lines, to be in the second-level cache soon.
+/// Prefetches the cache lines of these numbers into the second-level cache.
 #[inline(always)]
-#[allow(unused_variables)] // where there is nothing to call with
+#[allow(unused_variables)] // on processors without the instruction
 pub(crate) fn prefetch<T>(numbers: &[T], range: Range<usize>) {
     #[cfg(target_arch = "x86_64")]
     for i in range.step_by(64 / size_of::<T>()) {

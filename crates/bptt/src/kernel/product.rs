@@ -12,7 +12,7 @@ use super::outer_product::{Memory, add_outer_products};
 use super::packed::{Packed, Panel};
 use super::prefetch::prefetch;
 use super::registers;
-use super::tile::{BETWEEN_CALLS, TILE_ROWS, Tile, UNROLLED, add_products, for_shape, tiles};
+use super::tile::{BETWEEN_PREFETCHES, TILE_ROWS, Tile, UNROLLED, add_products, for_shape, tiles};
 use crate::array::View;
 
 /// What the sums begin with.
@@ -101,7 +101,7 @@ impl<T: Lanes> WithSimd for Multiply<'_, T> {
             for i in 0..count {
                 let panel = in_turn(i);
                 if far_ends && i + 1 < count {
-                    job.call_for_ends::<S>(block..block + rows, in_turn(i + 1));
+                    job.prefetch_ends::<S>(block..block + rows, in_turn(i + 1));
                 }
                 let next = if far && i + 1 < count { job.b.numbers_of(in_turn(i + 1)) } else { &[] };
                 for (first, size) in tiles(rows) {
@@ -116,10 +116,10 @@ impl<T: Lanes> WithSimd for Multiply<'_, T> {
 }
 
 impl<T: Lanes> Multiply<'_, T> {
-    /// Calls for what a panel's sums begin with and for where they go. Stores to what is far away would hold up those after
+    /// Prefetches what a panel's sums begin with and where they go. Stores to what is not in cache would hold up those after
     /// them.
     #[inline(always)]
-    fn call_for_ends<S: Simd>(&self, rows: Range<usize>, panel: Panel) {
+    fn prefetch_ends<S: Simd>(&self, rows: Range<usize>, panel: Panel) {
         let columns = panel.columns(Vector::<T, S>::LANES);
         for i in rows {
             if let Start::Table(table, ids) = self.start {
@@ -164,7 +164,7 @@ impl<T: Lanes, const M: usize, const N: usize> WithSimd for RowTile<'_, '_, T, M
             Start::Table(table, ids) => columns.load(simd, |i| table.row(ids[first + i] as usize)),
         };
         let registers = job.b.registers::<S>(panel);
-        let at_a_time = ahead.len().div_ceil(whole.div_ceil(BETWEEN_CALLS).max(1));
+        let at_a_time = ahead.len().div_ceil(whole.div_ceil(BETWEEN_PREFETCHES).max(1));
         let sums = add_products(
             simd,
             sums,

@@ -19,8 +19,8 @@ pub(crate) const TILE_ROWS: usize = 6;
 /// Steps of k that are unrolled.
 pub(super) const UNROLLED: usize = 4;
 
-/// How many times the unrolled steps are done between two calls for what is needed next.
-pub(super) const BETWEEN_CALLS: usize = 16;
+/// How many times the unrolled steps are done between two prefetches of what is needed next.
+pub(super) const BETWEEN_PREFETCHES: usize = 16;
 
 /// Cuts `rows` into tiles: as many of six as there can be when the others are to have four or five, which do best after them.
 pub(super) fn tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -135,7 +135,7 @@ impl Tile {
 }
 
 /// sums_ij + Σ_k a_ik b_kj, where `whole(k, u, i)` is a at row i and step UNROLLED · k + u, and `rest(k, i)` at the k-th of the
-/// steps that are left. `call(n)` comes before the n-th BETWEEN_CALLS · UNROLLED of them.
+/// steps that are left. `prefetch(n)` is called before the n-th BETWEEN_PREFETCHES · UNROLLED of them.
 #[inline(always)]
 pub(super) fn add_products<T: Lanes, S: Simd, const M: usize, const N: usize>(
     simd: S,
@@ -143,17 +143,17 @@ pub(super) fn add_products<T: Lanes, S: Simd, const M: usize, const N: usize>(
     b: &[T::Register<S>],
     whole: impl Fn(usize, usize, usize) -> T,
     rest: impl Fn(usize, usize) -> T,
-    call: impl Fn(usize),
+    prefetch: impl Fn(usize),
 ) -> [[Vector<T, S>; N]; M] {
     let (b, _) = b.as_chunks::<N>();
     let (chunks, left) = b.as_chunks::<UNROLLED>();
     let mut odd = [[Vector::splat(simd, T::zero()); N]; M];
-    for (n, chunks) in chunks.chunks(BETWEEN_CALLS).enumerate() {
-        call(n);
+    for (n, chunks) in chunks.chunks(BETWEEN_PREFETCHES).enumerate() {
+        prefetch(n);
         for (k, b) in chunks.iter().enumerate() {
             for (u, b) in b.iter().enumerate() {
                 let to = if M == 1 && u % 2 == 1 { &mut odd } else { &mut sums };
-                add_step(simd, to, b, std::array::from_fn(|i| whole(n * BETWEEN_CALLS + k, u, i)));
+                add_step(simd, to, b, std::array::from_fn(|i| whole(n * BETWEEN_PREFETCHES + k, u, i)));
             }
         }
     }

@@ -33,7 +33,7 @@ pub(crate) fn balance<T: Real>(
         }
         Ok(Balance { parameter, relative_error })
     };
-    // The first that fails is told, whichever is found first.
+    // The error is that of the first parameter in order, whichever thread finds one first.
     let balance: Vec<_> = pairs.into_par_iter().map(of_pair).collect();
     balance.into_iter().collect()
 }

@@ -80,7 +80,7 @@ impl<'a, T: Real> LedgerJob<'a, T> {
     {
         let cells = self.projections.len();
         let (steps, _) = self.cache.inputs().shape();
-        // A forward cell has nothing to show behind the last of the losses.
+        // In a forward cell no component lies after the last of the losses.
         let last = blocks.clone().flatten().max().map_or(0, |&k| k + 1);
         let steps = if self.network.directions() == 1 { last } else { steps };
         let sums = Sums::zeros(self.network, self.cache, self.options.inputs, steps);

@@ -14,7 +14,7 @@ use super::records::Records;
 use super::sums::Sums;
 use crate::array::{Sequence, View};
 use crate::forward::{ForwardCache, GradientSpan, Losses};
-use crate::gradient::{Gradient, Threads, add_cell_gradient, add_readout_gradient};
+use crate::gradient::{Gradient, GradientOptions, Threads, add_cell_gradient, add_readout_gradient};
 use crate::kernel::{Real, norm};
 use crate::model::cell::StateSpec;
 use crate::model::{Network, Operand, Parameter, Weights};
@@ -34,14 +34,15 @@ impl<T: Real> Network<T> {
     /// # Errors
     /// [`Error::Balance`] if the components do not add up to the ordinary gradient, [`Error::NotFinite`] if a hidden
     /// state or a seed is not finite, [`Error::Exploded`] if the gradient is not, [`Error::Shape`] if `losses` or the
-    /// update do not belong here, [`Error::Option`] if the tolerance is not one or the network reads in both directions.
+    /// update do not belong here, [`Error::Value`] if the tolerance is not one,
+    /// [`Error::Unsupported`] if there is one and the network reads in both directions.
     pub fn itemize(
         &self,
         cache: &ForwardCache<T>,
         losses: &Losses<T>,
         options: &ItemizeOptions<'_, T>,
     ) -> Result<Ledger, Error> {
-        // In the pool as a whole: its parts are handed from thread to thread there, without anybody being woken for it.
+        // Inside the pool as a whole: from outside, every parallel part would wake a thread of the pool and wait for it.
         rayon::scope(|_| self.itemize_here(cache, losses, options))
     }
 
@@ -54,7 +55,7 @@ impl<T: Real> Network<T> {
     ) -> Result<Ledger, Error> {
         cache.check_finite()?;
         losses.check_finite()?;
-        let gradient = self.gradient(cache, losses, options.inputs)?;
+        let gradient = self.gradient(cache, losses, GradientOptions { inputs: options.inputs })?;
         gradient.check_finite()?;
         let update = options.update.unwrap_or(&gradient.weights);
         self.check_update(update)?;
@@ -110,7 +111,7 @@ impl<T: Real> Network<T> {
         let remainder = options.tolerance.map(|_| job.measure_remainder(merged, &mut sums));
         let mut remainder = remainder.into_iter().flatten();
 
-        let mut itemized = self.zero_gradient(cache, false);
+        let mut itemized = self.zero_gradient(cache, GradientOptions::default());
         for (index, adjoints) in sums.adjoints.iter().enumerate() {
             let adjoints: Adjoints<'_, T> = std::array::from_fn(|i| match adjoints.get(i) {
                 Some(adjoint) => adjoint.rows(0..steps),
@@ -201,17 +202,17 @@ impl<T: Real> Network<T> {
     }
 
     fn check_tolerance(&self, tolerance: Option<f64>) -> Result<(), Error> {
-        let refuse = |given: String, expected: &str| {
-            Err(Error::Option { option: "tolerance".into(), given, expected: expected.into() })
-        };
         match tolerance {
-            Some(tolerance) if !(0.0..1.0).contains(&tolerance) => {
-                refuse(tolerance.to_string(), "a fraction from 0 to below 1")
-            }
-            Some(tolerance) if self.directions() == 2 => refuse(
-                format!("{tolerance} with a network that reads in both directions"),
-                "none: here it is for networks that read forward only",
-            ),
+            Some(tolerance) if !(0.0..1.0).contains(&tolerance) => Err(Error::Value {
+                option: "tolerance".into(),
+                given: tolerance.to_string(),
+                expected: "a fraction from 0 to below 1".into(),
+            }),
+            Some(tolerance) if self.directions() == 2 => Err(Error::Unsupported {
+                what: "tolerance".into(),
+                given: format!("{tolerance} with a network that reads in both directions"),
+                expected: "none: here it is for networks that read forward only".into(),
+            }),
             _ => Ok(()),
         }
     }

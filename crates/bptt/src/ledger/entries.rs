@@ -64,8 +64,8 @@ impl Entry {
         self.records.steps()
     }
 
-    /// ‖component (k, t)‖ of the batch sum (Frobenius norm). `None` where t > k, loss k is masked or the component is part
-    /// of the remainder; 0 where it is below f64's range, see [`Entry::log10_norm`].
+    /// ‖component (k, t)‖ of the batch sum (Frobenius norm). `None` where no path leads from step t through the cell to loss k
+    /// (t > k in a network that reads forward), loss k is masked or the component is part of the remainder; 0 where it is below f64's range, see [`Entry::log10_norm`].
     pub fn norm(&self, k: usize, t: usize) -> Option<f64> {
         Some(in_full(self.records.get(k, t)?, RecordLayout::norm(self.slot)))
     }
@@ -264,7 +264,7 @@ impl Ledger {
 
     /// The steps that no forgotten or detached state parts from loss k, in the sequence where it reaches farthest. What
     /// lies outside of them is [`EntryState::Cut`].
-    pub fn uncut(&self, k: usize) -> Range<usize> {
+    pub fn gradient_span(&self, k: usize) -> Range<usize> {
         self.spans[k].uncut.clone()
     }
 

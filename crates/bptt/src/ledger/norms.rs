@@ -10,7 +10,7 @@ use super::records::RecordLayout;
 use crate::array::View;
 use crate::kernel;
 use crate::kernel::{Real, power_of_two};
-use crate::model::MAX_ADJOINTS;
+use crate::model::{MAX_ADJOINTS, MAX_ON_ADJOINT};
 use crate::reverse::{Rows, Step};
 
 /// Everything measured of one loss k in one cell, at the steps from which a path leads through the cell to the loss.
@@ -103,7 +103,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
         };
         for (side, stats) in self.sides.iter_mut().enumerate() {
             let Some(rows) = rows_of(side) else { continue };
-            let mut slots = [0; MAX_ON_SIDE];
+            let mut slots = [0; MAX_ON_ADJOINT];
             let of_side = measured.params.iter().enumerate().filter(|(_, param)| param.side == side);
             of_side.for_each(|(slot, param)| slots[param.n] = slot);
             let with = |n: usize| projections.at(slots[n], t);
@@ -117,7 +117,8 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
                 2 => stats.pass::<2>(rows, batch, std::array::from_fn(with), factors, sums),
                 3 => stats.pass::<3>(rows, batch, std::array::from_fn(with), factors, sums),
                 4 => stats.pass::<4>(rows, batch, std::array::from_fn(with), factors, sums),
-                _ => stats.pass::<MAX_ON_SIDE>(rows, batch, std::array::from_fn(with), factors, sums),
+                5 => stats.pass::<5>(rows, batch, std::array::from_fn(with), factors, sums),
+                _ => stats.pass::<MAX_ON_ADJOINT>(rows, batch, std::array::from_fn(with), factors, sums),
             }
         }
         self.find_exponents(step.exponents);
@@ -140,7 +141,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             if row.span.contains(&t) {
                 let width = self.layout.width();
                 let place = (t - row.span.start) * width;
-                // The records of one loss are written backward, those of many losses in turn: no processor foresees that.
+                // The records of one loss are written backward, those of many losses in turn: hardware does not prefetch that.
                 kernel::prefetch(
                     &row.records,
                     place.saturating_sub(3 * width)..place.saturating_sub(2 * width),
@@ -265,9 +266,6 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
         self.sides[param.side].weighted_size(r, b, self.batch, &weights)
     }
 }
-
-/// The most parameters that have one adjoint.
-const MAX_ON_SIDE: usize = 6;
 
 /// Measures what every loss has left at a cell's initial states: row k of `rows` for the k-th loss.
 pub(crate) fn measure_initial<T: Real>(

@@ -87,7 +87,7 @@ impl CellSpec {
     }
 
     /// Whether the later of two adjoints holds the gradients of the other where it does not differ.
-    fn repeats(&self, a: usize, b: usize) -> bool {
+    pub(super) fn repeats(&self, a: usize, b: usize) -> bool {
         a == b || (a.min(b) == 0 && self.adjoints[a.max(b)].differs.is_some())
     }
 }

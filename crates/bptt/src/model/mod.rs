@@ -9,6 +9,7 @@ mod parameter;
 mod params;
 mod registry;
 mod spec;
+mod spec_check;
 mod state;
 mod step_weights;
 
@@ -20,7 +21,10 @@ pub(crate) use packed_weights::BackwardProduct;
 pub use parameter::Parameter;
 pub use params::{CellId, CellParams, Direction, Readout, Weights};
 pub use registry::{cell_by_name, cells};
-pub use spec::{CellSizes, CellSpec, MAX_ADJOINTS, MAX_SAVED, MAX_STATES, Operand, ParamKind, Stage, Width};
+pub use spec::{
+    CellSizes, CellSpec, MAX_ADJOINTS, MAX_ON_ADJOINT, MAX_SAVED, MAX_STATES, Operand, ParamKind, Stage,
+    Width,
+};
 pub use state::State;
 pub use step_weights::InputProjection;
 pub use step_weights::StepWeights;

@@ -35,12 +35,13 @@ impl<T: Real> Network<T> {
     /// A network of cells of this kind with these parameters.
     ///
     /// # Errors
-    /// If there is no layer, the parameters are those of another kind of cell, or a parameter's shape does not fit the
+    /// If the cell's specification is not possible, there is no layer, the parameters are those of another kind of cell, or a parameter's shape does not fit the
     /// others; the message names it with both shapes.
     pub fn new(kind: Arc<dyn CellKind>, weights: Weights<T>) -> Result<Self, Error> {
+        kind.spec().check()?;
         let directions = if weights.bidirectional { 2 } else { 1 };
         if weights.cells.is_empty() || !weights.cells.len().is_multiple_of(directions) {
-            return Err(Error::Option {
+            return Err(Error::Value {
                 option: "layers".into(),
                 given: format!("{} cells", weights.cells.len()),
                 expected: format!("{directions} for each layer, at least one layer"),
@@ -49,7 +50,7 @@ impl<T: Real> Network<T> {
         let sizes = *weights.cells[0].sizes();
         for (index, params) in weights.cells.iter().enumerate() {
             if params.spec() != kind.spec() {
-                return Err(Error::Option {
+                return Err(Error::Value {
                     option: "cell".into(),
                     given: format!("parameters of {}", params.spec().name),
                     expected: format!("parameters of {}", kind.spec().name),

@@ -22,7 +22,7 @@ impl Parameter {
     /// h_0; one number for each loss.
     pub const INITIAL_STATE: Self = Self("initial_state");
     /// c_0, of a cell that has it; one number for each loss.
-    pub const INITIAL_MEMORY: Self = Self("initial_memory");
+    pub const INITIAL_CELL_STATE: Self = Self("initial_cell_state");
     /// W_hy; only step k contributes to loss k.
     pub const HEAD_WEIGHT: Self = Self("head_weight");
     /// b_y; only step k contributes to loss k.

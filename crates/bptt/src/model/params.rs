@@ -19,6 +19,9 @@ pub struct CellParams<T> {
 
 impl<T: Real> CellParams<T> {
     /// All zeros, for I input features and H hidden units.
+    ///
+    /// # Panics
+    /// If the specification names a state, an adjoint or an array that it does not have, see [`CellSpec::check`].
     pub fn zeros(spec: &Arc<CellSpec>, inputs: usize, hidden: usize) -> Self {
         Self::zeros_with_output(spec, inputs, hidden, hidden)
     }
@@ -36,8 +39,10 @@ impl<T: Real> CellParams<T> {
     /// From the parameters' matrices in the order of [`CellSpec::params`]; vectors are (1, n).
     ///
     /// # Errors
-    /// [`Error::Shape`] if their number or a shape does not fit the specification; it names the parameter.
+    /// [`Error::Specification`] if that is not possible, [`Error::Shape`] if their number or a shape does not fit it; the
+    /// message names the parameter.
     pub fn new(spec: &Arc<CellSpec>, tensors: Vec<Matrix<T>>) -> Result<Self, Error> {
+        spec.check()?;
         if tensors.len() != spec.params.len() {
             return Err(Error::Shape {
                 what: format!("parameters of {}", spec.name),
@@ -111,12 +116,10 @@ impl<T: Real> CellParams<T> {
         Some(&mut self.tensors[index])
     }
 
-    /// The rows of the recurrent weights that belong to gate `gate`, (H, H); `None` in a cell without recurrent weights, or
-    /// whose output has another width than H.
+    /// The rows of the recurrent weights that belong to gate `gate`, (H, P); `None` in a cell without recurrent weights.
     pub fn recurrent_block(&self, gate: usize) -> Option<View<'_, T>> {
         let (hidden, recurrent) = (self.sizes.hidden, &self.tensors[self.spec.recurrent_weights()?]);
-        let rows = gate * hidden..(gate + 1) * hidden;
-        (recurrent.cols() == hidden).then(|| recurrent.view().some_rows(rows))
+        Some(recurrent.view().some_rows(gate * hidden..(gate + 1) * hidden))
     }
 
     /// The input weights, (G·H, I).

@@ -25,8 +25,7 @@ macro_rules! plain {
             name: $name,
             make: |given| match given {
                 None => Ok(Arc::new($cell)),
-                Some(given) => Err(Error::Option {
-                    option: "cell".into(),
+                Some(given) => Err(Error::UnknownCell {
                     given: format!("{}:{given}", $name),
                     expected: concat!($name, ", which has no hyperparameter").into(),
                 }),
@@ -72,10 +71,6 @@ pub fn cell_by_name(name: &str) -> Result<Arc<dyn CellKind>, Error> {
     let (cell, given) = name.split_once(':').map_or((name, None), |(cell, given)| (cell, Some(given)));
     match REGISTRY.iter().find(|line| line.name.split(':').next() == Some(cell)) {
         Some(line) => (line.make)(given),
-        None => Err(Error::Option {
-            option: "cell".into(),
-            given: format!("{name:?}"),
-            expected: cells().join(", "),
-        }),
+        None => Err(Error::UnknownCell { given: format!("{name:?}"), expected: cells().join(", ") }),
     }
 }

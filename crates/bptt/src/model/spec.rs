@@ -15,6 +15,8 @@ pub const MAX_STATES: usize = 3;
 pub const MAX_SAVED: usize = 6;
 /// The most adjoints a cell may have.
 pub const MAX_ADJOINTS: usize = 4;
+/// The most parameters that may have one adjoint; biases with the same blocks count once.
+pub const MAX_ON_ADJOINT: usize = 6;
 
 /// The declaration of a cell.
 #[derive(Clone, Debug, PartialEq)]
@@ -233,6 +235,11 @@ impl Paths {
         Self { names: names.to_vec(), of }
     }
 
+    /// The number of classes: the gates, and none.
+    pub(super) fn classes(&self) -> usize {
+        self.of.len()
+    }
+
     /// The names.
     pub fn names(&self) -> &[&'static str] {
         &self.names
@@ -357,7 +364,7 @@ impl StateSpec {
 
     /// c, a cell state; its gradient passes.
     pub fn c() -> Self {
-        Self { name: "c", width: Width::Hidden, passes: true, initial: Parameter::INITIAL_MEMORY }
+        Self { name: "c", width: Width::Hidden, passes: true, initial: Parameter::INITIAL_CELL_STATE }
     }
 }
 

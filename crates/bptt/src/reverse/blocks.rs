@@ -8,8 +8,8 @@ const ROWS_OF_A_BLOCK: usize = 72;
 /// Rows of a block at least, however few there are altogether. Both are whole tiles of a product.
 const ROWS_AT_LEAST: usize = 18;
 
-/// Blocks of losses that are under way side by side at most: chains that blocks are dealt out to. Each adds up what it sees in
-/// (T, B, G·H) arrays of its own, so this boundaries the memory, and the number of threads that can help.
+/// The number of queues of blocks that run at the same time. Each adds up its adjoints in (T, B, G·H) arrays of its own, so
+/// this limits the memory, and the number of threads that can be used.
 pub(crate) const SIDE_BY_SIDE: usize = 8;
 
 /// How many of `losses` losses make a block.

@@ -1,9 +1,8 @@
-//! The rows that the reverse scan carries: which loss enters which, and numbers that neither under- nor overflow.
+//! The rows that the reverse scan carries: their gradients, and exponents that keep these from under- and overflowing.
 
-use aligned_vec::AVec;
 use std::ops::Range;
 
-use crate::array::{View, zeros};
+use crate::array::{Aligned, View};
 use crate::kernel;
 use crate::kernel::columns::columns;
 use crate::kernel::lanes::Vector;
@@ -17,7 +16,7 @@ const RANGE: i32 = 40;
 #[derive(Clone, Debug)]
 pub(crate) struct Rows<T> {
     /// For each state (K·B, width).
-    pub(crate) states: Vec<AVec<T>>,
+    pub(crate) states: Vec<Aligned<T>>,
     /// One for each row; all zero unless the scan scales its rows.
     pub(crate) exponents: Vec<i32>,
     batch: usize,
@@ -38,7 +37,7 @@ impl<T: Real> Rows<T> {
         for (i, width) in widths.enumerate() {
             count = i + 1;
             if self.states.len() < count {
-                self.states.push(zeros(0));
+                self.states.push(Aligned::default());
             }
             self.states[i].clear();
             self.states[i].resize(rows * batch * width, T::zero());
@@ -159,7 +158,7 @@ impl<T: Real> Rows<T> {
 }
 
 on_registers! {
-    /// sizes_r ← the larger of itself and the largest absolute value of row r, NaN-blind.
+    /// sizes_r ← the larger of itself and the largest absolute value of row r; NaN is ignored.
     fn row_sizes<'a, T: Real>(simd, rows: &'a [T], width: usize, sizes: &'a mut [T]) -> () {
         if width == 0 {
             return;
@@ -231,7 +230,7 @@ mod tests {
 
     #[test]
     fn rows_far_out_of_range_come_back_without_losing_a_bit() {
-        let dh = AVec::from_slice(64, &[3.0e-30f32, -1.5e-31, 5.0e20, 7.0]);
+        let dh = Aligned::from_slice(&[3.0e-30f32, -1.5e-31, 5.0e20, 7.0]);
         let mut rows = Rows { states: vec![dh], exponents: vec![0, 0], batch: 1, ..Rows::default() };
         let before: Vec<f64> = rows.states[0].iter().map(|&v| f64::from(v)).collect();
         rows.keep_in_range(0..2);

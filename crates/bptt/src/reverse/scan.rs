@@ -5,15 +5,13 @@
 
 use std::ops::Range;
 
-use aligned_vec::AVec;
-
 use super::options::{Numbers, RowOptions};
 use super::plan::Plan;
 use super::rows::{Rows, sum_of_classes};
 use super::source::{CellSource, LowerLayerGrads, ReadoutGrads, Source};
 use super::step::{Adjoints, CellContext};
 use super::tolerance::ToleranceState;
-use crate::array::{View, zeros};
+use crate::array::{Aligned, View};
 use crate::forward::{CellCache, ForwardCache};
 use crate::kernel;
 use crate::kernel::{Real, Start};
@@ -28,7 +26,7 @@ pub(crate) struct Step<'a, T> {
     pub(crate) classes: usize,
     /// dL_k/dh_t by class, (open·P·B, width of h), if rows are kept apart; otherwise empty.
     pub(crate) arrived: &'a [T],
-    /// What of it passes by the recurrent weights, likewise.
+    /// The part of it that bypasses the recurrent weights, likewise.
     pub(crate) passing: &'a [T],
     /// Gradients with respect to saved arrays that parameters lead to, (open·P·B, width).
     pub(crate) saved: [&'a [T]; MAX_SAVED],
@@ -60,9 +58,9 @@ pub(crate) struct BackwardBuffers<T> {
     /// At the end, the gradients with respect to the initial state.
     pub(crate) rows: Rows<T>,
     /// The adjoints of the step at hand, or of those that are kept together.
-    adjoints: Vec<AVec<T>>,
+    adjoints: Vec<Aligned<T>>,
     /// Gradients with respect to saved arrays.
-    saved: Vec<AVec<T>>,
+    saved: Vec<Aligned<T>>,
     readout_grads: ReadoutGrads<T>,
     /// With [`RowOptions::tolerance`], what was merged.
     pub(crate) tolerance: ToleranceState<T>,
@@ -86,11 +84,11 @@ impl<T: Real> BackwardBuffers<T> {
         let (spec, sizes) = (context.spec(), context.params.sizes());
         self.rows.clear(rows, batch, spec.states.iter().map(|state| sizes.of(state.width)));
         let count = rows * batch;
-        self.adjoints.resize_with(spec.adjoints.len(), || zeros(0));
+        self.adjoints.resize_with(spec.adjoints.len(), Aligned::default);
         for (adjoint, width) in self.adjoints.iter_mut().zip(context.adjoint_widths()) {
             adjoint.resize(slots * count * width, T::zero());
         }
-        self.saved.resize_with(spec.saved.len(), || zeros(0));
+        self.saved.resize_with(spec.saved.len(), Aligned::default);
         for (saved, width) in self.saved.iter_mut().zip(context.saved_widths()) {
             saved.resize(count * width, T::zero());
         }
@@ -266,7 +264,7 @@ pub(crate) fn reverse_layers<T: Real>(
     for layer in (0..network.depth()).rev() {
         let mut below =
             (layer > 0).then(|| LowerLayerGrads::zeros(steps, plan.groups().len() * batch, features));
-        let mut dx = zeros::<T>(if layer > 0 { plan.groups().len() * batch * features } else { 0 });
+        let mut dx = Aligned::<T>::zeros(if layer > 0 { plan.groups().len() * batch * features } else { 0 });
         for d in 0..directions {
             let index = layer * directions + d;
             let context = CellContext::new(network, index);

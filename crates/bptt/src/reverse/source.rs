@@ -2,12 +2,10 @@
 
 use std::ops::Range;
 
-use aligned_vec::AVec;
-
 use super::plan::Plan;
 use super::rows::{Rows, add_row};
 use super::tolerance::MergedRow;
-use crate::array::{Sequence, View, zeros};
+use crate::array::{Aligned, Sequence, View};
 use crate::forward::{Seeds, SequenceBoundaries};
 use crate::kernel;
 use crate::kernel::{Packed, Real, Start};
@@ -65,7 +63,7 @@ impl<T: Real> LowerLayerGrads<T> {
 pub(super) struct ReadoutGrads<T> {
     steps: Range<usize>,
     /// dy W_hy, (len, P).
-    dh: AVec<T>,
+    dh: Aligned<T>,
 }
 
 /// For how many steps they are made at once.
@@ -73,7 +71,7 @@ const STEPS_AT_ONCE: usize = 48;
 
 impl<T: Real> Default for ReadoutGrads<T> {
     fn default() -> Self {
-        Self { steps: 0..0, dh: zeros(0) }
+        Self { steps: 0..0, dh: Aligned::default() }
     }
 }
 
@@ -163,7 +161,7 @@ impl<T: Real> CellSource<'_, T> {
     ) {
         let (batch, width) = (rows.batch(), self.columns.len());
         match (seeds, self.readout) {
-            // No row has travelled yet that a loss of the same group could meet with an exponent.
+            // A row with an exponent belongs to one loss, whose seeds are added before its first step: the exponent is still 0.
             (Seeds::Output(dy), Some(w_hy)) if batch > 1 => {
                 let dh = &mut rows.states[0][first * width..(first + batch) * width];
                 T::multiply(dh, width, Start::Out, dy.step(t), w_hy);

@@ -12,7 +12,7 @@ export const PARAMETERS = {
   bias_hh: "b_hh, biases of the recurrent side",
   input: "x, inputs",
   initial_state: "h₀, the initial state",
-  initial_memory: "c₀, the initial cell state",
+  initial_cell_state: "c₀, the initial cell state",
   head_weight: "W_hy, the readout's weights",
   head_bias: "b_y, the readout's biases",
 };

@@ -35,8 +35,7 @@ fn activations(cell: &str, given: Option<&str>, most: usize) -> Result<Vec<Activ
     let known: Option<Vec<Activation>> = names.iter().map(|name| Activation::by_name(name.trim())).collect();
     match known {
         Some(known) if (2..=most).contains(&known.len()) => Ok(known),
-        _ => Err(Error::Option {
-            option: "cell".into(),
+        _ => Err(Error::UnknownCell {
             given: format!("{cell}:{}", given.unwrap_or_default()),
             expected: format!(
                 "2{} activations separated by commas, as in {cell}:hard_sigmoid,tanh, from {}",
@@ -308,7 +307,7 @@ on_registers! {
         });
     }
 
-    /// From dh of one row to da_z and da_n, and the part of dh that passes by z; da_r is left at 0.
+    /// From dh of one row to da_z and da_n, and the part of dh that goes through z to h_{t-1}; da_r is left at 0.
     fn through_candidate<'a, T: Real>(
         simd,
         act: [Activation; 2],

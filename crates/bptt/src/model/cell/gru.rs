@@ -129,7 +129,7 @@ on_registers! {
         }
     }
 
-    /// From dh to da and da_hh, and the part of dh that passes by z.
+    /// From dh to da and da_hh, and the part of dh that goes through z to h_{t-1}.
     fn through_gates<'a, T: Real>(
         simd,
         cache: &'a StepCache<'a, T>,
@@ -277,7 +277,7 @@ on_registers! {
         }
     }
 
-    /// From dh to da_z and da_n, and the part of dh that passes by z; da_r is left at 0.
+    /// From dh to da_z and da_n, and the part of dh that goes through z to h_{t-1}; da_r is left at 0.
     fn through_z_and_n<'a, T: Real>(simd, cache: &'a StepCache<'a, T>, dh: &'a mut [T], da: &'a mut [T]) -> () {
         let (hidden, batch) = (cache.prev[0].cols(), cache.prev[0].rows());
         let (zero, one) = (Vector::splat(simd, T::zero()), Vector::splat(simd, T::one()));

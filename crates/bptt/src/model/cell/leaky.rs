@@ -43,8 +43,7 @@ impl Leaky {
         let possible = |alpha: &f64| *alpha > 0.0 && *alpha <= 1.0;
         match text.parse().ok().filter(possible) {
             Some(alpha) => Ok(Self::new(alpha, format!("rnn_leaky:{alpha:?}"))),
-            None => Err(Error::Option {
-                option: "cell".into(),
+            None => Err(Error::UnknownCell {
                 given: format!("rnn_leaky:{text}"),
                 expected: "a leak above 0 and at most 1, as in rnn_leaky:0.25".into(),
             }),
@@ -105,7 +104,7 @@ on_registers! {
         });
     }
 
-    /// From dh to da, and the part of dh that passes by.
+    /// From dh to da, and the part of dh that goes to h_{t-1} without W_hh.
     fn through_tanh<'a, T: Real>(
         simd,
         alpha: T,

@@ -53,8 +53,7 @@ impl LstmLayerNorm {
         let possible = |epsilon: &f64| *epsilon > 0.0 && epsilon.is_finite();
         match text.parse().ok().filter(possible) {
             Some(epsilon) => Ok(Self::new(epsilon, format!("lstm_layer_norm:{epsilon:?}"))),
-            None => Err(Error::Option {
-                option: "cell".into(),
+            None => Err(Error::UnknownCell {
                 given: format!("lstm_layer_norm:{text}"),
                 expected: "a positive ε, as in lstm_layer_norm:1e-5".into(),
             }),

@@ -1,0 +1,20 @@
+//! The tests of the library, in one program: each program compiles the scans and kernels for itself. `registers.rs` is another,
+//! because it changes what a whole process computes with.
+
+mod common;
+
+mod article;
+mod bounds;
+mod cs231n;
+mod flossing;
+mod ledger;
+mod memory;
+mod omega;
+mod outside_cells;
+mod paths;
+mod precision;
+mod properties;
+mod pytorch;
+mod remainder;
+mod spectrum;
+mod truncation;
