@@ -1,5 +1,6 @@
 //! One cell (k, t) of the heatmap of the laboratory as a formula with numbers: the chain rule, step by step.
 
+use bptt::in_f64;
 use bptt::{Component, ForwardCache, Inputs, Matrix, Parameter, Select};
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ pub(crate) fn formula(
     let experiment = laboratory.experiment()?;
     cancelled.check()?;
     let Experiment { network, trace, losses, .. } = &experiment;
-    let components = network.components(trace, losses, Select::Loss(k))?;
+    let components = in_f64::components(network, trace, losses, Select::Loss(k))?;
     cancelled.check()?;
     let of = |step: usize| components.iter().find(|component| component.t == step);
     let Some(here) = of(t) else {

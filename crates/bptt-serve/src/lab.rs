@@ -2,6 +2,7 @@
 
 use bptt::cell::GateSpec;
 use bptt::dynamics::sigma_max;
+use bptt::in_f64;
 use bptt::{
     CellParams, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Objective, Reduction,
     Sequence, Symbols, Targets, Weights, cell_by_name,
@@ -136,9 +137,10 @@ impl Laboratory {
             |ids: &[u32]| -> Vec<String> { ids.iter().map(|&id| vocabulary.show(id).into_owned()).collect() };
         let (read, next) = (&ids[..steps], &ids[1..=steps]);
         let network = self.initial_network(vocabulary.len(), self.hidden)?;
-        let trace = network.scan(Inputs::Symbols(symbols(read)?), &network.zero_state(1))?;
+        let trace = in_f64::scan(&network, Inputs::Symbols(symbols(read)?), &network.zero_state(1))?;
         let targets = Targets::CrossEntropy(symbols(next)?);
-        let losses = network.losses(&trace, &Objective { targets, mask: None, reduction: Reduction::Sum })?;
+        let losses =
+            in_f64::losses(&network, &trace, &Objective { targets, mask: None, reduction: Reduction::Sum })?;
         let (symbols, targets) = (show(read), Some(show(next)));
         Ok(Experiment { network, trace, losses, symbols, targets, most_steps })
     }
@@ -172,7 +174,7 @@ impl Laboratory {
         };
         let mut initial = network.zero_state(1);
         initial.cells[0][0] = Matrix::new(1, hidden, data.h0.concat())?;
-        let trace = network.scan(Inputs::Dense(first(&data.x, features)?), &initial)?;
+        let trace = in_f64::scan(&network, Inputs::Dense(first(&data.x, features)?), &initial)?;
         let losses = Losses::from_seeds(first(&data.dh, hidden)?);
         let symbols = (1..=steps).map(|step| format!("x{step}")).collect();
         Ok(Experiment { network, trace, losses, symbols, targets: None, most_steps })
@@ -196,7 +198,7 @@ impl Laboratory {
             unit: LossUnit::Bits,
             k: ledger.steps() - 1,
             blocks,
-            saturation: experiment.network.saturation(&experiment.trace),
+            saturation: in_f64::saturation(&experiment.network, &experiment.trace),
             metrics: Vec::new(),
             stages: vec![Stage { step: None, ledger }],
             symbols: experiment.symbols,
@@ -225,7 +227,7 @@ impl Laboratory {
 impl Experiment {
     pub(crate) fn ledger(&self) -> Result<Ledger, Problem> {
         let options = ItemizeOptions { sequences: false, ..ItemizeOptions::default() };
-        Ok(self.network.itemize(&self.trace, &self.losses, &options)?)
+        Ok(in_f64::itemize(&self.network, &self.trace, &self.losses, &options)?)
     }
 
     /// φ'(a) of every unit at step t, for vanilla cells.

@@ -1,6 +1,7 @@
 //! The gradient horizon of a network on a batch.
 
 use bptt::dynamics::LyapunovOptions;
+use bptt::in_f64;
 use bptt::{
     CellId, Direction, ForwardCache, Inputs, ItemizeOptions, Ledger, Network, Reduction, ScanOptions, State,
     Targets,
@@ -46,7 +47,7 @@ impl GradientHorizon {
         };
         let options = LyapunovOptions { exponents: Some(1), ..LyapunovOptions::default() };
         let place = CellId { layer: 0, direction: Direction::Forward };
-        let lyapunov = ledger.network.lyapunov(&ledger.trace, place, &options);
+        let lyapunov = in_f64::lyapunov(&ledger.network, &ledger.trace, place, &options);
         let largest = lyapunov.ok().map(|found| found.largest()).filter(|largest| largest.is_finite());
         let entry = ledger.ledger.recurrent(0).expect("every network has recurrent weights");
         let decay = entry.decay().filter(|decay| decay.is_finite());
@@ -77,10 +78,10 @@ impl BatchLedger {
         let (inputs, objective) = batch.objective::<f64>(Reduction::Sum);
         let detach = ScanOptions::<f64>::detach_every(detach_every, inputs.shape().0);
         let options = ScanOptions { detach, ..ScanOptions::default() };
-        let trace = network.scan_with(inputs, &state.cast(), options)?;
-        let losses = network.losses(&trace, &objective)?;
+        let trace = in_f64::scan_with(&network, inputs, &state.cast(), options)?;
+        let losses = in_f64::losses(&network, &trace, &objective)?;
         let options = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
-        let ledger = network.itemize(&trace, &losses, &options)?;
+        let ledger = in_f64::itemize(&network, &trace, &losses, &options)?;
         Ok(Self { network, trace, targets: objective.targets, ledger })
     }
 

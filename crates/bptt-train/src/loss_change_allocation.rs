@@ -5,6 +5,7 @@
 //! training, with the gradient in the middle of each update (the mean of the gradients before and after it, the trapezoidal
 //! rule), the parts add up to the total decrease of the loss, up to a remainder.
 
+use bptt::in_f64;
 use bptt::{
     Inputs, ItemizeOptions, Ledger, Network, Objective, Parameter, Reduction, Symbols, Targets, Weights,
     kernel,
@@ -63,15 +64,15 @@ impl LossChangeAllocation {
     /// The loss of `network`, and its ledger with inner products with `update`.
     fn ledger_along(&self, network: &Network<f64>, update: &Weights<f64>) -> Result<(f64, Ledger), Error> {
         let inputs = Inputs::Symbols(self.inputs.clone());
-        let trace = network.scan(inputs, &network.zero_state(1))?;
-        let losses = network.losses(&trace, &self.objective)?;
+        let trace = in_f64::scan(network, inputs, &network.zero_state(1))?;
+        let losses = in_f64::losses(network, &trace, &self.objective)?;
         let options = ItemizeOptions {
             sequences: false,
             inputs: false,
             update: Some(update),
             ..ItemizeOptions::default()
         };
-        Ok((losses.total, network.itemize(&trace, &losses, &options)?))
+        Ok((losses.total, in_f64::itemize(network, &trace, &losses, &options)?))
     }
 
     /// Adds the update that led to `network`.

@@ -10,6 +10,7 @@
 
 use std::ops::Range;
 
+use bptt::in_f64;
 use bptt::{LagParts, Matrix, Network, Real, Reduction, ScanOptions, Weights};
 
 use crate::clip::Clipping;
@@ -167,11 +168,11 @@ impl UpdateShares {
         let (steps, sequences) = inputs.shape();
         let detach = ScanOptions::<f64>::detach_every(config.detach_every, steps);
         let options = ScanOptions { detach, ..ScanOptions::default() };
-        let trace = exact.scan_with(inputs, &exact.zero_state(sequences), options)?;
-        let losses = exact.losses(&trace, &objective)?;
+        let trace = in_f64::scan_with(&exact, inputs, &exact.zero_state(sequences), options)?;
+        let losses = in_f64::losses(&exact, &trace, &objective)?;
         let octaves = std::iter::successors(Some(1), |lag: &usize| lag.checked_mul(2));
         let first: Vec<usize> = std::iter::once(0).chain(octaves.take_while(|&lag| lag < steps)).collect();
-        let parts = exact.lag_parts(&trace, &losses, &first)?;
+        let parts = in_f64::lag_parts(&exact, &trace, &losses, &first)?;
         let weights = network.weights();
         Ok(UpdateParts::new(&parts, clipping, &optimizer, config.learning_rate, weights).shares())
     }

@@ -32,6 +32,7 @@ pub mod dynamics;
 mod error;
 mod forward;
 mod gradient;
+pub mod in_f64;
 pub mod kernel;
 mod ledger;
 mod model;

@@ -1,6 +1,7 @@
 //! `bptt article`: the numerical example of "Backpropagation and Vanishing Gradient Problem in RNN, part 1".
 
 use bptt::dynamics::sigma_max;
+use bptt::in_f64;
 use bptt::{
     CellParams, Component, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter,
     Select, Sequence, State, Weights, cell_by_name,
@@ -34,10 +35,10 @@ pub(crate) fn run(args: &ArticleArgs) -> Result<(), Failure> {
         Sequence::from_batch_first(rows.len(), steps, features, &flat)
     };
     let initial = State::of_h(vec![Matrix::new(1, hidden, data.h0.concat())?]);
-    let trace = network.scan(Inputs::Dense(sequence(&data.x, features)?), &initial)?;
+    let trace = in_f64::scan(&network, Inputs::Dense(sequence(&data.x, features)?), &initial)?;
     let losses = Losses::from_seeds(sequence(&data.dh, hidden)?);
-    let ledger = network.itemize(&trace, &losses, &ItemizeOptions::default())?;
-    let components = network.components(&trace, &losses, Select::All)?;
+    let ledger = in_f64::itemize(&network, &trace, &losses, &ItemizeOptions::default())?;
+    let components = in_f64::components(&network, &trace, &losses, Select::All)?;
 
     if args.json {
         let mut provenance = Provenance::default();
@@ -93,7 +94,7 @@ fn example_report(network: &Network<f64>, trace: &ForwardCache<f64>, ledger: Led
         unit: LossUnit::Nats,
         k: LOSS,
         blocks: blocks(network),
-        saturation: network.saturation(trace),
+        saturation: in_f64::saturation(network, trace),
         metrics: Vec::new(),
         stages: vec![Stage { step: None, ledger }],
     };

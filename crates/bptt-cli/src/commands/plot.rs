@@ -5,6 +5,7 @@ mod metrics;
 use std::path::Path;
 
 use bptt::dynamics::LyapunovOptions;
+use bptt::in_f64;
 use bptt::{Entry, Network, Parameter, log_spaced_windows};
 use bptt_io::files;
 use bptt_train::{Level, cue_sentences};
@@ -188,13 +189,13 @@ fn of_ledger(args: &PlotArgs, of: &Subject) -> Result<Figure, Failure> {
 /// The spectrum of the cell of `entry`.
 fn spectrum(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Failure> {
     let place = entry.cell;
-    let spectra = of.network.recurrent_spectra()?;
+    let spectra = in_f64::recurrent_spectra(&of.network)?;
     let blocks: Vec<(&str, &[f64])> = spectra
         .iter()
         .filter(|block| block.cell == place)
         .map(|block| (block.gate, block.singular_values.as_slice()))
         .collect();
-    let lyapunov = of.network.lyapunov(&of.traced.trace, place, &LyapunovOptions::default())?;
+    let lyapunov = in_f64::lyapunov(&of.network, &of.traced.trace, place, &LyapunovOptions::default())?;
     let title = title(args, || {
         format!("Singular values and Lyapunov exponents{}: {}", cell_name(&of.network, place), of.name)
     });
@@ -208,8 +209,8 @@ const SMALL_BIAS: f64 = 0.01;
 fn truncation(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Failure> {
     let Traced { trace, losses, ledger } = &of.traced;
     let windows = log_spaced_windows(ledger.steps());
-    let curve = of.network.truncation_curve(trace, losses, &windows)?;
-    let smallest = of.network.smallest_window(trace, losses, SMALL_BIAS)?;
+    let curve = in_f64::truncation_curve(&of.network, trace, losses, &windows)?;
+    let smallest = in_f64::smallest_window(&of.network, trace, losses, SMALL_BIAS)?;
     let suffix = format!("_{}", entry.cell.suffix());
     let weights =
         curve.parameters.iter().filter(|(name, _)| name.starts_with("weight") && name.ends_with(&suffix));

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bptt::dynamics::sigma_max;
+use bptt::in_f64;
 use bptt::{Inputs, Network, Reduction, Symbols, Targets};
 use bptt_io::files;
 use bptt_train::data_source::held_out_batch;
@@ -206,7 +207,7 @@ impl Reading<'_> {
         }
         let network = network.cast::<f64>()?;
         let traced = self.ledger(&network, true)?;
-        let (blocks, saturation) = (blocks(&network), network.saturation(&traced.trace));
+        let (blocks, saturation) = (blocks(&network), in_f64::saturation(&network, &traced.trace));
         stages.push(Stage { step: Some(updates), ledger: traced.ledger });
         let (unit, scale) = match (&self.batch.targets, self.source) {
             (Targets::SquaredError(_), _) => (LossUnit::SquaredError, 1.0),
@@ -246,8 +247,8 @@ impl Reading<'_> {
 
     fn ledger(&self, network: &Network<f64>, gates: bool) -> Result<Traced, Failure> {
         let (inputs, objective) = self.batch.clone().objective(Reduction::Sum);
-        let trace = network.scan(inputs, &network.zero_state(1))?;
-        let losses = network.losses(&trace, &objective)?;
+        let trace = in_f64::scan(network, inputs, &network.zero_state(1))?;
+        let losses = in_f64::losses(network, &trace, &objective)?;
         Traced::new(network, trace, losses, &itemize_options(gates, None))
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
+use bptt::in_f64;
 use bptt::{ForwardCache, Inputs, Losses, Network, Objective, Reduction, ScanOptions, Targets};
 use bptt_io::files;
 use bptt_train::data_source::held_out_batch;
@@ -145,7 +146,7 @@ fn of_run(
         bias,
     };
     let losses = |network: &Network<f64>, trace: &ForwardCache<f64>| -> Result<Losses<f64>, Failure> {
-        Ok(network.losses(trace, &objective)?)
+        Ok(in_f64::losses(network, trace, &objective)?)
     };
     measured.evidence = measure(subject.clone(), losses)?;
     (measured.subject, measured.objective) = (Some(subject), Some(objective));

@@ -4,6 +4,7 @@ mod tables;
 
 use std::path::Path;
 
+use bptt::in_f64;
 use bptt::{
     CellId, Direction, Entry, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Network, Objective,
     Reduction, ScanOptions, Symbols, Targets,
@@ -149,8 +150,9 @@ pub(super) fn output(
         return Err(Failure::Usage(format!("there is no loss at step {k}: {which}")));
     }
     let entry = shown_entry((args.parameter.as_deref(), args.layer, args.direction), network, ledger)?;
-    let paths = if args.paths { network.path_split(&traced.trace, &traced.losses, k)? } else { Vec::new() };
-    let saturation = if args.gates { network.saturation(&traced.trace) } else { Vec::new() };
+    let paths =
+        if args.paths { in_f64::path_split(network, &traced.trace, &traced.losses, k)? } else { Vec::new() };
+    let saturation = if args.gates { in_f64::saturation(network, &traced.trace) } else { Vec::new() };
 
     let alone = read.as_ref().filter(|read| read.alone).map(|read| read.symbols);
     provenance.say();
@@ -252,7 +254,7 @@ impl Traced {
         losses: Losses<f64>,
         options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {
-        let ledger = network.itemize(&trace, &losses, options)?;
+        let ledger = in_f64::itemize(network, &trace, &losses, options)?;
         Ok(Self { trace, losses, ledger })
     }
 
@@ -265,9 +267,10 @@ impl Traced {
         options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {
         let (_, batch) = inputs.shape();
-        let trace = network.scan_with(Inputs::Symbols(inputs), &network.zero_state(batch), reading)?;
+        let trace = in_f64::scan_with(network, Inputs::Symbols(inputs), &network.zero_state(batch), reading)?;
         let targets = Targets::CrossEntropy(targets);
-        let losses = network.losses(&trace, &Objective { targets, mask: None, reduction: Reduction::Sum })?;
+        let losses =
+            in_f64::losses(network, &trace, &Objective { targets, mask: None, reduction: Reduction::Sum })?;
         Self::new(network, trace, losses, options)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bptt::in_f64;
 use bptt::{
     ForwardCache, Inputs, ItemizeOptions, Losses, Network, Objective, Reduction, ScanOptions, Sequence,
     State, Symbols, Targets,
@@ -50,7 +51,7 @@ impl TracedModel {
         let arrays = Arrays::open(file, &reading.model, reading.detach_every, reading.burn_in)?;
         let Arrays { module, network, inputs, initial, bounds, losses, symbols, provenance } = arrays;
         let (_, batch) = inputs.shape();
-        let trace = network.scan_with(inputs, &initial, bounds)?;
+        let trace = in_f64::scan_with(&network, inputs, &initial, bounds)?;
         let losses = losses.of(&network, &trace)?;
         let traced = Traced::new(&network, trace, losses, options)?;
         let symbols = symbols.filter(|_| batch == 1);
@@ -353,7 +354,7 @@ pub(super) enum LossSource {
 impl LossSource {
     pub fn of(self, network: &Network<f64>, trace: &ForwardCache<f64>) -> Result<Losses<f64>, Failure> {
         match self {
-            Self::Objective(objective) => Ok(network.losses(trace, &objective)?),
+            Self::Objective(objective) => Ok(in_f64::losses(network, trace, &objective)?),
             Self::Gradients(mut seeds, mask) => {
                 let batch = seeds.batch();
                 for (i, _) in mask.iter().enumerate().filter(|(_, has_loss)| !**has_loss) {

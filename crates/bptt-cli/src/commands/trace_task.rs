@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use bptt::Reduction;
+use bptt::in_f64;
 use bptt_train::{Config, Run, data_source::held_out_batch, task_by_name};
 
 use super::provenance::Provenance;
@@ -35,8 +36,9 @@ pub(crate) fn run(args: &TraceArgs, folder: &Path, run: &Run, task: &str) -> Res
     let (inputs, objective) = drawn.batch.objective(Reduction::Sum);
     let network = run.network.cast::<f64>()?;
     let (steps, batch) = inputs.shape();
-    let trace = network.scan_with(inputs, &network.zero_state(batch), scan_options(reading, steps))?;
-    let losses = network.losses(&trace, &objective)?;
+    let trace =
+        in_f64::scan_with(&network, inputs, &network.zero_state(batch), scan_options(reading, steps))?;
+    let losses = in_f64::losses(&network, &trace, &objective)?;
     let k = loss_at(args.loss_step, steps)?.unwrap_or(last);
     let traced = Traced::new(&network, trace, losses, &itemize_options(args.gates, args.tolerance))?;
 

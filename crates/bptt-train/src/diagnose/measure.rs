@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use bptt::dynamics::{GateSpectrum, Implication, LyapunovOptions};
+use bptt::in_f64;
 use bptt::{
     Bootstrap, CellId, Direction, Entry, ForwardCache, GateSaturation, Inputs, ItemizeOptions, Ledger,
     Losses, Matrix, MemoryProfile, Network, Parameter, Perturbed, ScanOptions, SmallestWindow, State,
@@ -54,7 +55,8 @@ pub fn measure<E: From<Error>>(
     let cell = network.spec().name.as_str().to_owned();
     let mut evidence = Evidence { cell, steps, sequences, lag, ..Evidence::default() };
     let detached = options.detach.clone();
-    let trace = network.scan_with(inputs.clone(), &initial, options.clone()).map_err(Error::from)?;
+    let trace =
+        in_f64::scan_with(&network, inputs.clone(), &initial, options.clone()).map_err(Error::from)?;
     evidence.not_finite = data(&trace).or_else(|| weights(&network)).or_else(|| states(&trace));
     if evidence.not_finite.is_some() {
         return Ok(evidence);
@@ -76,7 +78,7 @@ pub fn measure<E: From<Error>>(
         return Ok(evidence);
     }
     let itemize = ItemizeOptions { inputs: false, ..ItemizeOptions::default() };
-    match network.itemize(&trace, &losses, &itemize) {
+    match in_f64::itemize(&network, &trace, &losses, &itemize) {
         Ok(ledger) => {
             let present: Vec<usize> = (0..steps).filter(|&k| ledger.has_loss(k)).collect();
             evidence.losses = present.len();
@@ -85,18 +87,18 @@ pub fn measure<E: From<Error>>(
             evidence.lag_statistics = lag_statistics(&ledger, lag, &detached);
             evidence.windows = windows(&network, &trace, &losses)?;
             if let Some(bias) = bias {
-                let window = network.smallest_window(&trace, &losses, bias).map_err(Error::from)?;
+                let window = in_f64::smallest_window(&network, &trace, &losses, bias).map_err(Error::from)?;
                 let SmallestWindow { window: steps, bias, cosine } = window;
                 evidence.smallest_window =
                     Some(Window { steps, bias, cosine }).filter(|window| !window.bias.is_nan());
             }
             evidence.horizons = Some(horizons(&ledger, memory.as_ref()));
             if let Some(untrained) = untrained {
-                let trace = untrained.scan_with(inputs, &initial, options).map_err(Error::from)?;
+                let trace = in_f64::scan_with(&untrained, inputs, &initial, options).map_err(Error::from)?;
                 let losses = losses_of(&untrained, &trace)?;
                 let memory = if affordable { self::memory(&untrained, &trace) } else { None };
                 // Without a ledger before training, the one after it stands alone.
-                let ledger = untrained.itemize(&trace, &losses, &itemize).ok();
+                let ledger = in_f64::itemize(&untrained, &trace, &losses, &itemize).ok();
                 evidence.horizons_untrained = ledger.map(|ledger| horizons(&ledger, memory.as_ref()));
             }
         }
@@ -133,7 +135,7 @@ fn windows(
     losses: &Losses<f64>,
 ) -> Result<Vec<Window>, Error> {
     let (steps, _) = trace.inputs().shape();
-    let curve = network.truncation_curve(trace, losses, &log_spaced_windows(steps))?;
+    let curve = in_f64::truncation_curve(network, trace, losses, &log_spaced_windows(steps))?;
     let numbers = curve.all.bias.iter().zip(&curve.all.cosine);
     let window = |(&steps, (&bias, &cosine))| Window { steps, bias, cosine };
     Ok(curve.windows.iter().zip(numbers).map(window).collect())
@@ -180,7 +182,7 @@ const BOTTOM: CellId = CellId { layer: 0, direction: Direction::Forward };
 /// `None` with episodes or a single step.
 fn exponent(network: &Network<f64>, trace: &ForwardCache<f64>) -> Option<Exponent> {
     let options = LyapunovOptions { exponents: Some(1), ..LyapunovOptions::default() };
-    let found = network.lyapunov(trace, BOTTOM, &options).ok()?;
+    let found = in_f64::lyapunov(network, trace, BOTTOM, &options).ok()?;
     let standard_error = found.standard_error.as_ref().map(|errors| errors[0]).filter(|e| e.is_finite());
     Some(Exponent { per_step: found.largest(), standard_error })
 }
@@ -192,12 +194,12 @@ fn memory(network: &Network<f64>, trace: &ForwardCache<f64>) -> Option<MemoryPro
     let mut rng = Rng::new(0, 0);
     let direction: Vec<f64> = (0..hidden).map(|_| rng.normal()).collect();
     let direction = Matrix::new(1, hidden, direction).ok()?;
-    network.memory(trace, Perturbed::State { layer: 0 }, Some(&direction)).ok()
+    in_f64::memory(network, trace, Perturbed::State { layer: 0 }, Some(&direction)).ok()
 }
 
 fn gates(network: &Network<f64>, trace: &ForwardCache<f64>) -> Vec<Gate> {
     // A diverging eigenvalue iteration does not prevent the other measurements.
-    let spectra = network.recurrent_spectra().unwrap_or_default();
+    let spectra = in_f64::recurrent_spectra(network).unwrap_or_default();
     let hidden = network.hidden() as f64;
     let gate = |(i, of): (usize, GateSaturation)| {
         let spectrum = spectra.get(i);
@@ -214,7 +216,7 @@ fn gates(network: &Network<f64>, trace: &ForwardCache<f64>) -> Vec<Gate> {
             bound_to_vanish: spectrum.is_some_and(|of| of.implication == Implication::Vanishing),
         }
     };
-    network.saturation(trace).into_iter().enumerate().map(gate).collect()
+    in_f64::saturation(network, trace).into_iter().enumerate().map(gate).collect()
 }
 
 /// `None` if no loss reaches the recurrent weights at all.

@@ -26,7 +26,11 @@ impl Eigenvalue {
 
 /// The singular values of a matrix, the largest first: min(rows, cols) numbers; NaN if an entry is not finite.
 pub fn singular_values<T: Real>(matrix: View<'_, T>) -> Vec<f64> {
-    let matrix = to_nalgebra(matrix);
+    singular_values_of(&to_nalgebra(matrix))
+}
+
+/// Not generic, as the other functions of a `DMatrix` here: compiled once.
+fn singular_values_of(matrix: &DMatrix<f64>) -> Vec<f64> {
     // The iteration need not end on anything else.
     if !matrix.iter().all(|number| number.is_finite()) {
         return vec![f64::NAN; matrix.nrows().min(matrix.ncols())];
@@ -50,7 +54,10 @@ pub fn sigma_max<T: Real>(matrix: View<'_, T>) -> f64 {
 /// If the matrix is not square.
 pub fn spectral_radius<T: Real>(matrix: View<'_, T>) -> f64 {
     assert_eq!(matrix.rows(), matrix.cols(), "only a square matrix has eigenvalues");
-    let mut power = to_nalgebra(matrix);
+    spectral_radius_of(to_nalgebra(matrix))
+}
+
+fn spectral_radius_of(mut power: DMatrix<f64>) -> f64 {
     if !power.iter().all(|number| number.is_finite()) {
         return f64::NAN;
     }
@@ -83,14 +90,17 @@ pub fn condition_number(singular_values: &[f64]) -> f64 {
 /// # Errors
 /// If the matrix is not square, has an entry that is not finite, or the iteration (Francis' QR algorithm) does not end.
 pub fn eigenvalues<T: Real>(matrix: View<'_, T>) -> Result<Vec<Eigenvalue>, Error> {
+    eigenvalues_of(&to_nalgebra(matrix))
+}
+
+fn eigenvalues_of(matrix: &DMatrix<f64>) -> Result<Vec<Eigenvalue>, Error> {
     let refuse = |given: String, expected: &str| {
         Err(Error::Value { option: "eigenvalues".into(), given, expected: expected.into() })
     };
-    let (rows, cols) = (matrix.rows(), matrix.cols());
+    let (rows, cols) = matrix.shape();
     if rows != cols {
         return refuse(format!("a ({rows}, {cols}) matrix"), "a square one");
     }
-    let matrix = to_nalgebra(matrix);
     if let Some(at) = matrix.iter().position(|number| !number.is_finite()) {
         let given = format!("a matrix with {} at ({}, {})", matrix[at], at % rows, at / rows);
         return refuse(given, "finite entries");
@@ -99,7 +109,7 @@ pub fn eigenvalues<T: Real>(matrix: View<'_, T>) -> Result<Vec<Eigenvalue>, Erro
     // eigenvalues are found.
     let most = 100 * rows.max(10);
     let schur = Schur::try_new(matrix.clone(), f64::EPSILON, most)
-        .or_else(|| Schur::try_new(turned(&matrix), f64::EPSILON, most));
+        .or_else(|| Schur::try_new(turned(matrix), f64::EPSILON, most));
     let Some(schur) = schur else {
         return refuse(format!("a ({rows}, {rows}) matrix on which the iteration does not end"), "another");
     };
