@@ -26,8 +26,12 @@ const RENAMED: [(&str, &str); 3] = [
     ("tasks/tasks/pantry", "tasks/tasks/cue_sentences"),
 ];
 
-/// Words of labels and tables that the new build writes otherwise: (old, new).
+/// Beginnings of words in labels, keys and tables that the new build writes otherwise: (old, new).
 const RENAMED_WORDS: [(&str, &str); 1] = [("initial_memory", "initial_cell_state")];
+
+/// Paths at which the old build is known to be wrong; `*` stands for one part. In the precision audit it rounded numbers to
+/// bf16 without regard to their last three bits (`half` 2.7, `bf16::from_f64`), so that some went to the farther neighbor.
+const CORRECTED: [&str; 1] = ["diagnosis/precision/lags/*/bf16"];
 
 /// Everything a command left behind, flat.
 #[derive(Default)]
@@ -136,7 +140,7 @@ impl Document {
         let masked = !number.is_empty() && number.chars().all(|letter| letter == 'm');
         let row = path.rsplit_once('/').map_or("", |(row, _)| row);
         match self.numbers.get(path).map(String::as_str) {
-            Some(found) => found == word(number) || (found == "null" && masked),
+            Some(found) => *found == word(number) || (found == "null" && masked),
             None => number == "null" && self.numbers.get(row).is_some_and(|row| row == "null"),
         }
     }
@@ -146,7 +150,7 @@ impl Document {
         let mut known = Vec::new();
         for (path, number) in &self.numbers {
             let path = renamed(path, rules);
-            if !new.has(&path, number) {
+            if !new.has(&path, number) && !is_corrected(&path) {
                 let instead = new.numbers.get(&path).map_or("nothing".into(), |number| short(number));
                 found.unequal.push(format!("{path}: {instead} instead of {}", short(number)));
             }
@@ -200,6 +204,14 @@ fn is_compared(path: &str) -> bool {
     part.is_some_and(|part| COMPARED_TEXTS.contains(&part))
 }
 
+fn is_corrected(path: &str) -> bool {
+    let begins = |known: &str| {
+        let mut parts = path.split('/');
+        known.split('/').all(|expected| parts.next().is_some_and(|part| expected == "*" || part == expected))
+    };
+    CORRECTED.into_iter().any(begins)
+}
+
 /// A path under the first rule that holds for it.
 fn renamed(path: &str, rules: &[(&str, &str)]) -> String {
     let apply = |(old, new): &(&str, &str)| -> Option<String> {
@@ -221,9 +233,13 @@ fn renamed(path: &str, rules: &[(&str, &str)]) -> String {
     path.split('/').map(part).collect::<Vec<_>>().join("/")
 }
 
-/// The new build's word.
-fn word(old: &str) -> &str {
-    RENAMED_WORDS.iter().find(|(word, _)| *word == old).map_or(old, |(_, new)| new)
+/// The new build's word: a name, which a cell's may follow, as in `initial_memory_l0`.
+fn word(old: &str) -> String {
+    let renamed = |(from, to): &(&str, &str)| {
+        let rest = old.strip_prefix(from)?;
+        (rest.is_empty() || rest.starts_with("_l")).then(|| format!("{to}{rest}"))
+    };
+    RENAMED_WORDS.iter().find_map(renamed).unwrap_or_else(|| old.into())
 }
 
 /// A value short enough for a line.
