@@ -52,7 +52,7 @@ impl<T: Real> Cell<T> for Half {
     }
 
     fn vjp(&self, _: usize, _: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
-        let n = cache.gates.data();
+        let n = cache.gates().data();
         let ([dh, ..], [da, ..]) = (rows.states, rows.adjoints);
         // Rows (k, b): the gates of the batch come again for every loss.
         for ((da, dh), n) in da.iter_mut().zip(dh).zip(n.iter().cycle()) {

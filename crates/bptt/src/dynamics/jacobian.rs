@@ -32,10 +32,10 @@ impl<'a, T: Real> Jacobians<'a, T> {
             network,
             cache,
             index,
-            context,
             rows: Rows::default(),
             adjoints: context.adjoint_widths().map(|width| vec![T::zero(); n * width]).collect(),
             saved: context.saved_widths().map(|width| vec![T::zero(); n * width]).collect(),
+            context,
             state: vec![0.0; n * n],
         }
     }

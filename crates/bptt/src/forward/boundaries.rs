@@ -113,11 +113,13 @@ impl SequenceBoundaries {
 
     /// Whether every step leaves its state as the next one reads it and as it is given out: no episode begins and no
     /// sequence ends early.
+    #[inline]
     pub(crate) fn leaves_states_alone(&self) -> bool {
         self.resets.is_none() && self.lengths.is_none()
     }
 
     /// Whether step `t` lies behind the end of sequence `b`.
+    #[inline]
     pub(crate) fn is_padding(&self, t: usize, b: usize) -> bool {
         self.lengths.as_ref().is_some_and(|lengths| t >= lengths[b])
     }
@@ -128,22 +130,26 @@ impl SequenceBoundaries {
     }
 
     /// The sequences that have ended before step `t`.
+    #[inline]
     pub(crate) fn padding_at(&self, t: usize) -> impl Iterator<Item = usize> {
         let lengths = self.lengths.iter().flatten().enumerate();
         lengths.filter(move |&(_, &length)| t >= length).map(|(b, _)| b)
     }
 
     /// The sequences whose state a cell forgets before it reads step `t`.
+    #[inline]
     pub(crate) fn resets_at(&self, direction: Direction, t: usize) -> impl Iterator<Item = usize> {
         self.marked(self.resets.as_deref(), direction, t)
     }
 
     /// The sequences whose gradient stops once it has come back through step `t` of a cell.
+    #[inline]
     pub(crate) fn cuts_at(&self, direction: Direction, t: usize) -> impl Iterator<Item = usize> {
         self.marked(self.cuts.as_deref(), direction, t)
     }
 
     /// The sequences marked between step `t` and the one that a cell reads before it.
+    #[inline]
     fn marked<'a>(
         &self,
         marks: Option<&'a [bool]>,

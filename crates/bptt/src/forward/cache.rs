@@ -8,7 +8,7 @@ use super::inputs::{Inputs, Reading};
 use crate::Error;
 use crate::array::{Sequence, SequenceView, View};
 use crate::kernel::{Format, Real};
-use crate::model::{CellParams, CellSpec, Direction, MAX_SAVED, MAX_STATES, Operand, State, StepCache};
+use crate::model::{CellParams, CellSpec, Direction, Operand, State, StepCache};
 
 /// What the forward scan saved of one cell.
 #[derive(Clone, Debug, Default)]
@@ -105,18 +105,7 @@ impl<T: Real> CellCache<T> {
     /// What the backward step needs to know of step `t`.
     pub(crate) fn step(&self, t: usize) -> StepCache<'_, T> {
         let (before, after) = self.places(t);
-        let nothing = View::new(0, 0, &[]);
-        let state = |place: usize| {
-            std::array::from_fn::<_, MAX_STATES, _>(|i| self.states.get(i).map_or(nothing, |s| s.step(place)))
-        };
-        StepCache {
-            gates: self.gates(t),
-            saved: std::array::from_fn::<_, MAX_SAVED, _>(|i| {
-                self.saved.get(i).map_or(nothing, |s| s.step(t))
-            }),
-            prev: state(before),
-            next: state(after),
-        }
+        StepCache::new(self.gates(t), &self.states, &self.saved, (before, after, t))
     }
 }
 

@@ -40,16 +40,19 @@ impl Symbols {
     }
 
     /// The ids of step `t`, one for each sequence.
+    #[inline]
     pub fn step(&self, t: usize) -> &[u32] {
         &self.ids[t * self.batch..(t + 1) * self.batch]
     }
 
     /// All ids, time-major.
+    #[inline]
     pub fn ids(&self) -> &[u32] {
         &self.ids
     }
 
     /// (T, B).
+    #[inline]
     pub fn shape(&self) -> (usize, usize) {
         (self.steps, self.batch)
     }

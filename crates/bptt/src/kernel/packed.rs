@@ -16,8 +16,8 @@ pub struct Packed<T> {
     cols: usize,
     /// Numbers in a register.
     lanes: usize,
-    /// Registers of a panel at most.
-    width: usize,
+    /// Where each panel is: found once, for the divisions take longer than a product of one row.
+    panels: Vec<Panel>,
     numbers: Aligned<T>,
 }
 
@@ -61,7 +61,7 @@ impl<T: Lanes> Packed<T> {
 
     /// To be filled.
     pub fn shaped(rows: usize, cols: usize) -> Self {
-        let mut packed = Self { rows: 0, cols: 0, lanes: 1, width: 1, numbers: Aligned::default() };
+        let mut packed = Self { rows: 0, cols: 0, lanes: 1, panels: Vec::new(), numbers: Aligned::default() };
         packed.reshape(rows, cols);
         packed
     }
@@ -69,8 +69,18 @@ impl<T: Lanes> Packed<T> {
     /// Makes it (k, n) in the memory it has, to be filled.
     pub(crate) fn reshape(&mut self, rows: usize, cols: usize) {
         (self.rows, self.cols) = (rows, cols);
-        (self.lanes, self.width) = registers::dispatch(Sizes(std::marker::PhantomData::<T>));
-        self.numbers.resize(rows * cols.div_ceil(self.lanes) * self.lanes, T::zero());
+        let (lanes, width) = registers::dispatch(Sizes(std::marker::PhantomData::<T>));
+        self.lanes = lanes;
+        self.numbers.resize(rows * cols.div_ceil(lanes) * lanes, T::zero());
+        // All panels are of nearly the same width.
+        let registers = cols.div_ceil(lanes);
+        let count = registers.div_ceil(width);
+        self.panels.clear();
+        self.panels.extend((0..count).map(|p| {
+            let (width, wider) = (registers / count, registers % count);
+            let column = (p * width + p.min(wider)) * lanes;
+            Panel { start: column * rows, column, width: width + usize::from(p < wider) }
+        }));
     }
 
     /// k.
@@ -85,15 +95,12 @@ impl<T: Lanes> Packed<T> {
 
     /// How many panels there are.
     pub fn panel_count(&self) -> usize {
-        self.cols.div_ceil(self.lanes).div_ceil(self.width)
+        self.panels.len()
     }
 
-    /// The `p`-th panel; all are of nearly the same width.
+    /// The `p`-th panel.
     pub fn panel(&self, p: usize) -> Panel {
-        let (registers, count) = (self.cols.div_ceil(self.lanes), self.panel_count());
-        let (width, wider) = (registers / count, registers % count);
-        let column = (p * width + p.min(wider)) * self.lanes;
-        Panel { start: column * self.rows, column, width: width + usize::from(p < wider) }
+        self.panels[p]
     }
 
     /// All panels, one behind another.
@@ -118,6 +125,7 @@ impl<T: Lanes> Packed<T> {
     }
 
     /// The numbers of a panel: rows · width registers.
+    #[inline(always)]
     pub fn registers<S: Simd>(&self, panel: Panel) -> &[T::Register<S>] {
         assert_eq!(Vector::<T, S>::LANES, self.lanes, "packed for other registers");
         T::whole::<S>(self.numbers_of(panel))
@@ -169,19 +177,27 @@ on_registers! {
 
 /// to_(k, j) ← matrix_(j, k), rows of `to` lying `width` apart.
 pub(crate) fn transpose<T: Lanes>(to: &mut [T], width: usize, matrix: View<'_, T>) {
-    /// Rows that are turned round at a time: what they leave side by side fills a part of a cache line.
-    const TOGETHER: usize = 8;
-    let mut first = 0;
-    while first + TOGETHER <= matrix.rows() {
-        let rows: [&[T]; TOGETHER] = std::array::from_fn(|i| matrix.row(first + i));
-        for (k, to) in to.chunks_mut(width).enumerate().take(matrix.cols()) {
-            if let Some(to) = to[first..].first_chunk_mut::<TOGETHER>() {
-                *to = rows.map(|row| row[k]);
+    /// Rows and columns that are transposed at a time: what they leave side by side fills a part of a cache line.
+    const TILE: usize = 8;
+    let (whole_rows, whole_columns) = (matrix.rows() / TILE * TILE, matrix.cols() / TILE);
+    for first in (0..whole_rows).step_by(TILE) {
+        let rows: [&[[T; TILE]]; TILE] =
+            std::array::from_fn(|i| &matrix.row(first + i).as_chunks::<TILE>().0[..whole_columns]);
+        for c in 0..whole_columns {
+            let tile = rows.map(|row| &row[c]);
+            for k in 0..TILE {
+                if let Some(to) = to[(c * TILE + k) * width + first..].first_chunk_mut::<TILE>() {
+                    *to = tile.map(|row| row[k]);
+                }
             }
         }
-        first += TOGETHER;
+        for k in whole_columns * TILE..matrix.cols() {
+            for j in first..first + TILE {
+                to[k * width + j] = matrix.row(j)[k];
+            }
+        }
     }
-    for j in first..matrix.rows() {
+    for j in whole_rows..matrix.rows() {
         for (to, &from) in to[j..].iter_mut().step_by(width).zip(matrix.row(j)) {
             *to = from;
         }

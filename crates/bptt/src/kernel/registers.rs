@@ -37,6 +37,7 @@ pub fn name() -> &'static str {
     }
 }
 
+#[inline]
 fn arch() -> Arch {
     let limit = LIMIT.load(Ordering::Relaxed);
     if limit == Registers::Portable as u8 {
@@ -50,12 +51,14 @@ fn arch() -> Arch {
 }
 
 /// Runs `operation` compiled for the registers there are.
+#[inline(always)]
 pub(crate) fn dispatch<Op: WithSimd>(operation: Op) -> Op::Output {
     arch().dispatch(operation)
 }
 
 /// Runs `operation` with the proof of the registers there are, but not compiled for them: what it hands to
 /// [`pulp::Simd::vectorize`] then stays a function of its own, with all registers to itself.
+#[inline(always)]
 pub(crate) fn dispatch_apart<Op: WithSimd>(operation: Op) -> Op::Output {
     match arch() {
         #[cfg(target_arch = "x86_64")]

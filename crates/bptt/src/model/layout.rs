@@ -41,6 +41,7 @@ impl CellSpec {
     }
 
     /// The columns of its adjoint that a block stands for.
+    #[inline]
     pub(crate) fn columns(&self, block: &Block, sizes: &CellSizes) -> Range<usize> {
         match &block.gates {
             Some(gates) => gates.start * sizes.hidden..gates.end * sizes.hidden,
@@ -49,6 +50,7 @@ impl CellSpec {
     }
 
     /// The rows of a parameter (numbers, for a vector) that stand for its block `block`.
+    #[inline]
     pub(crate) fn rows(&self, param: usize, block: usize, sizes: &CellSizes) -> Range<usize> {
         let width = |block: &Block| self.columns(block, sizes).len();
         let first: usize = self.params[param].blocks[..block].iter().map(width).sum();

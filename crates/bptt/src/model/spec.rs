@@ -117,6 +117,7 @@ pub struct CellSizes {
 
 impl CellSizes {
     /// The width in numbers.
+    #[inline]
     pub fn of(&self, width: Width) -> usize {
         match width {
             Width::Hidden => self.hidden,
@@ -253,6 +254,7 @@ impl Paths {
 
 impl CellSpec {
     /// G.
+    #[inline]
     pub fn gate_count(&self) -> usize {
         self.gates.len()
     }
@@ -273,6 +275,7 @@ impl CellSpec {
     }
 
     /// Whether gates multiply states, so that a gradient can go around the recurrent weights.
+    #[inline]
     pub fn is_gated(&self) -> bool {
         self.gates.len() > 1
     }
@@ -320,6 +323,7 @@ impl CellSpec {
 impl ParamSpec {
     /// The adjoint that holds the gradients of all its blocks: where one differs from da in some gates only, it repeats da
     /// in the others.
+    #[inline]
     pub(crate) fn adjoint(&self) -> usize {
         self.blocks.iter().map(|block| block.adjoint).max().unwrap_or(0)
     }

@@ -31,6 +31,7 @@ impl<'a, T: Real> StepWeights<'a, T> {
     }
 
     /// In the block's columns of `out`, (B, G·H): out ← input + v Wᵀ, for block `block` of the matrix `param`.
+    #[inline]
     pub fn add_product(
         &self,
         param: usize,
@@ -63,6 +64,7 @@ pub enum InputProjection<'a, T> {
 }
 
 impl<'a, T: Real> InputProjection<'a, T> {
+    #[inline]
     fn start(&self, columns: Range<usize>) -> Start<'a, T> {
         match *self {
             Self::InPlace => Start::Out,

@@ -38,21 +38,25 @@ impl RowOptions {
     }
 
     /// P, the number of rows for each (k, b).
+    #[inline]
     pub(crate) fn classes(self, spec: &CellSpec) -> usize {
         if self.by_gate { 1 + spec.gate_count() } else { 1 }
     }
 
     /// The format that gradients are rounded to.
+    #[inline]
     pub(crate) fn format(self) -> Option<Format> {
         if let Numbers::Rounded(format) = self.numbers { Some(format) } else { None }
     }
 
     /// Of how many of `steps` steps adjoints are there at a time.
+    #[inline]
     pub(crate) fn slots(self, steps: usize) -> usize {
         self.buffered_steps.map_or(1, |together| together.clamp(1, steps))
     }
 
     /// The steps that are kept together, if `t` is the last of them that the backward pass comes to.
+    #[inline]
     pub(crate) fn kept_until(self, t: usize, steps: usize, direction: Direction) -> Option<Range<usize>> {
         self.buffered_steps?;
         let first = t - t % self.slots(steps);

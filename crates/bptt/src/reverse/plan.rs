@@ -36,16 +36,19 @@ impl Plan {
     }
 
     /// The row of loss `t`.
+    #[inline]
     pub(crate) fn row(&self, t: usize) -> Option<usize> {
         self.row_of[t]
     }
 
     /// T, the number of steps.
+    #[inline]
     pub(crate) fn steps(&self) -> usize {
         self.row_of.len()
     }
 
     /// The group (for [`Plan::apart`]: the loss) that each row stands for.
+    #[inline]
     pub(crate) fn groups(&self) -> &[usize] {
         &self.group_of_row
     }

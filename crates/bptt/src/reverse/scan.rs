@@ -12,7 +12,7 @@ use super::source::{CellSource, LowerLayerGrads, ReadoutGrads, Source};
 use super::step::{Adjoints, CellContext};
 use super::tolerance::ToleranceState;
 use crate::array::{Aligned, View};
-use crate::forward::{CellCache, ForwardCache};
+use crate::forward::{CellCache, ForwardCache, SequenceBoundaries};
 use crate::kernel;
 use crate::kernel::{Real, Start};
 use crate::model::{Direction, MAX_ADJOINTS, MAX_SAVED, Network};
@@ -134,6 +134,15 @@ impl OpenRows {
     }
 }
 
+/// The rows of the sequences that have ended before step `t`.
+fn padding_rows<I: Iterator<Item = usize>>(
+    rows_of: &impl Fn(usize) -> I,
+    boundaries: &SequenceBoundaries,
+    t: usize,
+) -> Vec<usize> {
+    boundaries.padding_at(t).flat_map(rows_of).collect()
+}
+
 /// The reverse time loop of one cell. `visit` is called once a step, against the cell's direction of reading, as soon as
 /// a row is open.
 fn reverse_scan<T: Real>(
@@ -157,6 +166,16 @@ fn reverse_scan<T: Real>(
         return;
     }
     let count = all * classes * batch;
+    // Divisions are slow enough to count where a step is small.
+    let width_of = |numbers: &Aligned<T>, rows: usize| numbers.len() / rows;
+    let mut widths = [0; MAX_ADJOINTS];
+    for (width, numbers) in widths.iter_mut().zip(all_adjoints.iter()) {
+        *width = width_of(numbers, slots * count);
+    }
+    let mut saved_widths = [0; MAX_SAVED];
+    for (width, numbers) in saved_widths.iter_mut().zip(all_saved.iter()) {
+        *width = width_of(numbers, count);
+    }
     let mut state = OpenRows { options, classes, open: 0, first: 0 };
     for i in 0..steps {
         let t = if direction == Direction::Forward { steps - 1 - i } else { i };
@@ -167,10 +186,10 @@ fn reverse_scan<T: Real>(
             break;
         }
         let live = state.live(batch);
+        let slot_rows = t % slots * count;
         let mut adjoints: [&mut [T]; MAX_ADJOINTS] = Default::default();
-        for (adjoint, numbers) in adjoints.iter_mut().zip(all_adjoints.iter_mut()) {
-            let width = numbers.len() / (slots * count);
-            let slot = &mut numbers[t % slots * count * width..][..count * width];
+        for ((adjoint, numbers), width) in adjoints.iter_mut().zip(all_adjoints.iter_mut()).zip(widths) {
+            let slot = &mut numbers[slot_rows * width..][..count * width];
             let (used, unused) = slot.split_at_mut(live.len() * width);
             if options.buffered_steps.is_some() {
                 unused.fill(T::zero());
@@ -181,13 +200,13 @@ fn reverse_scan<T: Real>(
             continue;
         }
         let mut saved: [&mut [T]; MAX_SAVED] = Default::default();
-        for (saved, numbers) in saved.iter_mut().zip(all_saved.iter_mut()) {
-            let width = numbers.len() / count;
+        for ((saved, numbers), width) in saved.iter_mut().zip(all_saved.iter_mut()).zip(saved_widths) {
             *saved = &mut numbers[..live.len() * width];
         }
         let arrived = if options.by_gate { rows.range_mut(live.clone())[0].to_vec() } else { Vec::new() };
         let rows_of = |b: usize| (live.start / batch..live.end / batch).map(move |k| k * batch + b);
-        let padding: Vec<usize> = boundaries.padding_at(t).flat_map(rows_of).collect();
+        let padding =
+            if boundaries.leaves_states_alone() { Vec::new() } else { padding_rows(&rows_of, boundaries, t) };
         let before = rows.copy_of(&padding);
 
         let at = (live.clone(), classes);
@@ -205,15 +224,14 @@ fn reverse_scan<T: Real>(
         }
 
         let saved = saved.map(|saved| &*saved);
-        let slot_of = |numbers: &[T]| numbers.len() / slots;
-        let adjoints: Adjoints<'_, T> = std::array::from_fn(|i| {
-            let Some(numbers) = all_adjoints.get(i) else { return View::new(0, 0, &[]) };
-            let (first, width) = (t % slots * slot_of(numbers), slot_of(numbers) / count);
-            View::new(live.len(), width, &numbers[first..first + live.len() * width])
-        });
+        let mut adjoints: Adjoints<'_, T> = [View::new(0, 0, &[]); MAX_ADJOINTS];
+        for ((adjoint, numbers), width) in adjoints.iter_mut().zip(all_adjoints.iter()).zip(widths) {
+            *adjoint = View::new(live.len(), width, &numbers[slot_rows * width..][..live.len() * width]);
+        }
         let kept = options.kept_until(t, steps, direction).map(|steps| Kept {
             adjoints: std::array::from_fn(|i| {
-                all_adjoints.get(i).map_or(&[][..], |numbers| &numbers[..steps.len() * slot_of(numbers)])
+                let numbers = all_adjoints.get(i).map_or(&[][..], |numbers| numbers);
+                &numbers[..steps.len() * count * widths[i]]
             }),
             steps,
         });

@@ -8,17 +8,22 @@ use crate::kernel::columns::columns;
 use crate::kernel::lanes::Vector;
 use crate::kernel::{self, Format, Packed, Real, Start, on_registers};
 use crate::model::{
-    Backward, BackwardProduct, Cell, CellParams, CellSpec, MAX_ADJOINTS, MAX_SAVED, MAX_STATES, Network,
-    Operand, ParamKind, Stage, StepCache,
+    Backward, BackwardProduct, Cell, CellParams, CellSpec, MAX_ADJOINTS, MAX_SAVED, Network, Operand,
+    ParamKind, Stage, StepCache,
 };
 
 /// One cell of a network with what its backward step multiplies.
-#[derive(Clone, Copy)]
 pub(crate) struct CellContext<'a, T: Real> {
     pub(crate) cell: &'a dyn Cell<T>,
     pub(crate) params: &'a CellParams<T>,
     products: &'a [BackwardProduct],
     packed: &'a [Packed<T>],
+    /// What leads to previous states: products with their matrices and what they are added to, states that nothing comes to,
+    /// (saved array, state) of what is left in saved arrays, and (parameter, block, state) of elementwise parameters.
+    to_previous: Vec<(&'a BackwardProduct, &'a Packed<T>, Start<'static, T>)>,
+    empty_states: Vec<usize>,
+    passing: Vec<(usize, usize)>,
+    elementwise: Vec<(usize, usize, usize)>,
 }
 
 /// The adjoints of some rows, (R, width) each.
@@ -28,11 +33,27 @@ impl<'a, T: Real> CellContext<'a, T> {
     /// Of cell `index`.
     pub(crate) fn new(network: &'a Network<T>, index: usize) -> Self {
         let params = &network.weights().cells[index];
+        let (spec, products) = (params.spec(), network.packed().products(index));
+        let packed = network.packed().back(index, params);
+        let mut begun: Vec<bool> = spec.states.iter().map(|state| state.passes).collect();
+        let mut to_previous = Vec::new();
+        for (product, packed) in products.iter().zip(packed) {
+            if let Operand::Prev(state) = product.group.operand {
+                let start = if begun[state] { Start::Out } else { Start::Zero };
+                begun[state] = true;
+                to_previous.push((product, packed, start));
+            }
+        }
+        let passing = spec.saved.iter().enumerate().filter_map(|(i, of)| Some((i, of.passes_to?)));
         Self {
             cell: network.cell(),
             params,
-            products: network.packed().products(index),
-            packed: network.packed().back(index, params),
+            products,
+            packed,
+            to_previous,
+            empty_states: (0..begun.len()).filter(|&state| !begun[state]).collect(),
+            passing: passing.collect(),
+            elementwise: elementwise_to_previous(params.spec()),
         }
     }
 
@@ -75,6 +96,9 @@ impl<'a, T: Real> CellContext<'a, T> {
                         saved: saved.each_mut().map(|saved| &mut **saved),
                     };
                     self.cell.vjp(stage, self.params, cache, backward);
+                    if format.is_none() && padding.is_empty() {
+                        continue;
+                    }
                     for adjoint in adjoints.iter_mut().filter(|adjoint| !adjoint.is_empty()) {
                         if let Some(format) = format {
                             format.round(adjoint);
@@ -142,45 +166,25 @@ impl<'a, T: Real> CellContext<'a, T> {
         adjoints: &Adjoints<'_, T>,
         saved: &[&[T]; MAX_SAVED],
     ) {
-        let (spec, sizes) = (self.spec(), self.params.sizes());
-        let mut states = rows.range_mut(live.clone());
-        let mut begun = [true; MAX_STATES];
-        for (begun, state) in begun.iter_mut().zip(&spec.states) {
-            *begun = state.passes;
-        }
-        for (product, packed) in self.products.iter().zip(self.packed) {
+        let states = rows.range_mut(live.clone());
+        for (product, packed, start) in &self.to_previous {
+            let d = adjoints[product.group.adjoint].columns(product.group.columns.clone());
             if let Operand::Prev(state) = product.group.operand {
-                let start = if begun[state] { Start::Out } else { Start::Zero };
-                begun[state] = true;
-                let d = adjoints[product.group.adjoint].columns(product.group.columns.clone());
-                T::multiply(states[state], packed.cols(), start, d, packed);
+                T::multiply(states[state], packed.cols(), *start, d, packed);
             }
         }
-        for (state, _) in states.iter_mut().zip(begun).filter(|(_, begun)| !begun) {
-            state.fill(T::zero());
+        for &state in &self.empty_states {
+            states[state].fill(T::zero());
         }
-        for (saved, of) in saved.iter().zip(&spec.saved) {
-            if let Some(state) = of.passes_to {
-                kernel::add_scaled(states[state], T::one(), saved);
-            }
+        for &(saved_number, state) in &self.passing {
+            kernel::add_scaled(states[state], T::one(), saved[saved_number]);
         }
-        for (param, block, state) in self.elementwise_to_previous() {
+        for &(param, block, state) in &self.elementwise {
+            let (spec, sizes) = (self.spec(), self.params.sizes());
             let of = &spec.params[param].blocks[block];
             let d = adjoints[of.adjoint].columns(spec.columns(of, sizes));
             self.through_elementwise(rows, (param, block), state, d, live.clone(), 1);
         }
-    }
-
-    /// The blocks of elementwise parameters that multiply a previous state, as (parameter, block, state).
-    fn elementwise_to_previous(&self) -> impl Iterator<Item = (usize, usize, usize)> + use<'a, T> {
-        let params = self.spec().params.iter().enumerate();
-        let elementwise = params.filter(|(_, param)| param.kind == ParamKind::Elementwise);
-        elementwise.flat_map(|(param, of)| {
-            of.blocks.iter().enumerate().filter_map(move |(block, of)| match of.operand {
-                Operand::Prev(state) => Some((param, block, state)),
-                _ => None,
-            })
-        })
     }
 
     /// The same with rows in classes by the gate that they last passed: what comes through gate g enters the rows of class
@@ -223,7 +227,7 @@ impl<'a, T: Real> CellContext<'a, T> {
                 enter(state, gate, &sum, &exponents);
             }
         }
-        for (param, block, state) in self.elementwise_to_previous() {
+        for &(param, block, state) in &self.elementwise {
             let of = &spec.params[param].blocks[block];
             let d = adjoints[of.adjoint].columns(spec.columns(of, sizes));
             let w = self.elementwise(param, block);
@@ -242,6 +246,18 @@ impl<'a, T: Real> CellContext<'a, T> {
     pub(crate) fn products_to_output(&self) -> impl Iterator<Item = &'a BackwardProduct> {
         self.products.iter().filter(|product| product.group.operand == Operand::Prev(0))
     }
+}
+
+fn elementwise_to_previous(spec: &CellSpec) -> Vec<(usize, usize, usize)> {
+    let mut found = Vec::new();
+    for (index, param) in spec.params.iter().enumerate().filter(|(_, of)| of.kind == ParamKind::Elementwise) {
+        for (block, of) in param.blocks.iter().enumerate() {
+            if let Operand::Prev(state) = of.operand {
+                found.push((index, block, state));
+            }
+        }
+    }
+    found
 }
 
 /// Adds the gradients `through` with these exponents, one for each loss and sequence, that came to a state through gate `gate`

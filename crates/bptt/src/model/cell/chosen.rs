@@ -102,12 +102,12 @@ impl<T: Real> Cell<T> for LstmWith {
 
     fn vjp(&self, _: usize, _: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
         let ([dh, dc, ..], [da, ..]) = (rows.states, rows.adjoints);
-        let (batch, hidden) = (cache.prev[1].rows(), cache.prev[1].cols());
+        let (batch, hidden) = (cache.prev(1).rows(), cache.prev(1).cols());
         let rows =
             dh.chunks_exact(hidden).zip(dc.chunks_exact_mut(hidden)).zip(da.chunks_exact_mut(4 * hidden));
         for (r, ((dh, dc), da)) in rows.enumerate() {
             let b = r % batch;
-            let saved = [cache.gates.row(b), cache.saved[0].row(b), cache.prev[1].row(b)];
+            let saved = [cache.gates().row(b), cache.saved(0).row(b), cache.prev(1).row(b)];
             through_lstm(self.activations, saved, dh, dc, da);
         }
     }
@@ -202,10 +202,10 @@ impl<T: Real> Cell<T> for GruWith {
 
     fn vjp(&self, stage: usize, _: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
         let ([dh, ..], [da, da_hh, ..], [ds, ..]) = (rows.states, rows.adjoints, rows.saved);
-        let (batch, hidden) = (cache.prev[0].rows(), cache.prev[0].cols());
+        let (batch, hidden) = (cache.prev(0).rows(), cache.prev(0).cols());
         let [phi, psi] = self.activations;
         for (r, da) in da.chunks_exact_mut(3 * hidden).enumerate() {
-            let (gates, h_prev) = (cache.gates.row(r % batch), cache.prev[0].row(r % batch));
+            let (gates, h_prev) = (cache.gates().row(r % batch), cache.prev(0).row(r % batch));
             let row = r * hidden..(r + 1) * hidden;
             if stage == 1 {
                 through_reset(phi, gates, h_prev, &mut ds[row], da);
@@ -213,7 +213,7 @@ impl<T: Real> Cell<T> for GruWith {
             }
             through_candidate([phi, psi], gates, h_prev, &mut dh[row], da);
             if !self.reset_before {
-                let q = cache.saved[0].row(r % batch);
+                let q = cache.saved(0).row(r % batch);
                 split(phi, gates, q, da, &mut da_hh[r * 3 * hidden..(r + 1) * 3 * hidden]);
             }
         }

@@ -137,12 +137,12 @@ on_registers! {
         da: &'a mut [T],
         da_hh: &'a mut [T],
     ) -> () {
-        let (hidden, batch) = (cache.prev[0].cols(), cache.prev[0].rows());
+        let (hidden, batch) = (cache.prev(0).cols(), cache.prev(0).rows());
         let one = Vector::splat(simd, T::one());
         let sides = da.chunks_exact_mut(3 * hidden).zip(da_hh.chunks_exact_mut(3 * hidden));
         for (row, ((da, da_hh), dh)) in sides.zip(dh.chunks_exact_mut(hidden)).enumerate() {
             let b = row % batch;
-            let (gates, q, h_prev) = (cache.gates.row(b), cache.saved[0].row(b), cache.prev[0].row(b));
+            let (gates, q, h_prev) = (cache.gates().row(b), cache.saved(0).row(b), cache.prev(0).row(b));
             let (r_z, n) = gates.split_at(2 * hidden);
             let (r, z) = r_z.split_at(hidden);
             let (da_r_z, da_n) = da.split_at_mut(2 * hidden);
@@ -279,10 +279,10 @@ on_registers! {
 
     /// From dh to da_z and da_n, and the part of dh that goes through z to h_{t-1}; da_r is left at 0.
     fn through_z_and_n<'a, T: Real>(simd, cache: &'a StepCache<'a, T>, dh: &'a mut [T], da: &'a mut [T]) -> () {
-        let (hidden, batch) = (cache.prev[0].cols(), cache.prev[0].rows());
+        let (hidden, batch) = (cache.prev(0).cols(), cache.prev(0).rows());
         let (zero, one) = (Vector::splat(simd, T::zero()), Vector::splat(simd, T::one()));
         for (row, (da, dh)) in da.chunks_exact_mut(3 * hidden).zip(dh.chunks_exact_mut(hidden)).enumerate() {
-            let (gates, h_prev) = (cache.gates.row(row % batch), cache.prev[0].row(row % batch));
+            let (gates, h_prev) = (cache.gates().row(row % batch), cache.prev(0).row(row % batch));
             let (z, n) = (&gates[hidden..2 * hidden], &gates[2 * hidden..]);
             let (da_r, rest) = da.split_at_mut(hidden);
             let (da_z, da_n) = rest.split_at_mut(hidden);
@@ -299,10 +299,10 @@ on_registers! {
 
     /// From the gradient with respect to r ∘ h_prev to da_r, and what goes on to h_prev.
     fn through_reset<'a, T: Real>(simd, cache: &'a StepCache<'a, T>, ds: &'a mut [T], da: &'a mut [T]) -> () {
-        let (hidden, batch) = (cache.prev[0].cols(), cache.prev[0].rows());
+        let (hidden, batch) = (cache.prev(0).cols(), cache.prev(0).rows());
         let one = Vector::splat(simd, T::one());
         for (row, (da, ds)) in da.chunks_exact_mut(3 * hidden).zip(ds.chunks_exact_mut(hidden)).enumerate() {
-            let (r, h_prev) = (&cache.gates.row(row % batch)[..hidden], cache.prev[0].row(row % batch));
+            let (r, h_prev) = (&cache.gates().row(row % batch)[..hidden], cache.prev(0).row(row % batch));
             columns::<T, S>(hidden, #[inline(always)] |at| {
                 let (r, ds_t) = (Vector::load(simd, r, at), Vector::load(simd, ds, at));
                 (ds_t * Vector::load(simd, h_prev, at) * (r * (one - r))).store(da, at);

@@ -112,7 +112,7 @@ on_registers! {
         dh: &'a mut [T],
         da: &'a mut [T],
     ) -> () {
-        let n = cache.gates.data();
+        let n = cache.gates().data();
         let (one, alpha) = (Vector::splat(simd, T::one()), Vector::splat(simd, alpha));
         for (da, dh) in da.chunks_exact_mut(n.len()).zip(dh.chunks_exact_mut(n.len())) {
             columns::<T, S>(n.len(), #[inline(always)] |at| {

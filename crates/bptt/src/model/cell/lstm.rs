@@ -156,14 +156,14 @@ on_registers! {
         dc: &'a mut [T],
         da: &'a mut [T],
     ) -> () {
-        let (hidden, batch) = (cache.prev[1].cols(), cache.prev[1].rows());
+        let (hidden, batch) = (cache.prev(1).cols(), cache.prev(1).rows());
         let forget = if forgets { hidden } else { 0 };
         let one = Vector::splat(simd, T::one());
         let da = da.chunks_exact_mut(3 * hidden + forget);
         let rows = dh.chunks_exact(hidden).zip(dc.chunks_exact_mut(hidden)).zip(da);
         for (r, ((dh, dc), da)) in rows.enumerate() {
             let b = r % batch;
-            let (gates, tanh_c, c_prev) = (cache.gates.row(b), cache.saved[0].row(b), cache.prev[1].row(b));
+            let (gates, tanh_c, c_prev) = (cache.gates().row(b), cache.saved(0).row(b), cache.prev(1).row(b));
             let ((i, f), (g, o)) = {
                 let (i_f, g_o) = gates.split_at(hidden + forget);
                 (i_f.split_at(hidden), g_o.split_at(hidden))

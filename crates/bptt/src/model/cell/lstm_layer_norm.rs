@@ -127,11 +127,11 @@ impl<T: Real> Cell<T> for LstmLayerNorm {
     fn vjp(&self, _: usize, params: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
         let ([dh, dc, ..], [da, d_x, d_h, ..]) = (rows.states, rows.adjoints);
         through_gates(true, cache, dh, dc, da);
-        let (batch, width) = (cache.gates.rows(), cache.gates.cols());
+        let (batch, width) = (cache.gates().rows(), cache.gates().cols());
         for (i, d) in [d_x, d_h].into_iter().enumerate() {
             let gamma = params.tensors()[SCALES[i]].data();
             for (r, (d, da)) in d.chunks_exact_mut(width).zip(da.chunks_exact(width)).enumerate() {
-                let (n, r) = (cache.saved[1 + i].row(r % batch), cache.saved[3 + i].row(r % batch)[0]);
+                let (n, r) = (cache.saved(1 + i).row(r % batch), cache.saved(3 + i).row(r % batch)[0]);
                 through_norm(d, da, gamma, n, r);
             }
         }

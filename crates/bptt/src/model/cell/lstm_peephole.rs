@@ -93,14 +93,14 @@ impl<T: Real> Cell<T> for LstmPeephole {
 
     fn vjp(&self, stage: usize, _: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
         let ([dh, dc, ..], [da, ..]) = (rows.states, rows.adjoints);
-        let (batch, hidden) = (cache.prev[1].rows(), cache.prev[1].cols());
+        let (batch, hidden) = (cache.prev(1).rows(), cache.prev(1).cols());
         let rows = dc.chunks_exact_mut(hidden).zip(da.chunks_exact_mut(4 * hidden));
         for (r, (dc, da)) in rows.enumerate() {
-            let (gates, c_prev) = (cache.gates.row(r % batch), cache.prev[1].row(r % batch));
+            let (gates, c_prev) = (cache.gates().row(r % batch), cache.prev(1).row(r % batch));
             match stage {
                 0 => through_output(
                     gates,
-                    cache.saved[0].row(r % batch),
+                    cache.saved(0).row(r % batch),
                     &dh[r * hidden..(r + 1) * hidden],
                     dc,
                     da,

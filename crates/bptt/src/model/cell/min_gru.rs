@@ -77,10 +77,10 @@ impl<T: Real> Cell<T> for MinGru {
 
     fn vjp(&self, _: usize, _: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
         let ([dh, ..], [da, ..]) = (rows.states, rows.adjoints);
-        let (batch, hidden) = (cache.prev[0].rows(), cache.prev[0].cols());
+        let (batch, hidden) = (cache.prev(0).rows(), cache.prev(0).cols());
         let rows = dh.chunks_exact_mut(hidden).zip(da.chunks_exact_mut(2 * hidden));
         for (r, (dh, da)) in rows.enumerate() {
-            through_gates(cache.gates.row(r % batch), cache.prev[0].row(r % batch), dh, da);
+            through_gates(cache.gates().row(r % batch), cache.prev(0).row(r % batch), dh, da);
         }
     }
 }

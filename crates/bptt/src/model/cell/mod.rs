@@ -32,7 +32,7 @@ pub use super::spec::{
     Operand, ParamKind, ParamSpec, Paths, Role, SavedSpec, Stage, StateSpec, Width, usual_params,
 };
 pub use super::step_weights::{InputProjection, StepWeights};
-use crate::array::View;
+use crate::array::{Sequence, View};
 use crate::kernel::Real;
 
 /// What one forward step reads and writes. All are (B, ·) row-major; arrays that the cell does not have are empty.
@@ -59,26 +59,58 @@ impl<T: Real> Forward<'_, T> {
 /// What the forward scan saved of one step. The local derivatives follow from it.
 #[derive(Clone, Copy)]
 pub struct StepCache<'a, T> {
-    /// The activated gates, (B, G·H).
-    pub gates: View<'a, T>,
-    /// What [`Forward::saved`] received.
-    pub saved: [View<'a, T>; MAX_SAVED],
-    /// The states before the step.
-    pub prev: [View<'a, T>; MAX_STATES],
-    /// The states after the step.
-    pub next: [View<'a, T>; MAX_STATES],
+    gates: View<'a, T>,
+    states: &'a [Sequence<T>],
+    saved: &'a [Sequence<T>],
+    /// The places of the states before and after the step, and the step.
+    places: (usize, usize, usize),
+    /// The only sequence that is looked at.
+    sequence: Option<usize>,
 }
 
 impl<'a, T: Real> StepCache<'a, T> {
+    /// From the gates of step `places.2`, and everything saved of the states and of the other arrays.
+    pub(crate) fn new(
+        gates: View<'a, T>,
+        states: &'a [Sequence<T>],
+        saved: &'a [Sequence<T>],
+        places: (usize, usize, usize),
+    ) -> Self {
+        Self { gates, states, saved, places, sequence: None }
+    }
+
+    /// The activated gates, (B, G·H).
+    #[inline]
+    pub fn gates(&self) -> View<'a, T> {
+        self.row(self.gates)
+    }
+
+    /// What `Forward::saved` received as array `index` of [`CellSpec::saved`], (B, width).
+    #[inline]
+    pub fn saved(&self, index: usize) -> View<'a, T> {
+        self.row(self.saved[index].step(self.places.2))
+    }
+
+    /// State `index` before the step, (B, width).
+    #[inline]
+    pub fn prev(&self, index: usize) -> View<'a, T> {
+        self.row(self.states[index].step(self.places.0))
+    }
+
+    /// State `index` after the step, (B, width).
+    #[inline]
+    pub fn next(&self, index: usize) -> View<'a, T> {
+        self.row(self.states[index].step(self.places.1))
+    }
+
     /// What was saved of sequence `b` alone.
     pub(crate) fn of_sequence(&self, b: usize) -> Self {
-        let row = |view: View<'a, T>| if view.cols() == 0 { view } else { view.rows_of(b, 1) };
-        Self {
-            gates: row(self.gates),
-            saved: self.saved.map(row),
-            prev: self.prev.map(row),
-            next: self.next.map(row),
-        }
+        Self { sequence: Some(b), ..*self }
+    }
+
+    #[inline]
+    fn row(&self, view: View<'a, T>) -> View<'a, T> {
+        self.sequence.map_or(view, |b| view.rows_of(b, 1))
     }
 }
 

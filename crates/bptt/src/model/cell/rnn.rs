@@ -72,7 +72,7 @@ impl<T: Real> Cell<T> for Rnn {
     }
 
     fn vjp(&self, _: usize, _: &CellParams<T>, cache: &StepCache<'_, T>, rows: Backward<'_, T>) {
-        let h = cache.gates.data();
+        let h = cache.gates().data();
         let ([dh, ..], [da, ..]) = (rows.states, rows.adjoints);
         for (da, dh) in da.chunks_exact_mut(h.len()).zip(dh.chunks_exact(h.len())) {
             match self.activation {
