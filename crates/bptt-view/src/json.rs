@@ -50,6 +50,8 @@ pub fn ledger(ledger: &Ledger, context: &Context<'_>) -> Map<String, Value> {
     insert("states", states());
     insert("entries", Value::Array(entries));
     insert("balance", Value::Object(balance));
+    let conditioning = ledger.balance().iter().map(|b| (b.parameter.clone(), json!(b.conditioning)));
+    insert("conditioning", Value::Object(conditioning.collect()));
     insert("horizon", horizon(recurrent));
     insert("decay_per_step", json!(recurrent.and_then(Entry::decay)));
     object
@@ -112,8 +114,9 @@ fn entry(ledger: &Ledger, entry: &Entry) -> Value {
 }
 
 /// The states of a row; a row of a masked step is null. The step of a cut does not matter here.
-const STATES: [EntryState; 6] = [
+const STATES: [EntryState; 7] = [
     EntryState::Value,
+    EntryState::Cancelled,
     EntryState::Zero,
     EntryState::Underflow,
     EntryState::Cut(0),
@@ -131,6 +134,7 @@ fn states() -> Value {
 pub(crate) fn state_name(state: EntryState) -> &'static str {
     match state {
         EntryState::Value => "value",
+        EntryState::Cancelled => "cancelled",
         EntryState::Zero => "zero",
         EntryState::Underflow => "underflow",
         EntryState::Cut(_) => "cut",
@@ -144,6 +148,7 @@ pub(crate) fn state_name(state: EntryState) -> &'static str {
 pub(crate) fn state_letter(state: EntryState) -> char {
     match state {
         EntryState::Value => 'v',
+        EntryState::Cancelled => 'x',
         EntryState::Zero => '0',
         EntryState::Underflow => 'u',
         EntryState::Cut(_) => 'c',

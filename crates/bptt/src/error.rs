@@ -102,15 +102,17 @@ pub enum Error {
     /// A ledger's entries do not add up to the ordinary gradient.
     #[error(
         "the ledger does not balance for {parameter}: the components differ from the ordinary gradient by \
-         {relative_error:e} (relative), {tolerance:e} is allowed; try f64 if this is f32"
+         {relative_error:e} of their sizes, {tolerance:e} is allowed{way_out}"
     )]
     Balance {
         /// The parameter's name on disk, for example `weight_hh_l0`.
         parameter: String,
-        /// ‖Σ components − gradient‖ / ‖gradient‖.
+        /// ‖Σ components − gradient‖ / Σ ‖component‖.
         relative_error: f64,
         /// The limit it is above.
         tolerance: f64,
+        /// What to try, if there is anything.
+        way_out: &'static str,
     },
 }
 

@@ -51,7 +51,9 @@ pub use forward::{
 };
 pub use gradient::{Component, Gradient, GradientOptions, Select, TrainStep, gradcheck};
 pub use kernel::{Format, Number, Real};
-pub use ledger::{Balance, Entry, EntryState, ItemizeOptions, LagQuantiles, Ledger, PerLoss, QUANTILES};
+pub use ledger::{
+    Balance, Entry, EntryState, ILL_CONDITIONED, ItemizeOptions, LagQuantiles, Ledger, PerLoss, QUANTILES,
+};
 pub use model::{
     Activation, Backward, Cell, CellId, CellKind, CellParams, CellSizes, CellSpec, Direction, Forward,
     InputProjection, Network, Parameter, Readout, State, StepCache, StepWeights, Weights, cell, cell_by_name,

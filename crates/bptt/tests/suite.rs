@@ -6,6 +6,7 @@ mod common;
 mod article;
 mod bounds;
 mod cs231n;
+mod edges;
 mod flossing;
 mod ledger;
 mod memory;

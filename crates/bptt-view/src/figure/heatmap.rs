@@ -161,6 +161,7 @@ impl Scale {
 /// The states that occur in the panels and are no values, with their patterns.
 fn states(scene: &mut Scene, panels: &[Panel<'_>], (x, mut y): (f64, f64)) {
     let all = [
+        (EntryState::Cancelled, "sequences cancel"),
         (EntryState::Underflow, "underflow"),
         (EntryState::Remainder, "in the remainder"),
         (EntryState::Zero, "exactly zero"),

@@ -76,6 +76,13 @@ impl Fill {
                     DARK
                 }
             }
+            Self::State(EntryState::Cancelled) => {
+                if (x + y).is_multiple_of(4) && x.is_multiple_of(2) {
+                    DARK
+                } else {
+                    MIDDLE
+                }
+            }
             Self::State(EntryState::Remainder) => {
                 if x % 6 < 2 {
                     MIDDLE
@@ -167,9 +174,9 @@ mod tests {
 
     #[test]
     fn patterns_differ_in_every_small_square() {
-        use EntryState::{Cut, Masked, Remainder, Underflow, Unreached, Zero};
+        use EntryState::{Cancelled, Cut, Masked, Remainder, Underflow, Unreached, Zero};
         let pattern = |state| -> Vec<u8> { (0..64).map(|i| Fill::State(state).at(i % 8, i / 8)).collect() };
-        let all = [Cut(3), Masked, Remainder, Underflow, Unreached, Zero].map(pattern);
+        let all = [Cancelled, Cut(3), Masked, Remainder, Underflow, Unreached, Zero].map(pattern);
         for (i, one) in all.iter().enumerate() {
             assert!(all[..i].iter().all(|other| one.iter().zip(other).filter(|(a, b)| a != b).count() >= 12));
         }

@@ -7,8 +7,10 @@ use crate::array::View;
 use crate::forward::{ForwardCache, Losses};
 use crate::gradient::{GradientOptions, Threads, add_cell_gradient};
 use crate::kernel::Real;
-use crate::ledger::balance;
-use crate::model::{Network, Weights};
+use crate::ledger::operands::Operands;
+use crate::ledger::{PartSize, balance};
+use crate::model::cell::ParamSpec;
+use crate::model::{Network, Operand, Weights};
 use crate::reverse::{
     Adjoints, Plan, RowOptions, SIDE_BY_SIDE, Source, Step, losses_of_a_block, reverse_layers,
 };
@@ -93,10 +95,17 @@ impl<T: Real> Network<T> {
         let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
         let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
         let mut parts = vec![self.weights().zeros_like(); first_lags.len()];
+        let norms: Vec<Vec<Vec<f64>>> =
+            (0..self.weights().cells.len()).map(|index| self.operand_norms(cache, index)).collect();
+        let mut sizes: Vec<f64> = Vec::new();
         // Blocks run side by side, then parts: each part is written by one task, in the order of the blocks.
         for side_by_side in blocks.chunks(SIDE_BY_SIDE) {
-            let sums: Vec<_> =
-                side_by_side.par_iter().map(|ks| self.sums_by_lag(cache, losses, first_lags, ks)).collect();
+            let of_block = |ks: &&[usize]| self.sums_by_lag(cache, losses, first_lags, ks, &norms);
+            let (sums, sizes_of): (Vec<_>, Vec<_>) = side_by_side.par_iter().map(of_block).unzip();
+            for of_block in sizes_of {
+                sizes.resize(of_block.len(), 0.0);
+                sizes.iter_mut().zip(of_block).for_each(|(sum, size)| *sum += size);
+            }
             parts.par_iter_mut().enumerate().for_each(|(j, part)| {
                 for (index, of_cell) in sums.iter().flat_map(|cells| cells.iter().enumerate()) {
                     of_cell[j].add_to(part, cache, index);
@@ -111,18 +120,44 @@ impl<T: Real> Network<T> {
         for part in &parts[1..] {
             summed.weights.add(part);
         }
-        balance(&summed, &gradient)?;
+        // The readout's part is the gradient itself, and so are the states'.
+        sizes.resize(self.weights().cells.iter().map(|cell| cell.tensors().len()).sum(), 0.0);
+        let states = self.spec().states.len() * self.weights().cells.len();
+        let others = if self.weights().readout.is_some() { 2 } else { 0 } + states;
+        sizes.extend(std::iter::repeat_n(0.0, others));
+        let of_operands = norms.iter().flatten().flatten().sum::<f64>().max((steps * batch) as f64);
+        let lost = ks.len() as f64 * of_operands;
+        let sizes: Vec<PartSize> = sizes.into_iter().map(|size| PartSize { size, lost }).collect();
+        balance(&summed, &gradient, &sizes)?;
         Ok(LagParts { first: first_lags.to_vec(), steps, parts })
     }
 
-    /// For each cell and part the sums over the losses `ks` (ascending).
+    /// For each parameter of cell `index` the norm of what it multiplies, at every step and sequence; nothing for a bias.
+    fn operand_norms(&self, cache: &ForwardCache<T>, index: usize) -> Vec<Vec<f64>> {
+        let (spec, layer) = (self.spec(), self.weights().cell_id(index).layer);
+        let operands = Operands::new(cache, spec, layer, index);
+        let of_param = |param: &ParamSpec| {
+            let mut largest: Vec<f64> = Vec::new();
+            for block in param.blocks.iter().filter(|block| block.operand != Operand::One) {
+                let norms = operands.norms(block.operand);
+                largest.resize(norms.len(), 0.0);
+                largest.iter_mut().zip(norms).for_each(|(largest, norm)| *largest = largest.max(norm));
+            }
+            largest
+        };
+        spec.params.iter().map(of_param).collect()
+    }
+
+    /// For each cell and part the sums over the losses `ks` (ascending), and for each parameter of each cell how large their
+    /// components are: Σ ‖d‖ ‖v‖ of every loss, step and sequence. `norms` are those of the operands.
     fn sums_by_lag(
         &self,
         cache: &ForwardCache<T>,
         losses: &Losses<T>,
         first_lags: &[usize],
         ks: &[usize],
-    ) -> Vec<Vec<LagSums<T>>> {
+        norms: &[Vec<Vec<f64>>],
+    ) -> (Vec<Vec<LagSums<T>>>, Vec<f64>) {
         let (_, batch) = cache.inputs().shape();
         let plan = Plan::apart(losses.present.len(), ks);
         let cells = 0..self.weights().cells.len();
@@ -144,15 +179,31 @@ impl<T: Real> Network<T> {
             })
             .collect();
         let (source, options) = (Source::Losses(&losses.seeds), RowOptions::scaled());
+        let params = self.spec().params.len();
+        let mut component_sizes = vec![0.0; params * spans.len()];
         reverse_layers(self, cache, source, &plan, options, &mut Vec::new(), |index, step| {
             for (row, &k) in plan.groups().iter().enumerate().take(step.da().rows() / batch) {
                 if spans[index][row].contains(&step.t) {
                     let part = first_lags.partition_point(|&first| first <= k.abs_diff(step.t)) - 1;
                     sums[index][part].add(step, row, batch);
+                    for (b, r) in (row * batch..(row + 1) * batch).enumerate() {
+                        let full = kernel::power_of_two::<f64>(step.exponents[r]);
+                        let of_adjoint = step.adjoints.map(|d| {
+                            if d.cols() == 0 {
+                                0.0
+                            } else {
+                                kernel::dot(d.row(r), d.row(r)).f64().sqrt() * full
+                            }
+                        });
+                        for (i, param) in self.spec().params.iter().enumerate() {
+                            let of_operand = norms[index][i].get(step.t * batch + b).copied().unwrap_or(1.0);
+                            component_sizes[index * params + i] += of_adjoint[param.adjoint()] * of_operand;
+                        }
+                    }
                 }
             }
         });
-        sums
+        (sums, component_sizes)
     }
 }
 

@@ -8,7 +8,7 @@
 use crate::array::{Matrix, View};
 use crate::forward::{ForwardCache, Losses};
 use crate::kernel::{Real, norm};
-use crate::ledger::Balance;
+use crate::ledger::unbalanced;
 use crate::model::{CellId, Network};
 use crate::reverse::{
     CellContext, Part, Plan, RowOptions, Scaled, Source, Step, add, largest, reverse_layers, sum_of_classes,
@@ -116,17 +116,16 @@ impl<T: Real> Network<T> {
         reverse_layers(self, cache, source, &plan, by_gate, &mut buffers, |index, step| {
             recorders[index].record(self, cache, index, step, batch);
         });
-        let mut worst: Option<Balance> = None;
+        let mut worst: Option<(String, f64)> = None;
         reverse_layers(self, cache, source, &plan, RowOptions::scaled(), &mut buffers, |index, step| {
             let relative_error = recorders[index].deviation(step);
-            if worst.as_ref().is_none_or(|worst| relative_error > worst.relative_error) {
-                let parameter = format!("paths_{}", self.weights().cell_id(index).suffix());
-                worst = Some(Balance { parameter, relative_error });
+            if worst.as_ref().is_none_or(|(_, worst)| relative_error > *worst) {
+                worst = Some((format!("paths_{}", self.weights().cell_id(index).suffix()), relative_error));
             }
         });
         match worst {
-            Some(Balance { parameter, relative_error }) if relative_error > T::BALANCE_TOLERANCE => {
-                Err(Error::Balance { parameter, relative_error, tolerance: T::BALANCE_TOLERANCE })
+            Some((parameter, relative_error)) if relative_error > T::BALANCE_TOLERANCE => {
+                Err(unbalanced::<T>(parameter, relative_error))
             }
             _ => Ok(recorders.into_iter().map(|r| r.finish(self)).collect()),
         }

@@ -29,9 +29,16 @@ pub enum Perturbed {
 /// How much of a perturbation at step s is left in the top layer's h at step t, for every s ≤ t.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemoryProfile {
-    /// log₁₀ of the norms: for each sequence and step s those at lag 0, 1, ….
+    /// log₁₀ of the norms: for each sequence and perturbed step s those at lag 0, 1, ….
     log10: Vec<Vec<Vec<f64>>>,
+    /// Every how many steps one is perturbed.
+    every: usize,
 }
+
+/// Sequences up to this long are perturbed at every step; in longer ones at [`PERTURBED`] steps, evenly spaced, so that time
+/// and memory grow with T and not with T².
+const LONG: usize = 1024;
+const PERTURBED: usize = 256;
 
 impl MemoryProfile {
     /// B, the number of sequences.
@@ -40,9 +47,10 @@ impl MemoryProfile {
     }
 
     /// log₁₀ of √(Σ_d ‖(∂h_t/∂·_s) d‖²) over the directions d in sequence `b`; −∞ where it is zero. `None` where t < s or one
-    /// of them lies behind the sequence's end.
+    /// of them lies behind the sequence's end, and where step s was not perturbed (in sequences of more than 1,024 steps).
     pub fn log10_norm(&self, b: usize, s: usize, t: usize) -> Option<f64> {
-        self.log10.get(b)?.get(s)?.get(t.checked_sub(s)?).copied()
+        let place = if s.is_multiple_of(self.every) { s / self.every } else { return None };
+        self.log10.get(b)?.get(place)?.get(t.checked_sub(s)?).copied()
     }
 
     /// The quantiles at each lag t − s over all sequences and steps s that reach that far.
@@ -64,7 +72,7 @@ impl MemoryProfile {
     }
 
     fn lags(&self) -> usize {
-        self.log10.iter().map(Vec::len).max().unwrap_or(0)
+        self.log10.iter().filter_map(|of| of.first()).map(Vec::len).max().unwrap_or(0)
     }
 
     fn at(&self, b: usize, lag: usize) -> impl Iterator<Item = f64> {
@@ -77,7 +85,8 @@ impl<T: Real> Network<T> {
     /// `directions` are what is moved, (D, I) or (D, H), in rows of unit length for a change per unit of change; `None` stands
     /// for every unit vector, and the norm is then the Frobenius norm of the Jacobian.
     ///
-    /// About T²/2·D·N² products a layer and sequence, and N³ a step for the Jacobians; sequences run on the threads of the
+    /// About T²/2·D·N² products a layer and sequence (beyond 1,024 steps 256·T/2·D·N², at every T/256-th step only), and N³ a
+    /// step for the Jacobians; sequences run on the threads of the
     /// caller's rayon pool. Powers of two are kept apart, so nothing underflows.
     ///
     /// # Errors
@@ -115,9 +124,10 @@ impl<T: Real> Network<T> {
                 Matrix::new(width, width, (0..width * width).map(one).collect())?
             }
         };
-        let (_, batch) = cache.inputs().shape();
-        let of_sequence = |b: usize| Tangents::new(self, perturbed, &directions).follow(cache, b);
-        Ok(MemoryProfile { log10: (0..batch).into_par_iter().map(of_sequence).collect() })
+        let (steps, batch) = cache.inputs().shape();
+        let every = if steps > LONG { steps.div_ceil(PERTURBED) } else { 1 };
+        let of_sequence = |b: usize| Tangents::new(self, perturbed, &directions).follow(cache, b, every);
+        Ok(MemoryProfile { log10: (0..batch).into_par_iter().map(of_sequence).collect(), every })
     }
 }
 
@@ -138,15 +148,17 @@ impl<'a, T: Real> Tangents<'a, T> {
         Self { network, perturbed, directions, states, exponents: Vec::new() }
     }
 
-    /// log₁₀ of the norms, for each step s those at lag 0, 1, ….
-    fn follow(mut self, cache: &ForwardCache<T>, b: usize) -> Vec<Vec<f64>> {
+    /// log₁₀ of the norms, for each perturbed step s those at lag 0, 1, ….
+    fn follow(mut self, cache: &ForwardCache<T>, b: usize, every: usize) -> Vec<Vec<f64>> {
         let (steps, _) = cache.inputs().shape();
         let mut jacobians: Vec<_> =
             (0..self.network.depth()).map(|layer| Jacobians::new(self.network, cache, layer)).collect();
         let mut log10: Vec<Vec<f64>> = Vec::new();
         for t in (0..steps).take_while(|&t| !cache.boundaries().is_padding(t, b)) {
-            self.exponents.push(0);
-            log10.push(Vec::new());
+            if t.is_multiple_of(every) {
+                self.exponents.push(0);
+                log10.push(Vec::new());
+            }
             for (layer, jacobians) in jacobians.iter_mut().enumerate() {
                 let mask = layer.checked_sub(1).and_then(|below| cache.dropout_at(below, t));
                 self.step(layer, t, jacobians, mask.map(|mask| mask.row(b)), b);
@@ -168,17 +180,17 @@ impl<'a, T: Real> Tangents<'a, T> {
     ) {
         let (n, hidden) = (self.network.state_width(), self.network.output_width());
         let (count, old) = (self.directions.rows(), self.states[layer].len() / n);
-        let rows = old + count;
+        let rows = self.exponents.len() * count;
         let mut next = vec![0.0; rows * n];
         let mut jacobian = Packed::shaped(n, n);
         jacobian.fill_transposed(jacobians.of_state(t, b));
         f64::multiply(&mut next, n, Start::Zero, View::new(old, n, &self.states[layer]), &jacobian);
         match (layer.checked_sub(1), self.perturbed) {
-            (None, Perturbed::Input) => {
+            (None, Perturbed::Input) if rows > old => {
                 let of_input = Packed::transposed(jacobians.of_input().view());
                 f64::multiply(&mut next[old * n..], n, Start::Out, self.directions.view(), &of_input);
             }
-            (None, Perturbed::State { .. }) => {}
+            (None, _) => {}
             (Some(below), _) => {
                 let mut of_input = jacobians.of_input();
                 if let Some(mask) = mask {

@@ -1,7 +1,11 @@
 //! Blocks of losses, measured in a reverse scan of their own.
 
+use super::balance::Parts;
+use super::initial::measure_initial;
+use super::loss_row::LossRow;
 use super::measured::Measured;
-use super::norms::{ContributionNorms, LossRow, measure_initial};
+use super::norms::ContributionNorms;
+use super::operands::Operands;
 use super::options::ItemizeOptions;
 use super::projections::{StepProducts, UpdateProjections};
 use super::records::RecordLayout;
@@ -20,6 +24,8 @@ pub(super) struct BlockResults<T> {
     pub(super) merged: Vec<Vec<MergedRow<T>>>,
     /// Of all these rows.
     pub(super) sums: Sums<T>,
+    /// How large they are.
+    pub(super) parts: Parts,
 }
 
 /// Blocks of losses that are measured one after another.
@@ -42,7 +48,7 @@ impl<'a, T: Real, B: Iterator<Item = &'a [usize]>> BlockQueue<'a, T, B> {
 
     /// What all blocks have left.
     pub(super) fn results(self) -> BlockResults<T> {
-        self.results
+        BlockResults { parts: self.workspace.parts(), ..self.results }
     }
 }
 
@@ -53,6 +59,7 @@ pub(super) struct LedgerJob<'a, T: Real> {
     pub(super) losses: &'a Losses<T>,
     pub(super) spans: &'a [GradientSpan],
     /// For each cell.
+    pub(super) operands: &'a [Operands<'a, T>],
     pub(super) measured: &'a [Measured],
     pub(super) projections: &'a [UpdateProjections<T>],
     pub(super) options: &'a ItemizeOptions<'a, T>,
@@ -89,7 +96,7 @@ impl<'a, T: Real> LedgerJob<'a, T> {
             job: self,
             blocks,
             workspace: Workspace::new(self),
-            results: BlockResults { rows: Vec::new(), merged, sums },
+            results: BlockResults { rows: Vec::new(), merged, sums, parts: Parts::default() },
         }
     }
 
@@ -118,6 +125,7 @@ impl<'a, T: Real> LedgerJob<'a, T> {
         &self,
         mut merged: Vec<Vec<MergedRow<T>>>,
         sums: &mut Sums<T>,
+        parts: &mut Parts,
     ) -> Vec<LossRow> {
         let (steps, _) = self.cache.inputs().shape();
         for of_cell in &mut merged {
@@ -129,6 +137,7 @@ impl<'a, T: Real> LedgerJob<'a, T> {
         let mut workspace = Workspace::new(self);
         let source = Source::Merged(&merged);
         self.measure_rows(source, &plan, RowOptions::scaled(), &mut rows, sums, &mut workspace);
+        parts.add(&workspace.parts());
         rows.into_iter().flatten().collect()
     }
 
@@ -142,10 +151,10 @@ impl<'a, T: Real> LedgerJob<'a, T> {
         sums: &mut Sums<T>,
         workspace: &mut Workspace<'_, T>,
     ) {
-        let Self { network, cache, projections, measured, .. } = *self;
+        let Self { network, cache, projections, measured, operands, .. } = *self;
         let (_, batch) = cache.inputs().shape();
         let (features, weights) = (network.inputs(), network.weights());
-        let Workspace { norms, buffers, dx } = workspace;
+        let Workspace { norms, buffers, dx, initial_parts } = workspace;
         let mut products = StepProducts::default();
         let inputs = self.options.inputs;
         dx.resize(if inputs { plan.groups().len() * batch * features } else { 0 }, T::zero());
@@ -158,13 +167,14 @@ impl<'a, T: Real> LedgerJob<'a, T> {
                 T::multiply(dx, features, Start::Zero, d, w_ih);
                 View::new(d.rows(), features, &*dx)
             });
-            products.find(cache, params, &measured[index], (layer, index), step.t);
+            products.find(&operands[index], params, &measured[index], step.t);
             let mut sums = sums.at(index, step.t, dx.is_some());
             let rows = &mut rows[index][step.first..];
-            norms[index].measure(step, dx, &products, &projections[index], &mut sums, rows);
+            let products = (&operands[index], &products);
+            norms[index].measure(step, dx, products, &projections[index], &mut sums, rows);
         });
         for (index, (buffers, rows)) in buffers.iter().zip(rows).enumerate() {
-            measure_initial(&buffers.rows, &projections[index], rows);
+            measure_initial(&buffers.rows, &projections[index], rows, &mut initial_parts[index]);
             sums.add_initial(index, &buffers.rows);
         }
     }
@@ -176,12 +186,29 @@ struct Workspace<'a, T> {
     norms: Vec<ContributionNorms<'a, T>>,
     buffers: Vec<BackwardBuffers<T>>,
     dx: Vec<T>,
+    /// For each cell and state Σ ‖gradient with respect to the initial state‖ over losses and sequences.
+    initial_parts: Vec<Vec<f64>>,
 }
 
 impl<'a, T: Real> Workspace<'a, T> {
     fn new(job: &LedgerJob<'a, T>) -> Self {
         let (_, batch) = job.cache.inputs().shape();
         let of_cell = |index: usize| ContributionNorms::new(&job.measured[index], job.layout(index), batch);
-        Self { norms: (0..job.measured.len()).map(of_cell).collect(), buffers: Vec::new(), dx: Vec::new() }
+        let states = job.network.spec().states.len();
+        Self {
+            norms: (0..job.measured.len()).map(of_cell).collect(),
+            buffers: Vec::new(),
+            dx: Vec::new(),
+            initial_parts: vec![vec![0.0; states]; job.measured.len()],
+        }
+    }
+
+    /// How large everything is that was measured in it.
+    fn parts(&self) -> Parts {
+        Parts {
+            slots: self.norms.iter().map(|norms| norms.parts().to_vec()).collect(),
+            initial: self.initial_parts.clone(),
+            readout: [0.0; 2],
+        }
     }
 }

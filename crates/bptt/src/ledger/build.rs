@@ -3,21 +3,22 @@
 
 use std::sync::Arc;
 
-use super::balance::balance;
+use super::balance::{Parts, balance};
 use super::blocks::{BlockQueue, BlockResults, LedgerJob};
 use super::entries::{Entry, Ledger, OperandNorms, PerLoss};
+use super::loss_row::LossRow;
 use super::measured::{Measured, MeasuredParam};
-use super::norms::LossRow;
+use super::operands::{Operands, exponent_of, times_power};
 use super::options::ItemizeOptions;
 use super::projections::{UpdateProjections, gram_norm};
 use super::records::Records;
 use super::sums::Sums;
-use crate::array::{Sequence, View};
+use crate::array::{Matrix, Sequence, View};
 use crate::forward::{ForwardCache, GradientSpan, Losses};
 use crate::gradient::{Gradient, GradientOptions, Threads, add_cell_gradient, add_readout_gradient};
 use crate::kernel::{Real, norm};
 use crate::model::cell::StateSpec;
-use crate::model::{Network, Operand, Parameter, Weights};
+use crate::model::{Network, Parameter, Weights};
 use crate::reverse::{Adjoints, MergedRow, SIDE_BY_SIDE, losses_of_a_block};
 use crate::{Error, kernel};
 
@@ -66,8 +67,12 @@ impl<T: Real> Network<T> {
             Measured::new(&self.weights().cells[index], inputs, options.gates)
         };
         let measured: Vec<Measured> = (0..cells).map(measure).collect();
-        let project =
-            |index: usize| UpdateProjections::new(cache, &gradient, update, index, &measured[index]);
+        let operands_of =
+            |index: usize| Operands::new(cache, self.spec(), self.weights().cell_id(index).layer, index);
+        let operands: Vec<Operands<'_, T>> = (0..cells).map(operands_of).collect();
+        let project = |index: usize| {
+            UpdateProjections::new(&operands[index], &gradient, update, index, &measured[index])
+        };
         let projections: Vec<_> = (0..cells).map(project).collect();
 
         let (steps, batch) = cache.inputs().shape();
@@ -80,6 +85,7 @@ impl<T: Real> Network<T> {
             cache,
             losses,
             spans: &spans,
+            operands: &operands,
             measured: &measured,
             projections: &projections,
             options,
@@ -96,8 +102,12 @@ impl<T: Real> Network<T> {
         let mut rows: Vec<Vec<Option<LossRow>>> =
             (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
         let mut all_sums = Vec::with_capacity(done.len());
+        let mut parts = Parts::default();
         let mut merged: Vec<Vec<MergedRow<T>>> = (0..cells).map(|_| Vec::new()).collect();
-        for BlockResults { rows: of_losses, merged: of_cells, sums } in done.into_iter().flatten() {
+        for BlockResults { rows: of_losses, merged: of_cells, sums, parts: of_rows } in
+            done.into_iter().flatten()
+        {
+            parts.add(&of_rows);
             merged.iter_mut().zip(of_cells).for_each(|(merged, of_cell)| merged.extend(of_cell));
             all_sums.push(sums);
             for (index, k, row) in of_losses {
@@ -108,7 +118,7 @@ impl<T: Real> Network<T> {
         let mut sums = all_sums.next().unwrap_or_else(|| Sums::zeros(self, cache, options.inputs, steps));
         sums.extend(steps);
         sums.add(all_sums.as_slice());
-        let remainder = options.tolerance.map(|_| job.measure_remainder(merged, &mut sums));
+        let remainder = options.tolerance.map(|_| job.measure_remainder(merged, &mut sums, &mut parts));
         let mut remainder = remainder.into_iter().flatten();
 
         let mut itemized = self.zero_gradient(cache, GradientOptions::default());
@@ -129,7 +139,8 @@ impl<T: Real> Network<T> {
             per_loss.extend(self.initial_states(&rows, remainder.as_ref(), &projections[index], index));
             let sequences = options
                 .sequences
-                .then(|| Arc::new(operand_norms(cache, index, self.depth(), &measured[index].operands)));
+                .then(|| measured[index].operands.iter().map(|&of| operands[index].norms(of)).collect())
+                .map(|norms| Arc::new(OperandNorms(norms)));
             let row = |row: Option<LossRow>| row.map_or((0..0, Vec::new()), |row| (row.span, row.records));
             let records = Records::new(
                 job.layout(index),
@@ -139,9 +150,10 @@ impl<T: Real> Network<T> {
             let of_cell = (&measured[index], &projections[index]);
             entries.extend(self.entries(records, &spans, &gradient, of_cell, index, sequences.as_ref()));
         }
-        per_loss.extend(readout_diagonal(&mut itemized.weights, cache, losses, update));
+        per_loss.extend(readout_diagonal(&mut itemized.weights, cache, losses, update, &mut parts));
 
-        let (tolerance, balance) = (options.tolerance, balance(&itemized, &gradient)?);
+        let sizes = parts.of_gradient(self.weights(), &measured, &operands, ks.len());
+        let (tolerance, balance) = (options.tolerance, balance(&itemized, &gradient, &sizes)?);
         Ok(Ledger { steps, present, spans, tolerance, entries, per_loss, balance })
     }
 
@@ -169,6 +181,7 @@ impl<T: Real> Network<T> {
             gates: Arc::clone(&gates),
             spans: Arc::clone(spans),
             total_inner: projections.totals()[slot],
+            inner_exponent: projections.exponents()[slot],
             total: norm(whole(param)),
             smallest_normal: T::min_positive_value().f64(),
             sequence: param.sequence,
@@ -249,32 +262,13 @@ fn run_next_block<'s, T: Real, B: Iterator<Item = &'s [usize]> + Send + 's>(
     }
 }
 
-/// The norm of every operand at every step and sequence.
-fn operand_norms<T: Real>(
-    cache: &ForwardCache<T>,
-    index: usize,
-    depth: usize,
-    operands: &[Operand],
-) -> OperandNorms {
-    let (steps, batch) = cache.inputs().shape();
-    let layer = index / (cache.cells().len() / depth);
-    let of = |&operand: &Operand| -> Vec<f64> {
-        if operand == Operand::X {
-            let x = cache.inputs_of(layer).all();
-            return (0..steps * batch).map(|i| x.dot(i, i).f64().sqrt()).collect();
-        }
-        let v = cache.cells()[index].operand(operand, 0..steps);
-        (0..steps * batch).map(|i| kernel::dot(v.row(i), v.row(i)).f64().sqrt()).collect()
-    };
-    OperandNorms(operands.iter().map(of).collect())
-}
-
 /// Adds the readout's contributions loss by loss, dy_k h_kᵀ, and measures them.
 fn readout_diagonal<T: Real>(
     itemized: &mut Weights<T>,
     cache: &ForwardCache<T>,
     losses: &Losses<T>,
     update: &Weights<T>,
+    parts: &mut Parts,
 ) -> Vec<PerLoss> {
     let (Some(sum), Some(update), Some(dy)) = (&mut itemized.readout, &update.readout, losses.dy()) else {
         return Vec::new();
@@ -284,19 +278,37 @@ fn readout_diagonal<T: Real>(
     for k in (0..losses.present.len()).filter(|&k| losses.present[k]) {
         let (h, dy) = (cache.output().step(k), dy.step(k));
         add_readout_gradient(sum, h, dy);
-        let norm = gram_norm(dy.rows(), |a, b| {
-            kernel::dot(dy.row(a), dy.row(b)).f64() * kernel::dot(h.row(a), h.row(b)).f64()
-        });
+        // In range for their products, whatever their size.
+        let (h, h_exponent) = in_range(h);
+        let (dy, dy_exponent) = in_range(dy);
+        let (h, dy) = (h.view(), dy.view());
+        let of_pair = |a, b| kernel::dot(dy.row(a), dy.row(b)).f64() * kernel::dot(h.row(a), h.row(b)).f64();
+        let (norm, exponent) = (gram_norm(dy.rows(), of_pair), h_exponent + dy_exponent);
+        parts.readout[0] += times_power((0..dy.rows()).map(|b| of_pair(b, b).sqrt()).sum::<f64>(), exponent);
         let mut projected = vec![T::zero(); dy.data().len()];
         kernel::product_transposed(&mut projected, false, h, update.w_hy.view());
-        weight.set(k, norm, norm.log10(), kernel::dot(dy.data(), &projected).f64());
+        let log10 = |norm: f64, exponent: i32| norm.log10() + f64::from(exponent) * std::f64::consts::LOG10_2;
+        let inner = times_power(kernel::dot(dy.data(), &projected).f64(), exponent);
+        weight.set(k, times_power(norm, exponent), log10(norm, exponent), inner);
         let mut summed = vec![T::zero(); dy.cols()];
         kernel::add_rows(&mut summed, dy);
-        let inner = kernel::dot(&summed, update.b_y.data()).f64();
+        let inner = times_power(kernel::dot(&summed, update.b_y.data()).f64(), dy_exponent);
         let norm = kernel::dot(&summed, &summed).f64().sqrt();
-        bias.set(k, norm, norm.log10(), inner);
+        let of_row = |b: usize| kernel::dot(dy.row(b), dy.row(b)).f64().sqrt();
+        parts.readout[1] += times_power((0..dy.rows()).map(of_row).sum::<f64>(), dy_exponent);
+        bias.set(k, times_power(norm, dy_exponent), log10(norm, dy_exponent), inner);
     }
     weight.total_inner = kernel::dot(sum.w_hy.data(), update.w_hy.data()).f64();
     bias.total_inner = kernel::dot(sum.b_y.data(), update.b_y.data()).f64();
     vec![weight, bias]
+}
+
+/// The rows divided by a power of two, where their squares would leave the format's range, and its exponent.
+fn in_range<T: Real>(rows: View<'_, T>) -> (Matrix<T>, i32) {
+    let exponent = exponent_of(rows.data());
+    let mut scaled = Matrix::zeros(rows.rows(), rows.cols());
+    for (to, &number) in scaled.data_mut().iter_mut().zip(rows.data()) {
+        *to = if exponent == 0 { number } else { times_power(number, -exponent) };
+    }
+    (scaled, exponent)
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::balance::Balance;
+use super::operands::times_power;
 use super::records::{RecordLayout, Records};
 use crate::forward::GradientSpan;
 use crate::model::{CellId, Direction, Parameter};
@@ -22,6 +23,9 @@ pub enum EntryState {
     /// Exactly zero because the state was forgotten or detached at this step, between t and k: in every sequence of the
     /// batch, and here in the one where the loss reaches farthest.
     Cut(usize),
+    /// The sequences of the batch cancel so far that few digits of the norm are left, if any: it is below 2^14 ε of the sum of
+    /// their norms, with ε of the network's precision. The norm is right to about ε of that sum.
+    Cancelled,
     /// Too small to be itemized, see [`crate::ItemizeOptions::tolerance`]: part of the remainder at this step.
     Remainder,
     /// Step k has no loss.
@@ -42,6 +46,8 @@ pub struct Entry {
     pub(crate) records: Arc<Records>,
     /// Which of a record's parameters this is.
     pub(crate) slot: usize,
+    /// The power of two of U: inner products are to be multiplied with it.
+    pub(crate) inner_exponent: i32,
     /// The gates' names.
     pub(crate) gates: Arc<[&'static str]>,
     /// The steps that each loss reaches; common to all entries.
@@ -67,12 +73,12 @@ impl Entry {
     /// ‖component (k, t)‖ of the batch sum (Frobenius norm). `None` where no path leads from step t through the cell to loss k
     /// (t > k in a network that reads forward), loss k is masked or the component is part of the remainder; 0 where it is below f64's range, see [`Entry::log10_norm`].
     pub fn norm(&self, k: usize, t: usize) -> Option<f64> {
-        Some(in_full(self.records.get(k, t)?, RecordLayout::norm(self.slot)))
+        Some(in_full(self.records.get(k, t)?, RecordLayout::norm(self.slot)).abs())
     }
 
     /// ‖Σ of the components at step t that are in the remainder‖. `None` without a tolerance.
     pub fn remainder_norm(&self, t: usize) -> Option<f64> {
-        Some(in_full(self.records.remainder(t)?, RecordLayout::norm(self.slot)))
+        Some(in_full(self.records.remainder(t)?, RecordLayout::norm(self.slot)).abs())
     }
 
     /// log₁₀ of [`Entry::remainder_norm`], however small; −∞ where it is exactly zero or nothing is in it.
@@ -114,12 +120,18 @@ impl Entry {
 
     /// ⟨component, U⟩ / ⟨Σ components, U⟩ with U the update; all shares add up to 1. NaN where ⟨Σ components, U⟩ is 0.
     pub fn share(&self, k: usize, t: usize) -> Option<f64> {
-        Some(self.inner(k, t)? / self.total_inner)
+        Some(self.scaled_inner(k, t)? / self.total_inner)
     }
 
     /// ⟨component, U⟩ with U the update: to first order, how much adding U raises the loss by way of this component. For
     /// the inputs U is the direction of their total gradient, of unit length.
     pub fn inner(&self, k: usize, t: usize) -> Option<f64> {
+        let inner = self.scaled_inner(k, t)?;
+        Some(if self.inner_exponent == 0 { inner } else { times_power(inner, self.inner_exponent) })
+    }
+
+    /// The same with U divided by its power of two.
+    fn scaled_inner(&self, k: usize, t: usize) -> Option<f64> {
         self.records.get(k, t).map(|record| record[RecordLayout::inner(self.slot)])
     }
 
@@ -130,7 +142,8 @@ impl Entry {
         let record = self.records.get(k, t)?;
         let (column, operand) = self.sequence;
         let size = record[self.layout().sequence(column, b)];
-        Some(operand.map_or(size, |operand| size * norms.0[operand][t * self.layout().batch + b]))
+        let of_operand = operand.map_or(1.0, |operand| norms.0[operand][t * self.layout().batch + b]);
+        Some(with_power(record, size * of_operand))
     }
 
     /// B, if norms of single sequences were asked for.
@@ -141,6 +154,7 @@ impl Entry {
     /// Why the entry has the size it has.
     pub fn state(&self, k: usize, t: usize) -> EntryState {
         match self.records.get(k, t).map(|record| record[RecordLayout::norm(self.slot)]) {
+            Some(norm) if norm.is_sign_negative() => EntryState::Cancelled,
             None if self.records.is_masked(k) => EntryState::Masked,
             None if self.records.is_merged(k, t) && t < self.spans[k].uncut.start => {
                 EntryState::Cut(self.spans[k].uncut.start)
@@ -163,24 +177,29 @@ impl Entry {
     /// ‖Σ components‖ / Σ ‖components‖: 1 where all pull the same way, near 0 where they cancel. NaN if all are zero. Of
     /// what is in the remainder, only each step's sum is known and counts.
     pub fn cancellation(&self) -> f64 {
-        let sum: f64 =
-            (0..self.steps()).flat_map(|k| (0..self.steps()).filter_map(move |t| self.norm(k, t))).sum();
+        let of_loss = |k: usize| (0..self.steps()).filter_map(move |t| self.norm(k, t));
+        let sum: f64 = self.losses().into_iter().flat_map(of_loss).sum();
         let remainder: f64 = (0..self.steps()).filter_map(|t| self.remainder_norm(t)).sum();
         self.total / (sum + remainder)
     }
 }
 
 /// A number of a record, with its power of two.
-#[allow(clippy::cast_possible_truncation)] // an integer within ±10⁵ or so
 fn in_full(record: &[f64], place: usize) -> f64 {
+    with_power(record, record[place])
+}
+
+/// A number times the power of two of a record.
+#[allow(clippy::cast_possible_truncation)] // an integer within ±10⁵ or so
+fn with_power(record: &[f64], number: f64) -> f64 {
     let exponent = record[RecordLayout::EXPONENT] as i32;
     // Twice half the exponent: a mantissa below 1 may still lift a power that is out of range by itself.
-    record[place] * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2)
+    number * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2)
 }
 
 /// log₁₀ of a number of a record, with its power of two.
 fn log10(record: &[f64], place: usize) -> f64 {
-    record[place].log10() + record[RecordLayout::EXPONENT] * std::f64::consts::LOG10_2
+    record[place].abs().log10() + record[RecordLayout::EXPONENT] * std::f64::consts::LOG10_2
 }
 
 /// The contributions that have one number for each loss: h0's, and the readout's on the diagonal t = k.

@@ -43,6 +43,8 @@ pub(crate) struct MeasuredParam {
     /// Which of the side's inner products is its own.
     pub(crate) n: usize,
     pub(crate) factor: GramFactor,
+    /// What it multiplies; of several operands, which have their powers of two in common, the first.
+    pub(crate) operand: Option<Operand>,
     /// The column that its norms of single sequences come from, and the operand whose norm they are multiplied with.
     pub(crate) sequence: (usize, Option<usize>),
 }
@@ -118,6 +120,7 @@ impl Measured {
                 side,
                 n: 0,
                 factor: GramFactor::Sequences,
+                operand: None,
                 sequence: (column, None),
             });
         }
@@ -158,6 +161,7 @@ impl Measured {
             side,
             n,
             factor: GramFactor::Sequences,
+            operand: Some(of.blocks[0].operand).filter(|&operand| operand != Operand::One),
             sequence: (0, None),
         });
     }

@@ -1,9 +1,9 @@
 //! The measuring of all rows of a step at once: a pass over each adjoint while it is in cache, and what the passes found,
 //! entered into the records of the losses.
 
-use std::ops::Range;
-
+use super::loss_row::LossRow;
 use super::measured::{GramFactor, Measured, MeasuredParam, SequenceColumn};
+use super::operands::{Operands, summed_square, times_power};
 use super::passes::{ElementwiseStats, Factor, RowStats};
 use super::projections::{StepProducts, UpdateProjections};
 use super::records::RecordLayout;
@@ -11,40 +11,7 @@ use crate::array::View;
 use crate::kernel;
 use crate::kernel::{Real, power_of_two};
 use crate::model::{MAX_ADJOINTS, MAX_ON_ADJOINT};
-use crate::reverse::{Rows, Step};
-
-/// Everything measured of one loss k in one cell, at the steps from which a path leads through the cell to the loss.
-pub(crate) struct LossRow {
-    /// These steps.
-    pub(crate) span: Range<usize>,
-    /// A record for each of them.
-    pub(crate) records: Vec<f64>,
-    /// dL_k/d of each initial state.
-    pub(crate) initial: Vec<InitialMeasure>,
-}
-
-impl LossRow {
-    pub(crate) fn new(span: Range<usize>, layout: RecordLayout) -> Self {
-        let records = vec![0.0; span.len() * layout.width()];
-        Self { span, records, initial: Vec::new() }
-    }
-
-    /// From step `t` back the loss is part of the remainder.
-    pub(crate) fn merge_from(&mut self, t: usize) {
-        let width = self.records.len() / self.span.len();
-        self.records.drain(..(t + 1 - self.span.start) * width);
-        self.records.shrink_to_fit();
-        self.span.start = t + 1;
-        self.initial.clear();
-    }
-}
-
-/// A gradient with respect to an initial state.
-pub(crate) struct InitialMeasure {
-    pub(crate) norm: f64,
-    pub(crate) log10_norm: f64,
-    pub(crate) inner: f64,
-}
+use crate::reverse::Step;
 
 /// Measures the rows of one cell, step after step, in the same memory.
 pub(crate) struct ContributionNorms<'a, T> {
@@ -59,7 +26,17 @@ pub(crate) struct ContributionNorms<'a, T> {
     largest: Vec<i32>,
     sides: Vec<RowStats<T>>,
     elementwise: Vec<ElementwiseStats<T>>,
+    /// For each parameter Σ ‖contribution of one sequence‖ over all losses, steps and sequences measured so far, in full.
+    parts: Vec<f64>,
 }
+
+/// A power of two that a record's exponent takes over, so that no norm in it leaves f64's range however large or small an
+/// operand is: operands reach 2^±1074, adjoints 2^±50 or so.
+const FAR: i32 = 400;
+
+/// Where the parts of sequences cancel to this many times ε of their sum or less, so few digits are left that the norm counts
+/// as [`EntryState::Cancelled`](super::EntryState::Cancelled).
+const CANCELLED: f64 = 16384.0;
 
 /// Σ over losses of the rows of one step, in full, (B, width) each.
 pub(crate) struct StepSums<'a, T> {
@@ -80,7 +57,13 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             largest: Vec::new(),
             sides: measured.sides.iter().map(|_| RowStats::new()).collect(),
             elementwise: measured.elementwise.iter().map(|_| ElementwiseStats::new()).collect(),
+            parts: vec![0.0; measured.params.len()],
         }
+    }
+
+    /// For each parameter the sum of the norms of all contributions measured so far, each sequence by itself, in full.
+    pub(crate) fn parts(&self) -> &[f64] {
+        &self.parts
     }
 
     /// Measures all rows that a step shows. `rows` are the losses in the order of these rows; `dx` are their gradients with
@@ -89,7 +72,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
         &mut self,
         step: &Step<'_, T>,
         dx: Option<View<'_, T>>,
-        products: &StepProducts<T>,
+        (operands, products): (&Operands<'_, T>, &StepProducts<T>),
         projections: &UpdateProjections<T>,
         sums: &mut StepSums<'_, T>,
         rows: &mut [LossRow],
@@ -137,6 +120,9 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
                 stats.pass(rows, products.elementwise(number), at, &self.relative);
             }
         }
+        let lifts = || (0..measured.params.len()).map(|slot| products.lift(slot).largest);
+        let shift = lifts().find(|lift| lift.abs() > FAR).map_or(0, |lift| lift / 2);
+        let mut parts = std::mem::take(&mut self.parts);
         for (k, row) in rows.iter_mut().enumerate().take(step.da().rows() / batch) {
             if row.span.contains(&t) {
                 let width = self.layout.width();
@@ -147,15 +133,18 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
                     place.saturating_sub(3 * width)..place.saturating_sub(2 * width),
                 );
                 let record = &mut row.records[place..place + width];
-                record[RecordLayout::EXPONENT] = f64::from(self.largest[k]);
+                let exponent = self.largest[k] + shift;
+                record[RecordLayout::EXPONENT] = f64::from(exponent);
                 if batch == 1 && simple {
-                    self.enter_one(k, step.exponents[k], products, record);
+                    self.enter_one(k, (step.exponents[k], shift), products, record, &mut parts);
                 } else {
-                    self.enter(k, step.exponents, products, record);
+                    let at = (operands, products, step);
+                    self.enter(k, at, shift, record, &mut parts);
                 }
-                self.enter_sequences(k, step.exponents, products, record);
+                self.enter_sequences(k, (step.exponents, exponent), products, record);
             }
         }
+        self.parts = parts;
     }
 
     /// The largest exponent among the rows of each loss, and each row's power of two relative to it. A row of zeros (a
@@ -178,10 +167,19 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
         }
     }
 
-    /// Enters what was found of loss `k` into its record: the only sequence's row, and in one block.
-    fn enter_one(&self, k: usize, exponent: i32, products: &StepProducts<T>, record: &mut [f64]) {
+    /// Enters what was found of loss `k` into its record, whose exponent has `shift` more than the row's: the only sequence's
+    /// row, and in one block.
+    fn enter_one(
+        &self,
+        k: usize,
+        (exponent, shift): (i32, i32),
+        products: &StepProducts<T>,
+        record: &mut [f64],
+        parts: &mut [f64],
+    ) {
         let full = power_of_two::<f64>(exponent);
-        for (param, numbers) in self.measured.params.iter().zip(record[1..].chunks_exact_mut(2)) {
+        let params = self.measured.params.iter().zip(parts).enumerate();
+        for ((slot, (param, parts)), numbers) in params.zip(record[1..].chunks_exact_mut(2)) {
             let times = match &param.factor {
                 GramFactor::Operands(operands) => {
                     operands[0].map_or(0.0, |operand| products.operand(operand)[0])
@@ -191,32 +189,117 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             };
             let stats = &self.sides[param.side];
             let count = self.measured.sides[param.side].params;
-            numbers[0] = (stats.squares[k].f64() * times).sqrt();
-            numbers[1] = stats.inner[k * count + param.n].f64() * full;
+            let (norm, inner) =
+                ((stats.squares[k].f64() * times).sqrt(), stats.inner[k * count + param.n].f64());
+            let lift = products.lift(slot).largest;
+            if lift == 0 && shift == 0 {
+                (numbers[0], numbers[1]) = (norm, inner * full);
+                *parts += norm * full;
+            } else {
+                numbers[0] = times_power(norm, lift - shift);
+                numbers[1] = times_power(inner, exponent + lift);
+                *parts += times_power(norm, exponent + lift);
+            }
         }
     }
 
     /// The same of several sequences or blocks.
-    fn enter(&self, k: usize, exponents: &[i32], products: &StepProducts<T>, record: &mut [f64]) {
+    fn enter(
+        &self,
+        k: usize,
+        (operands, products, step): (&Operands<'_, T>, &StepProducts<T>, &Step<'_, T>),
+        shift: i32,
+        record: &mut [f64],
+        parts: &mut [f64],
+    ) {
         let rows = k * self.batch..(k + 1) * self.batch;
-        let full = |r: usize| power_of_two::<f64>(exponents[r]);
         for (slot, param) in self.measured.params.iter().enumerate() {
             let (stats, side) = (&self.sides[param.side], &self.measured.sides[param.side]);
-            let inner = rows.clone().map(|r| stats.inner[r * side.params + param.n].f64() * full(r));
+            let lift = products.lift(slot);
+            let inner = rows.clone().enumerate().map(|(b, r)| {
+                let exponent = step.exponents[r] + lift.of_sequence.get(b).copied().unwrap_or(0);
+                times_power(stats.inner[r * side.params + param.n].f64(), exponent)
+            });
             record[RecordLayout::inner(slot)] = inner.sum();
-            let mut square = 0.0;
-            if param.factor == GramFactor::Sequences {
-                square = rows.clone().map(|r| stats.squares[r].f64() * self.relative[r].f64().powi(2)).sum();
-            } else {
-                for block in 0..side.blocks {
-                    let of_block = self.block_square(k, param, block, products);
-                    if self.layout.gates > 0 && slot < self.layout.gated {
-                        record[self.layout.gate(slot, block)] = of_block.sqrt();
-                    }
-                    square += of_block;
+            let (square, size) = self.batch_norm(k, param, (operands, products, step), |block, of_block| {
+                if self.layout.gates > 0 && slot < self.layout.gated {
+                    record[self.layout.gate(slot, block)] =
+                        times_power(of_block.sqrt(), lift.largest - shift);
                 }
+            });
+            let norm = times_power(square.sqrt(), lift.largest - shift);
+            let cancelled = square.sqrt() < CANCELLED * T::epsilon().f64() * size;
+            // The sign tells that it cancelled.
+            record[RecordLayout::norm(slot)] = if cancelled { -norm } else { norm };
+            parts[slot] += times_power(size, self.largest[k] + lift.largest);
+        }
+    }
+
+    /// The squared norm of loss `k`'s contribution to a parameter, and the sum of its sequences' norms, relative to the powers
+    /// of two of rows and operand. `of_block` receives the squared norm of every block.
+    fn batch_norm(
+        &self,
+        k: usize,
+        param: &MeasuredParam,
+        (operands, products, step): (&Operands<'_, T>, &StepProducts<T>, &Step<'_, T>),
+        mut of_block: impl FnMut(usize, f64),
+    ) -> (f64, f64) {
+        let blocks = self.measured.sides[param.side].blocks;
+        let rows = k * self.batch..(k + 1) * self.batch;
+        if param.factor == GramFactor::Sequences {
+            let stats = &self.sides[param.side];
+            let squares = || rows.clone().map(|r| stats.squares[r].f64() * self.relative[r].f64().powi(2));
+            return (squares().sum(), squares().map(f64::sqrt).sum());
+        }
+        let of_sequence = |b: usize| -> f64 {
+            (0..blocks).map(|block| self.sequence_square(k, (param, block), b, products)).sum::<f64>()
+        };
+        let size: f64 = (0..self.batch).map(|b| of_sequence(b).sqrt()).sum();
+        let mut square = 0.0;
+        for block in 0..blocks {
+            let of = self.block_square(k, param, block, products);
+            of_block(block, of);
+            square += of;
+        }
+        // Inner products lose all digits where a sum of its terms loses half of them.
+        let few_digits = square < self.batch as f64 * T::epsilon().f64().sqrt() * size * size;
+        if let (true, GramFactor::Operands(of_blocks), Some(adjoint)) =
+            (few_digits, &param.factor, self.measured.sides[param.side].adjoint)
+        {
+            square = 0.0;
+            for (block, operand) in of_blocks.iter().enumerate() {
+                let Some(operand) = *operand else { continue };
+                let which = (operand, self.measured.operands[operand]);
+                let d = step.adjoints[adjoint].rows_of(k, self.batch);
+                let triangle = products.triangle(operands, which, step.t);
+                let of = summed_square(d, (block, blocks), &self.relative[rows.clone()], triangle);
+                of_block(block, of);
+                square += of;
             }
-            record[RecordLayout::norm(slot)] = square.sqrt();
+        }
+        (square, size)
+    }
+
+    /// The squared norm of what sequence `b` contributes to one block of a parameter, likewise relative.
+    fn sequence_square(
+        &self,
+        k: usize,
+        (param, block): (&MeasuredParam, usize),
+        b: usize,
+        products: &StepProducts<T>,
+    ) -> f64 {
+        let (stats, blocks) = (&self.sides[param.side], self.measured.sides[param.side].blocks);
+        match &param.factor {
+            GramFactor::Operands(operands) => operands[block].map_or(0.0, |operand| {
+                stats.row_square(k, block, b, self.batch, blocks)
+                    * products.operand(operand)[b * (self.batch + 1)]
+            }),
+            GramFactor::Sum(covered) if covered[block] => stats.row_square(k, block, b, self.batch, blocks),
+            GramFactor::Elementwise(number) if block == 0 => {
+                let r = k * self.batch + b;
+                self.elementwise[*number].squares[r].f64() * self.relative[r].f64().powi(2)
+            }
+            GramFactor::Elementwise(_) | GramFactor::Sum(_) | GramFactor::Sequences => 0.0,
         }
     }
 
@@ -234,19 +317,28 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
     }
 
     /// Enters the numbers of every sequence, if they were asked for.
-    fn enter_sequences(&self, k: usize, exponents: &[i32], products: &StepProducts<T>, record: &mut [f64]) {
+    fn enter_sequences(
+        &self,
+        k: usize,
+        (exponents, of_record): (&[i32], i32),
+        products: &StepProducts<T>,
+        record: &mut [f64],
+    ) {
         let Self { measured, layout, batch, .. } = *self;
         for (b, r) in (k * batch..(k + 1) * batch).enumerate().take(layout.batch) {
-            let full = power_of_two::<f64>(exponents[r]);
+            let relative = exponents[r] - of_record;
             for (column, what) in measured.columns.iter().enumerate() {
                 let size = match *what {
                     SequenceColumn::Rows(side) => {
                         self.sides[side].squares.get(r).map_or(0.0, |square| square.f64().sqrt())
                     }
-                    SequenceColumn::Elementwise(number) => self.elementwise[number].squares[r].f64().sqrt(),
+                    SequenceColumn::Elementwise(number) => {
+                        let lift = products.lift(measured.elementwise[number]).largest;
+                        times_power(self.elementwise[number].squares[r].f64().sqrt(), lift)
+                    }
                     SequenceColumn::Weighted { param } => self.weighted_size(param, (r, b), products),
                 };
-                record[layout.sequence(column, b)] = size * full;
+                record[layout.sequence(column, b)] = times_power(size, relative);
             }
         }
     }
@@ -264,35 +356,5 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
         };
         let weights: Vec<f64> = operands.iter().map(weight).collect();
         self.sides[param.side].weighted_size(r, b, self.batch, &weights)
-    }
-}
-
-/// Measures what every loss has left at a cell's initial states: row k of `rows` for the k-th loss.
-pub(crate) fn measure_initial<T: Real>(
-    rows: &Rows<T>,
-    projections: &UpdateProjections<T>,
-    losses: &mut [LossRow],
-) {
-    let batch = rows.batch();
-    for (k, loss) in losses.iter_mut().enumerate() {
-        let exponents = &rows.exponents[k * batch..(k + 1) * batch];
-        for (state, with) in projections.initial().iter().enumerate() {
-            let row = |b: usize| rows.row(state, k * batch + b);
-            let squares: Vec<f64> = (0..batch).map(|b| kernel::dot(row(b), row(b)).f64()).collect();
-            let counted = exponents.iter().zip(&squares).filter(|(_, square)| **square > 0.0);
-            let largest = counted.map(|(&e, _)| e).max().unwrap_or(0);
-            let (mut square, mut inner) = (0.0, 0.0);
-            for (b, &exponent) in exponents.iter().enumerate() {
-                if exponent <= largest {
-                    square += squares[b] * power_of_two::<f64>(exponent - largest).powi(2);
-                }
-                inner += kernel::dot(row(b), with.row(b)).f64() * power_of_two::<f64>(exponent);
-            }
-            loss.initial.push(InitialMeasure {
-                norm: square.sqrt() * power_of_two::<f64>(largest),
-                log10_norm: square.sqrt().log10() + f64::from(largest) * std::f64::consts::LOG10_2,
-                inner,
-            });
-        }
     }
 }

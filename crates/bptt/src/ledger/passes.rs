@@ -120,6 +120,11 @@ impl<T: Real> RowStats<T> {
         summed(rows, batch, blocks, relative, &mut self.summed);
     }
 
+    /// ‖row‖² of sequence `b` of one block, times its factor squared.
+    pub(super) fn row_square(&self, k: usize, block: usize, b: usize, batch: usize, blocks: usize) -> f64 {
+        self.gram[((k * blocks + block) * batch + b) * batch + b].f64()
+    }
+
     /// ‖Σ_b da_b v_bᵀ‖² of one block, from the inner products of the v.
     pub(super) fn square_with(&self, k: usize, block: usize, batch: usize, blocks: usize, v: &[f64]) -> f64 {
         let gram = &self.gram[(k * blocks + block) * batch * batch..][..batch * batch];

@@ -28,8 +28,8 @@ impl Entry {
     /// The lag profile m(τ): how large contributions are at each distance, smallest lag first. Lags that no loss
     /// reaches are left out.
     pub fn profile(&self) -> Vec<LagQuantiles> {
-        let steps = self.steps();
-        profile_of(steps, |lag| (0..steps).flat_map(|k| self.at_lag(k, lag)).collect())
+        let losses = self.losses();
+        profile_of(self.steps(), |lag| losses.iter().flat_map(|&k| self.at_lag(k, lag)).collect())
     }
 
     /// λ, the slope of ln m(τ) per step with m the median, by least squares weighted with the number of losses at each
@@ -75,13 +75,18 @@ impl Entry {
         let norm = |k: usize, t: usize| self.sequence_norm(k, t, b).or_else(|| merged(k, t));
         // A loss that this sequence does not have is zero everywhere.
         let has = |k: &usize| (0..steps).any(|t| norm(*k, t).is_some_and(|norm| norm > 0.0));
-        let losses: Vec<usize> = (0..steps).filter(has).collect();
+        let losses: Vec<usize> = self.losses().into_iter().filter(has).collect();
         let at = |lag: usize| {
             let norms = losses.iter().flat_map(|&k| self.at(k, lag).filter_map(move |t| norm(k, t)));
             median(norms.map(f64::log10).collect()).map(|median| (lag, median))
         };
         let profile: Vec<(usize, f64)> = (0..steps).filter_map(at).collect();
         horizon(profile.into_iter(), q)
+    }
+
+    /// The steps that have a loss. Going over all others, too, would take time in T² where there is one loss.
+    pub(super) fn losses(&self) -> Vec<usize> {
+        (0..self.steps()).filter(|&k| !self.records.is_masked(k)).collect()
     }
 
     /// log₁₀ of the norms of loss k at a lag: one, or in the lower layers of a bidirectional stack up to two. What is in the

@@ -6,9 +6,14 @@
 
 use rayon::prelude::*;
 
+use std::cell::OnceCell;
+
+use nalgebra::DMatrix;
+
 use super::measured::Measured;
+use super::operands::{Operands, exponent_of, times_power, triangle};
 use crate::array::{Matrix, Sequence, View};
-use crate::forward::{ForwardCache, StepInput};
+use crate::forward::StepInput;
 use crate::gradient::Gradient;
 use crate::kernel::{self, Packed, Real, Start, inner, to_unit_length};
 use crate::model::{CellParams, Operand, ParamKind, Weights};
@@ -39,8 +44,10 @@ pub(crate) struct UpdateProjections<T> {
     x: Option<Sequence<T>>,
     /// The direction of dL/d of each initial state, (B, width).
     initial: Vec<Matrix<T>>,
-    /// ⟨gradient, U⟩ for each parameter.
+    /// ⟨gradient, U⟩ for each parameter, with U divided by its power of two.
     totals: Vec<f64>,
+    /// The power of two of U, for each parameter.
+    exponents: Vec<i32>,
     /// ‖dL/d‖ of each initial state.
     initial_totals: Vec<f64>,
 }
@@ -51,7 +58,7 @@ const PART: usize = 240;
 impl<T: Real> UpdateProjections<T> {
     /// For cell `index`.
     pub(crate) fn new(
-        cache: &ForwardCache<T>,
+        operands: &Operands<'_, T>,
         gradient: &Gradient<T>,
         update: &Weights<T>,
         index: usize,
@@ -60,13 +67,19 @@ impl<T: Real> UpdateProjections<T> {
         let (g, u) = (&gradient.weights.cells[index], &update.cells[index]);
         let layer = update.cell_id(index).layer;
         let of_params = measured.params.par_iter().filter(|param| !param.params.is_empty());
-        let (params, mut totals): (Vec<_>, Vec<_>) =
-            of_params.map(|param| project(cache, g, u, (index, layer), &param.params)).unzip();
+        let projected: Vec<_> = of_params.map(|param| project(operands, g, u, &param.params)).collect();
+        let (mut params, mut totals, mut exponents) = (Vec::new(), Vec::new(), Vec::new());
+        for (of_param, total, exponent) in projected {
+            params.push(of_param);
+            totals.push(total);
+            exponents.push(exponent);
+        }
         let mut x = gradient.inputs.clone().filter(|_| layer == 0);
         totals.extend(x.iter_mut().map(|x| to_unit_length(x.data_mut())));
+        exponents.resize(totals.len(), 0);
         let mut initial = gradient.initial.cells[index].clone();
         let initial_totals = initial.iter_mut().map(|state| to_unit_length(state.data_mut())).collect();
-        Self { params, x, initial, totals, initial_totals }
+        Self { params, x, initial, totals, exponents, initial_totals }
     }
 
     /// What the rows of parameter `slot` are multiplied with at step `t`.
@@ -86,9 +99,14 @@ impl<T: Real> UpdateProjections<T> {
         &self.initial
     }
 
-    /// ⟨gradient, U⟩ for each parameter.
+    /// ⟨gradient, U⟩ for each parameter, with U divided by its power of two.
     pub(crate) fn totals(&self) -> &[f64] {
         &self.totals
+    }
+
+    /// The power of two of U, for each parameter: inner products are to be multiplied with it.
+    pub(crate) fn exponents(&self) -> &[i32] {
+        &self.exponents
     }
 
     /// ‖dL/d‖ of each initial state.
@@ -97,16 +115,32 @@ impl<T: Real> UpdateProjections<T> {
     }
 }
 
-/// The projection of one parameter's update (of several biases' together), and ⟨gradient, U⟩.
+/// The projection of one parameter's update (of several biases' together) divided by a power of two, ⟨gradient, U⟩ divided by
+/// it, and its exponent.
 fn project<T: Real>(
-    cache: &ForwardCache<T>,
+    operands: &Operands<'_, T>,
     g: &CellParams<T>,
     u: &CellParams<T>,
-    (index, layer): (usize, usize),
     params: &[usize],
-) -> (Projection<T>, f64) {
+) -> (Projection<T>, f64, i32) {
     let (spec, sizes) = (u.spec(), u.sizes());
-    let (steps, batch) = cache.inputs().shape();
+    let (steps, batch) = operands.shape();
+    let of_param = |&param: &usize| exponent_of(u.tensors()[param].data());
+    let exponent = params.iter().map(of_param).max_by_key(|exponent| exponent.abs()).unwrap_or(0);
+    let scaled;
+    let u = if exponent == 0 {
+        u
+    } else {
+        let mut copy = u.clone();
+        for &param in params {
+            let numbers = copy.tensors_mut()[param].data_mut();
+            for number in numbers {
+                *number = times_power(*number, -exponent);
+            }
+        }
+        scaled = copy;
+        &scaled
+    };
     let (first, of) = (params[0], &spec.params[params[0]]);
     let width = sizes.of(spec.adjoints[of.adjoint()].width);
     let (g, update) = (&g.tensors()[first], &u.tensors()[first]);
@@ -121,16 +155,18 @@ fn project<T: Real>(
             row[group.columns].copy_from_slice(&numbers);
         }
         let total = if params.len() > 1 { inner(g.data(), &row) } else { inner(g.data(), update.data()) };
-        return (Projection::Row(row), total);
+        return (Projection::Row(row), total, exponent);
     }
     let mut projected = Sequence::zeros(steps, batch, width);
     for group in groups {
         let columns = group.columns.clone();
-        if group.operand == Operand::X {
-            cache.inputs_of(layer).all().times_transposed(projected.data_mut(), update);
-            continue;
-        }
-        let v = cache.cells()[index].operand(group.operand, 0..steps);
+        let v = match operands.all(group.operand) {
+            StepInput::Dense(v) if group.operand != Operand::X => v,
+            x => {
+                x.times_transposed(projected.data_mut(), update);
+                continue;
+            }
+        };
         let parts = projected.data_mut().par_chunks_mut(PART * width).enumerate();
         if of.kind == ParamKind::Matrix {
             let packed = Packed::transposed(update.view().some_rows(group.rows));
@@ -148,66 +184,125 @@ fn project<T: Real>(
             });
         }
     }
-    (Projection::Steps(projected), inner(g.data(), update.data()))
+    (Projection::Steps(projected), inner(g.data(), update.data()), exponent)
 }
 
 /// v_b · v_b' of every operand for all pairs of sequences (b' ≤ b) at one step, and the operands of elementwise parameters.
 #[derive(Default)]
 pub(crate) struct StepProducts<T> {
-    /// For each of [`Measured::operands`] B·B numbers.
-    operands: Vec<Vec<f64>>,
+    /// For each of [`Measured::operands`].
+    operands: Vec<StepOperand>,
     /// For each elementwise parameter its operand in the columns of the adjoint, (B, width).
     elementwise: Vec<Vec<T>>,
+    /// For each of [`Measured::params`].
+    lifts: Vec<Lift>,
+}
+
+/// The powers of two of a parameter's operand at one step.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lift {
+    /// The largest of all sequences', which the operand's inner products are relative to.
+    pub(super) largest: i32,
+    /// Of each sequence; empty where all are 0.
+    pub(super) of_sequence: Vec<i32>,
+}
+
+/// An operand at one step.
+#[derive(Default)]
+struct StepOperand {
+    /// B·B inner products, relative to the largest power of two.
+    gram: Vec<f64>,
+    /// Each sequence's power of two relative to it.
+    factors: Vec<f64>,
+    triangle: OnceCell<DMatrix<f64>>,
 }
 
 impl<T: Real> StepProducts<T> {
-    /// Finds those of step `t` of cell `index` in layer `layer`.
+    /// Finds those of step `t` of a cell.
     pub(crate) fn find(
         &mut self,
-        cache: &ForwardCache<T>,
+        operands: &Operands<'_, T>,
         params: &CellParams<T>,
         measured: &Measured,
-        (layer, index): (usize, usize),
         t: usize,
     ) {
-        let (_, batch) = cache.inputs().shape();
-        self.operands.resize_with(measured.operands.len(), Vec::new);
-        for (&operand, gram) in measured.operands.iter().zip(&mut self.operands) {
-            gram.resize(batch * batch, 0.0);
-            if operand != Operand::X {
-                gram_of(cache.cells()[index].operand(operand, t..t + 1), gram);
-                continue;
-            }
-            match cache.inputs_of(layer).step(t) {
-                StepInput::Dense(x) => gram_of(x, gram),
+        let (_, batch) = operands.shape();
+        self.operands.resize_with(measured.operands.len(), StepOperand::default);
+        for (&operand, at) in measured.operands.iter().zip(&mut self.operands) {
+            at.triangle = OnceCell::new();
+            at.gram.resize(batch * batch, 0.0);
+            match operands.step(operand, t) {
+                StepInput::Dense(v) => gram_of(v, &mut at.gram),
                 StepInput::Symbols(ids) => {
                     for (a, &id) in ids.iter().enumerate() {
-                        for (same, &other) in gram[a * batch..].iter_mut().zip(&ids[..=a]) {
+                        for (same, &other) in at.gram[a * batch..].iter_mut().zip(&ids[..=a]) {
                             *same = f64::from(id == other);
                         }
                     }
                 }
             }
+            let exponents = operands.exponents(operand, t);
+            let largest = largest_exponent(exponents);
+            at.factors.clear();
+            at.factors.extend(exponents.iter().map(|&e| kernel::power_of_two::<f64>(e - largest)));
+            for (a, row) in at.gram.chunks_exact_mut(batch).enumerate().take(at.factors.len()) {
+                row[..=a].iter_mut().zip(&at.factors).for_each(|(product, f)| *product *= f * at.factors[a]);
+            }
+        }
+        self.lifts.resize_with(measured.params.len(), Lift::default);
+        for (param, lift) in measured.params.iter().zip(&mut self.lifts) {
+            lift.of_sequence.clear();
+            if let Some(operand) = param.operand {
+                lift.of_sequence.extend_from_slice(operands.exponents(operand, t));
+            }
+            lift.largest = largest_exponent(&lift.of_sequence);
         }
         self.elementwise.resize_with(measured.elementwise.len(), Vec::new);
         let (spec, sizes) = (params.spec(), params.sizes());
         for (&slot, image) in measured.elementwise.iter().zip(&mut self.elementwise) {
             let param = measured.params[slot].params[0];
             let width = sizes.of(spec.adjoints[spec.params[param].adjoint()].width);
+            let lift = &self.lifts[slot];
             image.clear();
             image.resize(batch * width, T::zero());
             for group in spec.groups(param, sizes) {
-                let v = cache.cells()[index].operand(group.operand, t..t + 1);
+                let StepInput::Dense(v) = operands.step(group.operand, t) else { continue };
                 for (b, row) in image.chunks_exact_mut(width).enumerate() {
-                    row[group.columns.clone()].copy_from_slice(v.row(b));
+                    let row = &mut row[group.columns.clone()];
+                    row.copy_from_slice(v.row(b));
+                    if let Some(&exponent) = lift.of_sequence.get(b).filter(|&&e| e != lift.largest) {
+                        for v in row {
+                            *v = times_power(*v, exponent - lift.largest);
+                        }
+                    }
                 }
             }
         }
     }
 
+    /// The powers of two of the operand of parameter `slot`.
+    pub(super) fn lift(&self, slot: usize) -> &Lift {
+        &self.lifts[slot]
+    }
+
+    /// See [`triangle`].
+    pub(super) fn triangle(
+        &self,
+        operands: &Operands<'_, T>,
+        which: (usize, Operand),
+        t: usize,
+    ) -> &DMatrix<f64> {
+        let at = &self.operands[which.0];
+        at.triangle.get_or_init(|| {
+            let (_, batch) = operands.shape();
+            let ones = vec![1.0; batch];
+            triangle(&operands.step(which.1, t), if at.factors.is_empty() { &ones } else { &at.factors })
+        })
+    }
+
     /// The inner products of operand `operand`.
     pub(super) fn operand(&self, operand: usize) -> &[f64] {
-        &self.operands[operand]
+        &self.operands[operand].gram
     }
 
     /// The operand of elementwise parameter `number`, (B, width).
@@ -218,9 +313,14 @@ impl<T: Real> StepProducts<T> {
     /// ‖v_b‖² of operand `operand` relative to that of operand `base`; 1 where that is zero.
     pub(super) fn ratio(&self, operand: usize, base: usize, b: usize, batch: usize) -> f64 {
         let place = b * (batch + 1);
-        let (of, base) = (self.operands[operand][place], self.operands[base][place]);
+        let (of, base) = (self.operands[operand].gram[place], self.operands[base].gram[place]);
         if base > 0.0 { of / base } else { 1.0 }
     }
+}
+
+/// The largest exponent of a step's sequences; 0 where all are.
+fn largest_exponent(exponents: &[i32]) -> i32 {
+    exponents.iter().copied().max().unwrap_or(0)
 }
 
 /// Inner products of all pairs of rows (b' ≤ b).

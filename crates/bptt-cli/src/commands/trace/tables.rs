@@ -1,6 +1,6 @@
 //! The tables of `bptt trace`.
 
-use bptt::{Entry, EntryState, GateSaturation, Ledger, PathSplit};
+use bptt::{Entry, EntryState, GateSaturation, ILL_CONDITIONED, Ledger, PathSplit};
 use bptt_view::json;
 use bptt_view::table::{Align, bar, number, table};
 
@@ -15,6 +15,9 @@ pub(super) fn contributions(entry: &Entry, k: usize, symbols: Option<&[String]>)
             EntryState::Underflow => format!("1e{log10:.1}"),
             EntryState::Cut(step) => format!("cut at {step}"),
             EntryState::Remainder => "remainder".into(),
+            EntryState::Cancelled => {
+                format!("{} (sequences cancel)", number(entry.norm(k, t).unwrap_or(0.0)))
+            }
             _ => number(entry.norm(k, t).unwrap_or(0.0)),
         };
         let share = entry.share(k, t).filter(|share| share.is_finite());
@@ -95,10 +98,17 @@ pub(super) fn conclusion(ledger: &Ledger, entry: &Entry, k: usize) -> String {
             number(100.0 * share)
         )
     });
+    let worst = ledger.balance().iter().min_by(|a, b| a.conditioning.total_cmp(&b.conditioning));
+    let conditioning = worst.filter(|of| of.conditioning < ILL_CONDITIONED).map_or(String::new(), |of| {
+        format!(
+            "cancel   the gradient of {} is {:.1e} of the sum of its parts' norms: shares are ill-conditioned\n",
+            of.parameter, of.conditioning
+        )
+    });
     format!(
         "\nhorizon  99 % of the norms of this loss lie within {}, of the median of all losses within {}\ndecay    \
          {decay}\nbalance  the components add up to the ordinary gradient: relative error {:.1e} at most\nshare    of the \
-         gradient of all losses; a share may be negative\n{remainder}",
+         gradient of all losses; a share may be negative\n{conditioning}{remainder}",
         lag(entry.horizon_of_loss(k, json::HORIZON)),
         lag(entry.horizon(json::HORIZON)),
         ledger.worst_balance(),

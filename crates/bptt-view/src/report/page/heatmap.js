@@ -8,6 +8,7 @@ import { axis, draw, plain } from "./chart.js";
 /** States with a color of their own, and their meaning. */
 const STATES = [
   ["0", "zero", "exactly zero"],
+  ["x", "cancelled", "the sequences of the batch cancel so far that few digits are left"],
   ["u", "underflow", "not zero, but below the format's range"],
   ["c", "cut", "cut: the state was reset or detached in between"],
   ["m", "masked", "masked: the step has no loss"],
@@ -27,7 +28,7 @@ export function cellInWords(view, k, t) {
   const known = STATES.find(([letter]) => letter === state);
   const log10 = entry.log10(k, t, gate);
   const sentence = [...read, " → ", ...loss, `, lag ${Math.abs(k - t)}: `];
-  if (known && state !== "u") return [...sentence, known[2]];
+  if (known && state !== "u" && state !== "x") return [...sentence, known[2]];
   const share = entry.share(k, t);
   sentence.push("norm ", el("data", { class: "norm", value: 10 ** log10 }, ofLog10(log10)));
   sentence.push(", share ", el("data", { class: "share", value: share }, percent(share)));

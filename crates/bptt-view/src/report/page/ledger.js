@@ -38,7 +38,7 @@ export class Entry {
     return t > k ? -1 : (k * (k + 1)) / 2 + t;
   }
 
-  /** v value, 0 zero, u underflow, c cut, m masked, r remainder, . unreached. */
+  /** v value, x cancelled, 0 zero, u underflow, c cut, m masked, r remainder, . unreached. */
   state(k, t) {
     const i = this.index(k, t);
     return i < 0 ? "." : String.fromCharCode(this.states[i]);
