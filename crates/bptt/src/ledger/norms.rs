@@ -20,6 +20,8 @@ pub(crate) struct ContributionNorms<'a, T> {
     batch: usize,
     /// What brings each row to its size.
     factors: Vec<Factor<T>>,
+    /// The same as one number, 0 or infinite where that is out of range.
+    full: Vec<f64>,
     /// The same relative to the largest exponent of the row's loss.
     relative: Vec<T>,
     /// That largest exponent.
@@ -53,6 +55,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             layout,
             batch,
             factors: Vec::new(),
+            full: Vec::new(),
             relative: Vec::new(),
             largest: Vec::new(),
             sides: measured.sides.iter().map(|_| RowStats::new()).collect(),
@@ -105,6 +108,10 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             }
         }
         self.find_exponents(step.exponents);
+        if batch > 1 || !measured.is_simple() {
+            self.full.clear();
+            self.full.extend(step.exponents.iter().map(|&exponent| power_of_two::<f64>(exponent)));
+        }
         let simple = measured.is_simple();
         if batch > 1 || !simple {
             for (side, stats) in measured.sides.iter().zip(&mut self.sides) {
@@ -213,12 +220,16 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
         parts: &mut [f64],
     ) {
         let rows = k * self.batch..(k + 1) * self.batch;
+        let whole = power_of_two::<f64>(self.largest[k]);
         for (slot, param) in self.measured.params.iter().enumerate() {
             let (stats, side) = (&self.sides[param.side], &self.measured.sides[param.side]);
             let lift = products.lift(slot);
             let inner = rows.clone().enumerate().map(|(b, r)| {
-                let exponent = step.exponents[r] + lift.of_sequence.get(b).copied().unwrap_or(0);
-                times_power(stats.inner[r * side.params + param.n].f64(), exponent)
+                let inner = stats.inner[r * side.params + param.n].f64();
+                match lift.of_sequence.get(b) {
+                    None => inner * self.full[r],
+                    Some(exponent) => times_power(inner, step.exponents[r] + exponent),
+                }
             });
             record[RecordLayout::inner(slot)] = inner.sum();
             let (square, size) = self.batch_norm(k, param, (operands, products, step), |block, of_block| {
@@ -227,11 +238,13 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
                         times_power(of_block.sqrt(), lift.largest - shift);
                 }
             });
-            let norm = times_power(square.sqrt(), lift.largest - shift);
+            let lifted = lift.largest != 0 || shift != 0;
+            let norm = if lifted { times_power(square.sqrt(), lift.largest - shift) } else { square.sqrt() };
             let cancelled = square.sqrt() < CANCELLED * T::epsilon().f64() * size;
             // The sign tells that it cancelled.
             record[RecordLayout::norm(slot)] = if cancelled { -norm } else { norm };
-            parts[slot] += times_power(size, self.largest[k] + lift.largest);
+            parts[slot] +=
+                if lifted { times_power(size, self.largest[k] + lift.largest) } else { size * whole };
         }
     }
 
@@ -262,7 +275,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             square += of;
         }
         // Inner products lose all digits where a sum of its terms loses half of them.
-        let few_digits = square < self.batch as f64 * T::epsilon().f64().sqrt() * size * size;
+        let few_digits = square < T::epsilon().f64().sqrt() * size * size;
         if let (true, GramFactor::Operands(of_blocks), Some(adjoint)) =
             (few_digits, &param.factor, self.measured.sides[param.side].adjoint)
         {
@@ -326,7 +339,8 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
     ) {
         let Self { measured, layout, batch, .. } = *self;
         for (b, r) in (k * batch..(k + 1) * batch).enumerate().take(layout.batch) {
-            let relative = exponents[r] - of_record;
+            let exponent = exponents[r] - of_record;
+            let relative = power_of_two::<f64>(exponent);
             for (column, what) in measured.columns.iter().enumerate() {
                 let size = match *what {
                     SequenceColumn::Rows(side) => {
@@ -334,11 +348,15 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
                     }
                     SequenceColumn::Elementwise(number) => {
                         let lift = products.lift(measured.elementwise[number]).largest;
-                        times_power(self.elementwise[number].squares[r].f64().sqrt(), lift)
+                        let size = self.elementwise[number].squares[r].f64().sqrt();
+                        if lift == 0 { size } else { times_power(size, lift) }
                     }
                     SequenceColumn::Weighted { param } => self.weighted_size(param, (r, b), products),
                 };
-                record[layout.sequence(column, b)] = times_power(size, relative);
+                // A power out of range by itself is taken in two steps.
+                let in_range = relative > 0.0 && relative.is_finite();
+                record[layout.sequence(column, b)] =
+                    if in_range { size * relative } else { times_power(size, exponent) };
             }
         }
     }

@@ -131,18 +131,30 @@ impl<'a, T: Real> Operands<'a, T> {
         }
     }
 
+    /// Whether all rows are within range, so that none has a power of two.
+    pub(super) fn are_plain(&self) -> bool {
+        self.groups.iter().all(|group| group.exponents.is_empty())
+    }
+
     /// Its rows of one step, (B, width).
     pub(super) fn step(&self, operand: Operand, t: usize) -> StepInput<'_, T> {
-        let (group, number) = self.find(operand);
-        match (group.scaled.get(number), operand) {
-            (Some(scaled), _) => StepInput::Dense(scaled.step(t)),
-            (None, Operand::X) => self.cache.inputs_of(self.layer).step(t),
-            (None, operand) => StepInput::Dense(self.cache.cells()[self.index].operand(operand, t..t + 1)),
+        if !self.are_plain() {
+            let (group, number) = self.find(operand);
+            if let Some(scaled) = group.scaled.get(number) {
+                return StepInput::Dense(scaled.step(t));
+            }
+        }
+        match operand {
+            Operand::X => self.cache.inputs_of(self.layer).step(t),
+            operand => StepInput::Dense(self.cache.cells()[self.index].operand(operand, t..t + 1)),
         }
     }
 
     /// The powers of two of the rows of one step, one for each sequence; empty where all are 1.
     pub(super) fn exponents(&self, operand: Operand, t: usize) -> &[i32] {
+        if self.are_plain() {
+            return &[];
+        }
         let (_, batch) = self.cache.inputs().shape();
         self.find(operand).0.exponents.get(t * batch..(t + 1) * batch).unwrap_or(&[])
     }

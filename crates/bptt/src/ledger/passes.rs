@@ -178,14 +178,15 @@ fn gram_of<'a, T: Real, S: Simd, const A: usize, const B: usize>(
                 rows[0].len(),
                 #[inline(always)]
                 |at, part| {
-                    let with = with.map(
-                        #[inline(always)]
-                        |with| Vector::load(simd, with, at),
-                    );
+                    // Written out: what `map` calls is not always inlined, and then compiled without the registers.
+                    let mut loaded = [Vector::splat(simd, T::zero()); B];
+                    for j in 0..B {
+                        loaded[j] = Vector::load(simd, with[j], at);
+                    }
                     for i in 0..A {
                         let row = Vector::load(simd, rows[i], at);
                         for j in 0..B {
-                            products[i][j].add_product(part, row, with[j]);
+                            products[i][j].add_product(part, row, loaded[j]);
                         }
                     }
                 },

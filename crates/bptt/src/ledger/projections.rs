@@ -250,8 +250,13 @@ impl<T: Real> StepProducts<T> {
             }
         }
         self.lifts.resize_with(measured.params.len(), Lift::default);
+        let plain = operands.are_plain();
         for (param, lift) in measured.params.iter().zip(&mut self.lifts) {
             lift.of_sequence.clear();
+            lift.largest = 0;
+            if plain {
+                continue;
+            }
             if let Some(operand) = param.operand {
                 lift.of_sequence.extend_from_slice(operands.exponents(operand, t));
             }
