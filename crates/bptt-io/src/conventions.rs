@@ -3,7 +3,7 @@
 //!
 //! Nothing else in this crate knows a framework's names, gate orders or cells. NOTATION.md has the table in prose.
 
-use bptt::CellId;
+use bptt::{CellId, CellSpec};
 
 /// Whose names and whose arrangement a module's tensors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ struct Row {
 pub(crate) struct Kind {
     /// For each of the cell's gates, which of the convention's blocks of H it is.
     pub order: &'static [usize],
-    /// What the convention calls its blocks, in its order.
+    /// What a convention with weights (features, G·H) calls its blocks, in its order.
     pub gates: &'static str,
     /// Whether the one bias may have a second row, for the recurrent side.
     pub two_rows_of_bias: bool,
@@ -191,6 +191,12 @@ impl Convention {
     /// Whether weights are (features, G·H) and there is one bias: x W in place of PyTorch's x Wᵀ.
     pub(crate) fn transposed(self) -> bool {
         self.row().transposed
+    }
+
+    /// Whether it has modules with the parameters and gates of a cell, by its own names for them.
+    pub(crate) fn has(self, spec: &CellSpec) -> bool {
+        let names = spec.params.iter().map(|param| param.name);
+        names.eq(self.row().names) && self.kind(spec.gate_count()).is_some()
     }
 
     /// Its kind of module with so many gates, if it has one.

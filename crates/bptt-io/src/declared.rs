@@ -2,17 +2,14 @@
 
 use std::sync::Arc;
 
-use bptt::cell::{CellSizes, CellSpec, ParamKind, Role};
+use bptt::cell::{CellSizes, CellSpec, Role};
 use bptt::{CellParams, Matrix, Weights, cell_by_name};
 
 use crate::Error;
-use crate::module::Module;
+use crate::module::{Module, shape_in_pytorch};
 use crate::outline::Outline;
 use crate::tensor::{Dtype, shape};
 use crate::tensors::{Size, Tensors};
-
-/// The parameters that every layout of the table has.
-const USUAL: [&str; 4] = ["weight_ih", "weight_hh", "bias_ih", "bias_hh"];
 
 /// What PyTorch's `proj_size` adds to an LSTM.
 const PROJECTION: (&str, &str) = ("weight_hr", "lstm_projected");
@@ -46,9 +43,7 @@ impl Outline {
                 tensors.problem(format!("tensor {name}: {cell} has no {parameter}; expected {projected}"))
             );
         }
-        let usual = spec.params.iter().map(|param| param.name).eq(USUAL)
-            && self.convention.kind(spec.gate_count()).is_some();
-        Ok((!usual).then_some(spec))
+        Ok((!self.convention.has(&spec)).then_some(spec))
     }
 
     /// The module's numbers, of the parameters that `spec` declares. Biases may be absent, all of them.
@@ -74,10 +69,8 @@ impl Outline {
                     continue;
                 }
                 let name = self.parameter(param.name, index);
-                let expected = match param.kind {
-                    ParamKind::Matrix => vec![Size::Is(rows), Size::Is(cols)],
-                    ParamKind::Elementwise | ParamKind::Bias => vec![Size::Is(cols)],
-                };
+                let expected = shape_in_pytorch(param.kind, (rows, cols));
+                let expected: Vec<Size> = expected.into_iter().map(Size::Is).collect();
                 let (tensor, numbers) = tensors.floats(&name, &expected)?;
                 matrices.push(Matrix::new(rows, cols, numbers)?);
                 types.push(Some(tensor.dtype));

@@ -29,7 +29,7 @@ pub fn save(network: &Network<f32>, path: &Path) -> Result<(), Error> {
     // The readout's two come last.
     let kinds = kinds.chain([ParamKind::Matrix, ParamKind::Bias]);
     for ((name, matrix), kind) in network.weights().tensors().into_iter().zip(kinds) {
-        let shape = shape_in_pytorch(kind, matrix);
+        let shape = shape_in_pytorch(kind, (matrix.rows(), matrix.cols()));
         let numbers: Vec<f64> = matrix.data().iter().copied().map(f64::from).collect();
         let name = on_disk(&name);
         tensors.insert(name.clone(), Tensor::of_floats(name, Dtype::F32, shape, &numbers));

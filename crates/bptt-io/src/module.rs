@@ -1,7 +1,7 @@
 //! A recurrent module that was read: its network, its description, and its tensors to be written again.
 
 use bptt::cell::ParamKind;
-use bptt::{Error, Matrix, Network, Readout, Real, Weights, cell_by_name};
+use bptt::{Error, Network, Readout, Weights, cell_by_name};
 
 use crate::conventions::{Convention, default_in_pytorch, in_pytorch};
 use crate::outline::Outline;
@@ -74,7 +74,7 @@ impl Module {
         for (index, (p, dtypes)) in self.weights.cells.iter().zip(&self.dtypes).enumerate() {
             for ((param, matrix), dtype) in p.spec().params.iter().zip(p.tensors()).zip(dtypes) {
                 let Some(dtype) = *dtype else { continue };
-                let shape = shape_in_pytorch(param.kind, matrix);
+                let shape = shape_in_pytorch(param.kind, (matrix.rows(), matrix.cols()));
                 let name =
                     format!("{prefix}{}", convention.numbered(param.name, self.weights.cell_id(index)));
                 tensors.push(Tensor::of_floats(name, dtype, shape, matrix.data()));
@@ -145,9 +145,9 @@ impl Module {
 }
 
 /// PyTorch's shape of a parameter: vectors have one axis.
-pub(crate) fn shape_in_pytorch<T: Real>(kind: ParamKind, matrix: &Matrix<T>) -> Vec<usize> {
+pub(crate) fn shape_in_pytorch(kind: ParamKind, (rows, cols): (usize, usize)) -> Vec<usize> {
     match kind {
-        ParamKind::Matrix => vec![matrix.rows(), matrix.cols()],
-        ParamKind::Elementwise | ParamKind::Bias => vec![matrix.cols()],
+        ParamKind::Matrix => vec![rows, cols],
+        ParamKind::Elementwise | ParamKind::Bias => vec![cols],
     }
 }

@@ -215,15 +215,15 @@ pub(super) fn shown_entry<'a>(
     }
     let cell = CellId { layer, direction };
     let name = parameter.map(|name| name.to_lowercase().replace('-', "_"));
-    // A GRU has two biases; that of the input side is da itself.
-    let asked = match name.as_deref() {
-        None => vec!["weight_hh", "bias", "bias_ih"],
-        Some("bias") => vec!["bias", "bias_ih"],
-        Some(name) => vec![name],
-    };
     let of_cell = || ledger.entries().iter().filter(|entry| entry.cell == cell);
-    let find = |name: &&str| of_cell().find(|entry| entry.parameter.as_str() == *name);
-    asked.iter().find_map(find).ok_or_else(|| {
+    let find = |name: &str| of_cell().find(|entry| entry.parameter.as_str() == name);
+    let found = match name.as_deref() {
+        None => ledger.recurrent_at(cell),
+        // A GRU has two biases; that of the input side is da itself.
+        Some("bias") => find("bias").or_else(|| find("bias_ih")),
+        Some(name) => find(name),
+    };
+    found.ok_or_else(|| {
         let names: Vec<&str> = of_cell().map(|entry| entry.parameter.as_str()).collect();
         let given = parameter.unwrap_or("the default");
         let of = if layers > 1 { format!(" in layer {layer}") } else { String::new() };

@@ -4,10 +4,12 @@
 //! or counted twice, and a sum that lost its digits. It cannot find a wrong derivative of a cell, because the ordinary gradient
 //! is made with the same derivatives; finite differences and other implementations find those.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::measured::Measured;
-use super::operands::Operands;
+use super::operands::{OperandNorms, Operands};
 use crate::Error;
 use crate::gradient::Gradient;
 use crate::kernel::{Real, distance, norm};
@@ -51,12 +53,12 @@ impl Parts {
         self.readout.iter_mut().zip(other.readout).for_each(|(sum, other)| *sum += other);
     }
 
-    /// In the order of [`named`].
+    /// In the order of [`named`]. `norms` are those of the operands that [`Measured`] has.
     pub(crate) fn of_gradient<T: Real>(
         &self,
         weights: &Weights<T>,
         measured: &[Measured],
-        operands: &[Operands<'_, T>],
+        (operands, norms): (&[Operands<'_, T>], &[Arc<OperandNorms>]),
         losses: usize,
     ) -> Vec<PartSize> {
         let lost = |of_operands: f64| of_operands * losses as f64;
@@ -65,21 +67,23 @@ impl Parts {
         let mut sizes = Vec::new();
         let (mut input, mut has_input) = (PartSize::default(), false);
         for (index, (params, measured)) in weights.cells.iter().zip(measured).enumerate() {
+            let (steps, batch) = operands[index].shape();
+            let rows = (steps * batch) as f64;
             for param in 0..params.spec().params.len() {
                 let slot = measured.params.iter().position(|of| of.params.contains(&param));
                 let operand = slot.and_then(|slot| measured.params[slot].operand);
-                let (steps, batch) = operands[index].shape();
-                let of_operands = match operand {
-                    Some(operand) => operands[index].norms(operand).iter().sum(),
-                    None => (steps * batch) as f64,
-                };
+                let of_operand: f64 = operand.map_or(rows, |operand| {
+                    match measured.operands.iter().position(|&known| known == operand) {
+                        Some(known) => norms[index].0[known].iter().sum(),
+                        None => operands[index].norms(operand).iter().sum(),
+                    }
+                });
                 let size = slot.map_or(0.0, |slot| at(&self.slots, index, slot));
-                sizes.push(PartSize { size, lost: lost(of_operands) });
+                sizes.push(PartSize { size, lost: lost(of_operand) });
             }
             for (slot, _) in measured.params.iter().enumerate().filter(|(_, of)| of.params.is_empty()) {
                 input.size += at(&self.slots, index, slot);
-                let (steps, batch) = operands[index].shape();
-                input.lost += lost((steps * batch) as f64 * norm(params.input_weights().data()));
+                input.lost += lost(rows * norm(params.input_weights().data()));
                 has_input = true;
             }
         }
@@ -112,7 +116,9 @@ pub(crate) fn balance<T: Real>(
     gradient: &Gradient<T>,
     sizes: &[PartSize],
 ) -> Result<Vec<Balance>, Error> {
-    let both = named(itemized).into_iter().zip(named(gradient)).zip(sizes);
+    let (of_sum, of_whole) = (named(itemized), named(gradient));
+    assert!(of_sum.len() == of_whole.len() && of_sum.len() == sizes.len(), "a size for every parameter");
+    let both = of_sum.into_iter().zip(of_whole).zip(sizes);
     let pairs: Vec<_> =
         both.map(|(((parameter, sum), (_, whole)), &size)| (parameter, sum, whole, size)).collect();
     let of_pair = |(parameter, sum, whole, PartSize { size, lost }): (String, &[T], &[T], PartSize)| {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use super::balance::{Parts, balance};
 use super::blocks::{BlockQueue, BlockResults, LedgerJob};
-use super::entries::{Entry, Ledger, OperandNorms, PerLoss};
+use super::entries::{Entry, Ledger, PerLoss};
 use super::loss_row::LossRow;
 use super::measured::{Measured, MeasuredParam};
-use super::operands::{Operands, exponent_of, times_power};
+use super::operands::{OperandNorms, Operands, exponent_of, scale, times_power};
 use super::options::ItemizeOptions;
 use super::projections::{UpdateProjections, gram_norm};
 use super::records::Records;
 use super::sums::Sums;
-use crate::array::{Matrix, Sequence, View};
+use crate::array::{Sequence, View};
 use crate::forward::{ForwardCache, GradientSpan, Losses};
 use crate::gradient::{Gradient, GradientOptions, Threads, add_cell_gradient, add_readout_gradient};
 use crate::kernel::{Real, norm};
@@ -133,14 +133,12 @@ impl<T: Real> Network<T> {
         }
         itemized.inputs = options.inputs.then_some(sums.dx);
         itemized.initial = sums.initial;
+        let norms: Vec<_> = measured.iter().zip(&operands).map(operand_norms).collect();
         let (mut entries, mut per_loss) = (Vec::new(), Vec::new());
         for (index, rows) in rows.into_iter().enumerate() {
             let remainder = remainder.next();
             per_loss.extend(self.initial_states(&rows, remainder.as_ref(), &projections[index], index));
-            let sequences = options
-                .sequences
-                .then(|| measured[index].operands.iter().map(|&of| operands[index].norms(of)).collect())
-                .map(|norms| Arc::new(OperandNorms(norms)));
+            let sequences = options.sequences.then(|| Arc::clone(&norms[index]));
             let row = |row: Option<LossRow>| row.map_or((0..0, Vec::new()), |row| (row.span, row.records));
             let records = Records::new(
                 job.layout(index),
@@ -152,7 +150,7 @@ impl<T: Real> Network<T> {
         }
         per_loss.extend(readout_diagonal(&mut itemized.weights, cache, losses, update, &mut parts));
 
-        let sizes = parts.of_gradient(self.weights(), &measured, &operands, ks.len());
+        let sizes = parts.of_gradient(self.weights(), &measured, (&operands, &norms), ks.len());
         let (tolerance, balance) = (options.tolerance, balance(&itemized, &gradient, &sizes)?);
         Ok(Ledger { steps, present, spans, tolerance, entries, per_loss, balance })
     }
@@ -262,6 +260,11 @@ fn run_next_block<'s, T: Real, B: Iterator<Item = &'s [usize]> + Send + 's>(
     }
 }
 
+/// The norm of every operand at every step and sequence.
+fn operand_norms<T: Real>((measured, operands): (&Measured, &Operands<'_, T>)) -> Arc<OperandNorms> {
+    Arc::new(OperandNorms(measured.operands.iter().map(|&operand| operands.norms(operand)).collect()))
+}
+
 /// Adds the readout's contributions loss by loss, dy_k h_kᵀ, and measures them.
 fn readout_diagonal<T: Real>(
     itemized: &mut Weights<T>,
@@ -275,13 +278,13 @@ fn readout_diagonal<T: Real>(
     };
     let mut weight = PerLoss::masked(None, Parameter::HEAD_WEIGHT, losses.present.len());
     let mut bias = PerLoss::masked(None, Parameter::HEAD_BIAS, losses.present.len());
+    let (mut scaled_h, mut scaled_dy) = (Vec::new(), Vec::new());
     for k in (0..losses.present.len()).filter(|&k| losses.present[k]) {
         let (h, dy) = (cache.output().step(k), dy.step(k));
         add_readout_gradient(sum, h, dy);
         // In range for their products, whatever their size.
-        let (h, h_exponent) = in_range(h);
-        let (dy, dy_exponent) = in_range(dy);
-        let (h, dy) = (h.view(), dy.view());
+        let (h, h_exponent) = in_range(h, &mut scaled_h);
+        let (dy, dy_exponent) = in_range(dy, &mut scaled_dy);
         let of_pair = |a, b| kernel::dot(dy.row(a), dy.row(b)).f64() * kernel::dot(h.row(a), h.row(b)).f64();
         let (norm, exponent) = (gram_norm(dy.rows(), of_pair), h_exponent + dy_exponent);
         parts.readout[0] += times_power((0..dy.rows()).map(|b| of_pair(b, b).sqrt()).sum::<f64>(), exponent);
@@ -303,12 +306,14 @@ fn readout_diagonal<T: Real>(
     vec![weight, bias]
 }
 
-/// The rows divided by a power of two, where their squares would leave the format's range, and its exponent.
-fn in_range<T: Real>(rows: View<'_, T>) -> (Matrix<T>, i32) {
+/// The rows, divided by a power of two in `scaled` where their squares would leave the format's range, and its exponent.
+fn in_range<'a, T: Real>(rows: View<'a, T>, scaled: &'a mut Vec<T>) -> (View<'a, T>, i32) {
     let exponent = exponent_of(rows.data());
-    let mut scaled = Matrix::zeros(rows.rows(), rows.cols());
-    for (to, &number) in scaled.data_mut().iter_mut().zip(rows.data()) {
-        *to = if exponent == 0 { number } else { times_power(number, -exponent) };
+    if exponent == 0 {
+        return (rows, 0);
     }
-    (scaled, exponent)
+    scaled.clear();
+    scaled.extend_from_slice(rows.data());
+    scale(scaled, -exponent);
+    (View::new(rows.rows(), rows.cols(), scaled), exponent)
 }

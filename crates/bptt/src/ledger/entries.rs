@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::balance::Balance;
-use super::operands::times_power;
+use super::operands::{OperandNorms, times_power};
 use super::records::{RecordLayout, Records};
 use crate::forward::GradientSpan;
 use crate::model::{CellId, Direction, Parameter};
@@ -126,8 +126,7 @@ impl Entry {
     /// ⟨component, U⟩ with U the update: to first order, how much adding U raises the loss by way of this component. For
     /// the inputs U is the direction of their total gradient, of unit length.
     pub fn inner(&self, k: usize, t: usize) -> Option<f64> {
-        let inner = self.scaled_inner(k, t)?;
-        Some(if self.inner_exponent == 0 { inner } else { times_power(inner, self.inner_exponent) })
+        Some(times_power(self.scaled_inner(k, t)?, self.inner_exponent))
     }
 
     /// The same with U divided by its power of two.
@@ -192,9 +191,7 @@ fn in_full(record: &[f64], place: usize) -> f64 {
 /// A number times the power of two of a record.
 #[allow(clippy::cast_possible_truncation)] // an integer within ±10⁵ or so
 fn with_power(record: &[f64], number: f64) -> f64 {
-    let exponent = record[RecordLayout::EXPONENT] as i32;
-    // Twice half the exponent: a mantissa below 1 may still lift a power that is out of range by itself.
-    number * 2f64.powi(exponent / 2) * 2f64.powi(exponent - exponent / 2)
+    times_power(number, record[RecordLayout::EXPONENT] as i32)
 }
 
 /// log₁₀ of a number of a record, with its power of two.
@@ -254,10 +251,6 @@ impl PerLoss {
     }
 }
 
-/// The norm of each operand of a cell at every step and sequence, time-major.
-#[derive(Clone, Debug)]
-pub(crate) struct OperandNorms(pub(crate) Vec<Vec<f64>>);
-
 /// Every contribution of every past step to every loss, as norms and shares. See [`crate::Network::itemize`].
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -306,7 +299,12 @@ impl Ledger {
     /// The contributions of layer `layer` that say how far gradients reach: those to W_hh, or in a cell without one those to
     /// the bias, which are the gradients of the pre-activations themselves.
     pub fn recurrent(&self, layer: usize) -> Option<&Entry> {
-        let of = |parameter| self.entry(layer, parameter);
+        self.recurrent_at(CellId { layer, direction: Direction::Forward })
+    }
+
+    /// The same of the cell at `cell`.
+    pub fn recurrent_at(&self, cell: CellId) -> Option<&Entry> {
+        let of = |parameter| self.entry_at(cell, parameter);
         of(Parameter::WEIGHT_HH).or_else(|| of(Parameter::BIAS)).or_else(|| of(Parameter::BIAS_IH))
     }
 

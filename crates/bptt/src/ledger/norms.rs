@@ -108,12 +108,10 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             }
         }
         self.find_exponents(step.exponents);
-        if batch > 1 || !measured.is_simple() {
+        let alone = batch == 1 && measured.is_simple();
+        if !alone {
             self.full.clear();
             self.full.extend(step.exponents.iter().map(|&exponent| power_of_two::<f64>(exponent)));
-        }
-        let simple = measured.is_simple();
-        if batch > 1 || !simple {
             for (side, stats) in measured.sides.iter().zip(&mut self.sides) {
                 if let Some(adjoint) = side.adjoint {
                     stats.pairs(step.adjoints[adjoint], batch, side.blocks, &self.relative);
@@ -142,7 +140,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
                 let record = &mut row.records[place..place + width];
                 let exponent = self.largest[k] + shift;
                 record[RecordLayout::EXPONENT] = f64::from(exponent);
-                if batch == 1 && simple {
+                if alone {
                     self.enter_one(k, (step.exponents[k], shift), products, record, &mut parts);
                 } else {
                     let at = (operands, products, step);
@@ -199,14 +197,9 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             let (norm, inner) =
                 ((stats.squares[k].f64() * times).sqrt(), stats.inner[k * count + param.n].f64());
             let lift = products.lift(slot).largest;
-            if lift == 0 && shift == 0 {
-                (numbers[0], numbers[1]) = (norm, inner * full);
-                *parts += norm * full;
-            } else {
-                numbers[0] = times_power(norm, lift - shift);
-                numbers[1] = times_power(inner, exponent + lift);
-                *parts += times_power(norm, exponent + lift);
-            }
+            let in_full = |n: f64| if lift == 0 { n * full } else { times_power(n, exponent + lift) };
+            (numbers[0], numbers[1]) = (times_power(norm, lift - shift), in_full(inner));
+            *parts += in_full(norm);
         }
     }
 
@@ -238,13 +231,14 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
                         times_power(of_block.sqrt(), lift.largest - shift);
                 }
             });
-            let lifted = lift.largest != 0 || shift != 0;
-            let norm = if lifted { times_power(square.sqrt(), lift.largest - shift) } else { square.sqrt() };
+            let norm = times_power(square.sqrt(), lift.largest - shift);
             let cancelled = square.sqrt() < CANCELLED * T::epsilon().f64() * size;
             // The sign tells that it cancelled.
             record[RecordLayout::norm(slot)] = if cancelled { -norm } else { norm };
-            parts[slot] +=
-                if lifted { times_power(size, self.largest[k] + lift.largest) } else { size * whole };
+            parts[slot] += match lift.largest {
+                0 => size * whole,
+                largest => times_power(size, self.largest[k] + largest),
+            };
         }
     }
 
@@ -348,8 +342,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
                     }
                     SequenceColumn::Elementwise(number) => {
                         let lift = products.lift(measured.elementwise[number]).largest;
-                        let size = self.elementwise[number].squares[r].f64().sqrt();
-                        if lift == 0 { size } else { times_power(size, lift) }
+                        times_power(self.elementwise[number].squares[r].f64().sqrt(), lift)
                     }
                     SequenceColumn::Weighted { param } => self.weighted_size(param, (r, b), products),
                 };

@@ -25,6 +25,10 @@ struct Group<T> {
     scaled: Vec<Sequence<T>>,
 }
 
+/// The norm of each operand that [`Measured`](super::measured::Measured) has, at every step and sequence, time-major.
+#[derive(Clone, Debug)]
+pub(crate) struct OperandNorms(pub(crate) Vec<Vec<f64>>);
+
 /// Numbers are left alone up to 2^±30 in f32, and 2^±300 in f64: their squares are then far from the ends of the format.
 fn near<T: Real>() -> i32 {
     if size_of::<T>() == size_of::<f32>() { 30 } else { 300 }
@@ -42,7 +46,19 @@ pub(super) fn exponent_of<T: Real>(numbers: &[T]) -> i32 {
 
 /// number · 2^exponent in two steps, because one power may be out of range.
 pub(super) fn times_power<T: Real>(number: T, exponent: i32) -> T {
+    if exponent == 0 {
+        return number;
+    }
     number * power_of_two::<T>(exponent / 2) * power_of_two::<T>(exponent - exponent / 2)
+}
+
+/// The same for all of these numbers.
+pub(super) fn scale<T: Real>(numbers: &mut [T], exponent: i32) {
+    if exponent != 0 {
+        for number in numbers {
+            *number = times_power(*number, exponent);
+        }
+    }
 }
 
 impl<'a, T: Real> Operands<'a, T> {
@@ -50,13 +66,16 @@ impl<'a, T: Real> Operands<'a, T> {
     pub(crate) fn new(cache: &'a ForwardCache<T>, spec: &CellSpec, layer: usize, index: usize) -> Self {
         let mut groups: Vec<Vec<Operand>> = Vec::new();
         for param in &spec.params {
-            let mut joined: Vec<Operand> =
-                param.blocks.iter().map(|block| block.operand).filter(|&of| of != Operand::One).collect();
+            let of_param = || param.blocks.iter().map(|block| block.operand).filter(|&of| of != Operand::One);
             let (with, apart): (Vec<_>, Vec<_>) =
-                groups.into_iter().partition(|group| group.iter().any(|operand| joined.contains(operand)));
+                groups.into_iter().partition(|group| of_param().any(|operand| group.contains(&operand)));
             groups = apart;
-            joined.extend(with.into_iter().flatten());
-            joined.dedup();
+            let mut joined: Vec<Operand> = Vec::new();
+            for operand in of_param().chain(with.into_iter().flatten()) {
+                if !joined.contains(&operand) {
+                    joined.push(operand);
+                }
+            }
             if !joined.is_empty() {
                 groups.push(joined);
             }
@@ -66,14 +85,7 @@ impl<'a, T: Real> Operands<'a, T> {
         operands
     }
 
-    fn group(&self, mut operands: Vec<Operand>) -> Group<T> {
-        let mut seen = Vec::new();
-        operands.retain(|&operand| {
-            !seen.contains(&operand) && {
-                seen.push(operand);
-                true
-            }
-        });
+    fn group(&self, operands: Vec<Operand>) -> Group<T> {
         let (steps, batch) = self.cache.inputs().shape();
         let dense = |operand| match self.all_as_saved(operand) {
             StepInput::Dense(rows) => Some(rows),
@@ -90,16 +102,15 @@ impl<'a, T: Real> Operands<'a, T> {
         if exponents.iter().all(|&exponent| exponent == 0) {
             return none;
         }
-        let scale = |view: &View<'_, T>| {
+        let in_range = |view: &View<'_, T>| {
             let mut rows = Sequence::zeros(steps, batch, view.cols());
             for (r, row) in rows.data_mut().chunks_exact_mut(view.cols().max(1)).enumerate() {
-                for (to, &number) in row.iter_mut().zip(view.row(r)) {
-                    *to = times_power(number, -exponents[r]);
-                }
+                row.copy_from_slice(view.row(r));
+                scale(row, -exponents[r]);
             }
             rows
         };
-        let scaled = views.iter().map(scale).collect();
+        let scaled = views.iter().map(in_range).collect();
         Group { operands, exponents, scaled }
     }
 

@@ -4,14 +4,13 @@
 //! ‖Σ_b d_b v_bᵀ‖² = Σ_{b,b'} (d_b · d_b') (v_b · v_b')          ⟨d vᵀ, U⟩ = d · (U v)          ⟨d ∘ v, u⟩ = d · (v ∘ u)
 //! ```
 
-use rayon::prelude::*;
-
 use std::cell::OnceCell;
 
 use nalgebra::DMatrix;
+use rayon::prelude::*;
 
 use super::measured::Measured;
-use super::operands::{Operands, exponent_of, times_power, triangle};
+use super::operands::{Operands, exponent_of, scale, triangle};
 use crate::array::{Matrix, Sequence, View};
 use crate::forward::StepInput;
 use crate::gradient::Gradient;
@@ -133,10 +132,7 @@ fn project<T: Real>(
     } else {
         let mut copy = u.clone();
         for &param in params {
-            let numbers = copy.tensors_mut()[param].data_mut();
-            for number in numbers {
-                *number = times_power(*number, -exponent);
-            }
+            scale(copy.tensors_mut()[param].data_mut(), -exponent);
         }
         scaled = copy;
         &scaled
@@ -275,10 +271,8 @@ impl<T: Real> StepProducts<T> {
                 for (b, row) in image.chunks_exact_mut(width).enumerate() {
                     let row = &mut row[group.columns.clone()];
                     row.copy_from_slice(v.row(b));
-                    if let Some(&exponent) = lift.of_sequence.get(b).filter(|&&e| e != lift.largest) {
-                        for v in row {
-                            *v = times_power(*v, exponent - lift.largest);
-                        }
+                    if let Some(&exponent) = lift.of_sequence.get(b) {
+                        scale(row, exponent - lift.largest);
                     }
                 }
             }
