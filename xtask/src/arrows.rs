@@ -37,6 +37,7 @@ const FOLDERS: Order<'_> = Order {
         &["gradient"],
         &["ledger"],
         &["analysis", "dynamics"],
+        &["methods"],
         &["in_f64"],
     ],
     // The memory horizon, of dynamics, is shown beside the learning horizon.

@@ -35,6 +35,7 @@ mod gradient;
 pub mod in_f64;
 pub mod kernel;
 mod ledger;
+mod methods;
 mod model;
 mod reverse;
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::array::View;
 use crate::forward::{ForwardCache, Losses};
-use crate::gradient::{GradientOptions, Threads, add_cell_gradient};
+use crate::gradient::{GradientOptions, Threads, add_cell_gradient, check_losses, gradient};
 use crate::kernel::Real;
 use crate::ledger::operands::Operands;
 use crate::ledger::{PartSize, balance};
@@ -59,152 +59,136 @@ impl<T: Real> LagParts<T> {
     }
 }
 
-impl<T: Real> Network<T> {
-    /// The gradient in parts by lag: part j has the lags from `first_lags[j]` up to the next part's, the last one all from
-    /// there on.
-    ///
-    /// One reverse scan with a row for each loss, in blocks on the threads of the caller's rayon pool, whatever the number of
-    /// parts; the result does not depend on the number of threads. Working memory is eight blocks of O(T·B·(G·H)) and one
-    /// set of weights for each part.
-    ///
-    /// # Errors
-    /// [`Error::Balance`] if the parts do not add up to the ordinary gradient, [`Error::NotFinite`] or [`Error::Exploded`]
-    /// if something is not finite, [`Error::Shape`] if `losses` does not belong to `cache`, [`Error::Value`] if
-    /// `first_lags` does not ascend from 0.
-    pub fn lag_parts(
-        &self,
-        cache: &ForwardCache<T>,
-        losses: &Losses<T>,
-        first_lags: &[usize],
-    ) -> Result<LagParts<T>, Error> {
-        if first_lags.first() != Some(&0) || !first_lags.is_sorted_by(|a, b| a < b) {
-            return Err(Error::Value {
-                option: "first lags".into(),
-                given: format!("{first_lags:?}"),
-                expected: "lags that ascend from 0".into(),
-            });
-        }
-        self.check_losses(cache, losses)?;
-        cache.check_finite()?;
-        losses.check_finite()?;
-        let gradient = self.gradient(cache, losses, GradientOptions::default())?;
-        gradient.check_finite()?;
-
-        let (steps, batch) = cache.inputs().shape();
-        let present = losses.active(cache);
-        let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
-        let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
-        let mut parts = vec![self.weights().zeros_like(); first_lags.len()];
-        let norms: Vec<Vec<Vec<f64>>> =
-            (0..self.weights().cells.len()).map(|index| self.operand_norms(cache, index)).collect();
-        let mut sizes: Vec<f64> = Vec::new();
-        // Blocks run side by side, then parts: each part is written by one task, in the order of the blocks.
-        for side_by_side in blocks.chunks(SIDE_BY_SIDE) {
-            let of_block = |ks: &&[usize]| self.sums_by_lag(cache, losses, first_lags, ks, &norms);
-            let (sums, sizes_of): (Vec<_>, Vec<_>) = side_by_side.par_iter().map(of_block).unzip();
-            for of_block in sizes_of {
-                sizes.resize(of_block.len(), 0.0);
-                sizes.iter_mut().zip(of_block).for_each(|(sum, size)| *sum += size);
-            }
-            parts.par_iter_mut().enumerate().for_each(|(j, part)| {
-                for (index, of_cell) in sums.iter().flat_map(|cells| cells.iter().enumerate()) {
-                    of_cell[j].add_to(part, cache, index);
-                }
-            });
-        }
-        parts[0].readout.clone_from(&gradient.weights.readout);
-
-        // The states' gradients are not divided; the check is of the weights'.
-        let mut summed = gradient.clone();
-        summed.weights = parts[0].clone();
-        for part in &parts[1..] {
-            summed.weights.add(part);
-        }
-        // The readout's part is the gradient itself, and so are the states'.
-        sizes.resize(self.weights().cells.iter().map(|cell| cell.tensors().len()).sum(), 0.0);
-        let states = self.spec().states.len() * self.weights().cells.len();
-        let others = if self.weights().readout.is_some() { 2 } else { 0 } + states;
-        sizes.extend(std::iter::repeat_n(0.0, others));
-        let of_operands = norms.iter().flatten().flatten().sum::<f64>().max((steps * batch) as f64);
-        let lost = ks.len() as f64 * of_operands;
-        let sizes: Vec<PartSize> = sizes.into_iter().map(|size| PartSize { size, lost }).collect();
-        balance(&summed, &gradient, &sizes)?;
-        Ok(LagParts { first: first_lags.to_vec(), steps, parts })
+/// The gradient in parts by lag, see [`Network::lag_parts`].
+pub(crate) fn lag_parts<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    losses: &Losses<T>,
+    first_lags: &[usize],
+) -> Result<LagParts<T>, Error> {
+    if first_lags.first() != Some(&0) || !first_lags.is_sorted_by(|a, b| a < b) {
+        return Err(Error::Value {
+            option: "first lags".into(),
+            given: format!("{first_lags:?}"),
+            expected: "lags that ascend from 0".into(),
+        });
     }
+    check_losses(network, cache, losses)?;
+    cache.check_finite()?;
+    losses.check_finite()?;
+    let gradient = gradient(network, cache, losses, GradientOptions::default())?;
+    gradient.check_finite()?;
 
-    /// For each parameter of cell `index` the norm of what it multiplies, at every step and sequence; nothing for a bias.
-    fn operand_norms(&self, cache: &ForwardCache<T>, index: usize) -> Vec<Vec<f64>> {
-        let (spec, layer) = (self.spec(), self.weights().cell_id(index).layer);
-        let operands = Operands::new(cache, spec, layer, index);
-        let of_param = |param: &ParamSpec| {
-            let mut largest: Vec<f64> = Vec::new();
-            for block in param.blocks.iter().filter(|block| block.operand != Operand::One) {
-                let norms = operands.norms(block.operand);
-                largest.resize(norms.len(), 0.0);
-                largest.iter_mut().zip(norms).for_each(|(largest, norm)| *largest = largest.max(norm));
+    let (steps, batch) = cache.inputs().shape();
+    let present = losses.active(cache);
+    let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
+    let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
+    let mut parts = vec![network.weights().zeros_like(); first_lags.len()];
+    let norms: Vec<Vec<Vec<f64>>> =
+        (0..network.weights().cells.len()).map(|index| operand_norms(network, cache, index)).collect();
+    let mut sizes: Vec<f64> = Vec::new();
+    // Blocks run side by side, then parts: each part is written by one task, in the order of the blocks.
+    for side_by_side in blocks.chunks(SIDE_BY_SIDE) {
+        let of_block = |ks: &&[usize]| sums_by_lag(network, cache, losses, first_lags, ks, &norms);
+        let (sums, sizes_of): (Vec<_>, Vec<_>) = side_by_side.par_iter().map(of_block).unzip();
+        for of_block in sizes_of {
+            sizes.resize(of_block.len(), 0.0);
+            sizes.iter_mut().zip(of_block).for_each(|(sum, size)| *sum += size);
+        }
+        parts.par_iter_mut().enumerate().for_each(|(j, part)| {
+            for (index, of_cell) in sums.iter().flat_map(|cells| cells.iter().enumerate()) {
+                of_cell[j].add_to(part, cache, index);
             }
-            largest
-        };
-        spec.params.iter().map(of_param).collect()
+        });
     }
+    parts[0].readout.clone_from(&gradient.weights.readout);
 
-    /// For each cell and part the sums over the losses `ks` (ascending), and for each parameter of each cell how large their
-    /// components are: Σ ‖d‖ ‖v‖ of every loss, step and sequence. `norms` are those of the operands.
-    fn sums_by_lag(
-        &self,
-        cache: &ForwardCache<T>,
-        losses: &Losses<T>,
-        first_lags: &[usize],
-        ks: &[usize],
-        norms: &[Vec<Vec<f64>>],
-    ) -> (Vec<Vec<LagSums<T>>>, Vec<f64>) {
-        let (_, batch) = cache.inputs().shape();
-        let plan = Plan::apart(losses.present.len(), ks);
-        let cells = 0..self.weights().cells.len();
-        let spans: Vec<Vec<Range<usize>>> = cells
-            .map(|index| {
-                let span = |&k: &usize| self.span(index, k, losses.span(cache, k).end);
-                plan.groups().iter().map(span).collect()
-            })
-            .collect();
-        let sizes = *self.weights().cells[0].sizes();
-        let adjoints = self.spec().adjoints.iter();
-        let widths: Vec<usize> = adjoints.map(|adjoint| batch * sizes.of(adjoint.width)).collect();
-        let lags = |j: usize| first_lags[j]..first_lags.get(j + 1).copied().unwrap_or(usize::MAX);
-        let mut sums: Vec<Vec<LagSums<T>>> = spans
-            .iter()
-            .map(|spans| {
-                let part = |j| LagSums::zeros(steps_at(plan.groups(), spans, &lags(j)), &widths);
-                (0..first_lags.len()).map(part).collect()
-            })
-            .collect();
-        let (source, options) = (Source::Losses(&losses.seeds), RowOptions::scaled());
-        let params = self.spec().params.len();
-        let mut component_sizes = vec![0.0; params * spans.len()];
-        reverse_layers(self, cache, source, &plan, options, &mut Vec::new(), |index, step| {
-            for (row, &k) in plan.groups().iter().enumerate().take(step.da().rows() / batch) {
-                if spans[index][row].contains(&step.t) {
-                    let part = first_lags.partition_point(|&first| first <= k.abs_diff(step.t)) - 1;
-                    sums[index][part].add(step, row, batch);
-                    for (b, r) in (row * batch..(row + 1) * batch).enumerate() {
-                        let full = kernel::power_of_two::<f64>(step.exponents[r]);
-                        let of_adjoint = step.adjoints.map(|d| {
-                            if d.cols() == 0 {
-                                0.0
-                            } else {
-                                kernel::dot(d.row(r), d.row(r)).f64().sqrt() * full
-                            }
-                        });
-                        for (i, param) in self.spec().params.iter().enumerate() {
-                            let of_operand = norms[index][i].get(step.t * batch + b).copied().unwrap_or(1.0);
-                            component_sizes[index * params + i] += of_adjoint[param.adjoint()] * of_operand;
-                        }
+    // The states' gradients are not divided; the check is of the weights'.
+    let mut summed = gradient.clone();
+    summed.weights = parts[0].clone();
+    for part in &parts[1..] {
+        summed.weights.add(part);
+    }
+    // The readout's part is the gradient itself, and so are the states'.
+    sizes.resize(network.weights().cells.iter().map(|cell| cell.tensors().len()).sum(), 0.0);
+    let states = network.spec().states.len() * network.weights().cells.len();
+    let others = if network.weights().readout.is_some() { 2 } else { 0 } + states;
+    sizes.extend(std::iter::repeat_n(0.0, others));
+    let of_operands = norms.iter().flatten().flatten().sum::<f64>().max((steps * batch) as f64);
+    let lost = ks.len() as f64 * of_operands;
+    let sizes: Vec<PartSize> = sizes.into_iter().map(|size| PartSize { size, lost }).collect();
+    balance(&summed, &gradient, &sizes)?;
+    Ok(LagParts { first: first_lags.to_vec(), steps, parts })
+}
+
+/// For each parameter of cell `index` the norm of what it multiplies, at every step and sequence; nothing for a bias.
+fn operand_norms<T: Real>(network: &Network<T>, cache: &ForwardCache<T>, index: usize) -> Vec<Vec<f64>> {
+    let (spec, layer) = (network.spec(), network.weights().cell_id(index).layer);
+    let operands = Operands::new(cache, spec, layer, index);
+    let of_param = |param: &ParamSpec| {
+        let mut largest: Vec<f64> = Vec::new();
+        for block in param.blocks.iter().filter(|block| block.operand != Operand::One) {
+            let norms = operands.norms(block.operand);
+            largest.resize(norms.len(), 0.0);
+            largest.iter_mut().zip(norms).for_each(|(largest, norm)| *largest = largest.max(norm));
+        }
+        largest
+    };
+    spec.params.iter().map(of_param).collect()
+}
+
+/// For each cell and part the sums over the losses `ks` (ascending), and for each parameter of each cell how large their
+/// components are: Σ ‖d‖ ‖v‖ of every loss, step and sequence. `norms` are those of the operands.
+fn sums_by_lag<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    losses: &Losses<T>,
+    first_lags: &[usize],
+    ks: &[usize],
+    norms: &[Vec<Vec<f64>>],
+) -> (Vec<Vec<LagSums<T>>>, Vec<f64>) {
+    let (_, batch) = cache.inputs().shape();
+    let plan = Plan::apart(losses.present.len(), ks);
+    let cells = 0..network.weights().cells.len();
+    let spans: Vec<Vec<Range<usize>>> = cells
+        .map(|index| {
+            let span = |&k: &usize| network.span(index, k, losses.span(cache, k).end);
+            plan.groups().iter().map(span).collect()
+        })
+        .collect();
+    let sizes = *network.weights().cells[0].sizes();
+    let adjoints = network.spec().adjoints.iter();
+    let widths: Vec<usize> = adjoints.map(|adjoint| batch * sizes.of(adjoint.width)).collect();
+    let lags = |j: usize| first_lags[j]..first_lags.get(j + 1).copied().unwrap_or(usize::MAX);
+    let mut sums: Vec<Vec<LagSums<T>>> = spans
+        .iter()
+        .map(|spans| {
+            let part = |j| LagSums::zeros(steps_at(plan.groups(), spans, &lags(j)), &widths);
+            (0..first_lags.len()).map(part).collect()
+        })
+        .collect();
+    let (source, options) = (Source::Losses(&losses.seeds), RowOptions::scaled());
+    let params = network.spec().params.len();
+    let mut component_sizes = vec![0.0; params * spans.len()];
+    reverse_layers(network, cache, source, &plan, options, &mut Vec::new(), |index, step| {
+        for (row, &k) in plan.groups().iter().enumerate().take(step.da().rows() / batch) {
+            if spans[index][row].contains(&step.t) {
+                let part = first_lags.partition_point(|&first| first <= k.abs_diff(step.t)) - 1;
+                sums[index][part].add(step, row, batch);
+                for (b, r) in (row * batch..(row + 1) * batch).enumerate() {
+                    let full = kernel::power_of_two::<f64>(step.exponents[r]);
+                    let of_adjoint = step.adjoints.map(|d| {
+                        if d.cols() == 0 { 0.0 } else { kernel::dot(d.row(r), d.row(r)).f64().sqrt() * full }
+                    });
+                    for (i, param) in network.spec().params.iter().enumerate() {
+                        let of_operand = norms[index][i].get(step.t * batch + b).copied().unwrap_or(1.0);
+                        component_sizes[index * params + i] += of_adjoint[param.adjoint()] * of_operand;
                     }
                 }
             }
-        });
-        (sums, component_sizes)
-    }
+        }
+    });
+    (sums, component_sizes)
 }
 
 /// From the first to the last step at which one of the losses `ks`, within its span, has one of `lags`.

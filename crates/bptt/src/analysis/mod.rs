@@ -9,7 +9,12 @@ mod truncation;
 
 pub use horizons::{Bootstrap, Horizons, Interval, quantile_interval};
 pub use lag_parts::LagParts;
+pub(crate) use lag_parts::lag_parts;
 pub use paths::PathSplit;
+pub(crate) use paths::path_split;
+pub(crate) use precision::precision_audit;
 pub use precision::{FormatAtLag, LagPrecision, PrecisionAudit};
+pub(crate) use saturation::saturation;
 pub use saturation::{GateSaturation, SATURATED};
 pub use truncation::{SmallestWindow, Truncation, TruncationCurve, log_spaced_windows};
+pub(crate) use truncation::{smallest_window, truncation_curve};

@@ -7,6 +7,7 @@
 
 use crate::array::{Matrix, View};
 use crate::forward::{ForwardCache, Losses};
+use crate::gradient::check_losses;
 use crate::kernel::{Real, norm};
 use crate::ledger::unbalanced;
 use crate::model::{CellId, Network};
@@ -79,56 +80,50 @@ impl<T: Real> PathSplit<T> {
     }
 }
 
-impl<T: Real> Network<T> {
-    /// Decomposes dL_k/dh_t by the way it came, for every cell and step.
-    ///
-    /// # Errors
-    /// If there is no loss at step k, `losses` does not belong to `cache`, or the parts do not add up to the ordinary
-    /// gradient ([`Error::Balance`]).
-    pub fn path_split(
-        &self,
-        cache: &ForwardCache<T>,
-        losses: &Losses<T>,
-        k: usize,
-    ) -> Result<Vec<PathSplit<T>>, Error> {
-        self.check_losses(cache, losses)?;
-        let (steps, batch) = cache.inputs().shape();
-        if losses.active(cache).get(k) != Some(&true) {
-            return Err(Error::Value {
-                option: "loss".into(),
-                given: format!("{k}"),
-                expected: format!("a step below {steps} that has a loss"),
-            });
-        }
-        let plan = Plan::apart(steps, &[k]);
-        let end = losses.span(cache, k).end;
-        let recorder = |index| Recorder {
-            k,
-            cell: self.weights().cell_id(index),
-            span: self.span(index, k, end),
-            pending: None,
-            steps: vec![None; steps],
-            da: vec![None; steps],
-        };
-        let mut recorders: Vec<Recorder<T>> = (0..self.weights().cells.len()).map(recorder).collect();
-        let (source, mut buffers) = (Source::Losses(&losses.seeds), Vec::new());
-        let by_gate = RowOptions { by_gate: true, ..RowOptions::scaled() };
-        reverse_layers(self, cache, source, &plan, by_gate, &mut buffers, |index, step| {
-            recorders[index].record(self, cache, index, step, batch);
+/// dL_k/dh_t by the way it came, see [`Network::path_split`].
+pub(crate) fn path_split<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    losses: &Losses<T>,
+    k: usize,
+) -> Result<Vec<PathSplit<T>>, Error> {
+    check_losses(network, cache, losses)?;
+    let (steps, batch) = cache.inputs().shape();
+    if losses.active(cache).get(k) != Some(&true) {
+        return Err(Error::Value {
+            option: "loss".into(),
+            given: format!("{k}"),
+            expected: format!("a step below {steps} that has a loss"),
         });
-        let mut worst: Option<(String, f64)> = None;
-        reverse_layers(self, cache, source, &plan, RowOptions::scaled(), &mut buffers, |index, step| {
-            let relative_error = recorders[index].deviation(step);
-            if worst.as_ref().is_none_or(|(_, worst)| relative_error > *worst) {
-                worst = Some((format!("paths_{}", self.weights().cell_id(index).suffix()), relative_error));
-            }
-        });
-        match worst {
-            Some((parameter, relative_error)) if relative_error > T::BALANCE_TOLERANCE => {
-                Err(unbalanced::<T>(parameter, relative_error))
-            }
-            _ => Ok(recorders.into_iter().map(|r| r.finish(self)).collect()),
+    }
+    let plan = Plan::apart(steps, &[k]);
+    let end = losses.span(cache, k).end;
+    let recorder = |index| Recorder {
+        k,
+        cell: network.weights().cell_id(index),
+        span: network.span(index, k, end),
+        pending: None,
+        steps: vec![None; steps],
+        da: vec![None; steps],
+    };
+    let mut recorders: Vec<Recorder<T>> = (0..network.weights().cells.len()).map(recorder).collect();
+    let (source, mut buffers) = (Source::Losses(&losses.seeds), Vec::new());
+    let by_gate = RowOptions { by_gate: true, ..RowOptions::scaled() };
+    reverse_layers(network, cache, source, &plan, by_gate, &mut buffers, |index, step| {
+        recorders[index].record(network, cache, index, step, batch);
+    });
+    let mut worst: Option<(String, f64)> = None;
+    reverse_layers(network, cache, source, &plan, RowOptions::scaled(), &mut buffers, |index, step| {
+        let relative_error = recorders[index].deviation(step);
+        if worst.as_ref().is_none_or(|(_, worst)| relative_error > *worst) {
+            worst = Some((format!("paths_{}", network.weights().cell_id(index).suffix()), relative_error));
         }
+    });
+    match worst {
+        Some((parameter, relative_error)) if relative_error > T::BALANCE_TOLERANCE => {
+            Err(unbalanced::<T>(parameter, relative_error))
+        }
+        _ => Ok(recorders.into_iter().map(|r| r.finish(network)).collect()),
     }
 }
 

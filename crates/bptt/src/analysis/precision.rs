@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::Error;
-use crate::forward::{ForwardCache, Inputs, Losses, Objective, ScanOptions};
+use crate::forward::{ForwardCache, Inputs, Losses, Objective, ScanOptions, losses, scan_rounded, scan_with};
 use crate::kernel::{Format, norm};
 use crate::ledger::profile;
 use crate::model::{CellId, Network, State, Width};
@@ -70,72 +70,69 @@ impl PrecisionAudit {
 /// Numbers of exact rows that are kept at a time, over all cells.
 const NUMBERS_AT_A_TIME: usize = 1 << 23;
 
-impl Network<f64> {
-    /// Compares the backward pass of every loss in each [`Format`] with that in f64, for each cell. The forward scan is done in
-    /// the format, too: states that differ, as in a chaotic network, are part of what it loses.
-    ///
-    /// The cost is that of four ledgers; memory is 64 MiB of rows (more if those of one loss are) and 6·T² numbers.
-    ///
-    /// # Errors
-    /// If inputs, state, options or objective do not fit the network, or a state is not finite in f64.
-    pub fn precision_audit(
-        &self,
-        inputs: &Inputs<f64>,
-        initial: &State<f64>,
-        options: &ScanOptions<f64>,
-        objective: &Objective<f64>,
-    ) -> Result<Vec<PrecisionAudit>, Error> {
-        let cache = self.scan_with(inputs.clone(), initial, options.clone())?;
-        cache.check_finite()?;
-        let losses = self.losses(&cache, objective)?;
-        losses.check_finite()?;
-        let forward = |format| Rounded::new(self, format, inputs, initial, options, objective);
-        let rounded: Vec<Rounded> = Format::ALL.into_par_iter().map(forward).collect::<Result<_, _>>()?;
+/// What each format loses, see [`Network::precision_audit`].
+pub(crate) fn precision_audit(
+    network: &Network<f64>,
+    inputs: &Inputs<f64>,
+    initial: &State<f64>,
+    options: &ScanOptions<f64>,
+    objective: &Objective<f64>,
+) -> Result<Vec<PrecisionAudit>, Error> {
+    let cache = scan_with(network, inputs.clone(), initial, options.clone())?;
+    cache.check_finite()?;
+    let losses = losses(network, &cache, objective)?;
+    losses.check_finite()?;
+    let forward = |format| Rounded::new(network, format, inputs, initial, options, objective);
+    let rounded: Vec<Rounded> = Format::ALL.into_par_iter().map(forward).collect::<Result<_, _>>()?;
 
-        let (steps, batch) = cache.inputs().shape();
-        let present = losses.active(&cache);
-        let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
-        let cells = self.weights().cells.len();
-        let row = steps * batch * self.weights().cells[0].sizes().of(Width::Gates) * cells;
-        let mut found: Vec<Vec<Found>> = vec![vec![Found::default(); steps]; cells];
-        for ks in ks.chunks((NUMBERS_AT_A_TIME / row).max(1)) {
-            let exact = self.exact_rows(&cache, &losses, ks);
-            let compared: Vec<Vec<Compared>> =
-                rounded.par_iter().map(|rounded| rounded.compare(ks, &exact)).collect();
-            for row in exact {
-                found[row.index][row.lag].log10_exact.push(log10(&row.da));
-            }
-            for (format, compared) in compared.into_iter().enumerate() {
-                for of in compared {
-                    found[of.index][of.lag].formats[format].enter(&of);
-                }
+    let (steps, batch) = cache.inputs().shape();
+    let present = losses.active(&cache);
+    let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
+    let cells = network.weights().cells.len();
+    let row = steps * batch * network.weights().cells[0].sizes().of(Width::Gates) * cells;
+    let mut found: Vec<Vec<Found>> = vec![vec![Found::default(); steps]; cells];
+    for ks in ks.chunks((NUMBERS_AT_A_TIME / row).max(1)) {
+        let exact = exact_rows(network, &cache, &losses, ks);
+        let compared: Vec<Vec<Compared>> =
+            rounded.par_iter().map(|rounded| rounded.compare(ks, &exact)).collect();
+        for row in exact {
+            found[row.index][row.lag].log10_exact.push(log10(&row.da));
+        }
+        for (format, compared) in compared.into_iter().enumerate() {
+            for of in compared {
+                found[of.index][of.lag].formats[format].enter(&of);
             }
         }
-        let audit = |(index, found): (usize, Vec<Found>)| PrecisionAudit {
-            cell: self.weights().cell_id(index),
-            lags: found.into_iter().enumerate().filter_map(|(lag, found)| found.summary(lag)).collect(),
-        };
-        Ok(found.into_iter().enumerate().map(audit).collect())
     }
+    let audit = |(index, found): (usize, Vec<Found>)| PrecisionAudit {
+        cell: network.weights().cell_id(index),
+        lags: found.into_iter().enumerate().filter_map(|(lag, found)| found.summary(lag)).collect(),
+    };
+    Ok(found.into_iter().enumerate().map(audit).collect())
+}
 
-    /// da of the losses `ks` at every step where it is not zero.
-    fn exact_rows(&self, cache: &ForwardCache<f64>, losses: &Losses<f64>, ks: &[usize]) -> Vec<ExactRow> {
-        let mut exact = Vec::new();
-        let plan = Plan::apart(losses.present.len(), ks);
-        let (_, batch) = cache.inputs().shape();
-        let (source, options) = (Source::Losses(&losses.seeds), RowOptions::scaled());
-        reverse_layers(self, cache, source, &plan, options, &mut Vec::new(), |index, step| {
-            for (row, &k) in plan.groups().iter().enumerate().take(step.da().rows() / batch) {
-                let rows = row * batch..(row + 1) * batch;
-                let numbers = step.da().rows_of(row, batch).data().to_vec();
-                let da = Part::new(&(numbers, step.exponents[rows].to_vec()), step.da().cols());
-                if norm(da.numbers.data()) > 0.0 {
-                    exact.push(ExactRow { index, row, t: step.t, lag: k.abs_diff(step.t), da });
-                }
+/// da of the losses `ks` at every step where it is not zero.
+fn exact_rows(
+    network: &Network<f64>,
+    cache: &ForwardCache<f64>,
+    losses: &Losses<f64>,
+    ks: &[usize],
+) -> Vec<ExactRow> {
+    let mut exact = Vec::new();
+    let plan = Plan::apart(losses.present.len(), ks);
+    let (_, batch) = cache.inputs().shape();
+    let (source, options) = (Source::Losses(&losses.seeds), RowOptions::scaled());
+    reverse_layers(network, cache, source, &plan, options, &mut Vec::new(), |index, step| {
+        for (row, &k) in plan.groups().iter().enumerate().take(step.da().rows() / batch) {
+            let rows = row * batch..(row + 1) * batch;
+            let numbers = step.da().rows_of(row, batch).data().to_vec();
+            let da = Part::new(&(numbers, step.exponents[rows].to_vec()), step.da().cols());
+            if norm(da.numbers.data()) > 0.0 {
+                exact.push(ExactRow { index, row, t: step.t, lag: k.abs_diff(step.t), da });
             }
-        });
-        exact
-    }
+        }
+    });
+    exact
 }
 
 /// da_{k,t} of one cell.
@@ -179,8 +176,8 @@ impl Rounded {
         for state in initial.matrices_mut() {
             format.round(state.data_mut());
         }
-        let cache = network.scan_rounded(inputs, &initial, options.cast(), format)?;
-        let losses = network.losses(&cache, &objective.cast())?;
+        let cache = scan_rounded(&network, inputs, &initial, options.cast(), format)?;
+        let losses = losses(&network, &cache, &objective.cast())?;
         Ok(Self { format, network, cache, losses })
     }
 

@@ -24,43 +24,41 @@ pub struct GateSaturation {
     pub dead: Option<Vec<usize>>,
 }
 
-impl<T: Real> Network<T> {
-    /// How saturated every gate was during a forward scan, and which relu units were dead. Padding does not count.
-    pub fn saturation(&self, cache: &ForwardCache<T>) -> Vec<GateSaturation> {
-        let of_cell = |index: usize| {
-            let gates = self.spec().gates.iter().enumerate();
-            gates.map(move |(gate, of)| self.gate_saturation(cache, index, gate, *of))
-        };
-        (0..self.weights().cells.len()).flat_map(of_cell).collect()
-    }
+/// How saturated every gate was, see [`Network::saturation`].
+pub(crate) fn saturation<T: Real>(network: &Network<T>, cache: &ForwardCache<T>) -> Vec<GateSaturation> {
+    let of_cell = |index: usize| {
+        let gates = network.spec().gates.iter().enumerate();
+        gates.map(move |(gate, of)| gate_saturation(network, cache, index, gate, *of))
+    };
+    (0..network.weights().cells.len()).flat_map(of_cell).collect()
+}
 
-    fn gate_saturation(
-        &self,
-        cache: &ForwardCache<T>,
-        index: usize,
-        gate: usize,
-        GateSpec { name, activation }: GateSpec,
-    ) -> GateSaturation {
-        let (steps, batch) = cache.inputs().shape();
-        let hidden = self.hidden();
-        let (low, high) = activation.range();
-        let at = |(t, b): (usize, usize)| &cache.cells()[index].gates(t).row(b)[gate * hidden..][..hidden];
-        let read = (0..steps).flat_map(|t| (0..batch).map(move |b| (t, b)));
-        let read = read.filter(|&(t, b)| !cache.boundaries().is_padding(t, b));
-        let saturated = (low.is_finite() && high.is_finite()).then(|| {
-            let (middle, edge) = (f64::midpoint(low, high), SATURATED * (high - low) / 2.0);
-            let (mut below, mut above, mut count) = (0_usize, 0_usize, 0_usize);
-            for value in read.clone().flat_map(at) {
-                below += usize::from(value.f64() < middle - edge);
-                above += usize::from(value.f64() > middle + edge);
-                count += 1;
-            }
-            (below as f64 / count as f64, above as f64 / count as f64)
-        });
-        let dead = (low == 0.0 && high == f64::INFINITY).then(|| {
-            let silent = |unit: &usize| read.clone().all(|place| at(place)[*unit] == T::zero());
-            (0..hidden).filter(silent).collect()
-        });
-        GateSaturation { cell: self.weights().cell_id(index), gate: name, saturated, dead }
-    }
+fn gate_saturation<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    index: usize,
+    gate: usize,
+    GateSpec { name, activation }: GateSpec,
+) -> GateSaturation {
+    let (steps, batch) = cache.inputs().shape();
+    let hidden = network.hidden();
+    let (low, high) = activation.range();
+    let at = |(t, b): (usize, usize)| &cache.cells()[index].gates(t).row(b)[gate * hidden..][..hidden];
+    let read = (0..steps).flat_map(|t| (0..batch).map(move |b| (t, b)));
+    let read = read.filter(|&(t, b)| !cache.boundaries().is_padding(t, b));
+    let saturated = (low.is_finite() && high.is_finite()).then(|| {
+        let (middle, edge) = (f64::midpoint(low, high), SATURATED * (high - low) / 2.0);
+        let (mut below, mut above, mut count) = (0_usize, 0_usize, 0_usize);
+        for value in read.clone().flat_map(at) {
+            below += usize::from(value.f64() < middle - edge);
+            above += usize::from(value.f64() > middle + edge);
+            count += 1;
+        }
+        (below as f64 / count as f64, above as f64 / count as f64)
+    });
+    let dead = (low == 0.0 && high == f64::INFINITY).then(|| {
+        let silent = |unit: &usize| read.clone().all(|place| at(place)[*unit] == T::zero());
+        (0..hidden).filter(silent).collect()
+    });
+    GateSaturation { cell: network.weights().cell_id(index), gate: name, saturated, dead }
 }

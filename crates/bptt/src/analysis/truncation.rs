@@ -3,7 +3,7 @@
 //! A window of w steps keeps the components (k, t) with |k − t| < w. Its gradient g_w is a sum of [`LagParts`], and
 //! ‖g_w − g‖ that of the parts beyond, so neither is a difference of nearly equal numbers.
 
-use super::lag_parts::LagParts;
+use super::lag_parts::{LagParts, lag_parts};
 use crate::Error;
 use crate::forward::{ForwardCache, Losses};
 use crate::kernel::{Real, norm};
@@ -52,75 +52,55 @@ pub fn log_spaced_windows(steps: usize) -> Vec<usize> {
 /// Windows that one refinement of [`Network::smallest_window`] tries.
 const REFINED: usize = 32;
 
-impl<T: Real> Network<T> {
-    /// The bias and the direction of the truncated gradient for each of `windows` (ascending from 1 or more), exact.
-    ///
-    /// One pass over all losses, as of [`Network::lag_parts`], whatever the number of windows. For
-    /// [`log_spaced_windows`] a window w is about a third wider than the one before.
-    ///
-    /// # Errors
-    /// As of [`Network::lag_parts`], and if `windows` is empty, does not ascend or has a 0 in it.
-    pub fn truncation_curve(
-        &self,
-        cache: &ForwardCache<T>,
-        losses: &Losses<T>,
-        windows: &[usize],
-    ) -> Result<TruncationCurve, Error> {
-        if windows.first().is_none_or(|&w| w == 0) || !windows.is_sorted_by(|a, b| a < b) {
-            return Err(Error::Value {
-                option: "windows".into(),
-                given: format!("{windows:?}"),
-                expected: "windows of at least one step that ascend".into(),
-            });
-        }
-        let first_lags: Vec<usize> = std::iter::once(0).chain(windows.iter().copied()).collect();
-        let parts = self.lag_parts(cache, losses, &first_lags)?;
-        Ok(curve(windows, &parts))
+/// What each window loses, see [`Network::truncation_curve`].
+pub(crate) fn truncation_curve<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    losses: &Losses<T>,
+    windows: &[usize],
+) -> Result<TruncationCurve, Error> {
+    if windows.first().is_none_or(|&w| w == 0) || !windows.is_sorted_by(|a, b| a < b) {
+        return Err(Error::Value {
+            option: "windows".into(),
+            given: format!("{windows:?}"),
+            expected: "windows of at least one step that ascend".into(),
+        });
     }
+    let first_lags: Vec<usize> = std::iter::once(0).chain(windows.iter().copied()).collect();
+    let parts = lag_parts(network, cache, losses, &first_lags)?;
+    Ok(curve(windows, &parts))
+}
 
-    /// The smallest window that keeps the relative bias of all parameters together at or below `bias`, and so does every
-    /// larger one that was tried: those of [`log_spaced_windows`], and between the last of them above `bias` and the next
-    /// one all that it takes to know the answer to the step. A bias need not fall with every step; a window that was not
-    /// tried may be above.
-    ///
-    /// One pass and one or two more to refine it (a further one for every factor of 32 beyond 2,000 steps).
-    ///
-    /// # Errors
-    /// As of [`Network::lag_parts`], and if `bias` is not above 0.
-    pub fn smallest_window(
-        &self,
-        cache: &ForwardCache<T>,
-        losses: &Losses<T>,
-        bias: f64,
-    ) -> Result<SmallestWindow, Error> {
-        if bias.is_nan() || bias <= 0.0 {
-            return Err(Error::Value {
-                option: "bias".into(),
-                given: bias.to_string(),
-                expected: "a fraction above 0".into(),
-            });
+/// The smallest window with a small bias, see [`Network::smallest_window`].
+pub(crate) fn smallest_window<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    losses: &Losses<T>,
+    bias: f64,
+) -> Result<SmallestWindow, Error> {
+    if bias.is_nan() || bias <= 0.0 {
+        return Err(Error::Value {
+            option: "bias".into(),
+            given: bias.to_string(),
+            expected: "a fraction above 0".into(),
+        });
+    }
+    let mut windows = log_spaced_windows(cache.inputs().shape().0);
+    // No window at all has a bias of 1.
+    let mut too_small = 0;
+    loop {
+        let curve = truncation_curve(network, cache, losses, &windows)?;
+        // The last one is known to be small enough; in another sum it may differ by a rounding error.
+        let above = curve.all.bias[..windows.len() - 1].iter().rposition(|&of_window| of_window > bias);
+        let next = above.map_or(0, |above| above + 1);
+        too_small = above.map_or(too_small, |above| windows[above]);
+        let window = windows[next];
+        if window == too_small + 1 {
+            return Ok(SmallestWindow { window, bias: curve.all.bias[next], cosine: curve.all.cosine[next] });
         }
-        let mut windows = log_spaced_windows(cache.inputs().shape().0);
-        // No window at all has a bias of 1.
-        let mut too_small = 0;
-        loop {
-            let curve = self.truncation_curve(cache, losses, &windows)?;
-            // The last one is known to be small enough; in another sum it may differ by a rounding error.
-            let above = curve.all.bias[..windows.len() - 1].iter().rposition(|&of_window| of_window > bias);
-            let next = above.map_or(0, |above| above + 1);
-            too_small = above.map_or(too_small, |above| windows[above]);
-            let window = windows[next];
-            if window == too_small + 1 {
-                return Ok(SmallestWindow {
-                    window,
-                    bias: curve.all.bias[next],
-                    cosine: curve.all.cosine[next],
-                });
-            }
-            let between = window - too_small;
-            let tried = between.min(REFINED);
-            windows = (1..=tried).map(|i| too_small + i * between / tried).collect();
-        }
+        let between = window - too_small;
+        let tried = between.min(REFINED);
+        windows = (1..=tried).map(|i| too_small + i * between / tried).collect();
     }
 }
 

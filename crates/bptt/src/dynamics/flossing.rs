@@ -30,7 +30,7 @@ use super::lyapunov::LyapunovOptions;
 use super::qr::Qr;
 use crate::array::{Aligned, Sequence, View};
 use crate::forward::{ForwardCache, Losses};
-use crate::gradient::GradientOptions;
+use crate::gradient::{GradientOptions, gradient};
 use crate::kernel::Products;
 use crate::kernel::{Packed, Real, Start};
 use crate::model::{Activation, Backward, CellId, Direction, Network, Weights};
@@ -50,74 +50,66 @@ pub struct Flossing<T> {
     pub gradient: Weights<T>,
 }
 
-impl<T: Real> Network<T> {
-    /// The mean square of the k leading Lyapunov exponents along `cache`, and its gradient. `options.exponents` is k.
-    ///
-    /// With `options.every` = s, a step of a sequence takes about 3·N²·k + 4.5·N·k²/s multiplications in f64, and k·N numbers
-    /// are kept of each for the sequences at hand. Sequences run on the threads of the caller's rayon pool and are added up
-    /// in order, so the result does not depend on their number.
-    ///
-    /// # Errors
-    /// If the network is not one forward layer of a vanilla cell (`rnn`, `rnn_relu`, `rnn_identity`), an option is out of
-    /// range, the cache is not this network's, is not finite, or has episodes or detached states, or if one of the k
-    /// exponents is −∞ because the Jacobians are singular.
-    pub fn flossing(&self, cache: &ForwardCache<T>, options: &LyapunovOptions) -> Result<Flossing<T>, Error> {
-        let activation = self.check_flossing(cache)?;
-        let (steps, batch) = cache.inputs().shape();
-        let hidden = self.hidden();
-        let lengths: Vec<usize> = (0..batch).map(|b| steps_of(cache, Direction::Forward, b).len()).collect();
-        let count = options.check(hidden, lengths.iter().copied().min().unwrap_or(0))?;
-        let w_hh = self.weights().cells[0]["weight_hh"].cast::<f64>();
-        let mut transposed = Packed::shaped(hidden, hidden);
-        transposed.fill_transposed(w_hh.view());
-        let weights = [Packed::new(w_hh.view()), transposed];
-        let task = Task { network: self, cache, activation, options, count, weights: &weights };
-        let of_sequences: Vec<OfSequence> = (0..batch)
-            .into_par_iter()
-            .map_init(|| Memory::new(hidden, count), |memory, b| task.of_sequence(b, lengths[b], memory))
-            .collect::<Result<_, Error>>()?;
+/// The flossing loss and its gradient, see [`Network::flossing`].
+pub(crate) fn flossing<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    options: &LyapunovOptions,
+) -> Result<Flossing<T>, Error> {
+    let activation = check_flossing(network, cache)?;
+    let (steps, batch) = cache.inputs().shape();
+    let hidden = network.hidden();
+    let lengths: Vec<usize> = (0..batch).map(|b| steps_of(cache, Direction::Forward, b).len()).collect();
+    let count = options.check(hidden, lengths.iter().copied().min().unwrap_or(0))?;
+    let w_hh = network.weights().cells[0]["weight_hh"].cast::<f64>();
+    let mut transposed = Packed::shaped(hidden, hidden);
+    transposed.fill_transposed(w_hh.view());
+    let weights = [Packed::new(w_hh.view()), transposed];
+    let task = Task { network, cache, activation, options, count, weights: &weights };
+    let of_sequences: Vec<OfSequence> = (0..batch)
+        .into_par_iter()
+        .map_init(|| Memory::new(hidden, count), |memory, b| task.of_sequence(b, lengths[b], memory))
+        .collect::<Result<_, Error>>()?;
 
-        let mut exponents = vec![0.0; count];
-        let mut dw_hh = vec![0.0; hidden * hidden];
-        let mut seeds = Sequence::zeros(steps, batch, hidden);
-        let mut loss = 0.0;
-        for (b, of) in of_sequences.iter().enumerate() {
-            kernel::add_scaled(&mut exponents, 1.0 / batch as f64, &of.exponents);
-            kernel::add_scaled(&mut dw_hh, 1.0, &of.dw_hh);
-            loss += kernel::dot(&of.exponents, &of.exponents) / (count * batch) as f64;
-            for (t, seed) in of.seeds.chunks_exact(hidden).enumerate() {
-                seeds.at_mut(t, b).iter_mut().zip(seed).for_each(|(to, &from)| *to = T::of(from));
-            }
+    let mut exponents = vec![0.0; count];
+    let mut dw_hh = vec![0.0; hidden * hidden];
+    let mut seeds = Sequence::zeros(steps, batch, hidden);
+    let mut loss = 0.0;
+    for (b, of) in of_sequences.iter().enumerate() {
+        kernel::add_scaled(&mut exponents, 1.0 / batch as f64, &of.exponents);
+        kernel::add_scaled(&mut dw_hh, 1.0, &of.dw_hh);
+        loss += kernel::dot(&of.exponents, &of.exponents) / (count * batch) as f64;
+        for (t, seed) in of.seeds.chunks_exact(hidden).enumerate() {
+            seeds.at_mut(t, b).iter_mut().zip(seed).for_each(|(to, &from)| *to = T::of(from));
         }
-        let mut gradient =
-            self.gradient(cache, &Losses::from_seeds(seeds), GradientOptions::default())?.weights;
-        let direct = dw_hh.iter().map(|&dw| T::of(dw));
-        gradient.cells[0]["weight_hh"].data_mut().iter_mut().zip(direct).for_each(|(to, from)| *to += from);
-        Ok(Flossing { loss, exponents, gradient })
     }
+    let mut gradient =
+        gradient(network, cache, &Losses::from_seeds(seeds), GradientOptions::default())?.weights;
+    let direct = dw_hh.iter().map(|&dw| T::of(dw));
+    gradient.cells[0]["weight_hh"].data_mut().iter_mut().zip(direct).for_each(|(to, from)| *to += from);
+    Ok(Flossing { loss, exponents, gradient })
+}
 
-    fn check_flossing(&self, cache: &ForwardCache<T>) -> Result<Activation, Error> {
-        let refuse = |given: String, expected: &str| {
-            Err(Error::Unsupported { what: "flossing".into(), given, expected: expected.into() })
-        };
-        let name = &self.spec().name;
-        let Some(activation) = self.spec().vanilla else {
-            return refuse(format!("the cell {name}"), "rnn, rnn_relu or rnn_identity");
-        };
-        if self.weights().cells.len() > 1 {
-            let given = format!("{} layers in {} directions", self.depth(), self.directions());
-            return refuse(given, "one layer that reads forward");
+fn check_flossing<T: Real>(network: &Network<T>, cache: &ForwardCache<T>) -> Result<Activation, Error> {
+    let refuse = |given: String, expected: &str| {
+        Err(Error::Unsupported { what: "flossing".into(), given, expected: expected.into() })
+    };
+    let name = &network.spec().name;
+    let Some(activation) = network.spec().vanilla else {
+        return refuse(format!("the cell {name}"), "rnn, rnn_relu or rnn_identity");
+    };
+    if network.weights().cells.len() > 1 {
+        let given = format!("{} layers in {} directions", network.depth(), network.directions());
+        return refuse(given, "one layer that reads forward");
+    }
+    check_trajectory(network, cache, CellId { layer: 0, direction: Direction::Forward })?;
+    let (steps, _) = cache.inputs().shape();
+    let cut = (0..steps).find(|&t| cache.boundaries().cuts_at(Direction::Forward, t).next().is_some());
+    match cut {
+        Some(t) => {
+            refuse(format!("a state detached at step {t}"), "none: the gradient is that of whole sequences")
         }
-        check_trajectory(self, cache, CellId { layer: 0, direction: Direction::Forward })?;
-        let (steps, _) = cache.inputs().shape();
-        let cut = (0..steps).find(|&t| cache.boundaries().cuts_at(Direction::Forward, t).next().is_some());
-        match cut {
-            Some(t) => refuse(
-                format!("a state detached at step {t}"),
-                "none: the gradient is that of whole sequences",
-            ),
-            None => Ok(activation),
-        }
+        None => Ok(activation),
     }
 }
 

@@ -150,81 +150,68 @@ impl JacobianProduct {
     }
 }
 
-impl<T: Real> Network<T> {
-    /// J_t = ∂s_t/∂s_{t−1} of step `t` of sequence `b` in the cell at `place`, (N, N): row i is the gradient of number i of
-    /// the state after the step, h and then c where there is one. N is H, or 2·H for a cell with c.
-    ///
-    /// # Errors
-    /// If there is no such cell, step or sequence, the step is padding, or the cache is not this network's, is not finite or
-    /// has episodes.
-    pub fn jacobian(
-        &self,
-        cache: &ForwardCache<T>,
-        place: CellId,
-        t: usize,
-        b: usize,
-    ) -> Result<Matrix<f64>, Error> {
-        let index = check_trajectory(self, cache, place)?;
-        let (steps, batch) = cache.inputs().shape();
-        if t >= steps || b >= batch || cache.boundaries().is_padding(t, b) {
-            return Err(Error::Value {
-                option: "jacobian".into(),
-                given: format!("step {t} of sequence {b}"),
-                expected: format!("a step that was read, of (T, B) = ({steps}, {batch})"),
-            });
-        }
-        Ok(Jacobians::new(self, cache, index).of_state(t, b).to_matrix())
+/// The Jacobian of one step, see [`Network::jacobian`].
+pub(crate) fn jacobian<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    place: CellId,
+    t: usize,
+    b: usize,
+) -> Result<Matrix<f64>, Error> {
+    let index = check_trajectory(network, cache, place)?;
+    let (steps, batch) = cache.inputs().shape();
+    if t >= steps || b >= batch || cache.boundaries().is_padding(t, b) {
+        return Err(Error::Value {
+            option: "jacobian".into(),
+            given: format!("step {t} of sequence {b}"),
+            expected: format!("a step that was read, of (T, B) = ({steps}, {batch})"),
+        });
     }
+    Ok(Jacobians::new(network, cache, index).of_state(t, b).to_matrix())
+}
 
-    /// The singular values of ∂s_t/∂s_s = J_t ⋯ J_{s+1} for these lags t − s, along what each sequence read; s is the step
-    /// `from` (in a cell that reads in reverse, t lies before it). For each sequence the lags that it is long enough for,
-    /// ascending.
-    ///
-    /// # Errors
-    /// As of [`Network::jacobian`], and if a lag is 0 or no sequence is long enough for the smallest.
-    pub fn jacobian_products(
-        &self,
-        cache: &ForwardCache<T>,
-        place: CellId,
-        from: usize,
-        lags: &[usize],
-    ) -> Result<Vec<Vec<JacobianProduct>>, Error> {
-        let index = check_trajectory(self, cache, place)?;
-        let (_, batch) = cache.inputs().shape();
-        let mut lags = lags.to_vec();
-        lags.sort_unstable();
-        lags.dedup();
-        let after = |b: usize| -> Vec<usize> {
-            let steps = steps_of(cache, place.direction, b);
-            steps.into_iter().skip_while(|&t| t != from).skip(1).collect()
-        };
-        let most = (0..batch).map(|b| after(b).len()).max().unwrap_or(0);
-        if lags.first().is_none_or(|&lag| lag == 0 || lag > most) {
-            return Err(Error::Value {
-                option: "lags".into(),
-                given: format!("{lags:?} from step {from}"),
-                expected: format!("lags from 1 to {most}"),
-            });
-        }
-        let products = |b: usize| {
-            let mut jacobians = Jacobians::new(self, cache, index);
-            let n = self.state_width();
-            let mut product: Vec<f64> =
-                (0..n * n).map(|i| if i % (n + 1) == 0 { 1.0 } else { 0.0 }).collect();
-            let (mut next, mut exponent) = (vec![0.0; n * n], 0);
-            let mut found = Vec::new();
-            for (i, &t) in after(b).iter().enumerate().take(lags[lags.len() - 1]) {
-                kernel::product(&mut next, false, jacobians.of_state(t, b), View::new(n, n, &product));
-                std::mem::swap(&mut product, &mut next);
-                exponent += bring_to_one(&mut product);
-                if lags.binary_search(&(i + 1)).is_ok() {
-                    found.push(measure(View::new(n, n, &product), exponent, i + 1));
-                }
-            }
-            found
-        };
-        Ok((0..batch).into_par_iter().map(products).collect())
+/// The singular values of products of Jacobians, see [`Network::jacobian_products`].
+pub(crate) fn jacobian_products<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    place: CellId,
+    from: usize,
+    lags: &[usize],
+) -> Result<Vec<Vec<JacobianProduct>>, Error> {
+    let index = check_trajectory(network, cache, place)?;
+    let (_, batch) = cache.inputs().shape();
+    let mut lags = lags.to_vec();
+    lags.sort_unstable();
+    lags.dedup();
+    let after = |b: usize| -> Vec<usize> {
+        let steps = steps_of(cache, place.direction, b);
+        steps.into_iter().skip_while(|&t| t != from).skip(1).collect()
+    };
+    let most = (0..batch).map(|b| after(b).len()).max().unwrap_or(0);
+    if lags.first().is_none_or(|&lag| lag == 0 || lag > most) {
+        return Err(Error::Value {
+            option: "lags".into(),
+            given: format!("{lags:?} from step {from}"),
+            expected: format!("lags from 1 to {most}"),
+        });
     }
+    let products = |b: usize| {
+        let mut jacobians = Jacobians::new(network, cache, index);
+        let n = network.state_width();
+        let mut product: Vec<f64> = (0..n * n).map(|i| if i % (n + 1) == 0 { 1.0 } else { 0.0 }).collect();
+        let (mut next, mut exponent) = (vec![0.0; n * n], 0);
+        let mut found = Vec::new();
+        for (i, &t) in after(b).iter().enumerate().take(lags[lags.len() - 1]) {
+            kernel::product(&mut next, false, jacobians.of_state(t, b), View::new(n, n, &product));
+            std::mem::swap(&mut product, &mut next);
+            exponent += bring_to_one(&mut product);
+            if lags.binary_search(&(i + 1)).is_ok() {
+                found.push(measure(View::new(n, n, &product), exponent, i + 1));
+            }
+        }
+        found
+    };
+    Ok((0..batch).into_par_iter().map(products).collect())
 }
 
 /// Divides by the power of two that brings the largest number to between 1 and 2, and returns its exponent.

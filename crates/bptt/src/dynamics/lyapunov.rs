@@ -115,51 +115,42 @@ impl PredictedDecay {
     }
 }
 
-impl<T: Real> Network<T> {
-    /// The Lyapunov exponents of the cell at `place` along what each sequence of `cache` made it read. In a stack they are
-    /// conditional exponents: those of this layer's own state, given what the layer below sends it.
-    ///
-    /// A cell without gates takes about H³ + N²·m multiplications a step and 2·N·m² a decomposition; sequences run on the
-    /// threads of the caller's rayon pool. Jacobians are computed in the network's precision, everything after in f64.
-    ///
-    /// # Errors
-    /// If there is no such cell, an option is out of range, or the cache is not this network's, is not finite or has episodes.
-    pub fn lyapunov(
-        &self,
-        cache: &ForwardCache<T>,
-        place: CellId,
-        options: &LyapunovOptions,
-    ) -> Result<Lyapunov, Error> {
-        let index = check_trajectory(self, cache, place)?;
-        let (_, batch) = cache.inputs().shape();
-        let paths: Vec<Vec<usize>> = (0..batch).map(|b| steps_of(cache, place.direction, b)).collect();
-        let shortest = paths.iter().map(Vec::len).min().unwrap_or(0);
-        let count = options.check(self.state_width(), shortest)?;
-        let of_sequence = |b: usize| -> Result<Vec<f64>, Error> {
-            let mut jacobians = Jacobians::new(self, cache, index);
-            let mut exponents = Exponents::new(self.state_width(), count)?;
-            for (i, &t) in paths[b].iter().enumerate() {
-                exponents.advance(jacobians.of_state(t, b));
-                let (last, warm) = (i + 1 == paths[b].len(), i + 1 == options.warm_up);
-                if last || warm || (i + 1) % options.every == 0 {
-                    exponents.orthonormalize();
-                }
-                if warm {
-                    exponents.restart();
-                }
+/// The Lyapunov exponents of one cell, see [`Network::lyapunov`].
+pub(crate) fn lyapunov<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    place: CellId,
+    options: &LyapunovOptions,
+) -> Result<Lyapunov, Error> {
+    let index = check_trajectory(network, cache, place)?;
+    let (_, batch) = cache.inputs().shape();
+    let paths: Vec<Vec<usize>> = (0..batch).map(|b| steps_of(cache, place.direction, b)).collect();
+    let shortest = paths.iter().map(Vec::len).min().unwrap_or(0);
+    let count = options.check(network.state_width(), shortest)?;
+    let of_sequence = |b: usize| -> Result<Vec<f64>, Error> {
+        let mut jacobians = Jacobians::new(network, cache, index);
+        let mut exponents = Exponents::new(network.state_width(), count)?;
+        for (i, &t) in paths[b].iter().enumerate() {
+            exponents.advance(jacobians.of_state(t, b));
+            let (last, warm) = (i + 1 == paths[b].len(), i + 1 == options.warm_up);
+            if last || warm || (i + 1) % options.every == 0 {
+                exponents.orthonormalize();
             }
-            Ok(exponents.values())
-        };
-        let by_sequence: Vec<Vec<f64>> =
-            (0..batch).into_par_iter().map(of_sequence).collect::<Result<_, Error>>()?;
-        let mean = |i: usize| by_sequence.iter().map(|of| of[i]).sum::<f64>() / batch as f64;
-        let exponents: Vec<f64> = (0..count).map(mean).collect();
-        let error = |i: usize| {
-            let squares: f64 = by_sequence.iter().map(|of| (of[i] - exponents[i]).powi(2)).sum();
-            (squares / (batch - 1) as f64 / batch as f64).sqrt()
-        };
-        let standard_error = (batch > 1).then(|| (0..count).map(error).collect());
-        let steps = paths.iter().map(|path| path.len() - options.warm_up).sum();
-        Ok(Lyapunov { place, exponents, standard_error, by_sequence, steps })
-    }
+            if warm {
+                exponents.restart();
+            }
+        }
+        Ok(exponents.values())
+    };
+    let by_sequence: Vec<Vec<f64>> =
+        (0..batch).into_par_iter().map(of_sequence).collect::<Result<_, Error>>()?;
+    let mean = |i: usize| by_sequence.iter().map(|of| of[i]).sum::<f64>() / batch as f64;
+    let exponents: Vec<f64> = (0..count).map(mean).collect();
+    let error = |i: usize| {
+        let squares: f64 = by_sequence.iter().map(|of| (of[i] - exponents[i]).powi(2)).sum();
+        (squares / (batch - 1) as f64 / batch as f64).sqrt()
+    };
+    let standard_error = (batch > 1).then(|| (0..count).map(error).collect());
+    let steps = paths.iter().map(|path| path.len() - options.warm_up).sum();
+    Ok(Lyapunov { place, exponents, standard_error, by_sequence, steps })
 }

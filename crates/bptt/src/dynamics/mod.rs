@@ -21,10 +21,15 @@ mod spectra;
 
 pub use exponents::Exponents;
 pub use flossing::Flossing;
+pub(crate) use flossing::flossing;
 pub use jacobian::JacobianProduct;
+pub(crate) use jacobian::{jacobian, jacobian_products};
+pub(crate) use lyapunov::lyapunov;
 pub use lyapunov::{Lyapunov, LyapunovOptions, PredictedDecay};
 pub use omega::Omega;
+pub(crate) use perturbation::memory;
 pub use perturbation::{MemoryProfile, Perturbed};
+pub(crate) use spectra::recurrent_spectra;
 pub use spectra::{
     Eigenvalue, GateSpectrum, Implication, condition_number, eigenvalues, sigma_max, singular_values,
     spectral_radius,

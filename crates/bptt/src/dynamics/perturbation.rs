@@ -80,55 +80,43 @@ impl MemoryProfile {
     }
 }
 
-impl<T: Real> Network<T> {
-    /// How much of a perturbation at every step is left at every later one, along what each sequence of `cache` read.
-    /// `directions` are what is moved, (D, I) or (D, H), in rows of unit length for a change per unit of change; `None` stands
-    /// for every unit vector, and the norm is then the Frobenius norm of the Jacobian.
-    ///
-    /// About T²/2·D·N² products a layer and sequence (beyond 1,024 steps 256·T/2·D·N², at every T/256-th step only), and N³ a
-    /// step for the Jacobians; sequences run on the threads of the
-    /// caller's rayon pool. Powers of two are kept apart, so nothing underflows.
-    ///
-    /// # Errors
-    /// If a layer reads in both directions, there is no such layer, `directions` do not fit, or the cache is not this
-    /// network's, is not finite or has episodes.
-    pub fn memory(
-        &self,
-        cache: &ForwardCache<T>,
-        perturbed: Perturbed,
-        directions: Option<&Matrix<f64>>,
-    ) -> Result<MemoryProfile, Error> {
-        if self.directions() == 2 {
-            return Err(Error::Unsupported {
-                what: "memory".into(),
-                given: "a bidirectional network".into(),
-                expected: "one that reads forward: in both directions every step reaches every other".into(),
+/// How much is left of perturbations, see [`Network::memory`].
+pub(crate) fn memory<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    perturbed: Perturbed,
+    directions: Option<&Matrix<f64>>,
+) -> Result<MemoryProfile, Error> {
+    if network.directions() == 2 {
+        return Err(Error::Unsupported {
+            what: "memory".into(),
+            given: "a bidirectional network".into(),
+            expected: "one that reads forward: in both directions every step reaches every other".into(),
+        });
+    }
+    let (layer, width) = match perturbed {
+        Perturbed::Input => (0, network.inputs()),
+        Perturbed::State { layer } => (layer, network.output_width()),
+    };
+    check_trajectory(network, cache, CellId { layer, direction: Direction::Forward })?;
+    let directions = match directions {
+        Some(directions) if directions.cols() == width && directions.rows() > 0 => directions.clone(),
+        Some(directions) => {
+            return Err(Error::Shape {
+                what: "directions of a perturbation".into(),
+                expected: format!("(D, {width}), at least one"),
+                given: format!("({}, {})", directions.rows(), directions.cols()),
             });
         }
-        let (layer, width) = match perturbed {
-            Perturbed::Input => (0, self.inputs()),
-            Perturbed::State { layer } => (layer, self.output_width()),
-        };
-        check_trajectory(self, cache, CellId { layer, direction: Direction::Forward })?;
-        let directions = match directions {
-            Some(directions) if directions.cols() == width && directions.rows() > 0 => directions.clone(),
-            Some(directions) => {
-                return Err(Error::Shape {
-                    what: "directions of a perturbation".into(),
-                    expected: format!("(D, {width}), at least one"),
-                    given: format!("({}, {})", directions.rows(), directions.cols()),
-                });
-            }
-            None => {
-                let one = |i: usize| if i.is_multiple_of(width + 1) { 1.0 } else { 0.0 };
-                Matrix::new(width, width, (0..width * width).map(one).collect())?
-            }
-        };
-        let (steps, batch) = cache.inputs().shape();
-        let every = if steps > LONG { steps.div_ceil(PERTURBED) } else { 1 };
-        let of_sequence = |b: usize| Tangents::new(self, perturbed, &directions).follow(cache, b, every);
-        Ok(MemoryProfile { log10: (0..batch).into_par_iter().map(of_sequence).collect(), every })
-    }
+        None => {
+            let one = |i: usize| if i.is_multiple_of(width + 1) { 1.0 } else { 0.0 };
+            Matrix::new(width, width, (0..width * width).map(one).collect())?
+        }
+    };
+    let (steps, batch) = cache.inputs().shape();
+    let every = if steps > LONG { steps.div_ceil(PERTURBED) } else { 1 };
+    let of_sequence = |b: usize| Tangents::new(network, perturbed, &directions).follow(cache, b, every);
+    Ok(MemoryProfile { log10: (0..batch).into_par_iter().map(of_sequence).collect(), every })
 }
 
 /// The perturbations of one sequence under way: D rows for each step that has been perturbed.

@@ -184,49 +184,43 @@ impl GateSpectrum {
     }
 }
 
-impl<T: Real> Network<T> {
-    /// The spectrum of every gate's block of every W_hh, in the order of [`crate::Weights::cells`].
-    ///
-    /// # Errors
-    /// If a weight is not finite, or an eigenvalue iteration does not end.
-    pub fn recurrent_spectra(&self) -> Result<Vec<GateSpectrum>, Error> {
-        let (spec, hidden) = (self.spec(), self.hidden());
-        let mut spectra = Vec::new();
-        let Some(recurrent) = spec.recurrent_weights() else { return Ok(spectra) };
-        for (index, params) in self.weights().cells.iter().enumerate() {
-            for (g, &GateSpec { name: gate, activation }) in spec.gates.iter().enumerate() {
-                let Some(block) = params.recurrent_block(g).filter(|block| block.rows() == block.cols())
-                else {
-                    let cols = params.tensors()[recurrent].cols();
-                    return Err(Error::Unsupported {
-                        what: "recurrent spectra".into(),
-                        given: format!("{}, whose W_hh has blocks of ({hidden}, {cols})", spec.name),
-                        expected: "a cell whose output has as many numbers as it has units".into(),
-                    });
-                };
-                let eigenvalues = eigenvalues(block)?;
-                let singular_values = singular_values(block);
-                let slope_bound = activation.slope_bound();
-                let gain = singular_values[0] * slope_bound;
-                let rounding = T::epsilon().f64() * hidden as f64;
-                let implication = match gain - 1.0 {
-                    _ if spec.is_gated() => Implication::DoesNotApply,
-                    above if above > rounding => Implication::Open,
-                    above if above < -rounding => Implication::Vanishing,
-                    _ => Implication::NoExplosion,
-                };
-                spectra.push(GateSpectrum {
-                    cell: self.weights().cell_id(index),
-                    gate,
-                    singular_values,
-                    eigenvalues,
-                    slope_bound,
-                    implication,
+/// The spectrum of every gate's block of every W_hh, see [`Network::recurrent_spectra`].
+pub(crate) fn recurrent_spectra<T: Real>(network: &Network<T>) -> Result<Vec<GateSpectrum>, Error> {
+    let (spec, hidden) = (network.spec(), network.hidden());
+    let mut spectra = Vec::new();
+    let Some(recurrent) = spec.recurrent_weights() else { return Ok(spectra) };
+    for (index, params) in network.weights().cells.iter().enumerate() {
+        for (g, &GateSpec { name: gate, activation }) in spec.gates.iter().enumerate() {
+            let Some(block) = params.recurrent_block(g).filter(|block| block.rows() == block.cols()) else {
+                let cols = params.tensors()[recurrent].cols();
+                return Err(Error::Unsupported {
+                    what: "recurrent spectra".into(),
+                    given: format!("{}, whose W_hh has blocks of ({hidden}, {cols})", spec.name),
+                    expected: "a cell whose output has as many numbers as it has units".into(),
                 });
-            }
+            };
+            let eigenvalues = eigenvalues(block)?;
+            let singular_values = singular_values(block);
+            let slope_bound = activation.slope_bound();
+            let gain = singular_values[0] * slope_bound;
+            let rounding = T::epsilon().f64() * hidden as f64;
+            let implication = match gain - 1.0 {
+                _ if spec.is_gated() => Implication::DoesNotApply,
+                above if above > rounding => Implication::Open,
+                above if above < -rounding => Implication::Vanishing,
+                _ => Implication::NoExplosion,
+            };
+            spectra.push(GateSpectrum {
+                cell: network.weights().cell_id(index),
+                gate,
+                singular_values,
+                eigenvalues,
+                slope_bound,
+                implication,
+            });
         }
-        Ok(spectra)
     }
+    Ok(spectra)
 }
 
 #[cfg(test)]

@@ -135,97 +135,99 @@ impl<T: Real> Losses<T> {
     }
 }
 
-impl<T: Real> Network<T> {
-    /// The outputs y = W_hy h + b_y of every step, (T, B, V).
-    ///
-    /// # Errors
-    /// If the network has no readout.
-    pub fn outputs(&self, cache: &ForwardCache<T>) -> Result<Sequence<T>, Error> {
-        let readout = self.readout()?;
-        let (steps, batch) = cache.inputs().shape();
-        let mut y = Sequence::zeros(steps, batch, readout.outputs());
-        self.read_out(cache, 0..steps, readout, y.data_mut());
-        Ok(y)
-    }
+/// The outputs of every step, (T, B, V), see [`Network::outputs`].
+pub(crate) fn outputs<T: Real>(network: &Network<T>, cache: &ForwardCache<T>) -> Result<Sequence<T>, Error> {
+    let readout = readout(network)?;
+    let (steps, batch) = cache.inputs().shape();
+    let mut y = Sequence::zeros(steps, batch, readout.outputs());
+    read_out(network, cache, 0..steps, readout, y.data_mut());
+    Ok(y)
+}
 
-    /// y of these steps, (len · B, V).
-    fn read_out(&self, cache: &ForwardCache<T>, steps: Range<usize>, readout: &Readout<T>, y: &mut [T]) {
-        let h = cache.output().rows(steps);
-        T::multiply(y, readout.outputs(), Start::Row(readout.b_y.data()), h, self.packed().readout(readout));
-    }
+/// y of these steps, (len · B, V).
+fn read_out<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    steps: Range<usize>,
+    readout: &Readout<T>,
+    y: &mut [T],
+) {
+    let h = cache.output().rows(steps);
+    T::multiply(y, readout.outputs(), Start::Row(readout.b_y.data()), h, network.packed().readout(readout));
+}
 
-    /// The losses of a forward scan under `objective`, and their seeds. Padding and burn-in steps have none.
-    ///
-    /// # Errors
-    /// If the network has no readout, a shape does not fit or a target lies outside the output alphabet.
-    pub fn losses(&self, cache: &ForwardCache<T>, objective: &Objective<T>) -> Result<Losses<T>, Error> {
-        let mut losses = Losses::default();
-        self.losses_into(&mut losses, cache, objective)?;
-        Ok(losses)
-    }
+/// The losses of a forward scan and their seeds, see [`Network::losses`].
+pub(crate) fn losses<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    objective: &Objective<T>,
+) -> Result<Losses<T>, Error> {
+    let mut losses = Losses::default();
+    losses_into(network, &mut losses, cache, objective)?;
+    Ok(losses)
+}
 
-    /// The same in the memory of older losses. After an error they are of no use.
-    pub(crate) fn losses_into(
-        &self,
-        losses: &mut Losses<T>,
-        cache: &ForwardCache<T>,
-        objective: &Objective<T>,
-    ) -> Result<(), Error> {
-        let readout = self.readout()?;
-        let (steps, batch) = cache.inputs().shape();
-        let outputs = readout.outputs();
-        objective.check(steps, batch, outputs)?;
+/// The same in the memory of older losses. After an error they are of no use.
+pub(crate) fn losses_into<T: Real>(
+    network: &Network<T>,
+    losses: &mut Losses<T>,
+    cache: &ForwardCache<T>,
+    objective: &Objective<T>,
+) -> Result<(), Error> {
+    let readout = readout(network)?;
+    let (steps, batch) = cache.inputs().shape();
+    let outputs = readout.outputs();
+    objective.check(steps, batch, outputs)?;
 
-        let has_loss = |i: usize| {
-            objective.mask.as_ref().is_none_or(|mask| mask[i])
-                && cache.boundaries().can_have_loss(i / batch, i % batch)
-        };
-        let has_loss: Vec<bool> = (0..steps * batch).map(has_loss).collect();
-        let count = has_loss.iter().filter(|&&has_loss| has_loss).count();
-        let factor = match objective.reduction {
-            Reduction::Sum => 1.0,
-            Reduction::MeanTokens => 1.0 / count.max(1) as f64,
-            Reduction::MeanBatch => 1.0 / batch as f64,
-            Reduction::Times(factor) => factor,
-        };
+    let has_loss = |i: usize| {
+        objective.mask.as_ref().is_none_or(|mask| mask[i])
+            && cache.boundaries().can_have_loss(i / batch, i % batch)
+    };
+    let has_loss: Vec<bool> = (0..steps * batch).map(has_loss).collect();
+    let count = has_loss.iter().filter(|&&has_loss| has_loss).count();
+    let factor = match objective.reduction {
+        Reduction::Sum => 1.0,
+        Reduction::MeanTokens => 1.0 / count.max(1) as f64,
+        Reduction::MeanBatch => 1.0 / batch as f64,
+        Reduction::Times(factor) => factor,
+    };
 
-        let mut dy = match std::mem::replace(&mut losses.seeds, Seeds::State(Sequence::default())) {
-            Seeds::State(numbers) | Seeds::Output(numbers) => numbers,
-        };
-        dy.reshape(steps, batch, outputs);
-        losses.values.clear();
-        losses.values.resize(steps * batch, 0.0);
-        // Some steps at a time: what the product leaves is still near when the loss is taken.
-        let at_a_time = (ROWS_AT_A_TIME / batch).max(1);
-        for first in (0..steps).step_by(at_a_time) {
-            let range = first..steps.min(first + at_a_time);
-            let y = &mut dy.data_mut()[range.start * batch * outputs..range.end * batch * outputs];
-            self.read_out(cache, range.clone(), readout, y);
-            let rows = range.start * batch..range.end * batch;
-            let (has_loss, values) = (&has_loss[rows.clone()], &mut losses.values[rows.clone()]);
-            match &objective.targets {
-                Targets::CrossEntropy(symbols) => {
-                    cross_entropies(y, &symbols.ids()[rows], has_loss, T::of(factor), values);
-                }
-                Targets::SquaredError(target) => {
-                    squared_errors(y, target.rows(range), has_loss, T::of(factor), values);
-                }
+    let mut dy = match std::mem::replace(&mut losses.seeds, Seeds::State(Sequence::default())) {
+        Seeds::State(numbers) | Seeds::Output(numbers) => numbers,
+    };
+    dy.reshape(steps, batch, outputs);
+    losses.values.clear();
+    losses.values.resize(steps * batch, 0.0);
+    // Some steps at a time: what the product leaves is still near when the loss is taken.
+    let at_a_time = (ROWS_AT_A_TIME / batch).max(1);
+    for first in (0..steps).step_by(at_a_time) {
+        let range = first..steps.min(first + at_a_time);
+        let y = &mut dy.data_mut()[range.start * batch * outputs..range.end * batch * outputs];
+        read_out(network, cache, range.clone(), readout, y);
+        let rows = range.start * batch..range.end * batch;
+        let (has_loss, values) = (&has_loss[rows.clone()], &mut losses.values[rows.clone()]);
+        match &objective.targets {
+            Targets::CrossEntropy(symbols) => {
+                cross_entropies(y, &symbols.ids()[rows], has_loss, T::of(factor), values);
+            }
+            Targets::SquaredError(target) => {
+                squared_errors(y, target.rows(range), has_loss, T::of(factor), values);
             }
         }
-        losses.present.clear();
-        losses.present.extend(has_loss.chunks(batch).map(|step| step.contains(&true)));
-        losses.total = losses.values.iter().sum::<f64>() * factor;
-        losses.seeds = Seeds::Output(dy);
-        Ok(())
     }
+    losses.present.clear();
+    losses.present.extend(has_loss.chunks(batch).map(|step| step.contains(&true)));
+    losses.total = losses.values.iter().sum::<f64>() * factor;
+    losses.seeds = Seeds::Output(dy);
+    Ok(())
+}
 
-    fn readout(&self) -> Result<&Readout<T>, Error> {
-        self.weights().readout.as_ref().ok_or_else(|| Error::Unsupported {
-            what: "readout".into(),
-            given: "a network without one".into(),
-            expected: "a network with a readout (head.weight, head.bias)".into(),
-        })
-    }
+fn readout<T: Real>(network: &Network<T>) -> Result<&Readout<T>, Error> {
+    network.weights().readout.as_ref().ok_or_else(|| Error::Unsupported {
+        what: "readout".into(),
+        given: "a network without one".into(),
+        expected: "a network with a readout (head.weight, head.bias)".into(),
+    })
 }
 
 /// Rows (t, b) of outputs that are made and compared with their targets at a time.

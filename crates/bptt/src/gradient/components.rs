@@ -1,5 +1,6 @@
 //! The exact components themselves, for those who want the matrices.
 
+use super::ordinary::check_losses;
 use super::params::{Threads, add_cell_gradient};
 use crate::array::Matrix;
 use crate::forward::{ForwardCache, Losses};
@@ -58,75 +59,67 @@ impl<T: Real> Component<T> {
     }
 }
 
-impl<T: Real> Network<T> {
-    /// The selected components, ordered by loss, step and cell. Masked losses have none, and there is none where no path
-    /// leads from the step through the cell to the loss. Where a state was forgotten or detached between them, they are
-    /// zero.
-    ///
-    /// # Errors
-    /// If `losses` does not belong to `cache` or the selection lies outside it (k or t ≥ T, t > k in a network that
-    /// reads forward only, or a masked loss).
-    pub fn components(
-        &self,
-        cache: &ForwardCache<T>,
-        losses: &Losses<T>,
-        select: Select,
-    ) -> Result<Vec<Component<T>>, Error> {
-        self.check_losses(cache, losses)?;
-        let (steps, batch) = cache.inputs().shape();
-        let present = losses.active(cache);
-        let (ks, only): (Vec<usize>, Option<usize>) = match select {
-            Select::One { k, t } => (vec![k], Some(t)),
-            Select::Loss(k) => (vec![k], None),
-            Select::All => ((0..steps).filter(|&k| present[k]).collect(), None),
-        };
-        if let (Select::One { .. } | Select::Loss(_), &[k]) = (select, &ks[..])
-            && (k >= steps
-                || !present[k]
-                || only.is_some_and(|t| t >= steps || (t > k && !self.weights().bidirectional)))
-        {
-            return Err(Error::Value {
-                option: "selection".into(),
-                given: format!("{select:?}"),
-                expected: format!("t ≤ k < {steps} and a loss at step k"),
-            });
-        }
-
-        let ends: Vec<usize> = (0..steps).map(|k| losses.span(cache, k).end).collect();
-        let plan = Plan::apart(steps, &ks);
-        let mut components = Vec::new();
-        let mut buffers = Vec::new();
-        let source = Source::Losses(&losses.seeds);
-        reverse_layers(self, cache, source, &plan, RowOptions::default(), &mut buffers, |index, step| {
-            if only.is_some_and(|t| t != step.t) {
-                return;
-            }
-            for (row, &k) in plan.groups().iter().take(step.da().rows() / batch).enumerate() {
-                if self.span(index, k, ends[k]).contains(&step.t) {
-                    let adjoints = step.adjoints.map(|all| match all.rows() {
-                        0 => all,
-                        _ => all.rows_of(row, batch),
-                    });
-                    components.push((index, row, form(self, cache, index, k, step.t, &adjoints)));
-                }
-            }
+/// The selected components, see [`Network::components`].
+pub(crate) fn components<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    losses: &Losses<T>,
+    select: Select,
+) -> Result<Vec<Component<T>>, Error> {
+    check_losses(network, cache, losses)?;
+    let (steps, batch) = cache.inputs().shape();
+    let present = losses.active(cache);
+    let (ks, only): (Vec<usize>, Option<usize>) = match select {
+        Select::One { k, t } => (vec![k], Some(t)),
+        Select::Loss(k) => (vec![k], None),
+        Select::All => ((0..steps).filter(|&k| present[k]).collect(), None),
+    };
+    if let (Select::One { .. } | Select::Loss(_), &[k]) = (select, &ks[..])
+        && (k >= steps
+            || !present[k]
+            || only.is_some_and(|t| t >= steps || (t > k && !network.weights().bidirectional)))
+    {
+        return Err(Error::Value {
+            option: "selection".into(),
+            given: format!("{select:?}"),
+            expected: format!("t ≤ k < {steps} and a loss at step k"),
         });
-        for (index, row, component) in &mut components {
-            let forward = component.cell.direction == Direction::Forward;
-            if component.t != if forward { 0 } else { ends[component.k] - 1 } {
-                continue;
-            }
-            let rows = &buffers[*index].rows;
-            let state = |state: usize| {
-                let of_row = *row * batch..(*row + 1) * batch;
-                let numbers = of_row.flat_map(|r| rows.row(state, r).to_vec()).collect();
-                Matrix::new(batch, rows.width(state), numbers)
-            };
-            component.initial = Some((0..rows.states.len()).map(state).collect::<Result<_, _>>()?);
-        }
-        components.sort_by_key(|(index, _, c)| (c.k, c.t, *index));
-        Ok(components.into_iter().map(|(_, _, component)| component).collect())
     }
+
+    let ends: Vec<usize> = (0..steps).map(|k| losses.span(cache, k).end).collect();
+    let plan = Plan::apart(steps, &ks);
+    let mut components = Vec::new();
+    let mut buffers = Vec::new();
+    let source = Source::Losses(&losses.seeds);
+    reverse_layers(network, cache, source, &plan, RowOptions::default(), &mut buffers, |index, step| {
+        if only.is_some_and(|t| t != step.t) {
+            return;
+        }
+        for (row, &k) in plan.groups().iter().take(step.da().rows() / batch).enumerate() {
+            if network.span(index, k, ends[k]).contains(&step.t) {
+                let adjoints = step.adjoints.map(|all| match all.rows() {
+                    0 => all,
+                    _ => all.rows_of(row, batch),
+                });
+                components.push((index, row, form(network, cache, index, k, step.t, &adjoints)));
+            }
+        }
+    });
+    for (index, row, component) in &mut components {
+        let forward = component.cell.direction == Direction::Forward;
+        if component.t != if forward { 0 } else { ends[component.k] - 1 } {
+            continue;
+        }
+        let rows = &buffers[*index].rows;
+        let state = |state: usize| {
+            let of_row = *row * batch..(*row + 1) * batch;
+            let numbers = of_row.flat_map(|r| rows.row(state, r).to_vec()).collect();
+            Matrix::new(batch, rows.width(state), numbers)
+        };
+        component.initial = Some((0..rows.states.len()).map(state).collect::<Result<_, _>>()?);
+    }
+    components.sort_by_key(|(index, _, c)| (c.k, c.t, *index));
+    Ok(components.into_iter().map(|(_, _, component)| component).collect())
 }
 
 fn form<T: Real>(

@@ -1,9 +1,9 @@
 //! Hand-derived gradients against finite differences.
 
+use super::ordinary::{GradientOptions, gradient};
 use crate::Error;
 use crate::array::Matrix;
-use crate::forward::{ForwardCache, Inputs, Objective, ScanOptions};
-use crate::gradient::GradientOptions;
+use crate::forward::{ForwardCache, Inputs, Objective, ScanOptions, losses, scan_with};
 use crate::model::{Network, State};
 
 /// Everything a loss depends on.
@@ -43,7 +43,7 @@ impl Problem {
     /// # Errors
     /// If something does not fit.
     pub fn scan(&self) -> Result<ForwardCache<f64>, Error> {
-        self.network.scan_with(self.inputs.clone(), &self.initial, self.options.clone())
+        scan_with(&self.network, self.inputs.clone(), &self.initial, self.options.clone())
     }
 
     /// The reduced loss.
@@ -52,7 +52,7 @@ impl Problem {
     /// If something does not fit.
     pub fn loss(&self) -> Result<f64, Error> {
         let cache = self.scan()?;
-        Ok(self.network.losses(&cache, &self.objective)?.total)
+        Ok(losses(&self.network, &cache, &self.objective)?.total)
     }
 
     /// Compares the gradient of every parameter, of dense inputs and of h0 with central differences along `directions`
@@ -68,8 +68,8 @@ impl Problem {
         mut normal: impl FnMut() -> f64,
     ) -> Result<Vec<GradCheck>, Error> {
         let cache = self.scan()?;
-        let losses = self.network.losses(&cache, &self.objective)?;
-        let mut gradient = self.network.gradient(&cache, &losses, GradientOptions { inputs: true })?;
+        let losses = losses(&self.network, &cache, &self.objective)?;
+        let mut gradient = gradient(&self.network, &cache, &losses, GradientOptions { inputs: true })?;
 
         let mut analytic: Vec<(String, Matrix<f64>)> =
             gradient.weights.tensors().into_iter().map(|(name, g)| (name, g.clone())).collect();

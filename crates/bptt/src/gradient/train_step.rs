@@ -1,9 +1,9 @@
 //! Forward and backward again and again, in the same memory.
 
-use super::ordinary::{Gradient, GradientOptions, GradientWorkspace};
+use super::ordinary::{Gradient, GradientOptions, GradientWorkspace, gradient_into, zero_gradient};
 use super::params::Threads;
 use crate::Error;
-use crate::forward::{ForwardCache, Inputs, Losses, Objective, ScanOptions};
+use crate::forward::{ForwardCache, Inputs, Losses, Objective, ScanOptions, losses_into, scan_into};
 use crate::kernel::Real;
 use crate::model::{Network, State};
 use crate::reverse::Step;
@@ -43,8 +43,8 @@ impl<T: Real> TrainStep<T> {
         options: ScanOptions<T>,
         objective: &Objective<T>,
     ) -> Result<&Losses<T>, Error> {
-        network.scan_into(&mut self.cache, inputs, initial, options)?;
-        network.losses_into(&mut self.losses, &self.cache, objective)?;
+        scan_into(network, &mut self.cache, inputs, initial, options)?;
+        losses_into(network, &mut self.losses, &self.cache, objective)?;
         Ok(&self.losses)
     }
 
@@ -66,9 +66,9 @@ impl<T: Real> TrainStep<T> {
         let fits = |gradient: &Gradient<T>| gradient.weights.has_shape_of(network.weights());
         let gradient = self.gradient.take().filter(fits);
         let mut gradient =
-            gradient.unwrap_or_else(|| network.zero_gradient(cache, GradientOptions::default()));
+            gradient.unwrap_or_else(|| zero_gradient(network, cache, GradientOptions::default()));
         let visit = |index: usize, step: &Step<'_, T>| visit(cache, index, step);
-        network.gradient_into(&mut gradient, workspace, cache, losses, visit)?;
+        gradient_into(network, &mut gradient, workspace, cache, losses, visit)?;
         Ok(self.gradient.insert(gradient))
     }
 

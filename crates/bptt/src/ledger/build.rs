@@ -15,235 +15,240 @@ use super::records::Records;
 use super::sums::Sums;
 use crate::array::{Sequence, View};
 use crate::forward::{ForwardCache, GradientSpan, Losses};
-use crate::gradient::{Gradient, GradientOptions, Threads, add_cell_gradient, add_readout_gradient};
+use crate::gradient::{
+    Gradient, GradientOptions, Threads, add_cell_gradient, add_readout_gradient, gradient, zero_gradient,
+};
 use crate::kernel::{Real, norm};
 use crate::model::cell::StateSpec;
 use crate::model::{Network, Parameter, Weights};
 use crate::reverse::{Adjoints, MergedRow, SIDE_BY_SIDE, losses_of_a_block};
 use crate::{Error, kernel};
 
-impl<T: Real> Network<T> {
-    /// Decomposes the gradient of every single loss L_k into the contribution of every step that a path leads from:
-    /// t ≤ k, and in a bidirectional network the later ones too.
-    ///
-    /// One reverse scan with a row for each loss, in blocks that run on the threads of the caller's rayon pool; the
-    /// result does not depend on their number. Working memory is O(T·B·(G·H + I)); the ledger has T²/2 numbers for
-    /// each norm and each share (W_ih, W_hh, b, x), and no matrix is formed for any (k, t). With a
-    /// [tolerance](ItemizeOptions::tolerance) time and numbers are those of the components that are itemized, and of one
-    /// row more for the rest.
-    ///
-    /// # Errors
-    /// [`Error::Balance`] if the components do not add up to the ordinary gradient, [`Error::NotFinite`] if a hidden
-    /// state or a seed is not finite, [`Error::Exploded`] if the gradient is not, [`Error::Shape`] if `losses` or the
-    /// update do not belong here, [`Error::Value`] if the tolerance is not one,
-    /// [`Error::Unsupported`] if there is one and the network reads in both directions.
-    pub fn itemize(
-        &self,
-        cache: &ForwardCache<T>,
-        losses: &Losses<T>,
-        options: &ItemizeOptions<'_, T>,
-    ) -> Result<Ledger, Error> {
-        // Inside the pool as a whole: from outside, every parallel part would wake a thread of the pool and wait for it.
-        rayon::scope(|_| self.itemize_here(cache, losses, options))
+/// The ledger of a forward scan, see [`Network::itemize`].
+pub(crate) fn itemize<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    losses: &Losses<T>,
+    options: &ItemizeOptions<'_, T>,
+) -> Result<Ledger, Error> {
+    // Inside the pool as a whole: from outside, every parallel part would wake a thread of the pool and wait for it.
+    rayon::scope(|_| itemize_here(network, cache, losses, options))
+}
+
+/// The same on this thread of a pool.
+fn itemize_here<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    losses: &Losses<T>,
+    options: &ItemizeOptions<'_, T>,
+) -> Result<Ledger, Error> {
+    cache.check_finite()?;
+    losses.check_finite()?;
+    let gradient = gradient(network, cache, losses, GradientOptions { inputs: options.inputs })?;
+    gradient.check_finite()?;
+    let update = options.update.unwrap_or(&gradient.weights);
+    check_update(network, update)?;
+    check_tolerance(network, options.tolerance)?;
+    let cells = network.weights().cells.len();
+    let measure = |index: usize| {
+        let inputs = options.inputs && network.weights().cell_id(index).layer == 0;
+        Measured::new(&network.weights().cells[index], inputs, options.gates)
+    };
+    let measured: Vec<Measured> = (0..cells).map(measure).collect();
+    let operands_of =
+        |index: usize| Operands::new(cache, network.spec(), network.weights().cell_id(index).layer, index);
+    let operands: Vec<Operands<'_, T>> = (0..cells).map(operands_of).collect();
+    let project =
+        |index: usize| UpdateProjections::new(&operands[index], &gradient, update, index, &measured[index]);
+    let projections: Vec<_> = (0..cells).map(project).collect();
+
+    let (steps, batch) = cache.inputs().shape();
+    let present = losses.active(cache);
+    let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
+    let spans: Arc<[GradientSpan]> = (0..steps).map(|k| losses.span(cache, k)).collect();
+    let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
+    let job = &LedgerJob {
+        network,
+        cache,
+        losses,
+        spans: &spans,
+        operands: &operands,
+        measured: &measured,
+        projections: &projections,
+        options,
+    };
+    // The last losses have the most steps to go back, so their blocks come first, and the queues take turns.
+    let queues = SIDE_BY_SIDE.min(blocks.len());
+    let mut done: Vec<Option<_>> = (0..queues).map(|_| None).collect();
+    rayon::in_place_scope_fifo(|scope| {
+        for (first, done) in done.iter_mut().enumerate() {
+            let blocks = blocks.iter().rev().copied().skip(first).step_by(SIDE_BY_SIDE);
+            scope.spawn_fifo(|scope| run_next_block(scope, job.queue(blocks), done));
+        }
+    });
+    let mut rows: Vec<Vec<Option<LossRow>>> =
+        (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
+    let mut all_sums = Vec::with_capacity(done.len());
+    let mut parts = Parts::default();
+    let mut merged: Vec<Vec<MergedRow<T>>> = (0..cells).map(|_| Vec::new()).collect();
+    for BlockResults { rows: of_losses, merged: of_cells, sums, parts: of_rows } in done.into_iter().flatten()
+    {
+        parts.add(&of_rows);
+        merged.iter_mut().zip(of_cells).for_each(|(merged, of_cell)| merged.extend(of_cell));
+        all_sums.push(sums);
+        for (index, k, row) in of_losses {
+            rows[index][k] = Some(row);
+        }
     }
+    let mut all_sums = all_sums.into_iter();
+    let mut sums = all_sums.next().unwrap_or_else(|| Sums::zeros(network, cache, options.inputs, steps));
+    sums.extend(steps);
+    sums.add(all_sums.as_slice());
+    let remainder = options.tolerance.map(|_| job.measure_remainder(merged, &mut sums, &mut parts));
+    let mut remainder = remainder.into_iter().flatten();
 
-    /// The same on this thread of a pool.
-    fn itemize_here(
-        &self,
-        cache: &ForwardCache<T>,
-        losses: &Losses<T>,
-        options: &ItemizeOptions<'_, T>,
-    ) -> Result<Ledger, Error> {
-        cache.check_finite()?;
-        losses.check_finite()?;
-        let gradient = self.gradient(cache, losses, GradientOptions { inputs: options.inputs })?;
-        gradient.check_finite()?;
-        let update = options.update.unwrap_or(&gradient.weights);
-        self.check_update(update)?;
-        self.check_tolerance(options.tolerance)?;
-        let cells = self.weights().cells.len();
-        let measure = |index: usize| {
-            let inputs = options.inputs && self.weights().cell_id(index).layer == 0;
-            Measured::new(&self.weights().cells[index], inputs, options.gates)
-        };
-        let measured: Vec<Measured> = (0..cells).map(measure).collect();
-        let operands_of =
-            |index: usize| Operands::new(cache, self.spec(), self.weights().cell_id(index).layer, index);
-        let operands: Vec<Operands<'_, T>> = (0..cells).map(operands_of).collect();
-        let project = |index: usize| {
-            UpdateProjections::new(&operands[index], &gradient, update, index, &measured[index])
-        };
-        let projections: Vec<_> = (0..cells).map(project).collect();
+    let mut itemized = gradient_of_sums(network, cache, sums, options.inputs);
+    let norms: Vec<_> = measured.iter().zip(&operands).map(operand_norms).collect();
+    let (mut entries, mut per_loss) = (Vec::new(), Vec::new());
+    for (index, rows) in rows.into_iter().enumerate() {
+        let remainder = remainder.next();
+        per_loss.extend(initial_states(network, &rows, remainder.as_ref(), &projections[index], index));
+        let sequences = options.sequences.then(|| Arc::clone(&norms[index]));
+        let row = |row: Option<LossRow>| row.map_or((0..0, Vec::new()), |row| (row.span, row.records));
+        let records = Records::new(
+            job.layout(index),
+            rows.into_iter().map(row).collect(),
+            remainder.map(|row| row.records),
+        );
+        let of_cell = (&measured[index], &projections[index]);
+        entries.extend(entries_of_cell(
+            network,
+            records,
+            &spans,
+            &gradient,
+            of_cell,
+            index,
+            sequences.as_ref(),
+        ));
+    }
+    per_loss.extend(readout_diagonal(&mut itemized.weights, cache, losses, update, &mut parts));
 
-        let (steps, batch) = cache.inputs().shape();
-        let present = losses.active(cache);
-        let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
-        let spans: Arc<[GradientSpan]> = (0..steps).map(|k| losses.span(cache, k)).collect();
-        let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
-        let job = &LedgerJob {
-            network: self,
-            cache,
-            losses,
-            spans: &spans,
-            operands: &operands,
-            measured: &measured,
-            projections: &projections,
-            options,
-        };
-        // The last losses have the most steps to go back, so their blocks come first, and the queues take turns.
-        let queues = SIDE_BY_SIDE.min(blocks.len());
-        let mut done: Vec<Option<_>> = (0..queues).map(|_| None).collect();
-        rayon::in_place_scope_fifo(|scope| {
-            for (first, done) in done.iter_mut().enumerate() {
-                let blocks = blocks.iter().rev().copied().skip(first).step_by(SIDE_BY_SIDE);
-                scope.spawn_fifo(|scope| run_next_block(scope, job.queue(blocks), done));
-            }
+    let sizes = parts.of_gradient(network.weights(), &measured, (&operands, &norms), ks.len());
+    let (tolerance, balance) = (options.tolerance, balance(&itemized, &gradient, &sizes)?);
+    Ok(Ledger { steps, present, spans, tolerance, entries, per_loss, balance })
+}
+
+/// The gradient that components with these sums over losses add up to; zeros for a readout.
+fn gradient_of_sums<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    sums: Sums<T>,
+    inputs: bool,
+) -> Gradient<T> {
+    let (steps, _) = cache.inputs().shape();
+    let mut itemized = zero_gradient(network, cache, GradientOptions::default());
+    for (index, adjoints) in sums.adjoints.iter().enumerate() {
+        let adjoints: Adjoints<'_, T> = std::array::from_fn(|i| match adjoints.get(i) {
+            Some(adjoint) => adjoint.rows(0..steps),
+            None => View::new(0, 0, &[]),
         });
-        let mut rows: Vec<Vec<Option<LossRow>>> =
-            (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
-        let mut all_sums = Vec::with_capacity(done.len());
-        let mut parts = Parts::default();
-        let mut merged: Vec<Vec<MergedRow<T>>> = (0..cells).map(|_| Vec::new()).collect();
-        for BlockResults { rows: of_losses, merged: of_cells, sums, parts: of_rows } in
-            done.into_iter().flatten()
-        {
-            parts.add(&of_rows);
-            merged.iter_mut().zip(of_cells).for_each(|(merged, of_cell)| merged.extend(of_cell));
-            all_sums.push(sums);
-            for (index, k, row) in of_losses {
-                rows[index][k] = Some(row);
+        let x = cache.inputs_of(network.weights().cell_id(index).layer).all();
+        let gradient = &mut itemized.weights.cells[index];
+        add_cell_gradient(gradient, cache, index, 0..steps, &adjoints, Some(x), Threads::All);
+    }
+    itemized.inputs = inputs.then_some(sums.dx);
+    itemized.initial = sums.initial;
+    itemized
+}
+
+/// The ledger's entries of cell `index`.
+fn entries_of_cell<T: Real>(
+    network: &Network<T>,
+    records: Records,
+    spans: &Arc<[GradientSpan]>,
+    gradient: &Gradient<T>,
+    (measured, projections): (&Measured, &UpdateProjections<T>),
+    index: usize,
+    sequences: Option<&Arc<OperandNorms>>,
+) -> Vec<Entry> {
+    let records = Arc::new(records);
+    let gates: Arc<[&'static str]> = network.spec().gate_names().into();
+    let whole = |param: &MeasuredParam| match param.params.first() {
+        Some(&first) => gradient.weights.cells[index].tensors()[first].data(),
+        None => gradient.inputs.as_ref().map_or(&[][..], Sequence::data),
+    };
+    let entry = |(slot, param): (usize, &MeasuredParam)| Entry {
+        cell: network.weights().cell_id(index),
+        parameter: param.parameter,
+        records: Arc::clone(&records),
+        slot,
+        gates: Arc::clone(&gates),
+        spans: Arc::clone(spans),
+        total_inner: projections.totals()[slot],
+        inner_exponent: projections.exponents()[slot],
+        total: norm(whole(param)),
+        smallest_normal: T::min_positive_value().f64(),
+        sequence: param.sequence,
+        sequences: sequences.cloned(),
+    };
+    measured.params.iter().enumerate().map(entry).collect()
+}
+
+/// What every loss has left at the initial states of cell `index`.
+fn initial_states<T: Real>(
+    network: &Network<T>,
+    rows: &[Option<LossRow>],
+    remainder: Option<&LossRow>,
+    projections: &UpdateProjections<T>,
+    index: usize,
+) -> Vec<PerLoss> {
+    let id = network.weights().cell_id(index);
+    let states = network.spec().states.iter().zip(projections.initial_totals()).enumerate();
+    let entry = |(i, (state, &total_inner)): (usize, (&StateSpec, &f64))| {
+        let mut of = PerLoss::masked(Some(id), state.initial, rows.len());
+        of.total_inner = total_inner;
+        of.remainder = remainder.map(|row| (row.initial[i].norm, row.initial[i].inner));
+        for (k, row) in rows.iter().enumerate() {
+            if let Some(m) = row.as_ref().and_then(|row| row.initial.get(i)) {
+                of.set(k, m.norm, m.log10_norm, m.inner);
             }
         }
-        let mut all_sums = all_sums.into_iter();
-        let mut sums = all_sums.next().unwrap_or_else(|| Sums::zeros(self, cache, options.inputs, steps));
-        sums.extend(steps);
-        sums.add(all_sums.as_slice());
-        let remainder = options.tolerance.map(|_| job.measure_remainder(merged, &mut sums, &mut parts));
-        let mut remainder = remainder.into_iter().flatten();
+        of
+    };
+    states.map(entry).collect()
+}
 
-        let mut itemized = self.zero_gradient(cache, GradientOptions::default());
-        for (index, adjoints) in sums.adjoints.iter().enumerate() {
-            let adjoints: Adjoints<'_, T> = std::array::from_fn(|i| match adjoints.get(i) {
-                Some(adjoint) => adjoint.rows(0..steps),
-                None => View::new(0, 0, &[]),
-            });
-            let x = cache.inputs_of(self.weights().cell_id(index).layer).all();
-            let gradient = &mut itemized.weights.cells[index];
-            add_cell_gradient(gradient, cache, index, 0..steps, &adjoints, Some(x), Threads::All);
-        }
-        itemized.inputs = options.inputs.then_some(sums.dx);
-        itemized.initial = sums.initial;
-        let norms: Vec<_> = measured.iter().zip(&operands).map(operand_norms).collect();
-        let (mut entries, mut per_loss) = (Vec::new(), Vec::new());
-        for (index, rows) in rows.into_iter().enumerate() {
-            let remainder = remainder.next();
-            per_loss.extend(self.initial_states(&rows, remainder.as_ref(), &projections[index], index));
-            let sequences = options.sequences.then(|| Arc::clone(&norms[index]));
-            let row = |row: Option<LossRow>| row.map_or((0..0, Vec::new()), |row| (row.span, row.records));
-            let records = Records::new(
-                job.layout(index),
-                rows.into_iter().map(row).collect(),
-                remainder.map(|row| row.records),
-            );
-            let of_cell = (&measured[index], &projections[index]);
-            entries.extend(self.entries(records, &spans, &gradient, of_cell, index, sequences.as_ref()));
-        }
-        per_loss.extend(readout_diagonal(&mut itemized.weights, cache, losses, update, &mut parts));
-
-        let sizes = parts.of_gradient(self.weights(), &measured, (&operands, &norms), ks.len());
-        let (tolerance, balance) = (options.tolerance, balance(&itemized, &gradient, &sizes)?);
-        Ok(Ledger { steps, present, spans, tolerance, entries, per_loss, balance })
+fn check_tolerance<T: Real>(network: &Network<T>, tolerance: Option<f64>) -> Result<(), Error> {
+    match tolerance {
+        Some(tolerance) if !(0.0..1.0).contains(&tolerance) => Err(Error::Value {
+            option: "tolerance".into(),
+            given: tolerance.to_string(),
+            expected: "a fraction from 0 to below 1".into(),
+        }),
+        Some(tolerance) if network.directions() == 2 => Err(Error::Unsupported {
+            what: "tolerance".into(),
+            given: format!("{tolerance} with a network that reads in both directions"),
+            expected: "none: here it is for networks that read forward only".into(),
+        }),
+        _ => Ok(()),
     }
+}
 
-    /// The ledger's entries of cell `index`.
-    fn entries(
-        &self,
-        records: Records,
-        spans: &Arc<[GradientSpan]>,
-        gradient: &Gradient<T>,
-        (measured, projections): (&Measured, &UpdateProjections<T>),
-        index: usize,
-        sequences: Option<&Arc<OperandNorms>>,
-    ) -> Vec<Entry> {
-        let records = Arc::new(records);
-        let gates: Arc<[&'static str]> = self.spec().gate_names().into();
-        let whole = |param: &MeasuredParam| match param.params.first() {
-            Some(&first) => gradient.weights.cells[index].tensors()[first].data(),
-            None => gradient.inputs.as_ref().map_or(&[][..], Sequence::data),
-        };
-        let entry = |(slot, param): (usize, &MeasuredParam)| Entry {
-            cell: self.weights().cell_id(index),
-            parameter: param.parameter,
-            records: Arc::clone(&records),
-            slot,
-            gates: Arc::clone(&gates),
-            spans: Arc::clone(spans),
-            total_inner: projections.totals()[slot],
-            inner_exponent: projections.exponents()[slot],
-            total: norm(whole(param)),
-            smallest_normal: T::min_positive_value().f64(),
-            sequence: param.sequence,
-            sequences: sequences.cloned(),
-        };
-        measured.params.iter().enumerate().map(entry).collect()
+fn check_update<T: Real>(network: &Network<T>, update: &Weights<T>) -> Result<(), Error> {
+    let shapes = |w: &Weights<T>| -> Vec<_> {
+        w.tensors().into_iter().map(|(name, m)| (name, m.rows(), m.cols())).collect()
+    };
+    let (expected, given) = (shapes(network.weights()), shapes(update));
+    if expected == given {
+        return Ok(());
     }
-
-    /// What every loss has left at the initial states of cell `index`.
-    fn initial_states(
-        &self,
-        rows: &[Option<LossRow>],
-        remainder: Option<&LossRow>,
-        projections: &UpdateProjections<T>,
-        index: usize,
-    ) -> Vec<PerLoss> {
-        let id = self.weights().cell_id(index);
-        let states = self.spec().states.iter().zip(projections.initial_totals()).enumerate();
-        let entry = |(i, (state, &total_inner)): (usize, (&StateSpec, &f64))| {
-            let mut of = PerLoss::masked(Some(id), state.initial, rows.len());
-            of.total_inner = total_inner;
-            of.remainder = remainder.map(|row| (row.initial[i].norm, row.initial[i].inner));
-            for (k, row) in rows.iter().enumerate() {
-                if let Some(m) = row.as_ref().and_then(|row| row.initial.get(i)) {
-                    of.set(k, m.norm, m.log10_norm, m.inner);
-                }
-            }
-            of
-        };
-        states.map(entry).collect()
-    }
-
-    fn check_tolerance(&self, tolerance: Option<f64>) -> Result<(), Error> {
-        match tolerance {
-            Some(tolerance) if !(0.0..1.0).contains(&tolerance) => Err(Error::Value {
-                option: "tolerance".into(),
-                given: tolerance.to_string(),
-                expected: "a fraction from 0 to below 1".into(),
-            }),
-            Some(tolerance) if self.directions() == 2 => Err(Error::Unsupported {
-                what: "tolerance".into(),
-                given: format!("{tolerance} with a network that reads in both directions"),
-                expected: "none: here it is for networks that read forward only".into(),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    fn check_update(&self, update: &Weights<T>) -> Result<(), Error> {
-        let shapes = |w: &Weights<T>| -> Vec<_> {
-            w.tensors().into_iter().map(|(name, m)| (name, m.rows(), m.cols())).collect()
-        };
-        let (expected, given) = (shapes(self.weights()), shapes(update));
-        if expected == given {
-            return Ok(());
-        }
-        let differs = expected.iter().zip(&given).find(|(e, g)| e != g);
-        let show = |s: Option<&(String, usize, usize)>| s.map_or("nothing".into(), |s| format!("{s:?}"));
-        Err(Error::Shape {
-            what: "update".into(),
-            expected: show(differs.map(|d| d.0).or_else(|| expected.get(given.len()))),
-            given: show(differs.map(|d| d.1).or_else(|| given.get(expected.len()))),
-        })
-    }
+    let differs = expected.iter().zip(&given).find(|(e, g)| e != g);
+    let show = |s: Option<&(String, usize, usize)>| s.map_or("nothing".into(), |s| format!("{s:?}"));
+    Err(Error::Shape {
+        what: "update".into(),
+        expected: show(differs.map(|d| d.0).or_else(|| expected.get(given.len()))),
+        given: show(differs.map(|d| d.1).or_else(|| given.get(expected.len()))),
+    })
 }
 
 /// Measures the next block of a queue. Then the other queues have their turns, on this thread or any other: so all threads

@@ -18,6 +18,7 @@ mod sums;
 
 pub use balance::{Balance, ILL_CONDITIONED};
 pub(crate) use balance::{PartSize, balance, unbalanced};
+pub(crate) use build::itemize;
 pub use entries::{Entry, EntryState, Ledger, PerLoss};
 pub use options::ItemizeOptions;
 pub use profile::{LagQuantiles, QUANTILES};
