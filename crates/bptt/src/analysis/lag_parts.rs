@@ -167,7 +167,7 @@ fn sums_by_lag<T: Real>(
             (0..first_lags.len()).map(part).collect()
         })
         .collect();
-    let (source, options) = (Source::Losses(&losses.seeds), RowOptions::scaled());
+    let (source, options) = (Source::Losses(losses), RowOptions::scaled());
     let params = network.spec().params.len();
     let mut component_sizes = vec![0.0; params * spans.len()];
     reverse_layers(network, cache, source, &plan, options, &mut Vec::new(), |index, step| {

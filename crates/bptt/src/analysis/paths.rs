@@ -107,7 +107,7 @@ pub(crate) fn path_split<T: Real>(
         da: vec![None; steps],
     };
     let mut recorders: Vec<Recorder<T>> = (0..network.weights().cells.len()).map(recorder).collect();
-    let (source, mut buffers) = (Source::Losses(&losses.seeds), Vec::new());
+    let (source, mut buffers) = (Source::Losses(losses), Vec::new());
     let by_gate = RowOptions { by_gate: true, ..RowOptions::scaled() };
     reverse_layers(network, cache, source, &plan, by_gate, &mut buffers, |index, step| {
         recorders[index].record(network, cache, index, step, batch);

@@ -121,7 +121,7 @@ fn exact_rows(
     let mut exact = Vec::new();
     let plan = Plan::apart(losses.present.len(), ks);
     let (_, batch) = cache.inputs().shape();
-    let (source, options) = (Source::Losses(&losses.seeds), RowOptions::scaled());
+    let (source, options) = (Source::Losses(losses), RowOptions::scaled());
     reverse_layers(network, cache, source, &plan, options, &mut Vec::new(), |index, step| {
         for (row, &k) in plan.groups().iter().enumerate().take(step.da().rows() / batch) {
             let rows = row * batch..(row + 1) * batch;
@@ -196,7 +196,7 @@ impl Rounded {
             }
             rest = &rest[here..];
         };
-        let source = Source::Losses(&losses.seeds);
+        let source = Source::Losses(losses);
         reverse_layers(network, cache, source, &plan, options, &mut Vec::new(), &mut compare);
         compared
     }

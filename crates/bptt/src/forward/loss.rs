@@ -61,24 +61,11 @@ pub struct Losses<T> {
     pub total: f64,
     /// Whether step t has a loss in any sequence.
     pub present: Vec<bool>,
-    pub(crate) seeds: Seeds<T>,
-}
-
-/// Where gradients begin.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Seeds<T> {
-    /// At the top layer's output: ∂L_t/∂h_t, (T, B, D·H).
-    State(Sequence<T>),
-    /// At the readout: dL/dy of the reduced loss, (T, B, V).
-    Output(Sequence<T>),
-}
-
-impl<T: Real> Seeds<T> {
-    fn numbers(&self) -> &Sequence<T> {
-        match self {
-            Self::State(numbers) | Self::Output(numbers) => numbers,
-        }
-    }
+    /// The gradients of the losses where they begin.
+    pub(crate) seeds: Sequence<T>,
+    /// Whether they are dL/dy of the reduced loss at the readout, (T, B, V), instead of dL/dh at the top layer's output,
+    /// (T, B, D·H).
+    pub(crate) at_readout: bool,
 }
 
 impl<T: Real> Default for Losses<T> {
@@ -93,15 +80,12 @@ impl<T: Real> Losses<T> {
     /// burn-in steps are ignored.
     pub fn from_seeds(dh: Sequence<T>) -> Self {
         let present = vec![true; dh.steps()];
-        Self { values: Vec::new(), total: f64::NAN, present, seeds: Seeds::State(dh) }
+        Self { values: Vec::new(), total: f64::NAN, present, seeds: dh, at_readout: false }
     }
 
     /// dL/dy of the reduced loss, (T, B, V); `None` without a readout.
     pub fn dy(&self) -> Option<&Sequence<T>> {
-        match &self.seeds {
-            Seeds::Output(dy) => Some(dy),
-            Seeds::State(_) => None,
-        }
+        self.at_readout.then_some(&self.seeds)
     }
 
     /// Whether step t has a loss in any sequence that can have one there.
@@ -113,9 +97,8 @@ impl<T: Real> Losses<T> {
 
     /// How far loss k reaches, in the sequences it has a seed in.
     pub(crate) fn span(&self, cache: &ForwardCache<T>, k: usize) -> GradientSpan {
-        let seeds = self.seeds.numbers();
-        let has_seed = |b: &usize| seeds.at(k, *b).iter().any(|v| *v != T::zero());
-        let sequences = (0..seeds.batch()).filter(|&b| cache.boundaries().can_have_loss(k, b));
+        let has_seed = |b: &usize| self.seeds.at(k, *b).iter().any(|v| *v != T::zero());
+        let sequences = (0..self.seeds.batch()).filter(|&b| cache.boundaries().can_have_loss(k, b));
         cache.boundaries().span(k, sequences.filter(has_seed))
     }
 
@@ -124,10 +107,10 @@ impl<T: Real> Losses<T> {
     /// # Errors
     /// [`Error::NotFinite`] with step and sequence.
     pub fn check_finite(&self) -> Result<(), Error> {
-        let batch = self.seeds.numbers().batch();
+        let batch = self.seeds.batch();
         let loss = self.values.iter().position(|v| !v.is_finite()).map(|i| ("loss", (i / batch, i % batch)));
-        let what = if self.dy().is_some() { "gradient dL/dy" } else { "seed dL/dh" };
-        let seed = self.seeds.numbers().first_not_finite().map(|at| (what, at));
+        let what = if self.at_readout { "gradient dL/dy" } else { "seed dL/dh" };
+        let seed = self.seeds.first_not_finite().map(|at| (what, at));
         match loss.or(seed) {
             None => Ok(()),
             Some((what, (step, sequence))) => Err(Error::NotFinite { what: what.into(), step, sequence }),
@@ -192,17 +175,15 @@ pub(crate) fn losses_into<T: Real>(
         Reduction::Times(factor) => factor,
     };
 
-    let mut dy = match std::mem::replace(&mut losses.seeds, Seeds::State(Sequence::default())) {
-        Seeds::State(numbers) | Seeds::Output(numbers) => numbers,
-    };
-    dy.reshape(steps, batch, outputs);
+    losses.seeds.reshape(steps, batch, outputs);
+    losses.at_readout = true;
     losses.values.clear();
     losses.values.resize(steps * batch, 0.0);
     // Some steps at a time: what the product leaves is still near when the loss is taken.
     let at_a_time = (ROWS_AT_A_TIME / batch).max(1);
     for first in (0..steps).step_by(at_a_time) {
         let range = first..steps.min(first + at_a_time);
-        let y = &mut dy.data_mut()[range.start * batch * outputs..range.end * batch * outputs];
+        let y = &mut losses.seeds.data_mut()[range.start * batch * outputs..range.end * batch * outputs];
         read_out(network, cache, range.clone(), readout, y);
         let rows = range.start * batch..range.end * batch;
         let (has_loss, values) = (&has_loss[rows.clone()], &mut losses.values[rows.clone()]);
@@ -218,7 +199,6 @@ pub(crate) fn losses_into<T: Real>(
     losses.present.clear();
     losses.present.extend(has_loss.chunks(batch).map(|step| step.contains(&true)));
     losses.total = losses.values.iter().sum::<f64>() * factor;
-    losses.seeds = Seeds::Output(dy);
     Ok(())
 }
 

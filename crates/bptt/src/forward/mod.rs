@@ -11,7 +11,6 @@ pub(crate) use boundaries::{GradientSpan, SequenceBoundaries};
 pub use cache::{CellCache, ForwardCache};
 pub(crate) use inputs::{BySymbol, StepInput};
 pub use inputs::{Inputs, Symbols};
-pub(crate) use loss::Seeds;
 pub use loss::{Losses, Objective, Reduction, Targets};
 pub(crate) use loss::{losses, losses_into, outputs};
 pub(crate) use scan::{scan_into, scan_rounded, scan_with};

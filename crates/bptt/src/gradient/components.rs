@@ -90,7 +90,7 @@ pub(crate) fn components<T: Real>(
     let plan = Plan::apart(steps, &ks);
     let mut components = Vec::new();
     let mut buffers = Vec::new();
-    let source = Source::Losses(&losses.seeds);
+    let source = Source::Losses(losses);
     reverse_layers(network, cache, source, &plan, RowOptions::default(), &mut buffers, |index, step| {
         if only.is_some_and(|t| t != step.t) {
             return;

@@ -3,7 +3,7 @@
 use super::params::{Threads, add_cell_gradient, add_input_bias_gradient, add_readout_gradient};
 use crate::Error;
 use crate::array::{Sequence, View};
-use crate::forward::{BySymbol, ForwardCache, Inputs, Losses, Seeds, StepInput};
+use crate::forward::{BySymbol, ForwardCache, Inputs, Losses, StepInput};
 use crate::kernel::{Real, Start};
 use crate::model::{Network, ParamKind, Readout, State, Weights, Width};
 use crate::reverse::{Adjoints, BackwardBuffers, Kept, Plan, RowOptions, Source, Step, reverse_layers};
@@ -157,7 +157,7 @@ fn run_backward<T: Real>(
     // What is handed to several threads should be large.
     let together = if threads == Threads::All { steps } else { NEAR_ROWS.div_ceil(batch) };
     let options = RowOptions { buffered_steps: Some(together), ..RowOptions::default() };
-    let source = Source::Losses(&losses.seeds);
+    let source = Source::Losses(losses);
     reverse_layers(network, cache, source, plan, options, cells, |index, step| {
         visit(index, step);
         // What a symbol's column gets is added up while it is in cache.
@@ -254,15 +254,13 @@ pub(crate) fn check_losses<T: Real>(
     losses: &Losses<T>,
 ) -> Result<(), Error> {
     let (steps, batch) = cache.inputs().shape();
-    let (what, axis, features, given) = match &losses.seeds {
-        Seeds::State(dh) => ("seeds dL/dh", "D·H", network.directions() * network.output_width(), dh),
-        Seeds::Output(dy) => {
-            let outputs = network.weights().readout.as_ref().map_or(0, Readout::outputs);
-            ("gradients dL/dy", "V", outputs, dy)
-        }
+    let (what, axis, features) = if losses.at_readout {
+        ("gradients dL/dy", "V", network.weights().readout.as_ref().map_or(0, Readout::outputs))
+    } else {
+        ("seeds dL/dh", "D·H", network.directions() * network.output_width())
     };
     let expected = (steps, batch, features);
-    let given = (given.steps(), given.batch(), given.features());
+    let given = (losses.seeds.steps(), losses.seeds.batch(), losses.seeds.features());
     if expected != given || losses.present.len() != steps {
         return Err(Error::Shape {
             what: what.into(),

@@ -108,7 +108,7 @@ impl<'a, T: Real> LedgerJob<'a, T> {
         };
         let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
         let mut rows: Vec<Vec<LossRow>> = (0..self.projections.len()).map(rows_of).collect();
-        let source = Source::Losses(&self.losses.seeds);
+        let source = Source::Losses(self.losses);
         let options = RowOptions { tolerance: self.options.tolerance, ..RowOptions::scaled() };
         self.measure_rows(source, &plan, options, &mut rows, &mut results.sums, workspace);
         for (index, (buffers, mut rows)) in workspace.buffers.iter_mut().zip(rows).enumerate() {

@@ -6,7 +6,7 @@ use super::plan::Plan;
 use super::rows::{Rows, add_row};
 use super::tolerance::MergedRow;
 use crate::array::{Aligned, Sequence, View};
-use crate::forward::{Seeds, SequenceBoundaries};
+use crate::forward::{Losses, SequenceBoundaries};
 use crate::kernel;
 use crate::kernel::{Packed, Real, Start};
 use crate::model::Direction;
@@ -16,7 +16,7 @@ use crate::model::Direction;
 #[derive(Clone, Copy)]
 pub(crate) enum Source<'a, T> {
     /// The gradients of the losses.
-    Losses(&'a Seeds<T>),
+    Losses(&'a Losses<T>),
     /// Merged rows of each cell.
     Merged(&'a [Vec<MergedRow<T>>]),
 }
@@ -102,7 +102,7 @@ pub(super) struct CellSource<'a, T> {
     pub(super) index: usize,
     /// The columns of the output that are this cell's.
     pub(super) columns: Range<usize>,
-    /// W_hy's columns for this cell's direction, if gradients enter at the readout.
+    /// W_hy's columns for this cell's direction, if there is a readout.
     pub(super) readout: Option<&'a Packed<T>>,
     pub(super) direction: Direction,
     pub(super) boundaries: &'a SequenceBoundaries,
@@ -139,9 +139,9 @@ impl<T: Real> CellSource<'_, T> {
                 }
                 open.max(above.open[t])
             }
-            (None, Source::Losses(seeds)) => {
+            (None, Source::Losses(losses)) => {
                 let Some(row) = self.plan.row(t) else { return open };
-                self.add_loss(rows, readout_grads, seeds, t, row * classes * batch);
+                self.add_loss(rows, readout_grads, losses, t, row * classes * batch);
                 // Rows are numbered as a forward cell opens them; a reverse cell opens them all at once.
                 let forward = self.direction == Direction::Forward;
                 if forward { open.max(row + 1) } else { self.plan.groups().len() }
@@ -155,21 +155,22 @@ impl<T: Real> CellSource<'_, T> {
         &self,
         rows: &mut Rows<T>,
         readout_grads: &mut ReadoutGrads<T>,
-        seeds: &Seeds<T>,
+        losses: &Losses<T>,
         t: usize,
         first: usize,
     ) {
         let (batch, width) = (rows.batch(), self.columns.len());
-        match (seeds, self.readout) {
+        let seeds = &losses.seeds;
+        match self.readout.filter(|_| losses.at_readout) {
             // A row with an exponent belongs to one loss, whose seeds are added before its first step: the exponent is still 0.
-            (Seeds::Output(dy), Some(w_hy)) if batch > 1 => {
+            Some(w_hy) if batch > 1 => {
                 let dh = &mut rows.states[0][first * width..(first + batch) * width];
-                T::multiply(dh, width, Start::Out, dy.step(t), w_hy);
+                T::multiply(dh, width, Start::Out, seeds.step(t), w_hy);
             }
             // One row alone would wait for the weights; those of many steps are one product.
-            (Seeds::Output(dy), Some(w_hy)) => {
+            Some(w_hy) => {
                 if !readout_grads.steps.contains(&t) {
-                    readout_grads.make(self.steps_at_once(t), dy, w_hy);
+                    readout_grads.make(self.steps_at_once(t), seeds, w_hy);
                 }
                 kernel::add_scaled(
                     &mut rows.states[0][first * width..],
@@ -177,9 +178,9 @@ impl<T: Real> CellSource<'_, T> {
                     readout_grads.dh(t, width),
                 );
             }
-            (Seeds::State(dh) | Seeds::Output(dh), _) => {
+            None => {
                 for b in (0..batch).filter(|&b| self.boundaries.can_have_loss(t, b)) {
-                    rows.add_to(0, first + b, &dh.at(t, b)[self.columns.clone()], 0);
+                    rows.add_to(0, first + b, &seeds.at(t, b)[self.columns.clone()], 0);
                 }
             }
         }
