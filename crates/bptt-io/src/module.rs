@@ -144,10 +144,10 @@ impl Module {
     }
 }
 
-/// PyTorch's shape of a parameter: vectors have one axis.
+/// PyTorch's shape of a parameter: vectors have one axis, all others both.
 pub(crate) fn shape_in_pytorch(kind: ParamKind, (rows, cols): (usize, usize)) -> Vec<usize> {
     match kind {
-        ParamKind::Matrix => vec![rows, cols],
         ParamKind::Elementwise | ParamKind::Bias => vec![cols],
+        _ => vec![rows, cols],
     }
 }

@@ -16,6 +16,7 @@ use crate::{Error, kernel};
 
 /// What is perturbed at a step s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Perturbed {
     /// x_s, what the bottom layer reads: I numbers.
     Input,

@@ -133,6 +133,7 @@ fn to_nalgebra<T: Real>(matrix: View<'_, T>) -> DMatrix<f64> {
 
 /// What σ_max(W_hh) implies for the gradients, whatever is read (Pascanu, Mikolov and Bengio 2013).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Implication {
     /// σ_max < 1/γ: every step shrinks every gradient, so gradients vanish. The condition is sufficient, not necessary: they
     /// may vanish without it.

@@ -26,6 +26,7 @@ pub enum Targets<T> {
 
 /// How the losses of single steps and sequences become one number.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Reduction {
     /// The plain sum.
     Sum,

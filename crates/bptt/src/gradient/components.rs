@@ -12,6 +12,7 @@ use crate::{Error, kernel};
 
 /// Which components to form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Select {
     /// What step t contributed to loss k.
     One {

@@ -4,6 +4,7 @@ use super::number::Number;
 
 /// A number format that gradients are kept in. Products add up in f32 in all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Format {
     /// f32 with denormal numbers, as a processor computes.
     F32,

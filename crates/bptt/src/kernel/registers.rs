@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// Vector registers, from the narrowest up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Registers {
     /// One number at a time, products and sums rounded apart: any processor.
     Portable,

@@ -91,6 +91,7 @@ pub struct SavedSpec {
 
 /// The width of a state, an adjoint or a saved array.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Width {
     /// H.
     Hidden,
@@ -143,6 +144,7 @@ pub struct ParamSpec {
 
 /// How a parameter enters the cell, and so the form of its gradient; d is the adjoint, v the operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ParamKind {
     /// W v; the gradient is Σ d vᵀ.
     Matrix,
@@ -165,6 +167,7 @@ pub struct Block {
 
 /// What a parameter multiplies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Operand {
     /// x_t.
     X,
@@ -180,6 +183,7 @@ pub enum Operand {
 
 /// What a parameter is for: initializers and advice ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Role {
     /// Input weights.
     Input,
@@ -201,6 +205,7 @@ pub enum Role {
 
 /// One part of a backward step.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Stage {
     /// [`Cell::vjp`](crate::Cell::vjp) with this number.
     Local(usize),

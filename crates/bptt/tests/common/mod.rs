@@ -128,6 +128,7 @@ pub fn reference(problem: &Problem) -> Reference {
         Reduction::MeanTokens => 1.0 / count.max(1) as f64,
         Reduction::MeanBatch => 1.0 / batch as f64,
         Reduction::Times(factor) => factor,
+        other => panic!("the reference has no {other:?}"),
     };
     let mut losses = vec![vec![0.0; batch]; steps];
     let mut dy = vec![vec![vec![0.0; w_hy.len()]; batch]; steps];
