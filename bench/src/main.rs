@@ -5,6 +5,7 @@ mod case;
 mod checks;
 mod compare;
 mod costs;
+mod f32_errors;
 mod npy;
 mod own;
 mod participants;
@@ -64,6 +65,8 @@ enum What {
     Builds(builds::BuildsArgs),
     /// Whether two builds of the command `bptt` compute the same bits
     SameNumbers(same_numbers::SameNumbersArgs),
+    /// Errors of ledgers in f32, and what the ledgers' own estimates say of them
+    F32Errors(f32_errors::F32ErrorsArgs),
     /// Time and memory as functions of the number of steps, units, sequences and losses
     Scale {
         /// The longest sequence, 64 at least
@@ -100,6 +103,7 @@ fn run(args: Args) -> Result<ExitCode, Box<dyn Error>> {
     match args.what {
         Some(What::Builds(builds)) => return builds::run(&builds, &args.out),
         Some(What::SameNumbers(args)) => return same_numbers::run(&args),
+        Some(What::F32Errors(args)) => f32_errors::run(&args)?,
         Some(What::Serve { threads }) => serve::run(threads)?,
         Some(What::Compare { selection, baselines, rounds }) => compare(selection, baselines, rounds)?,
         Some(What::Scale { longest }) => scale::run(longest, &args.out)?,

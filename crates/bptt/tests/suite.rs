@@ -7,6 +7,7 @@ mod article;
 mod bounds;
 mod cs231n;
 mod edges;
+mod f32_errors;
 mod flossing;
 mod ledger;
 mod memory;

@@ -89,6 +89,14 @@ impl<T: Real> Losses<T> {
         self.at_readout.then_some(&self.seeds)
     }
 
+    /// Leaves out all losses but those of the steps `ks`.
+    pub(crate) fn keep_only(&mut self, ks: &[usize]) {
+        for t in (0..self.present.len()).filter(|t| !ks.contains(t)) {
+            self.present[t] = false;
+            self.seeds.step_mut(t).fill(T::zero());
+        }
+    }
+
     /// Whether step t has a loss in any sequence that can have one there.
     pub(crate) fn active(&self, cache: &ForwardCache<T>) -> Vec<bool> {
         let (_, batch) = cache.inputs().shape();

@@ -190,6 +190,7 @@ fn entries_of_cell<T: Real>(
         smallest_normal: T::min_positive_value().f64(),
         sequence: param.sequence,
         sequences: sequences.cloned(),
+        errors: None,
     };
     measured.params.iter().enumerate().map(entry).collect()
 }

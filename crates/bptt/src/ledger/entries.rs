@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::balance::Balance;
+use super::measured_errors::MeasuredErrors;
 use super::operands::{OperandNorms, times_power};
 use super::records::{RecordLayout, Records};
 use crate::forward::GradientSpan;
@@ -62,6 +63,8 @@ pub struct Entry {
     pub(crate) sequence: (usize, Option<usize>),
     /// The norms of the operands, if norms of single sequences were asked for.
     pub(crate) sequences: Option<Arc<OperandNorms>>,
+    /// How far norms in f32 are from exact ones, if that was measured.
+    pub(crate) errors: Option<Arc<MeasuredErrors>>,
 }
 
 impl Entry {
