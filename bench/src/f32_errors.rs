@@ -53,14 +53,18 @@ impl<T: Real> Problem<T> {
     }
 }
 
-/// Prints a row for each cell and number of steps.
+/// Both ledgers have the parameters' norms and nothing else.
+fn options<T: Real>() -> ItemizeOptions<'static, T> {
+    ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() }
+}
+
+/// Prints a row for each cell without chosen activations and number of steps.
 pub fn run(args: &F32ErrorsArgs) -> Result<(), Box<dyn Error>> {
     println!(
         "| cell | T | entries | median error | 99.9 % | largest | covered, % | estimate / error, median | f32, s | estimate, s |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
-    let names = cells();
-    let names = names.into_iter().filter(|name| !name.contains(':'));
+    let names = cells().into_iter().filter(|name| !name.contains(':'));
     let chosen = |name: &&str| args.cells.as_ref().is_none_or(|cells| cells.iter().any(|c| c == name));
     for name in names.filter(chosen) {
         for &steps in &args.steps {
@@ -87,15 +91,13 @@ fn one(args: &F32ErrorsArgs, cell: &str, steps: usize) -> Result<(), Box<dyn Err
     let started = Instant::now();
     let Problem { network: network32, cache: cache32, losses: losses32 } =
         Problem::new(network, &inputs, &targets)?;
-    let options = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
-    let mut ledger = network32.itemize(&cache32, &losses32, &options)?;
+    let mut ledger = network32.itemize(&cache32, &losses32, &options())?;
     let time_f32 = started.elapsed().as_secs_f64();
     let started = Instant::now();
     let Problem { network, cache, losses } = Problem::new(network32.cast::<f64>()?, &inputs, &targets)?;
     ledger.estimate_errors(&network, &cache, &losses)?;
     let time_estimate = started.elapsed().as_secs_f64();
-    let options = ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() };
-    let exact = in_f64::itemize(&network, &cache, &losses, &options)?;
+    let exact = in_f64::itemize(&network, &cache, &losses, &options())?;
     let found = Found::new(&ledger, &exact);
     println!(
         "| {cell} | {steps} | {} | {:.1e} | {:.1e} | {:.1e} | {:.3} | {:.1} | {time_f32:.2} | {time_estimate:.2} |",
@@ -122,25 +124,18 @@ impl Found {
     fn new(ledger: &Ledger, exact: &Ledger) -> Self {
         let (mut errors, mut ratios, mut covered) = (Vec::new(), Vec::new(), 0usize);
         for (found, exact) in ledger.entries().iter().zip(exact.entries()) {
-            for k in 0..ledger.steps() {
-                for t in 0..ledger.steps() {
-                    let (Some(of_found), Some(of_exact)) = (found.log10_norm(k, t), exact.log10_norm(k, t))
-                    else {
-                        continue;
-                    };
-                    if exact.state(k, t) == EntryState::Zero && found.state(k, t) == EntryState::Zero {
-                        continue;
-                    }
-                    let error = if of_found == of_exact {
-                        0.0
-                    } else {
-                        (10f64.powf(of_found - of_exact) - 1.0).abs()
-                    };
-                    let estimate = found.relative_error(k, t).unwrap_or(f64::NAN);
-                    covered += usize::from(error <= estimate);
-                    errors.push(error as f32);
-                    ratios.push((estimate / error) as f32);
+            for (k, t) in (0..ledger.steps()).flat_map(|k| (0..ledger.steps()).map(move |t| (k, t))) {
+                let norms = found.log10_norm(k, t).zip(exact.log10_norm(k, t));
+                let Some((of_found, of_exact)) = norms else { continue };
+                if exact.state(k, t) == EntryState::Zero && found.state(k, t) == EntryState::Zero {
+                    continue;
                 }
+                let error =
+                    if of_found == of_exact { 0.0 } else { (10f64.powf(of_found - of_exact) - 1.0).abs() };
+                let estimate = found.relative_error(k, t).unwrap_or(f64::NAN);
+                covered += usize::from(error <= estimate);
+                errors.push(error as f32);
+                ratios.push((estimate / error) as f32);
             }
         }
         let entries = errors.len();

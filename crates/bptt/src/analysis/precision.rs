@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::Error;
 use crate::forward::{ForwardCache, Inputs, Losses, Objective, ScanOptions, losses, scan_rounded, scan_with};
 use crate::kernel::{Format, norm};
-use crate::ledger::profile;
+use crate::ledger::median;
 use crate::model::{CellId, Network, State, Width};
 use crate::reverse::{Numbers, Part, Plan, RowOptions, Source, Step, reverse_layers};
 
@@ -268,14 +268,14 @@ impl FoundInFormat {
 impl Found {
     fn summary(self, lag: usize) -> Option<LagPrecision> {
         let losses = self.log10_exact.len();
-        let median = |values: Vec<f64>| profile::median(values).unwrap_or(f64::NAN);
+        let middle = |values: Vec<f64>| median(values).unwrap_or(f64::NAN);
         (losses > 0).then(|| LagPrecision {
             lag,
             losses,
-            log10_exact: median(self.log10_exact),
+            log10_exact: middle(self.log10_exact),
             formats: self.formats.map(|of| FormatAtLag {
-                log10: median(of.log10),
-                difference: median(of.difference),
+                log10: middle(of.log10),
+                difference: middle(of.difference),
                 numbers: of.numbers,
                 denormals: of.denormals,
                 zeros: of.zeros,

@@ -15,6 +15,7 @@ mod options;
 mod passes;
 pub(crate) mod profile;
 mod projections;
+mod quantiles;
 mod records;
 mod sums;
 
@@ -23,5 +24,6 @@ pub(crate) use balance::{PartSize, balance, unbalanced};
 pub(crate) use build::itemize;
 pub use entries::{Entry, EntryState, Ledger, PerLoss};
 pub use options::ItemizeOptions;
+pub(crate) use profile::horizon;
 pub use profile::{LagQuantiles, QUANTILES};
-pub(crate) use profile::{horizon, median, quantile};
+pub(crate) use quantiles::{median, quantile};

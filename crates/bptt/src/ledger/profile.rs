@@ -1,6 +1,7 @@
 //! What a ledger says about distance: the lag profile, its decay, and the horizon.
 
 use super::entries::Entry;
+use super::quantiles::{median, quantile};
 
 /// The contributions at one lag τ = |k − t|, over all losses k that reach that far.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,12 +120,6 @@ pub(crate) fn profile_of(lags: usize, at_lag: impl Fn(usize) -> Vec<f64>) -> Vec
     (0..lags).filter_map(at).collect()
 }
 
-/// The median, `None` of nothing.
-pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    (!values.is_empty()).then(|| quantile(&values, 0.5))
-}
-
 /// The smallest lag within which a fraction `q` of Σ 10^log₁₀ lies; lags ascend.
 pub(crate) fn horizon(sizes: impl Iterator<Item = (usize, f64)> + Clone, q: f64) -> Option<usize> {
     // Relative to the largest, so that a profile below f64's range still has a horizon.
@@ -145,37 +140,9 @@ pub(crate) fn horizon(sizes: impl Iterator<Item = (usize, f64)> + Clone, q: f64)
     last
 }
 
-/// The `q`-quantile of ascending values, linear between neighbors (NumPy's default).
-pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
-    let position = q * (sorted.len() - 1) as f64;
-    let low = floor_index(position);
-    let fraction = position - low as f64;
-    // Where the left neighbor is −∞ so is everything up to the right one; at a whole position the right one must not
-    // count at all.
-    if fraction == 0.0 || sorted[low] == f64::NEG_INFINITY {
-        return sorted[low];
-    }
-    sorted[low] + (sorted[low + 1] - sorted[low]) * fraction
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a position inside a slice
-fn floor_index(position: f64) -> usize {
-    position.floor() as usize
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn quantiles_are_linear_between_neighbors() {
-        let values = [1.0, 2.0, 4.0, 8.0, 16.0];
-        assert_eq!(QUANTILES.map(|q| quantile(&values, q)), [1.4, 2.0, 4.0, 8.0, 12.8]);
-        assert_eq!(quantile(&[f64::NEG_INFINITY, 3.0], 1.0), 3.0);
-        assert_eq!(quantile(&[f64::NEG_INFINITY; 2], 0.5), f64::NEG_INFINITY);
-        assert_eq!(quantile(&[f64::NEG_INFINITY, 3.0], 0.5), f64::NEG_INFINITY);
-        assert_eq!(quantile(&[7.0], 0.9), 7.0);
-    }
 
     #[test]
     fn a_geometric_profile_has_the_horizon_of_its_sum() {
