@@ -19,9 +19,11 @@ const PAGES: [(&str, &str, &str, &str); 3] = [
 
 /// The pages by address.
 pub(crate) fn pages() -> impl Iterator<Item = (&'static str, String)> {
-    PAGES.into_iter().map(|(address, _, title, own)| {
+    let cells = cell_choices();
+    PAGES.into_iter().map(move |(address, _, title, own)| {
         let main = report::filled(own, |part| match part {
             "controls" => report::CONTROLS,
+            "cells" => &cells,
             _ => unreachable!("{address} has no part {part}"),
         });
         let link = |(to, name, ..): (&str, &str, &str, &str)| {
@@ -38,6 +40,18 @@ pub(crate) fn pages() -> impl Iterator<Item = (&'static str, String)> {
         });
         (address, page)
     })
+}
+
+/// Every cell as an option of a form: whether it is vanilla, and whether it has recurrent weights.
+fn cell_choices() -> String {
+    let option = |name: &str| {
+        let cell = bptt::cell_by_name(name).expect("the registry makes its own examples");
+        let spec = cell.spec();
+        let vanilla = if spec.vanilla.is_some() { " data-vanilla" } else { "" };
+        let recurrent = if spec.recurrent_weights().is_some() { " data-recurrent" } else { "" };
+        format!("<option value=\"{name}\"{vanilla}{recurrent}>{}</option>", spec.title)
+    };
+    bptt::cells().into_iter().map(option).collect()
 }
 
 /// Modules and style sheet of these pages; they also use those of the report.

@@ -1,7 +1,8 @@
 //! One cell (k, t) of the heatmap of the laboratory as a formula with numbers: the chain rule, step by step.
 
+use bptt::cell::{Block, Operand, ParamKind, ParamSpec};
 use bptt::in_f64;
-use bptt::{Component, ForwardCache, Inputs, Matrix, Parameter, Select};
+use bptt::{CellSpec, Component, ForwardCache, Inputs, Matrix, Parameter, Select};
 use serde_json::{Value, json};
 
 use crate::lab::{Experiment, Laboratory};
@@ -55,7 +56,7 @@ pub(crate) fn formula(
         "x_norm": length(&input_values(trace, t)),
         "da": numbers(input_bias(here)), "da_norm": norm(input_bias(here)),
         "da_hh_norm": norm(recurrent_bias(here)),
-        "norms": norms(here),
+        "contributions": contributions(here, t),
         "chain": chain,
     }))
 }
@@ -71,12 +72,66 @@ fn factor(experiment: &Experiment, t: usize, k: usize) -> Option<Vec<Vec<f64>>> 
     Some((0..hidden).map(|i| (0..hidden).map(|j| slope[i] * w_hh.row(j)[i]).collect()).collect())
 }
 
-fn norms(of: &Component<f64>) -> Value {
-    let norm_of = |parameter| of.get(parameter).map(norm);
-    json!({
-        "weight_ih": norm_of(Parameter::WEIGHT_IH), "weight_hh": norm_of(Parameter::WEIGHT_HH),
-        "bias": norm_of(Parameter::BIAS), "input": norm_of(Parameter::INPUT),
-    })
+/// By parameter: what the contribution is a product of, as a formula, and its norm.
+fn contributions(of: &Component<f64>, t: usize) -> Value {
+    let spec = of.params.spec();
+    let entries = spec.params.iter().zip(of.params.tensors()).map(|(param, tensor)| {
+        (param.name.to_owned(), json!({ "formula": product(spec, param, t), "norm": norm(tensor) }))
+    });
+    let bias = spec.params.iter().zip(of.params.tensors()).find(|(param, _)| param.kind == ParamKind::Bias);
+    let shared = bias.map(|(param, tensor)| {
+        ("bias".to_owned(), json!({ "formula": product(spec, param, t), "norm": norm(tensor) }))
+    });
+    let input = json!({ "formula": format!("W_{{ih}}^{{⊤}} {}", adjoint(spec, spec.params[0].blocks[0].adjoint, t)), "norm": norm(&of.input) });
+    entries.chain(shared).chain([("input".to_owned(), input)]).collect::<serde_json::Map<_, _>>().into()
+}
+
+/// The gradient of a step that a parameter is multiplied with, as a formula.
+fn adjoint(spec: &CellSpec, number: usize, t: usize) -> String {
+    let name = spec.adjoints[number].name.replace('_', ",");
+    match name.split_once(',') {
+        Some((name, side)) => format!("{name}_{{{side},{t}}}"),
+        None => format!("{name}_{{{t}}}"),
+    }
+}
+
+/// The contribution of step t to a parameter, block by block: an outer product with what the block multiplies, a product
+/// number by number, or the gradient of the pre-activations itself.
+fn product(spec: &CellSpec, param: &ParamSpec, t: usize) -> String {
+    let before = |state: usize| match t {
+        0 => format!("{}_{{init}}", spec.states[state].name),
+        _ => format!("{}_{{{}}}", spec.states[state].name, t - 1),
+    };
+    // Where one operand meets several adjoints, the last repeats the others in their gates.
+    let adjoints = param.blocks.iter().map(|block| block.adjoint);
+    let is_one = param.blocks.iter().all(|block| block.operand == param.blocks[0].operand);
+    let common = adjoints.max().filter(|_| is_one);
+    let block = |block: &Block| {
+        let operand = match block.operand {
+            Operand::X => format!("x_{{{t}}}"),
+            Operand::Prev(state) => before(state),
+            Operand::State(state) => format!("{}_{{{t}}}", spec.states[state].name),
+            Operand::Saved(saved) => match spec.saved[saved].name.split_once('_') {
+                Some((name, side)) => format!("{name}_{{{side},{t}}}"),
+                None => format!("{}_{{{t}}}", spec.saved[saved].name),
+            },
+            _ => String::new(),
+        };
+        let adjoint = adjoint(spec, common.unwrap_or(block.adjoint), t);
+        let of_block = match param.kind {
+            ParamKind::Matrix => format!("{adjoint} {operand}^{{⊤}}"),
+            ParamKind::Elementwise => format!("{adjoint} ∘ {operand}"),
+            _ => adjoint,
+        };
+        match &block.gates {
+            Some(gates) if common.is_none() => {
+                format!("{of_block} (gates {})", spec.gate_names()[gates.clone()].join(", "))
+            }
+            _ => of_block,
+        }
+    };
+    let shown = if common.is_some() { 1 } else { param.blocks.len() };
+    param.blocks[..shown].iter().map(block).collect::<Vec<_>>().join(", ")
 }
 
 /// The contribution to the bias of the input side, da.

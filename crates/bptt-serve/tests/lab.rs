@@ -84,6 +84,39 @@ fn the_laboratory_shows_the_librarys_ledger() {
     }
 }
 
+/// The norm of every contribution in a formula is the ledger's, whatever the cell is made of.
+#[test]
+fn every_cell_has_its_formula() {
+    let server = server(Vec::new(), Limits::default());
+    for cell in bptt::cells() {
+        let ledger = library(cell, None, 6);
+        let asked = json!({ "lab": lab(cell, None, 6), "k": 5, "t": 2 });
+        let answer = json(&post(server.address(), "/api/lab/formula", &asked.to_string()));
+        for entry in ledger.entries() {
+            let found = &answer["contributions"][entry.parameter.as_str()];
+            let (norm, exact) = (found["norm"].as_f64().unwrap(), entry.norm(5, 2).unwrap());
+            assert!((norm - exact).abs() <= 1e-9 * exact, "{cell} {}: {norm}", entry.parameter.as_str());
+            assert!(found["formula"].as_str().unwrap().contains("_{"), "{cell}: {found}");
+        }
+        let page = json(&post(server.address(), "/api/lab", &lab(cell, None, 6).to_string()));
+        assert!(!page["data"]["subjects"][0]["equations"].as_array().unwrap().is_empty(), "{cell}");
+    }
+    let formula = |cell: &str, parameter: &str| {
+        let asked = json!({ "lab": lab(cell, None, 6), "k": 5, "t": 2 });
+        let answer = json(&post(server.address(), "/api/lab/formula", &asked.to_string()));
+        answer["contributions"][parameter]["formula"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(formula("rnn", "weight_hh"), "da_{2} h_{1}^{⊤}");
+    assert_eq!(formula("gru", "weight_hh"), "da_{hh,2} h_{1}^{⊤}");
+    assert_eq!(
+        formula("gru_reset_before", "weight_hh"),
+        "da_{2} h_{1}^{⊤} (gates r, z), da_{2} s_{2}^{⊤} (gates n)"
+    );
+    assert_eq!(formula("lstm_peephole", "peephole_o"), "da_{2} ∘ c_{2}");
+    assert_eq!(formula("lstm_layer_norm", "weight_ih"), "d_{x,2} x_{2}^{⊤}");
+    assert_eq!(formula("lstm_projected", "weight_hr"), "dh_{2} m_{2}^{⊤}");
+}
+
 #[test]
 fn more_steps_than_there_are_read_the_whole_text() {
     let server = server(Vec::new(), Limits::default());
@@ -101,7 +134,7 @@ fn the_articles_example_is_the_articles() {
     assert_eq!(norms.len(), 6);
     let formula = json!({ "lab": asked, "k": 2, "t": 0 });
     let formula = json(&post(server.address(), "/api/lab/formula", &formula.to_string()));
-    let norm = formula["norms"]["weight_ih"].as_f64().unwrap();
+    let norm = formula["contributions"]["weight_ih"]["norm"].as_f64().unwrap();
     assert!((norm.log10() - f64::from(norms[3])).abs() < 1e-6);
     assert!((formula["x"][0].as_f64().unwrap() - 1.624_345_363_663_241_7).abs() < 1e-12);
 }
@@ -129,12 +162,12 @@ fn the_factors_of_the_formula_multiply_to_its_result() {
     assert_eq!(numbers(&chain[2]["da"]), numbers(&answer["da"]));
     let of = |key: &str| answer[key].as_f64().unwrap();
     let product = of("da_hh_norm") * of("h_prev_norm");
-    assert!((product / answer["norms"]["weight_hh"].as_f64().unwrap() - 1.0).abs() < 1e-12);
+    assert!((product / answer["contributions"]["weight_hh"]["norm"].as_f64().unwrap() - 1.0).abs() < 1e-12);
 
     let text = json!({ "lab": lab("lstm", Some(1.0), 9), "k": 8, "t": 2 });
     let answer = json(&post(server.address(), "/api/lab/formula", &text.to_string()));
     let exact = library("lstm", Some(1.0), 9).entry(0, Parameter::WEIGHT_HH).unwrap().norm(8, 2).unwrap();
-    assert!((answer["norms"]["weight_hh"].as_f64().unwrap() / exact - 1.0).abs() < 1e-9);
+    assert!((answer["contributions"]["weight_hh"]["norm"].as_f64().unwrap() / exact - 1.0).abs() < 1e-9);
     let beyond = json!({ "lab": lab("rnn", None, 9), "k": 3, "t": 4 });
     assert!(
         common::refused(&post(server.address(), "/api/lab/formula", &beyond.to_string()), 422)

@@ -9,7 +9,8 @@ mod numbers;
 mod page;
 mod verdict;
 
-use bptt::{CellId, Entry, GateSaturation, Ledger, cell_by_name};
+use bptt::cell::{ParamKind, ParamSpec, Role};
+use bptt::{CellId, CellSpec, Entry, GateSaturation, Ledger, cell_by_name};
 use serde_json::{Map, Value, json};
 
 use crate::json;
@@ -172,6 +173,19 @@ pub fn data(report: &Report) -> Result<(Value, String), TooLarge> {
     Err(TooLarge)
 }
 
+/// Whether a contribution to the weights of this role is the outer product of one to a bias and of one vector: in all
+/// gates they have the same adjoints.
+fn is_outer_product(spec: &CellSpec, role: Role) -> bool {
+    let Some(weights) = spec.params.iter().find(|param| param.role == role) else { return false };
+    let adjoints = |of: &ParamSpec| -> Vec<_> {
+        of.blocks.iter().map(|block| (block.gates.clone(), block.adjoint)).collect()
+    };
+    let is_its_bias =
+        |param: &ParamSpec| param.kind == ParamKind::Bias && adjoints(param) == adjoints(weights);
+    weights.blocks.iter().all(|block| block.operand == weights.blocks[0].operand)
+        && spec.params.iter().any(is_its_bias)
+}
+
 fn subject(of: &Subject, gates: bool, room: usize, numbers: &mut Numbers) -> Value {
     let last = of.stages.len() - 1;
     let stages: Vec<Value> = thinned(of, room)
@@ -185,10 +199,17 @@ fn subject(of: &Subject, gates: bool, room: usize, numbers: &mut Numbers) -> Val
             "gate": block.gate, "sigma_max": block.sigma_max,
         })
     };
+    let cell = cell_by_name(&of.cell).ok();
+    let spec = cell.as_ref().map(|cell| cell.spec());
     json!({
         "name": of.name,
         "cell": of.cell,
-        "vanilla": cell_by_name(&of.cell).is_ok_and(|cell| cell.spec().vanilla.is_some()),
+        "vanilla": spec.is_some_and(|spec| spec.vanilla.is_some()),
+        "equations": spec.map(|spec| &spec.equations),
+        "outer_products": {
+            "input": spec.is_some_and(|spec| is_outer_product(spec, Role::Input)),
+            "recurrent": spec.is_some_and(|spec| is_outer_product(spec, Role::Recurrent)),
+        },
         "facts": of.facts,
         "verdict": verdict(of),
         "symbols": of.symbols,

@@ -32,6 +32,7 @@ impl Half {
                 gate.or(passed).map_or(0, |gate| 1 + gate)
             }),
             vanilla: None,
+            equations: vec!["n_t = tanh(W_{ih} x_t + W_{hh} h_{t−1} + b),  h_t = (h_{t−1} + n_t) / 2".into()],
         }))
     }
 }

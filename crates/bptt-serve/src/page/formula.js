@@ -32,19 +32,24 @@ const line = (...parts) => el("p", {}, parts);
 /** Whether the norm of a contribution is this product, as for an outer product. */
 const isProduct = (norm, a, b) => Math.abs(a * b - norm) <= 1e-9 * norm;
 
+/** Letters of the parameters' names; others are written as they are. */
+const LETTERS = { weight: "W", bias: "b", gamma: "γ", beta: "β", peephole: "p" };
+
+/** `weight_ih` as W_{ih}. */
+function letter(parameter) {
+  const [name, ...side] = parameter.split("_");
+  return name in LETTERS ? `${LETTERS[name]}${side.length ? `_{${side.join(" ")}}` : ""}` : parameter;
+}
+
 function contribution(found, parameter, subject) {
-  const { t, norms, x, da_norm: da, da_hh_norm: back, h_prev_norm: h, x_norm: xNorm } = found;
-  if (parameter === "weight_hh") {
-    const product = isProduct(norms.weight_hh, back, h) ? [` = ‖da‖ · ‖h‖ = ${number(back)} · ${number(h)}`] : [];
-    return line(formula(`dL_{${found.k}}/dW_{hh} at step ${t} = da_{${t}} ${before(t)}^{⊤}`), `, norm ${number(norms.weight_hh)}`, product, ".");
-  }
-  if (parameter === "weight_ih") {
-    const read = Array.isArray(x) ? [] : [" Its only nonzero column is that of ", symbol(subject.symbols[t]), "."];
-    const product = isProduct(norms.weight_ih, da, xNorm) ? [` = ‖da‖ · ‖x‖ = ${number(da)} · ${number(xNorm)}`] : [];
-    return line(formula(`dL_{${found.k}}/dW_{ih} at step ${t} = da_{${t}} x_{${t}}^{⊤}`), `, norm ${number(norms.weight_ih)}`, product, ".", read);
-  }
-  if (parameter === "input") return line(formula(`dL_{${found.k}}/dx_{${t}} = W_{ih}^{⊤} da_{${t}}`), `, norm ${number(norms.input)}.`);
-  return line(formula(`dL_{${found.k}}/db at step ${t} = da_{${t}}`), `, norm ${number(norms.bias)}.`);
+  const { k, t, contributions, x, da_norm: da, da_hh_norm: back, h_prev_norm: h, x_norm: xNorm } = found;
+  const { formula: right, norm } = contributions[parameter];
+  if (parameter === "input") return line(formula(`dL_{${k}}/dx_{${t}} = ${right}`), `, norm ${number(norm)}.`);
+  const left = formula(`dL_{${k}}/d${letter(parameter)} at step ${t} = ${right}`);
+  const ofState = parameter === "weight_hh" && isProduct(norm, back, h) ? ` = ‖da‖ · ‖h‖ = ${number(back)} · ${number(h)}` : "";
+  const ofInput = parameter === "weight_ih" && isProduct(norm, da, xNorm) ? ` = ‖da‖ · ‖x‖ = ${number(da)} · ${number(xNorm)}` : "";
+  const read = parameter === "weight_ih" && !Array.isArray(x) ? [" Its only nonzero column is that of ", symbol(subject.symbols[t]), "."] : [];
+  return line(left, `, norm ${number(norm)}`, ofState, ofInput, ".", read);
 }
 
 /** ‖da_t‖ as a product of one factor per step. */

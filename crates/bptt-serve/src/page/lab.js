@@ -16,7 +16,7 @@ import { Newest } from "./server.js";
 const TEXT = "Because no food was available in the market, John had to skip dinner.";
 
 /** The settings of the network with their initial values. A σ of 0 keeps the scale of the initialization. */
-const NETWORK = { example: "text", kind: "rnn", phi: "tanh", init: "uniform", sigma: 1.2, length: 64, hidden: 64, seed: 1, level: "char", sentence: TEXT };
+const NETWORK = { example: "text", kind: "rnn", init: "uniform", sigma: 1.2, length: 64, hidden: 64, seed: 1, level: "char", sentence: TEXT };
 
 /** The initial choice: the last loss and its first step. */
 const SHOWN = { network: 0, stage: 0, cell: "0 forward", parameter: "weight_hh", gate: "all", scale: "log", k: 1e6, t: 1e6 };
@@ -24,15 +24,18 @@ const SHOWN = { network: 0, stage: 0, cell: "0 forward", parameter: "weight_hh",
 /** The largest change per step, in nats, that counts as none: less than a third over 64 steps. */
 const LEVEL = 5e-3;
 
-const CELLS = { tanh: "rnn", relu: "rnn_relu", identity: "rnn_identity" };
+/** Whether the cell is marked so in the list: "vanilla", or "recurrent", with recurrent weights. */
+function marked(kind, mark) {
+  return mark in ([...byId("kind").options].find(({ value }) => value === kind)?.dataset ?? {});
+}
 
 /** The nearest possible network to a choice. */
 function sound(choice) {
   const now = { ...choice };
-  for (const key of ["example", "kind", "phi", "level"]) {
+  for (const key of ["example", "kind", "level"]) {
     if (![...byId(key).options].some(({ value }) => value === now[key])) now[key] = NETWORK[key];
   }
-  if (now.example === "article" && now.kind !== "rnn" && now.init === "article") now.init = "uniform";
+  if (now.example === "article" && !marked(now.kind, "vanilla") && now.init === "article") now.init = "uniform";
   if (now.example === "text" && now.init === "article") now.init = NETWORK.init;
   if (![...byId("init").options].some(({ value }) => value === now.init)) now.init = NETWORK.init;
   const within = (key, low, high) => (now[key] = Math.max(low, Math.min(now[key], high)));
@@ -43,22 +46,22 @@ function sound(choice) {
 }
 
 /** The request to the server. */
-function laboratory({ example, kind, phi, init, sigma, length, hidden, seed, level, sentence }) {
-  const cell = kind === "rnn" ? CELLS[phi] : kind;
-  return { example, text: example === "text" ? sentence : "", level, cell, hidden, init, sigma_max: sigma === 0 ? null : sigma, seed, steps: length };
+function laboratory({ example, kind, init, sigma, length, hidden, seed, level, sentence }) {
+  const scaled = sigma !== 0 && marked(kind, "recurrent");
+  return { example, text: example === "text" ? sentence : "", level, cell: kind, hidden, init, sigma_max: scaled ? sigma : null, seed, steps: length };
 }
 
 /** Updates the form from the choice and the answer of the server. */
 function showForm(now, result) {
-  for (const key of ["example", "kind", "phi", "init", "level", "sentence", "hidden", "seed"]) {
+  for (const key of ["example", "kind", "init", "level", "sentence", "hidden", "seed"]) {
     if (document.activeElement !== byId(key) || byId(key).tagName === "SELECT") byId(key).value = now[key];
   }
   const hide = (id, hidden) => (byId(id).closest(".control").hidden = hidden);
   const article = now.example === "article";
-  hide("phi", now.kind !== "rnn");
+  for (const id of ["init", "sigma", "as-drawn"]) hide(id, !marked(now.kind, "recurrent"));
   for (const id of ["hidden", "sentence", "level"]) hide(id, article);
   hide("seed", now.init === "article" || now.init === "identity");
-  byId("init").querySelector("[value=article]").hidden = !article || now.kind !== "rnn";
+  byId("init").querySelector("[value=article]").hidden = !article || !marked(now.kind, "vanilla");
   const most = result?.most_steps ?? 200;
   byId("length").max = most;
   byId("length").value = Math.min(now.length, most);
@@ -72,13 +75,14 @@ function showForm(now, result) {
 }
 
 /** Whether the gradient vanishes or explodes, and why σ_max alone does not determine it. */
-function showReading({ sigma_max: sigma, slopes }, entry) {
+function showReading({ sigma_max: sigma, slopes }, entry, kind) {
   const decay = entry.decay_per_step;
   const kept = decay == null ? null : Math.exp(decay);
   const fate = kept == null ? "There are too few steps to tell" : Math.abs(decay) < LEVEL ? "It neither vanishes nor explodes" : decay < 0 ? "It vanishes" : "It explodes";
   const left = kept == null ? "" : `: contributions are multiplied by ${number(kept)} per step farther back`;
   byId("reading").replaceChildren(el("strong", {}, fate), `${left}.`);
   byId("reading").dataset.kept = kept ?? "";
+  if (!marked(kind, "recurrent")) return byId("misreading").replaceChildren();
   const parts = [`σ_max = ${number(sigma)}`];
   if (slopes) parts.push(` and φ′ is at most ${number(slopes[0])}, ${number(slopes[1])} on average, so a step multiplies the gradient by at most ${number(sigma * slopes[0])}`);
   let moral = "";
@@ -114,7 +118,7 @@ async function start() {
     const shown = view();
     showForm(state.now, result);
     // The contributions to the bias are the gradient of the pre-activations itself.
-    showReading(result, opened.find("bias") ?? opened.find("bias_ih"));
+    showReading(result, opened.find("bias") ?? opened.find("bias_ih"), state.now.kind);
     showControls(shown, result.data.subjects, choice());
     byId("cell-words").replaceChildren(...cellInWords(shown, shown.k, shown.t));
     byId("profile-words").textContent = profileInWords(shown);
@@ -146,10 +150,10 @@ async function start() {
   });
   const text = ({ value }) => value;
   const whole = ({ value }) => Number(value);
-  for (const key of ["kind", "phi", "init", "level", "sentence"]) change(key, key, text);
+  for (const key of ["kind", "init", "level", "sentence"]) change(key, key, text);
   byId("example").addEventListener("input", ({ target: { value } }) => {
     // The example of the article starts with its own weights.
-    state.set(value === "article" ? { example: value, kind: "rnn", phi: "tanh", init: "article", sigma: 0, ...fresh } : { ...NETWORK, ...fresh });
+    state.set(value === "article" ? { example: value, kind: "rnn", init: "article", sigma: 0, ...fresh } : { ...NETWORK, ...fresh });
   });
   const fresh = { k: SHOWN.k, t: SHOWN.t };
   change("sigma", "sigma", whole);

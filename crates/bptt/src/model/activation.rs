@@ -50,6 +50,17 @@ impl Activation {
         }
     }
 
+    /// The sign in an equation.
+    pub fn symbol(self) -> &'static str {
+        match self {
+            Self::Sigmoid => "σ",
+            Self::HardSigmoidFifth => "hardσ_{0.2}",
+            Self::HardSigmoidSixth => "hardσ",
+            Self::Identity => "id",
+            Self::Tanh | Self::Relu => self.as_str(),
+        }
+    }
+
     /// The one with this name.
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|activation| activation.as_str() == name)

@@ -7,6 +7,7 @@ mod network;
 mod packed_weights;
 mod parameter;
 mod params;
+mod paths;
 mod registry;
 mod spec;
 mod spec_check;

@@ -4,15 +4,6 @@ import { el, formula, prose, symbol } from "./dom.js";
 import { count, number, ofLog10, percent } from "./format.js";
 import { contributions } from "./words.js";
 
-const STEPS_FORWARD = {
-  rnn: ["a_t = W_{ih} x_t + W_{hh} h_{t−1} + b,  h_t = tanh(a_t)"],
-  rnn_relu: ["a_t = W_{ih} x_t + W_{hh} h_{t−1} + b,  h_t = max(a_t, 0)"],
-  rnn_identity: ["a_t = W_{ih} x_t + W_{hh} h_{t−1} + b,  h_t = a_t"],
-  lstm: ["i, f, o = σ(…),  g = tanh(…),  … = W_{ih} x_t + W_{hh} h_{t−1} + b", "c_t = f ∘ c_{t−1} + i ∘ g,  h_t = o ∘ tanh(c_t)"],
-  gru: ["r, z = σ(W_{ih} x_t + W_{hh} h_{t−1} + b),  n = tanh(W_{in} x_t + b_{in} + r ∘ (W_{hn} h_{t−1} + b_{hn}))", "h_t = (1 − z) ∘ n + z ∘ h_{t−1}"],
-  gru_reset_before: ["r, z = σ(W_{ih} x_t + W_{hh} h_{t−1} + b),  n = tanh(W_{in} x_t + W_{hn}(r ∘ h_{t−1}) + b_n)", "h_t = (1 − z) ∘ n + z ∘ h_{t−1}"],
-};
-
 /** One of the eight. */
 function figure(n, title, formulas, words, picture = []) {
   const sentences = [words].flat().flatMap((part) => (typeof part === "string" ? prose(part) : part));
@@ -64,28 +55,39 @@ export function figures(view) {
   const { input: da, recurrent: da_hh } = preActivation(view);
   const t = da.state(k, view.t) === "v" ? view.t : k;
   const ratio = (a, b) => 10 ** (a.log10(k, t) - b.log10(k, t));
-  const [x, h] = [ratio(w_ih, da), ratio(w_hh, da_hh)];
+  // In some cells a contribution is not an outer product with da: then its norm says nothing about that of x or h.
+  const { input: byInput, recurrent: byState } = subject.outer_products;
+  const x = byInput ? ratio(w_ih, da) : null;
+  const h = byState ? ratio(w_hh, da_hh) : null;
+  const inputs = x == null ? "" : `. The norm of the input is ${number(x)}${h == null ? "" : `, that of the previous state ${h > 0 ? number(h) : "0"}`}`;
+  const products = [
+    ...(x == null ? [] : [`‖da‖ · ‖x‖ = ${ofLog10(da.log10(k, t))} × ${number(x)} = ${ofLog10(w_ih.log10(k, t))}`]),
+    ...(h == null ? [] : [`‖da‖ · ‖h‖ = ${ofLog10(da_hh.log10(k, t))} × ${number(h)} = ${ofLog10(w_hh.log10(k, t))}`]),
+  ];
   const read = symbol(subject.symbols[t]);
   const target = subject.targets ? [" of ", symbol(subject.targets[k])] : [];
-  const rows = contributions({ entry: w_hh, gate: null, k }).filter(({ log10 }) => log10 > -Infinity);
+  const [far, name] = w_hh ? [w_hh, "W_hh"] : [da, "b"];
+  const rows = contributions({ entry: far, gate: null, k }).filter(({ log10 }) => log10 > -Infinity);
   const sum = rows.reduce((total, { log10 }) => total + 10 ** log10, 0);
   const cell = `layer ${layer}, ${direction} cell`;
   return [
     figure(1, "The network, unrolled", ["x_1 → h_1 → L_1,   x_2 → h_2 → L_2,   …,   h_{t−1} → h_t"],
       `The same weights are used at every step, here ${count(T, "time")}, with ${count(ledger.losses.length, "loss", "losses")}. Every loss depends on every earlier step through h.`,
       unrolled(view)),
-    figure(2, "One step forward", STEPS_FORWARD[subject.cell] ?? [],
-      ["At step ", String(t), " the network read ", read, `. The norm of the input is ${number(x)}, that of the previous state ${h > 0 ? number(h) : "0"} (${cell}).`]),
+    figure(2, "One step forward", subject.equations ?? [],
+      ["At step ", String(t), " the network read ", read, `${inputs} (${cell}).`]),
     figure(3, "The losses", ["L = L_1 + L_2 + … + L_T"], lossesInWords(view), costliest(view)),
     figure(4, "The gradient of one loss is a sum over steps", ["dL_k/dW = Σ_{t≤k} (∂L_k/∂W)_t"],
-      [`Loss ${k}`, ...target, `: ${count(rows.length, "step")} contribute to its gradient of W_hh. The sum of their norms is ${number(sum)}; the largest are:`],
+      [`Loss ${k}`, ...target, `: ${count(rows.length, "step")} contribute to its gradient of ${name}. The sum of their norms is ${number(sum)}; the largest are:`],
       bars(rows.slice(0, 5).map((row) => ({ label: [`${row.t} `, symbol(subject.symbols[row.t])], size: 10 ** row.log10, words: ofLog10(row.log10) })))),
     figure(5, "In the backward pass, one factor per step", ["∂h_k/∂h_t = Π_{u=t+1…k} ∂h_u/∂h_{u−1}", ...(subject.vanilla ? ["∂h_u/∂h_{u−1} = diag(φ′(a_u)) W_{hh}"] : [])], ...factorsInWords(da, k)),
-    figure(6, "One contribution is an outer product", ["(∂L_k/∂W_{ih})_t = da_{k,t} x_t^{T}", "(∂L_k/∂W_{hh})_t = da_{k,t} h_{t−1}^{T}"],
-      [`Loss ${k}, step ${t} (`, symbol(subject.symbols[t]), "): ‖da‖ · ‖x‖ = ", `${ofLog10(da.log10(k, t))} × ${number(x)} = ${ofLog10(w_ih.log10(k, t))}, and ‖da‖ · ‖h‖ = ${ofLog10(da_hh.log10(k, t))} × ${number(h)} = ${ofLog10(w_hh.log10(k, t))}. The norm of the matrix follows without forming it.`]),
+    figure(6, "One contribution is an outer product", [...(byInput ? ["(∂L_k/∂W_{ih})_t = da_{k,t} x_t^{T}"] : []), ...(byState ? ["(∂L_k/∂W_{hh})_t = da_{k,t} h_{t−1}^{T}"] : [])],
+      products.length
+        ? [`Loss ${k}, step ${t} (`, symbol(subject.symbols[t]), "): ", products.join(", and "), ". The norm of the matrix follows without forming it."]
+        : "In this cell what the weights see is not da itself but a gradient that follows from it; a contribution is the outer product of that gradient and what the weights multiply."),
     figure(7, "The sum of all contributions is the gradient", ["dL/dW = Σ_k Σ_{t≤k} (∂L_k/∂W)_t"],
-      `${T} losses, up to ${T} steps each: their sum is the gradient of norm ${number(w_hh.total_norm)}, with a relative error of at most ${number(Math.max(...Object.values(ledger.balance)))} for any parameter. The norm of the sum is ${percent(w_hh.cancellation)} of the sum of the norms; the rest cancels.`),
-    figure(8, "Why contributions of far steps are small", ["‖∂h_k/∂h_t‖ ≤ (γ · σ_{max}(W_{hh}))^{k−t}", "γ = max φ′"], vanishing(view, w_hh), strengths(view, w_hh)),
+      `${T} losses, up to ${T} steps each: their sum is the gradient of norm ${number(far.total_norm)}, with a relative error of at most ${number(Math.max(...Object.values(ledger.balance)))} for any parameter. The norm of the sum is ${percent(far.cancellation)} of the sum of the norms; the rest cancels.`),
+    figure(8, "Why contributions of far steps are small", ["‖∂h_k/∂h_t‖ ≤ (γ · σ_{max}(W_{hh}))^{k−t}", "γ = max φ′"], vanishing(view, far, name), strengths(view, far)),
   ];
 }
 
@@ -138,7 +140,7 @@ function factorsInWords(da, k) {
   return [`The factor of ‖da‖, the gradient of loss ${k} at the pre-activations, at each of the first steps back. The geometric mean over all ${list.length} steps is × ${number(mean)}.`, bars(rows)];
 }
 
-function vanishing({ subject }, w_hh) {
+function vanishing({ subject }, w_hh, name) {
   const blocks = subject.blocks.filter((b) => b.layer === w_hh.layer && b.direction === w_hh.direction);
   const kept = w_hh.decay_per_step == null ? null : Math.exp(w_hh.decay_per_step);
   const measured = kept == null ? "" : ` Measured: × ${number(kept)} per step.`;
@@ -146,5 +148,5 @@ function vanishing({ subject }, w_hh) {
   const says = gated
     ? "The bound holds for a cell without gates. Here the gradient also passes along the state, where it is multiplied by a gate only."
     : "If σ_max is below 1/γ, contributions vanish. Above it they may explode, but need not: a saturated activation multiplies by much less than γ.";
-  return `${says}${measured} The gradient of W_hh does not vanish, because near steps dominate it; the far contributions to each loss do.`;
+  return `${says}${measured} The gradient of ${name} does not vanish, because near steps dominate it; the far contributions to each loss do.`;
 }

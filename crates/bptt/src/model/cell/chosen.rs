@@ -68,6 +68,7 @@ impl LstmWith {
     pub fn by_name(given: Option<&str>) -> Result<Self, Error> {
         let chosen = activations("lstm_with", given, 3)?;
         let (phi, psi) = (chosen[0], chosen[1]);
+        let chi = *chosen.get(2).unwrap_or(&psi);
         let spec = CellSpec {
             name: name("lstm_with", &chosen),
             title: format!("LSTM with {} and {}", phi.as_str(), psi.as_str()),
@@ -79,8 +80,9 @@ impl LstmWith {
             backward: vec![Stage::Local(0)],
             paths: cell_state_paths(4),
             vanilla: None,
+            equations: lstm::equations(phi, psi, chi),
         };
-        Ok(Self { activations: [phi, psi, *chosen.get(2).unwrap_or(&psi)], spec: Arc::new(spec) })
+        Ok(Self { activations: [phi, psi, chi], spec: Arc::new(spec) })
     }
 }
 
@@ -167,6 +169,7 @@ impl GruWith {
             backward,
             paths: paths(),
             vanilla: None,
+            equations: gru::equations(phi, psi, reset_before),
         };
         Ok(Self { activations: [phi, psi], reset_before, spec: Arc::new(spec) })
     }

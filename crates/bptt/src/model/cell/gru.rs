@@ -31,6 +31,22 @@ pub struct Gru {
     spec: Arc<CellSpec>,
 }
 
+/// The equations of a forward step with φ for the gates and ψ for the candidate.
+pub(super) fn equations(phi: Activation, psi: Activation, reset_before: bool) -> Vec<String> {
+    let [phi, psi] = [phi, psi].map(Activation::symbol);
+    let recurrent = if reset_before {
+        "W_{hn}(r ∘ h_{t−1}) + b_n"
+    } else {
+        "b_{in} + r ∘ (W_{hn} h_{t−1} + b_{hn})"
+    };
+    vec![
+        format!(
+            "r, z = {phi}(W_{{ih}} x_t + W_{{hh}} h_{{t−1}} + b),  n = {psi}(W_{{in}} x_t + {recurrent})"
+        ),
+        "h_t = (1 − z) ∘ n + z ∘ h_{t−1}".into(),
+    ]
+}
+
 /// r, z and n.
 pub(super) fn gates(gate: Activation, candidate: Activation) -> Vec<GateSpec> {
     let gate = |name| GateSpec { name, activation: gate };
@@ -77,6 +93,7 @@ impl Gru {
             backward: vec![Stage::Local(0)],
             paths: paths(),
             vanilla: None,
+            equations: equations(Activation::Sigmoid, Activation::Tanh, false),
         };
         Self { spec: Arc::new(spec) }
     }
@@ -212,6 +229,7 @@ impl GruResetBefore {
             backward: vec![Stage::Local(0), Stage::Through { param: WEIGHT_HH, block: 1 }, Stage::Local(1)],
             paths: paths(),
             vanilla: None,
+            equations: equations(Activation::Sigmoid, Activation::Tanh, true),
         };
         Self { spec: Arc::new(spec) }
     }

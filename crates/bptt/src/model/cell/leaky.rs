@@ -65,6 +65,10 @@ impl Leaky {
                 gate.or(passed).map_or(0, |gate| 1 + gate)
             }),
             vanilla: None,
+            equations: vec![
+                "n_t = tanh(W_{ih} x_t + W_{hh} h_{t−1} + b)".into(),
+                format!("h_t = {} h_{{t−1}} + {alpha} n_t", 1.0 - alpha),
+            ],
         };
         Self { alpha, spec: Arc::new(spec) }
     }

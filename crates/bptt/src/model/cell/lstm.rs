@@ -48,6 +48,15 @@ pub(super) fn cell_state_paths(gates: usize) -> Paths {
     })
 }
 
+/// The equations of a forward step with φ for the gates, ψ for the candidate and χ for the cell state.
+pub(super) fn equations(phi: Activation, psi: Activation, chi: Activation) -> Vec<String> {
+    let [phi, psi, chi] = [phi, psi, chi].map(Activation::symbol);
+    vec![
+        format!("i, f, o = {phi}(…),  g = {psi}(…),  … = W_{{ih}} x_t + W_{{hh}} h_{{t−1}} + b"),
+        format!("c_t = f ∘ c_{{t−1}} + i ∘ g,  h_t = o ∘ {chi}(c_t)"),
+    ]
+}
+
 /// i, f, g and o.
 pub(super) fn gates(gate: Activation, candidate: Activation) -> Vec<GateSpec> {
     let gate = |name| GateSpec { name, activation: gate };
@@ -79,6 +88,14 @@ impl Lstm {
             paths: cell_state_paths(gates.len()),
             gates,
             vanilla: None,
+            equations: if forgets {
+                equations(Activation::Sigmoid, Activation::Tanh, Activation::Tanh)
+            } else {
+                vec![
+                    "i, o = σ(…),  g = tanh(…),  … = W_{ih} x_t + W_{hh} h_{t−1} + b".into(),
+                    "c_t = c_{t−1} + i ∘ g,  h_t = o ∘ tanh(c_t)".into(),
+                ]
+            },
         };
         Self { forgets, spec: Arc::new(spec) }
     }

@@ -94,6 +94,12 @@ impl LstmLayerNorm {
             backward: vec![Stage::Local(0)],
             paths: cell_state_paths(4),
             vanilla: None,
+            equations: vec![
+                "n_x = norm(W_{ih} x_t),  n_h = norm(W_{hh} h_{t−1}),  norm(v) = (v − mean v) / √(var v + ε)"
+                    .into(),
+                "i, f, o = σ(…),  g = tanh(…),  … = γ_{ih} ∘ n_x + β_{ih} + γ_{hh} ∘ n_h + β_{hh}".into(),
+                "c_t = f ∘ c_{t−1} + i ∘ g,  h_t = o ∘ tanh(c_t)".into(),
+            ],
         };
         Self { epsilon, spec: Arc::new(spec) }
     }

@@ -63,6 +63,10 @@ impl LstmPeephole {
             ],
             paths: cell_state_paths(4),
             vanilla: None,
+            equations: vec![
+                "i = σ(a_i + p_i ∘ c_{t−1}),  f = σ(a_f + p_f ∘ c_{t−1}),  g = tanh(a_g),  a = W_{ih} x_t + W_{hh} h_{t−1} + b".into(),
+                "c_t = f ∘ c_{t−1} + i ∘ g,  o = σ(a_o + p_o ∘ c_t),  h_t = o ∘ tanh(c_t)".into(),
+            ],
         };
         Self { spec: Arc::new(spec) }
     }

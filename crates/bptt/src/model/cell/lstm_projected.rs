@@ -53,6 +53,10 @@ impl LstmProjected {
             backward: vec![Stage::Local(0), Stage::Through { param: WEIGHT_HR, block: 0 }, Stage::Local(1)],
             paths: cell_state_paths(4),
             vanilla: None,
+            equations: vec![
+                "i, f, o = σ(…),  g = tanh(…),  … = W_{ih} x_t + W_{hh} h_{t−1} + b".into(),
+                "c_t = f ∘ c_{t−1} + i ∘ g,  h_t = W_{hr} (o ∘ tanh(c_t))".into(),
+            ],
         };
         Self { spec: Arc::new(spec) }
     }

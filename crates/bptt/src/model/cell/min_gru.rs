@@ -49,6 +49,10 @@ impl MinGru {
             backward: vec![Stage::Local(0)],
             paths: Paths::new(&["along_z"], 2, |_, _| 0),
             vanilla: None,
+            equations: vec![
+                "z = σ(W_z x_t + b_z),  n = W_n x_t + b_n".into(),
+                "h_t = (1 − z) ∘ h_{t−1} + z ∘ n".into(),
+            ],
         };
         Self { spec: Arc::new(spec) }
     }

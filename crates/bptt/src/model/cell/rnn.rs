@@ -35,6 +35,10 @@ impl Rnn {
             Activation::Identity => ("rnn_identity".to_owned(), "vanilla RNN, linear".to_owned()),
             other => (format!("rnn_{}", other.as_str()), format!("vanilla RNN, {}", other.as_str())),
         };
+        let output = match activation {
+            Activation::Identity => "a_t".to_owned(),
+            other => format!("{}(a_t)", other.symbol()),
+        };
         let spec = CellSpec {
             name,
             title,
@@ -46,6 +50,7 @@ impl Rnn {
             backward: vec![Stage::Local(0)],
             paths: Paths::new(&["through_h"], 1, |_, _| 0),
             vanilla: Some(activation),
+            equations: vec![format!("a_t = W_{{ih}} x_t + W_{{hh}} h_{{t−1}} + b,  h_t = {output}")],
         };
         Self { activation, spec: Arc::new(spec) }
     }
