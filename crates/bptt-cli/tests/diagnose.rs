@@ -212,6 +212,20 @@ fn update_precision_and_windows_are_reported_on_request() {
     assert_eq!(precision[0]["lag"], 0);
     assert!(difference("f32") < 1e-5 && (1e-5..0.1).contains(&difference("bf16")), "{}", precision[0]);
     assert!(json["precision"]["small_from"].is_null());
+    let sums = json["precision"]["bf16_sums"].as_array().unwrap();
+    assert_eq!(sums.len(), 4, "the parameters of a vanilla cell");
+    let sum = |name: &str| sums.iter().find(|of| of["parameter"] == name).unwrap();
+    assert_eq!(
+        (&sum("weight_ih")["pytorch"], &sum("weight_hh")["pytorch"]),
+        (&"one_product".into(), &"steps_in_format".into())
+    );
+    for of in sums {
+        let error = |order: &str| of[order]["difference"].as_f64().unwrap();
+        assert!(
+            error("one_product") < 0.1 && error("one_product") <= error("steps_in_format") + 0.01,
+            "{of}"
+        );
+    }
 
     let measured = &json["measured"];
     let smallest = &measured["smallest_window"];
@@ -230,6 +244,7 @@ fn update_precision_and_windows_are_reported_on_request() {
     for words in [
         "shares of the lags in the next update (sgd",
         "precision of the backpropagated",
+        "added up over the steps in bf16",
         "before training, median",
     ] {
         assert!(text.contains(words), "{words}: {text}");

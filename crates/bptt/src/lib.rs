@@ -40,9 +40,9 @@ mod model;
 mod reverse;
 
 pub use analysis::{
-    Bootstrap, FormatAtLag, GateSaturation, Horizons, Interval, LagParts, LagPrecision, PathSplit,
-    PrecisionAudit, SATURATED, SmallestWindow, Truncation, TruncationCurve, log_spaced_windows,
-    quantile_interval,
+    Bootstrap, FormatAtLag, GateSaturation, Horizons, Interval, LagParts, LagPrecision, ParameterSums,
+    PathSplit, PrecisionAudit, SATURATED, SmallestWindow, SumInFormat, SumOrder, Truncation, TruncationCurve,
+    log_spaced_windows, quantile_interval,
 };
 pub use array::{Matrix, Sequence, SequenceView, View};
 pub use dynamics::{Flossing, MemoryProfile, Omega, Perturbed};

@@ -2,9 +2,10 @@
 
 use crate::dynamics::{GateSpectrum, JacobianProduct, Lyapunov, LyapunovOptions};
 use crate::{
-    CellId, Component, Error, Flossing, ForwardCache, GateSaturation, Gradient, GradientOptions, Inputs,
-    ItemizeOptions, LagParts, Ledger, Losses, Matrix, MemoryProfile, Network, Objective, PathSplit,
-    Perturbed, PrecisionAudit, Real, ScanOptions, Select, Sequence, SmallestWindow, State, TruncationCurve,
+    CellId, Component, Error, Flossing, Format, ForwardCache, GateSaturation, Gradient, GradientOptions,
+    Inputs, ItemizeOptions, LagParts, Ledger, Losses, Matrix, MemoryProfile, Network, Objective,
+    ParameterSums, PathSplit, Perturbed, PrecisionAudit, Real, ScanOptions, Select, Sequence, SmallestWindow,
+    State, TruncationCurve,
 };
 use crate::{analysis, dynamics, forward, gradient, ledger};
 
@@ -294,5 +295,25 @@ impl Network<f64> {
         objective: &Objective<f64>,
     ) -> Result<Vec<PrecisionAudit>, Error> {
         analysis::precision_audit(self, inputs, initial, options, objective)
+    }
+
+    /// The gradient of every parameter of every cell in a [`Format`](crate::Format), added up over the steps in each
+    /// [`SumOrder`](crate::SumOrder): what a sum of few digits loses of the early steps, which no single contribution shows.
+    ///
+    /// States, gates, dh, dc and da are rounded as in [`Network::precision_audit`]; the two products of a step are not rounded
+    /// before they are added, as some frameworks do, so a gradient may differ from theirs in its last digits in the format.
+    /// The readout is not included: its gradient is one product over all steps. The cost is that of T gradients of one step.
+    ///
+    /// # Errors
+    /// If inputs, state, options or objective do not fit the network, or a state is not finite in f64.
+    pub fn precision_sums(
+        &self,
+        inputs: &Inputs<f64>,
+        initial: &State<f64>,
+        options: &ScanOptions<f64>,
+        objective: &Objective<f64>,
+        format: Format,
+    ) -> Result<Vec<ParameterSums>, Error> {
+        analysis::precision_sums(self, inputs, initial, options, objective, format)
     }
 }

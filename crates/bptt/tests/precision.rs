@@ -3,8 +3,8 @@
 use crate::common;
 
 use bptt::{
-    CellParams, Format, Inputs, Matrix, Network, Objective, PrecisionAudit, Readout, Reduction, ScanOptions,
-    Sequence, Targets, Weights, cell_by_name,
+    CellParams, Format, Inputs, Matrix, Network, Objective, ParameterSums, PrecisionAudit, Readout,
+    Reduction, ScanOptions, Sequence, SumOrder, Targets, Weights, cell_by_name,
 };
 use common::Shape;
 
@@ -102,5 +102,58 @@ fn every_cell_is_audited() {
                 assert_eq!((f32.denormals, f32.zeros), (0, 0));
             }
         }
+    }
+}
+
+/// A cell with one unit and all weights zero but those named, that reads ones, with a readout and targets that make the
+/// gradient with respect to every h_t one.
+fn steady(cell: &str, weights: &[(&str, &[f64])], steps: usize) -> Vec<ParameterSums> {
+    let cell = cell_by_name(cell).unwrap();
+    let mut layer = CellParams::zeros(cell.spec(), 1, 1);
+    for (name, numbers) in weights {
+        layer[name].data_mut().copy_from_slice(numbers);
+    }
+    let readout = Readout { w_hy: Matrix::new(1, 1, vec![1.0]).unwrap(), b_y: Matrix::zeros(1, 1) };
+    let weights = Weights { cells: vec![layer], bidirectional: false, readout: Some(readout) };
+    let network = Network::new(cell, weights).unwrap();
+    let inputs = Inputs::Dense(Sequence::new(steps, 1, 1, &vec![1.0; steps]).unwrap());
+    let initial = network.zero_state(1);
+    let cache = network.scan(inputs.clone(), &initial).unwrap();
+    // 2 (y − target) = 1.
+    let h = cache.cells()[0].h();
+    let targets: Vec<f64> = (0..steps).map(|t| h.at(t + 1, 0)[0] - 0.5).collect();
+    let targets = Targets::SquaredError(Sequence::new(steps, 1, 1, &targets).unwrap());
+    let objective = Objective { targets, mask: None, reduction: Reduction::Sum };
+    let options = ScanOptions::default();
+    network.precision_sums(&inputs, &initial, &options, &objective, Format::Bf16).unwrap()
+}
+
+/// The gradients that PyTorch 2.15.0 (CPU) has of `nn.RNN(1, 1, nonlinearity="relu")` in bf16 over 1,000 steps, each of which
+/// contributes one: 256 where it adds step by step.
+#[test]
+fn a_sum_in_bf16_stops_at_256_times_what_is_added() {
+    let sums = steady("rnn_relu", &[("weight_ih", &[1.0])], 1000);
+    let of = |name: &str| sums.iter().find(|of| of.parameter == name).unwrap();
+    for (name, pytorch) in
+        [("weight_ih", 1000.0), ("bias_ih", 1000.0), ("weight_hh", 256.0), ("bias_hh", 256.0)]
+    {
+        assert_eq!(of(name).of(of(name).pytorch).gradient.data(), [pytorch], "{name}");
+        for order in [SumOrder::OneProduct, SumOrder::StepsInF32] {
+            assert!(of(name).of(order).difference < 2f64.powi(-8), "{name} {order:?}");
+            assert_eq!(of(name).of(order).lost_from, None);
+        }
+        assert_eq!(of(name).of(SumOrder::StepsInFormat).lost_from, Some(256), "{name}");
+    }
+    let hh = of("weight_hh").of(SumOrder::StepsInFormat);
+    // h_0 is zero, so 999 steps contribute.
+    assert!((hh.difference - (999.0 - 256.0) / 999.0).abs() < 1e-12);
+}
+
+/// A sum that grows to its end, or of a few steps, is not called lost.
+#[test]
+fn a_short_sum_loses_nothing() {
+    for of in steady("rnn_relu", &[("weight_ih", &[1.0])], 200) {
+        assert_eq!(of.sums.clone().map(|sum| sum.lost_from), [None; 3], "{}", of.parameter);
+        assert!(of.sums.iter().all(|sum| sum.difference < 1e-12), "{}", of.parameter);
     }
 }

@@ -1,6 +1,7 @@
 //! `bptt diagnose`: how far back gradients reach, what limits them, and what to change.
 
-mod optional;
+mod precision;
+mod update;
 
 use bptt_train::diagnose::{Remedy, diagnose, remedies};
 use serde_json::json;
@@ -22,8 +23,8 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
         return Err(Failure::Usage(words));
     }
     let measured = measured(&args.subject, Some(args.max_bias))?;
-    let update = if args.update { Some(optional::update(&measured)?) } else { None };
-    let precision = if args.precision { Some(optional::precision(&measured)?) } else { None };
+    let update = if args.update { Some(update::update(&measured)?) } else { None };
+    let precision = if args.precision { Some(precision::precision(&measured)?) } else { None };
     let verdict = diagnose(&measured.evidence);
     measured.provenance.say();
     let proposed = remedies(&verdict, &measured.evidence, &measured.config);
@@ -44,8 +45,8 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
             "measured": measured.evidence,
         });
         for (key, value) in [
-            ("update", update.as_ref().map(optional::update_json)),
-            ("precision", precision.as_ref().map(optional::precision_json)),
+            ("update", update.as_ref().map(update::update_json)),
+            ("precision", precision.as_ref().map(precision::precision_json)),
         ] {
             if let Some(value) = value {
                 all[key] = value;
@@ -59,8 +60,8 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
         text += "\nevidence\n";
         text.extend(verdict.evidence.iter().map(|sentence| format!("  {sentence}\n")));
     }
-    text.extend(update.as_ref().map(|shares| optional::update_text(shares, &measured.config)));
-    text.extend(precision.as_ref().map(optional::precision_text));
+    text.extend(update.as_ref().map(|shares| update::update_text(shares, &measured.config)));
+    text.extend(precision.as_ref().map(precision::precision_text));
     if !proposed.is_empty() {
         text += "\nproposed changes, the most likely to help first\n";
     }

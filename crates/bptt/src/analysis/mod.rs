@@ -4,6 +4,7 @@ mod horizons;
 mod lag_parts;
 mod paths;
 mod precision;
+mod precision_sums;
 mod saturation;
 mod truncation;
 
@@ -14,6 +15,8 @@ pub use paths::PathSplit;
 pub(crate) use paths::path_split;
 pub(crate) use precision::precision_audit;
 pub use precision::{FormatAtLag, LagPrecision, PrecisionAudit};
+pub(crate) use precision_sums::precision_sums;
+pub use precision_sums::{ParameterSums, SumInFormat, SumOrder};
 pub(crate) use saturation::saturation;
 pub use saturation::{GateSaturation, SATURATED};
 pub use truncation::{SmallestWindow, Truncation, TruncationCurve, log_spaced_windows};

@@ -149,15 +149,15 @@ fn log10(da: &Part<f64>) -> f64 {
 }
 
 /// A network in a format, what it kept in its forward scan, and its losses.
-struct Rounded {
-    format: Format,
-    network: Network<f32>,
-    cache: ForwardCache<f32>,
-    losses: Losses<f32>,
+pub(super) struct Rounded {
+    pub(super) format: Format,
+    pub(super) network: Network<f32>,
+    pub(super) cache: ForwardCache<f32>,
+    pub(super) losses: Losses<f32>,
 }
 
 impl Rounded {
-    fn new(
+    pub(super) fn new(
         network: &Network<f64>,
         format: Format,
         inputs: &Inputs<f64>,
