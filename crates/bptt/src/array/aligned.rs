@@ -42,7 +42,8 @@ impl<T: Float> Aligned<T> {
 
     /// Gives it `count` numbers: those it has, as far as they fit, and then `value`.
     pub(crate) fn resize(&mut self, count: usize, value: T) {
-        if self.start + count > self.room.len() {
+        let grows = self.start + count > self.room.len();
+        if grows {
             let mut larger = Self::zeros(count);
             larger[..self.len].copy_from_slice(self);
             larger.len = self.len;
@@ -50,7 +51,10 @@ impl<T: Float> Aligned<T> {
         }
         let kept = self.len.min(count);
         self.len = count;
-        self[kept..].fill(value);
+        // New memory is zero already.
+        if !grows || !value.is_zero() {
+            self[kept..].fill(value);
+        }
     }
 
     /// Forgets the numbers and keeps the memory.

@@ -7,7 +7,7 @@ use super::boundaries::SequenceBoundaries;
 use super::inputs::{Inputs, Reading};
 use crate::Error;
 use crate::array::{Sequence, SequenceView, View};
-use crate::kernel::{Format, Real};
+use crate::kernel::{self, Format, Real};
 use crate::model::{CellParams, CellSpec, Direction, Operand, State, StepCache};
 
 /// What the forward scan saved of one cell.
@@ -189,13 +189,13 @@ impl<T: Real> ForwardCache<T> {
         let layers = self.outputs.len();
         let directions = self.cells.len() / layers.max(1);
         for layer in 0..layers {
-            let mut bad = self.output_of(layer).first_not_finite().map(|at| ("hidden", at));
+            let mut bad = first_not_finite(self.output_of(layer)).map(|at| ("hidden", at));
             for cell in &self.cells[layer * directions..(layer + 1) * directions] {
                 let forward = cell.direction == Direction::Forward;
                 let step = |(place, b): (usize, usize)| {
                     ("memory", (if forward { place.saturating_sub(1) } else { place }, b))
                 };
-                let inner = || cell.states[1..].iter().find_map(Sequence::first_not_finite);
+                let inner = || cell.states[1..].iter().find_map(|state| first_not_finite(state.view()));
                 bad = bad.or_else(|| inner().map(step));
             }
             if let Some((state, (step, sequence))) = bad {
@@ -217,4 +217,9 @@ impl<T: Real> ForwardCache<T> {
         };
         State { cells: self.cells.iter().map(last).collect() }
     }
+}
+
+/// Step and sequence of the first number that is not finite. Where the sum of sizes is finite, so is every number.
+pub(super) fn first_not_finite<T: Real>(sequence: SequenceView<'_, T>) -> Option<(usize, usize)> {
+    if kernel::sum_of_sizes(sequence.data()).is_finite() { None } else { sequence.first_not_finite() }
 }

@@ -4,7 +4,7 @@ use pulp::Scalar;
 use std::ops::Range;
 
 use super::boundaries::GradientSpan;
-use super::cache::ForwardCache;
+use super::cache::{ForwardCache, first_not_finite};
 use super::inputs::Symbols;
 use crate::Error;
 use crate::array::{Sequence, View};
@@ -119,7 +119,7 @@ impl<T: Real> Losses<T> {
         let batch = self.seeds.batch();
         let loss = self.values.iter().position(|v| !v.is_finite()).map(|i| ("loss", (i / batch, i % batch)));
         let what = if self.at_readout { "gradient dL/dy" } else { "seed dL/dh" };
-        let seed = self.seeds.first_not_finite().map(|at| (what, at));
+        let seed = first_not_finite(self.seeds.view()).map(|at| (what, at));
         match loss.or(seed) {
             None => Ok(()),
             Some((what, (step, sequence))) => Err(Error::NotFinite { what: what.into(), step, sequence }),
