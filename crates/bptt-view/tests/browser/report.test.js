@@ -207,6 +207,28 @@ describe("the pictures show the ledger", () => {
   });
 });
 
+describe("every cell", () => {
+  test("the figures say of a cell what holds for it", async () => {
+    const shown = {};
+    for (const cell of ["gru", "min_gru", "lstm_layer_norm"]) {
+      bptt(where, "train", "--generate", "cue_sentences", "--sentences", "200", "--level", "word", "--cell", cell, "--hidden", "6", "--steps", "8", "--out", cell, "--quiet", "--no-report");
+      bptt(where, "report", cell, "--text", TEXT, "-o", `${cell}.html`);
+      const { page, problems } = await open(browser, join(where, `${cell}.html`));
+      await page.locator("#figure-8").waitFor();
+      const figures = page.locator("figure[id^=figure-]");
+      assert.equal(await figures.count(), 8, cell);
+      shown[cell] = (await figures.allTextContents()).join("\n");
+      assert.doesNotMatch(shown[cell], /\[object|undefined|NaN/u, cell);
+      assert.deepEqual(problems, [], cell);
+    }
+    assert.match(shown.gru, /The norm of the input is 1, that of the previous state/u);
+    assert.match(shown.min_gru, /ht = \(1 − z\) ∘ ht−1 \+ z ∘ n/u);
+    assert.match(shown.min_gru, /contribute to its gradient of b\./u);
+    // W_ih does not see da itself there: the ratio of two norms is not that of x.
+    assert.doesNotMatch(shown.lstm_layer_norm, /The norm of the input is/u);
+  });
+});
+
 describe("whoever reads it", () => {
   for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["light", 360], ["dark", 360]]) {
     test(`no serious barrier, ${colorScheme}, ${width} px`, async () => {

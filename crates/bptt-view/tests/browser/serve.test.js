@@ -142,6 +142,22 @@ describe("lab", () => {
     assert.deepEqual(problems, []);
   });
 
+  test("every cell has a network, a reading and a formula", async () => {
+    const { page, problems } = await at("lab#length=12&hidden=5");
+    await page.waitForSelector("html[data-computed]", { state: "attached" });
+    const cells = await page.locator("#kind option").evaluateAll((options) => options.map((option) => option.value));
+    assert.ok(cells.includes("lstm_layer_norm") && cells.length >= 15, cells.join());
+    for (const cell of cells.slice(1)) {
+      await computed(page, () => page.locator("#kind").selectOption(cell));
+      for (const parameter of await page.locator("#parameter option").evaluateAll((options) => options.map((option) => option.value))) {
+        await page.locator("#parameter").selectOption(parameter);
+        await page.locator("#formula-place table").first().waitFor();
+      }
+      assert.doesNotMatch(await page.locator("main").textContent(), /\[object|undefined|NaN/u, cell);
+    }
+    assert.deepEqual(problems, []);
+  });
+
   test("the article's example, and its formula with the numbers put in", async () => {
     const { page, problems } = await at("lab#example=article&init=article&sigma=0&k=2&t=0");
     const article = JSON.parse(bptt(where, "article", "--json"));
