@@ -187,11 +187,13 @@ fn is_outer_product(spec: &CellSpec, role: Role) -> bool {
 }
 
 fn subject(of: &Subject, gates: bool, room: usize, numbers: &mut Numbers) -> Value {
+    let cell = cell_by_name(&of.cell).ok();
+    let spec = cell.as_ref().map(|cell| &**cell.spec());
     let last = of.stages.len() - 1;
     let stages: Vec<Value> = thinned(of, room)
         .into_iter()
         // Earlier stages have no gates.
-        .map(|i| stage(&of.stages[i], gates && i == last, numbers))
+        .map(|i| stage(&of.stages[i], spec, gates && i == last, numbers))
         .collect();
     let block = |block: &Block| {
         json!({
@@ -199,8 +201,6 @@ fn subject(of: &Subject, gates: bool, room: usize, numbers: &mut Numbers) -> Val
             "gate": block.gate, "sigma_max": block.sigma_max,
         })
     };
-    let cell = cell_by_name(&of.cell).ok();
-    let spec = cell.as_ref().map(|cell| cell.spec());
     json!({
         "name": of.name,
         "cell": of.cell,
@@ -240,7 +240,7 @@ fn thinned(of: &Subject, room: usize) -> Vec<usize> {
     kept
 }
 
-fn stage(of: &Stage, gates: bool, numbers: &mut Numbers) -> Value {
+fn stage(of: &Stage, spec: Option<&CellSpec>, gates: bool, numbers: &mut Numbers) -> Value {
     let ledger = &of.ledger;
     let steps = 0..ledger.steps();
     let mut object = Map::new();
@@ -258,10 +258,34 @@ fn stage(of: &Stage, gates: bool, numbers: &mut Numbers) -> Value {
     object.insert("balance".into(), Value::Object(balance));
     object.insert(
         "entries".into(),
-        ledger.entries().iter().map(|of| entry(ledger, of, gates, numbers)).collect(),
+        ledger
+            .entries()
+            .iter()
+            .map(|of| {
+                let mut value = entry(ledger, of, gates, numbers);
+                value["role"] = json!(role(spec, of.parameter.as_str()));
+                value
+            })
+            .collect(),
     );
     object.insert("per_loss".into(), ledger.per_loss().iter().map(json::per_loss).collect());
     Value::Object(object)
+}
+
+/// What a parameter of the cell is for, in words.
+fn role(spec: Option<&CellSpec>, parameter: &str) -> Option<&'static str> {
+    let param = spec?.params.iter().find(|param| param.name == parameter)?;
+    Some(match param.role {
+        Role::Input => "input weights",
+        Role::Recurrent => "recurrent weights",
+        Role::InputBias => "biases of the input side",
+        Role::RecurrentBias => "biases of the recurrent side",
+        Role::Peephole => "peephole weights",
+        Role::Projection => "weights of the projection",
+        Role::Scale => "scales of a normalized product",
+        Role::Shift => "shifts of a normalized product",
+        _ => return None,
+    })
 }
 
 /// An entry without its (k, t) numbers, which are added to `numbers` from byte `at` on: states, norms, shares, norms of

@@ -301,7 +301,7 @@ impl Network<f64> {
     /// [`SumOrder`](crate::SumOrder): what a sum of few digits loses of the early steps, which no single contribution shows.
     ///
     /// States, gates, dh, dc and da are rounded as in [`Network::precision_audit`]; the two products of a step are not rounded
-    /// before they are added, as some frameworks do, so a gradient may differ from theirs in its last digits in the format.
+    /// before they are added, as frameworks do, so a gradient whose sum loses nothing may differ from theirs by some percent.
     /// The readout is not included: its gradient is one product over all steps. The cost is that of T gradients of one step.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 import { el, formula, prose, symbol, table } from "./dom.js";
 import { number } from "./format.js";
+import { letter } from "./tables.js";
 
 /** The largest number of entries of a vector that are written out. */
 const WRITTEN = 6;
@@ -31,15 +32,6 @@ const line = (...parts) => el("p", {}, parts);
 
 /** Whether the norm of a contribution is this product, as for an outer product. */
 const isProduct = (norm, a, b) => Math.abs(a * b - norm) <= 1e-9 * norm;
-
-/** Letters of the parameters' names; others are written as they are. */
-const LETTERS = { weight: "W", bias: "b", gamma: "γ", beta: "β", peephole: "p" };
-
-/** `weight_ih` as W_{ih}. */
-function letter(parameter) {
-  const [name, ...side] = parameter.split("_");
-  return name in LETTERS ? `${LETTERS[name]}${side.length ? `_{${side.join(" ")}}` : ""}` : parameter;
-}
 
 function contribution(found, parameter, subject) {
   const { k, t, contributions, x, da_norm: da, da_hh_norm: back, h_prev_norm: h, x_norm: xNorm } = found;

@@ -8,7 +8,7 @@ import { themeButton } from "./theme.js";
 import { Heatmap, cellInWords } from "./heatmap.js";
 import { rainbowInWords, showRainbow } from "./flow.js";
 import { factList } from "./training.js";
-import { PARAMETERS } from "./tables.js";
+import { parameterName } from "./tables.js";
 import { Charts, tooltip } from "./view.js";
 import { curvesInWords, hueOf, showCurves } from "./curves.js";
 import { loadPlotly, run, showProblem } from "./start.js";
@@ -102,7 +102,7 @@ function showLedger(page) {
   }
   const view = page.view();
   byId("ledger-words").textContent = `The first sequence of update ${ledger.step}, before the update: the contribution of step t to the gradient of loss k.`;
-  const name = (e) => `${PARAMETERS[e.parameter]}${ledger.entries.some((o) => o.layer > 0 || o.direction !== e.direction) ? `, layer ${e.layer} ${e.direction}` : ""}`;
+  const name = (e) => `${parameterName(e)}${ledger.entries.some((o) => o.layer > 0 || o.direction !== e.direction) ? `, layer ${e.layer} ${e.direction}` : ""}`;
   const options = ledger.entries.map((e) => [`${e.layer} ${e.direction} ${e.parameter}`, name(e)]);
   const select = byId("entry");
   if (select.options.length !== options.length) select.replaceChildren(...options.map(([value, words]) => el("option", { value }, words)));

@@ -1,7 +1,7 @@
 // The controls.
 
 import { byId, el } from "./dom.js";
-import { PARAMETERS } from "./tables.js";
+import { parameterName } from "./tables.js";
 import { stageName } from "./training.js";
 
 /** Sets the options `[value, words]` of a select. */
@@ -63,7 +63,7 @@ export function showControls(view, subjects, choice) {
   offer(byId("cell"), [...cells], choice.cell);
   hideUnless(cells.size > 1, "cell");
   const there = ledger.entries.filter((e) => `${e.layer} ${e.direction}` === choice.cell);
-  offer(byId("parameter"), there.map((e) => [e.parameter, PARAMETERS[e.parameter]]), choice.parameter);
+  offer(byId("parameter"), there.map((e) => [e.parameter, parameterName(e)]), choice.parameter);
   offer(byId("gate"), [["all", "all gates"], ...entry.gates.map((gate) => [gate, `gate ${gate}`])], choice.gate);
   hideUnless(entry.gates.length > 0, "gate");
 

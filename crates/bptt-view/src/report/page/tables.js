@@ -4,7 +4,7 @@ import { table } from "./dom.js";
 import { number, ofLog10, percent } from "./format.js";
 import { profileOf } from "./flow.js";
 
-export const PARAMETERS = {
+const PARAMETERS = {
   weight_ih: "W_ih, input weights",
   weight_hh: "W_hh, recurrent weights",
   bias: "b, biases",
@@ -17,12 +17,26 @@ export const PARAMETERS = {
   head_bias: "b_y, the readout's biases",
 };
 
+/** Letters of the parameters' names; others are written as they are. */
+const LETTERS = { weight: "W", bias: "b", gamma: "γ", beta: "β", peephole: "p" };
+
+/** `weight_ih` as W_{ih}. */
+export function letter(parameter) {
+  const [name, ...side] = parameter.split("_");
+  return name in LETTERS ? `${LETTERS[name]}${side.length ? `_{${side.join(" ")}}` : ""}` : parameter;
+}
+
+/** What an entry is about: "W_hh, recurrent weights". */
+export function parameterName({ parameter, role }) {
+  return PARAMETERS[parameter] ?? `${letter(parameter).replace(/[{}]/gu, "")}${role ? `, ${role}` : ""}`;
+}
+
 /** A row for each cell and parameter. */
 export function entryTable({ ledger }) {
   const rows = ledger.entries.map((entry) => [
     String(entry.layer),
     entry.direction,
-    PARAMETERS[entry.parameter],
+    parameterName(entry),
     number(entry.total_norm),
     number(entry.cancellation),
     String(entry.horizon ?? "–"),
@@ -41,7 +55,7 @@ export function balanceTable({ ledger }) {
 
 /** Parameters with one number per loss: initial states and the readout. */
 export function perLossTable({ ledger, k }) {
-  const rows = ledger.per_loss.map((of) => [PARAMETERS[of.parameter], of.layer == null ? "–" : String(of.layer), number(of.norm[k]), percent(of.share[k])]);
+  const rows = ledger.per_loss.map((of) => [parameterName(of), of.layer == null ? "–" : String(of.layer), number(of.norm[k]), percent(of.share[k])]);
   return table(`Contributions of initial states and readout to loss ${k}`, ["parameter", "layer", "norm", "share"], rows, [1, 2, 3]);
 }
 

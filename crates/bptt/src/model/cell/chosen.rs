@@ -156,7 +156,12 @@ impl GruWith {
         }
         let spec = CellSpec {
             name: name(cell, &chosen),
-            title: format!("GRU with {} and {}", phi.as_str(), psi.as_str()),
+            title: format!(
+                "GRU{} with {} and {}",
+                if reset_before { ", reset before the product," } else { "" },
+                phi.as_str(),
+                psi.as_str()
+            ),
             states: vec![StateSpec::h(true)],
             gates: gru::gates(phi, psi),
             adjoints,
