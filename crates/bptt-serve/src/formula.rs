@@ -1,9 +1,9 @@
 //! One cell (k, t) of the heatmap of the laboratory as a formula with numbers: the chain rule, step by step.
 
-use bptt::cell::{Block, Operand, ParamKind, ParamSpec};
+use bptt::cell::{Block, Operand, ParamKind, ParamSpec, Role};
 use bptt::in_f64;
 use bptt::{CellSpec, Component, ForwardCache, Inputs, Matrix, Parameter, Select};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::lab::{Experiment, Laboratory};
 use crate::problem::Problem;
@@ -75,15 +75,23 @@ fn factor(experiment: &Experiment, t: usize, k: usize) -> Option<Vec<Vec<f64>>> 
 /// By parameter: what the contribution is a product of, as a formula, and its norm.
 fn contributions(of: &Component<f64>, t: usize) -> Value {
     let spec = of.params.spec();
-    let entries = spec.params.iter().zip(of.params.tensors()).map(|(param, tensor)| {
-        (param.name.to_owned(), json!({ "formula": product(spec, param, t), "norm": norm(tensor) }))
-    });
-    let bias = spec.params.iter().zip(of.params.tensors()).find(|(param, _)| param.kind == ParamKind::Bias);
-    let shared = bias.map(|(param, tensor)| {
-        ("bias".to_owned(), json!({ "formula": product(spec, param, t), "norm": norm(tensor) }))
-    });
-    let input = json!({ "formula": format!("W_{{ih}}^{{⊤}} {}", adjoint(spec, spec.params[0].blocks[0].adjoint, t)), "norm": norm(&of.input) });
-    entries.chain(shared).chain([("input".to_owned(), input)]).collect::<serde_json::Map<_, _>>().into()
+    let mut all = Map::new();
+    let mut insert = |name: &str, formula: String, of: &Matrix<f64>| {
+        all.insert(name.into(), json!({ "formula": formula, "norm": norm(of) }));
+    };
+    for (param, tensor) in spec.params.iter().zip(of.params.tensors()) {
+        insert(param.name, product(spec, param, t), tensor);
+        if param.role == Role::Input {
+            let d = adjoint(spec, param.blocks[0].adjoint, t);
+            insert(Parameter::INPUT.as_str(), format!("W_{{ih}}^{{⊤}} {d}"), &of.input);
+        }
+    }
+    // What a ledger calls the bias: biases have it in common.
+    let bias = spec.params.iter().find(|param| param.kind == ParamKind::Bias);
+    if let (Some(param), Some(tensor)) = (bias, of.get(Parameter::BIAS)) {
+        insert(Parameter::BIAS.as_str(), product(spec, param, t), tensor);
+    }
+    all.into()
 }
 
 /// The gradient of a step that a parameter is multiplied with, as a formula.

@@ -12,7 +12,7 @@ use crate::gradient::{GradientOptions, Threads, add_cell_gradient, gradient};
 use crate::kernel::{Format, norm};
 use crate::model::cell::{CellSpec, Role, usual_params};
 use crate::model::{Activation, CellId, Network, State};
-use crate::reverse::{Adjoints, Numbers, Plan, RowOptions, Source, reverse_layers};
+use crate::reverse::{Numbers, Plan, RowOptions, Source, reverse_layers};
 
 /// How the contributions of the steps become one gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,20 +176,18 @@ impl Rounded {
         let active = losses.active(cache);
         let plan = Plan::new(active.iter().map(|&has_loss| has_loss.then_some(0)));
         let options = RowOptions { numbers: Numbers::Rounded(*format), ..RowOptions::default() };
-        let add = |index: usize, t: usize, adjoints: &Adjoints<'_, f32>, sums: &mut Vec<[Sum; 3]>| {
-            let of_cell = &network.weights().cells[index];
-            let mut contribution = of_cell.zeros_like();
+        let source = Source::Losses(losses);
+        reverse_layers(network, cache, source, &plan, options, &mut Vec::new(), |index, step| {
+            let t = step.t;
+            let mut contribution = cells[index].zeros_like();
             let x = cache.inputs_of(network.weights().cell_id(index).layer).step(t);
+            let adjoints = &step.adjoints;
             add_cell_gradient(&mut contribution, cache, index, t..t + 1, adjoints, Some(x), Threads::This);
-            for (sums, contribution) in sums.iter_mut().zip(contribution.tensors()) {
+            for (sums, contribution) in sums[index].iter_mut().zip(contribution.tensors()) {
                 for (sum, order) in sums.iter_mut().zip(SumOrder::ALL) {
                     sum.add(order, *format, contribution.data());
                 }
             }
-        };
-        let source = Source::Losses(losses);
-        reverse_layers(network, cache, source, &plan, options, &mut Vec::new(), |index, step| {
-            add(index, step.t, &step.adjoints, &mut sums[index]);
         });
         sums
     }

@@ -67,7 +67,7 @@ impl Leaky {
             vanilla: None,
             equations: vec![
                 "n_t = tanh(W_{ih} x_t + W_{hh} h_{t−1} + b)".into(),
-                format!("h_t = {} h_{{t−1}} + {alpha} n_t", 1.0 - alpha),
+                format!("h_t = (1 − {alpha}) h_{{t−1}} + {alpha} n_t"),
             ],
         };
         Self { alpha, spec: Arc::new(spec) }
