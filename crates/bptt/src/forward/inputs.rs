@@ -179,21 +179,6 @@ impl<'a, T: Real> Reading<'a, T> {
 }
 
 impl<T: Real> StepInput<'_, T> {
-    /// out ← x Wᵀ; W is (G, I), out (rows, G).
-    pub(crate) fn times_transposed(&self, out: &mut [T], w: &Matrix<T>) {
-        match self {
-            Self::Dense(x) => kernel::product_transposed(out, false, *x, w.view()),
-            Self::Symbols(ids) => {
-                // A column's numbers lie far apart; those of a transpose's row do not.
-                let mut columns = Matrix::zeros(w.cols(), w.rows());
-                kernel::transpose(columns.data_mut(), w.rows(), w.view());
-                for (out, &id) in out.chunks_exact_mut(w.rows()).zip(*ids) {
-                    out.copy_from_slice(columns.row(id as usize));
-                }
-            }
-        }
-    }
-
     /// dW ← dW + daᵀ x; da is (rows, G), dW (G, I).
     pub(crate) fn add_outer(&self, dw: &mut Matrix<T>, da: View<'_, T>) {
         match self {

@@ -10,8 +10,9 @@ use super::loss_row::LossRow;
 use super::measured::{Measured, MeasuredParam};
 use super::operands::{OperandNorms, Operands, exponent_of, scale, times_power};
 use super::options::ItemizeOptions;
-use super::projections::{UpdateProjections, gram_norm};
+use super::projections::{Projecting, UpdateProjections};
 use super::records::Records;
+use super::step_products::gram_norm;
 use super::sums::Sums;
 use crate::array::{Sequence, View};
 use crate::forward::{ForwardCache, GradientSpan, Losses};
@@ -58,15 +59,17 @@ fn itemize_here<T: Real>(
     let operands_of =
         |index: usize| Operands::new(cache, network.spec(), network.weights().cell_id(index).layer, index);
     let operands: Vec<Operands<'_, T>> = (0..cells).map(operands_of).collect();
-    let project =
-        |index: usize| UpdateProjections::new(&operands[index], &gradient, update, index, &measured[index]);
-    let projections: Vec<_> = (0..cells).map(project).collect();
 
     let (steps, batch) = cache.inputs().shape();
     let present = losses.active(cache);
     let ks: Vec<usize> = (0..steps).filter(|&k| present[k]).collect();
     let spans: Arc<[GradientSpan]> = (0..steps).map(|k| losses.span(cache, k)).collect();
     let blocks: Vec<&[usize]> = ks.chunks(losses_of_a_block(ks.len(), batch)).collect();
+    let projecting = if blocks.len() > 1 { Projecting::AllSteps } else { Projecting::Windows };
+    let project = |index: usize| {
+        UpdateProjections::new(&operands[index], &gradient, update, index, &measured[index], projecting)
+    };
+    let projections: Vec<_> = (0..cells).map(project).collect();
     let job = &LedgerJob {
         network,
         cache,

@@ -17,6 +17,7 @@ pub(crate) mod profile;
 mod projections;
 mod quantiles;
 mod records;
+mod step_products;
 mod sums;
 
 pub use balance::{Balance, ILL_CONDITIONED};

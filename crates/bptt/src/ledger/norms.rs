@@ -5,8 +5,9 @@ use super::loss_row::LossRow;
 use super::measured::{GramFactor, Measured, MeasuredParam, SequenceColumn};
 use super::operands::{Operands, summed_square, times_power};
 use super::passes::{ElementwiseStats, Factor, RowStats};
-use super::projections::{StepProducts, UpdateProjections};
+use super::projections::{ProjectionWindow, UpdateProjections};
 use super::records::RecordLayout;
+use super::step_products::StepProducts;
 use crate::array::View;
 use crate::kernel;
 use crate::kernel::{Real, power_of_two};
@@ -28,6 +29,7 @@ pub(crate) struct ContributionNorms<'a, T> {
     largest: Vec<i32>,
     sides: Vec<RowStats<T>>,
     elementwise: Vec<ElementwiseStats<T>>,
+    projected: ProjectionWindow<T>,
     /// For each parameter of a batch of one what turns the squares of its side into those of its norms at this step.
     times: Vec<f64>,
     /// For each parameter Σ ‖contribution of one sequence‖ over all losses, steps and sequences measured so far, in full.
@@ -62,6 +64,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             largest: Vec::new(),
             sides: measured.sides.iter().map(|_| RowStats::new()).collect(),
             elementwise: measured.elementwise.iter().map(|_| ElementwiseStats::new()).collect(),
+            projected: ProjectionWindow::default(),
             times: Vec::new(),
             parts: vec![0.0; measured.params.len()],
         }
@@ -90,12 +93,13 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             Some(adjoint) => Some(step.adjoints[adjoint]),
             None => dx,
         };
+        projections.prepare(operands, t, &mut self.projected);
         for (side, stats) in self.sides.iter_mut().enumerate() {
             let Some(rows) = rows_of(side) else { continue };
             let mut slots = [0; MAX_ON_ADJOINT];
             let of_side = measured.params.iter().enumerate().filter(|(_, param)| param.side == side);
             of_side.for_each(|(slot, param)| slots[param.n] = slot);
-            let with = |n: usize| projections.at(slots[n], t);
+            let with = |n: usize| projections.at(slots[n], t, &self.projected);
             let sums: &mut [T] = match measured.sides[side].adjoint {
                 Some(adjoint) => sums.adjoints[adjoint],
                 None => sums.dx,
