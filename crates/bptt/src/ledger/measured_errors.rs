@@ -2,10 +2,12 @@
 //! f64.
 //!
 //! A reverse scan in f32 rounds at every step, and a forward scan before it. The balance does not see it, since the ordinary
-//! gradient has the same roundings. What an error depends on is measured at the losses that are itemized again: the lag, and
-//! the part of the sequence. A third dependence is known from the ledger itself: as it is carried to earlier steps, a row turns
-//! toward the direction that decays slowest. A loss whose row has little of that direction keeps little of its norm, but all of
-//! its error there. How much less it keeps than other rows do is its *misalignment*, and its relative error is larger by so much.
+//! gradient has the same roundings. As it is carried to earlier steps, a row turns toward the direction that decays slowest. From
+//! then on the rows of all losses meet the same steps in the same direction and err alike: the error that a loss which comes from
+//! farther gathers between k and t, measured where it was itemized again, is that of loss k, too. What is left of the errors at
+//! the other itemized losses when these *shared* errors are subtracted is measured by the lag and the part of the sequence.
+//! A loss whose row has little of the slowest direction keeps little of its norm, but all of its error there. How much less it
+//! keeps than other rows do, the ledger itself tells: it is its *misalignment*, and what is left is larger by so much.
 
 use std::sync::Arc;
 
@@ -14,10 +16,10 @@ use super::quantiles::median;
 /// Losses on each side of k that an estimate for k is made from.
 const NEAR: usize = 3;
 
-/// By how much an estimate is larger than the largest error that was measured near it. With it, at T = 512 and 2,048, 998 entries
-/// in 1,000 or more were below their estimates in networks of every cell without chosen activations but one, and 994 in an LSTM; the median estimate was
-/// 8 to 31 times the error (`bptt-bench f32-errors`).
-const MARGIN: f64 = 4.5;
+/// By how much an estimate is larger than what is left of the errors near it. With it, in networks of every cell without chosen
+/// activations, 998 entries in 1,000 or more were below their estimates at T = 512 and 2,048, but 996 with layer normalization
+/// at 2,048; the median estimate was 1.5 to 30 times the error (`bptt-bench f32-errors`).
+const MARGIN: f64 = 3.0;
 
 /// Lags of the first ranges.
 const SHORTEST: usize = 16;
@@ -39,32 +41,73 @@ pub(crate) type Norms<'a> = &'a dyn Fn(usize, usize) -> Option<f64>;
 pub(crate) struct MeasuredErrors {
     /// These losses, ascending.
     ks: Arc<[usize]>,
-    /// For each of them, of the steps up to it and of those after it: by range of lags the largest relative error in that range
-    /// and its neighbors, divided by the misalignment.
+    /// For each of them ln(found / exact) at every step; NaN where there is none.
+    errors: LogErrors,
+    /// The same of the bias's norms: without the operand's error.
+    of_rows: Arc<LogErrors>,
+    /// For each of them, of the steps up to it and of those after it: by range of lags what is left of the errors in that range
+    /// and its neighbors, at most, divided by the misalignment.
     by_range: Vec<[Vec<f64>; 2]>,
 }
 
+/// For each of some losses ln(found / exact) at every step; NaN where there is none.
+pub(crate) type LogErrors = Vec<Vec<f64>>;
+
+/// Compares log₁₀ of the norms of (k, t) in f32 and exact ones at the losses `ks`, for `steps` steps t.
+pub(crate) fn log_errors(steps: usize, found: Norms<'_>, exact: Norms<'_>, ks: &[usize]) -> LogErrors {
+    let error = |k: usize, t: usize| match found(k, t).zip(exact(k, t)) {
+        Some((found, exact)) if found == exact => 0.0,
+        Some((found, exact)) => (found - exact) * std::f64::consts::LN_10,
+        None => f64::NAN,
+    };
+    ks.iter().map(|&k| (0..steps).map(|t| error(k, t)).collect()).collect()
+}
+
 impl MeasuredErrors {
-    /// Compares log₁₀ of the norms of (k, t) in f32 and exact ones at the losses `ks`, for `steps` steps t.
-    pub(crate) fn new(steps: usize, found: Norms<'_>, exact: Norms<'_>, ks: &Arc<[usize]>) -> Self {
-        let of_loss = |&k: &usize| {
-            let mut by_range = [Vec::new(), Vec::new()];
-            for t in 0..steps {
-                let (Some(of_found), Some(of_exact)) = (found(k, t), exact(k, t)) else {
-                    continue;
-                };
-                let of_side: &mut Vec<f64> = &mut by_range[usize::from(t > k)];
-                let range = range_of(k.abs_diff(t));
-                of_side.resize(of_side.len().max(range + 1), 0.0);
-                let error = relative_error(of_found, of_exact).max(ROUNDING) / misalignment(found, ks, k, t);
-                of_side[range] = error.max(of_side[range]);
-            }
-            by_range.map(|of_side| with_neighbors(&of_side))
-        };
-        Self { ks: Arc::clone(ks), by_range: ks.iter().map(of_loss).collect() }
+    /// From an entry's norms in f32, their errors at the losses `ks`, and those of the bias of the same cell.
+    pub(crate) fn new(
+        found: Norms<'_>,
+        errors: LogErrors,
+        of_rows: &Arc<LogErrors>,
+        ks: &Arc<[usize]>,
+    ) -> Self {
+        let mut measured =
+            Self { ks: Arc::clone(ks), errors, of_rows: Arc::clone(of_rows), by_range: Vec::new() };
+        measured.by_range = (0..ks.len()).map(|i| measured.ranges(found, i)).collect();
+        measured
     }
 
-    /// The estimate for (k, t) by the norms in f32: from the nearest losses on both sides of k, at lags near |k − t|.
+    /// By range of lags what is left of the errors of the `i`-th loss.
+    fn ranges(&self, found: Norms<'_>, i: usize) -> [Vec<f64>; 2] {
+        let k = self.ks[i];
+        let mut by_range = [Vec::new(), Vec::new()];
+        for (t, &error) in self.errors[i].iter().enumerate().filter(|(_, error)| !error.is_nan()) {
+            let of_side: &mut Vec<f64> = &mut by_range[usize::from(t > k)];
+            let range = range_of(k.abs_diff(t));
+            of_side.resize(of_side.len().max(range + 1), 0.0);
+            let left =
+                relative(error - self.shared(k, t)).max(ROUNDING) / misalignment(found, &self.ks, k, t);
+            of_side[range] = left.max(of_side[range]);
+        }
+        by_range.map(|of_side| with_neighbors(&of_side))
+    }
+
+    /// ln of the error that losses which come from farther have gathered between k and t, with that of the operand at t: the median
+    /// over the next [`COMPARED`], because a row may have turned late; 0 where there is none.
+    fn shared(&self, k: usize, t: usize) -> f64 {
+        let next = if t <= k {
+            let first = self.ks.partition_point(|&other| other <= k);
+            first..(first + COMPARED).min(self.ks.len())
+        } else {
+            let end = self.ks.partition_point(|&other| other < k);
+            end.saturating_sub(COMPARED)..end
+        };
+        let gathered = next.map(|i| self.errors[i][t] - self.of_rows[i][k]);
+        median(gathered.filter(|error| error.is_finite()).collect()).unwrap_or(0.0)
+    }
+
+    /// The estimate for (k, t) by the norms in f32: the shared error, and what is left at the nearest losses on both sides of k, at
+    /// lags near |k − t|.
     pub(crate) fn estimate(&self, norms: Norms<'_>, k: usize, t: usize) -> f64 {
         let after = self.ks.partition_point(|&probe| probe < k);
         let near = &self.by_range[after.saturating_sub(NEAR)..(after + NEAR).min(self.ks.len())];
@@ -72,8 +115,8 @@ impl MeasuredErrors {
             near.iter().filter_map(|of| of[usize::from(t > k)].get(range)).copied().reduce(f64::max)
         };
         // Where no loss has lags as large: the largest that one has.
-        let largest = (0..=range_of(k.abs_diff(t))).rev().find_map(at).unwrap_or(ROUNDING);
-        MARGIN * (largest * misalignment(norms, &self.ks, k, t)).max(ROUNDING)
+        let left = (0..=range_of(k.abs_diff(t))).rev().find_map(at).unwrap_or(ROUNDING);
+        relative(self.shared(k, t)) + MARGIN * (left * misalignment(norms, &self.ks, k, t)).max(ROUNDING)
     }
 }
 
@@ -109,7 +152,7 @@ fn range_of(lag: usize) -> usize {
     if lag < first { lag / SHORTEST } else { 8 + ((lag as f64 / first as f64).ln() / 1.125f64.ln()) as usize }
 }
 
-/// |found − exact| / exact of two norms by their logarithms.
-fn relative_error(found: f64, exact: f64) -> f64 {
-    if found == exact { 0.0 } else { (10f64.powf(found - exact) - 1.0).abs() }
+/// |e^error − 1|.
+fn relative(error: f64) -> f64 {
+    error.exp_m1().abs()
 }
