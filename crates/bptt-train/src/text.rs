@@ -18,8 +18,8 @@ pub enum Level {
     /// Unicode scalar values.
     #[default]
     Char,
-    /// Words and punctuation marks (Unicode Standard Annex 29). Newlines are the only white space that is a symbol, so that
-    /// the ends of lines are kept.
+    /// Words and punctuation marks (Unicode Standard Annex 29). Ends of lines (LF, CR LF, CR, NEL, U+2028, U+2029) are the only
+    /// white space that is a symbol, a newline.
     Word,
 }
 
@@ -48,12 +48,18 @@ impl FromStr for Level {
     }
 }
 
-/// Reads a UTF-8 text file.
+/// A byte-order mark at the beginning of a UTF-8 file says only that it is one.
+const MARK: char = '\u{feff}';
+
+/// Reads a UTF-8 text file, without its byte-order mark if it has one.
 ///
 /// # Errors
 /// If the file cannot be read, is empty, or is not UTF-8 (the message has the offset of the first invalid byte).
 pub fn read_text(path: &Path) -> Result<String, Error> {
-    let text = read_utf8(path)?;
+    let mut text = read_utf8(path)?;
+    if text.starts_with(MARK) {
+        text.drain(..MARK.len_utf8());
+    }
     if text.is_empty() {
         return Err(Error::EmptyText { name: path.display().to_string() });
     }
@@ -71,6 +77,26 @@ pub fn read_utf8(path: &Path) -> Result<String, Error> {
     })
 }
 
+/// What [`read_text`] and [`symbols`] read otherwise than it stands in a file, a sentence each.
+///
+/// # Errors
+/// If the file cannot be read or is not UTF-8.
+pub fn normalized(path: &Path, level: Level) -> Result<Vec<String>, Error> {
+    let (text, name) = (read_utf8(path)?, path.display());
+    let mut said = Vec::new();
+    if text.starts_with(MARK) {
+        said.push(format!("the byte-order mark at the beginning of {name} is not a symbol"));
+    }
+    let is_other =
+        |word: &&str| *word != "\n" && word_symbol((0, word)).is_some_and(|(_, symbol)| symbol == "\n");
+    if level == Level::Word && text.split_word_bounds().any(|word| is_other(&word)) {
+        said.push(format!(
+            "every end of a line in {name} (LF, CR LF, CR, NEL, U+2028, U+2029) is the same symbol, a newline"
+        ));
+    }
+    Ok(said)
+}
+
 /// The symbols of a text, each with its byte offset.
 pub fn symbols(text: &str, level: Level) -> Vec<(usize, &str)> {
     match level {
@@ -79,10 +105,10 @@ pub fn symbols(text: &str, level: Level) -> Vec<(usize, &str)> {
     }
 }
 
-/// Drops white space except newlines, and a carriage return before a newline.
+/// Whatever ends a line becomes a newline; other white space is dropped.
 fn word_symbol((at, word): (usize, &str)) -> Option<(usize, &str)> {
     match word {
-        "\n" | "\r\n" => Some((at, "\n")),
+        "\n" | "\r\n" | "\r" | "\u{85}" | "\u{2028}" | "\u{2029}" => Some((at, "\n")),
         _ if word.chars().all(char::is_whitespace) => None,
         _ => Some((at, word)),
     }
@@ -138,6 +164,12 @@ mod tests {
     }
 
     #[test]
+    fn every_end_of_a_line_is_the_same_symbol() {
+        let lines = "a\nb\r\nc\rd\u{85}e\u{2028}f\u{2029}g \u{b}h";
+        assert_eq!(cut(lines, Level::Word).concat(), "a\nb\nc\nd\ne\nf\ngh");
+    }
+
+    #[test]
     fn characters_are_unicode_scalar_values_and_come_back_exactly() {
         let text = "aé\r\n 日";
         assert_eq!(symbols(text, Level::Char)[1..3], [(1, "é"), (3, "\r")]);
@@ -180,6 +212,12 @@ mod tests {
 
         fs::write(&path, "café").unwrap();
         assert_eq!(read_text(&path).unwrap(), "café");
+        fs::write(&path, "\u{feff}a\u{feff}\r\n").unwrap();
+        assert_eq!(read_text(&path).unwrap(), "a\u{feff}\r\n");
+        let said = |level| normalized(&path, level).unwrap().len();
+        assert_eq!((said(Level::Char), said(Level::Word)), (1, 2));
+        fs::write(&path, "\u{feff}").unwrap();
+        assert!(refusal(&path).contains("empty"), "{}", refusal(&path));
         fs::remove_file(&path).unwrap();
     }
 }

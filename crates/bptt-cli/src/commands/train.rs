@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bptt_train::data_source::held_out_batch;
 use bptt_train::run::Existing;
+use bptt_train::text::normalized;
 use bptt_train::{
     Baselines, Batch, Config, Corpus, DataSource, Ending, Event, Flow, Observer, Outcome, Run, Streams, Task,
     Vocabulary, run as runs, task_by_name, train,
@@ -54,6 +55,9 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         learned
     } else {
         let text = runs::load_text(&config)?;
+        if let Some(path) = &config.text {
+            normalized(path, config.level)?.iter().for_each(|sentence| eprintln!("assumed: {sentence}"));
+        }
         let (vocabulary, corpus) = runs::prepare(&config, &text)?;
         if config.bidirectional {
             eprintln!(
