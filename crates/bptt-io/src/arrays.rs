@@ -20,17 +20,9 @@ pub fn read(path: &Path) -> Result<Tensor, Error> {
 
 /// The array in the bytes of a `.npy` file, in C order and little-endian; otherwise what is wrong, in words.
 pub(crate) fn parse(name: String, bytes: &[u8]) -> Result<Tensor, String> {
-    if !bytes.starts_with(MAGIC) {
-        return Err("it is no .npy file; save it with numpy.save(\"x.npy\", array)".into());
-    }
-    let (header, data) = split(bytes).ok_or("its header is cut off or damaged; save it again")?;
-    let field = |key: &str| Some(header.split_once(&format!("'{key}':"))?.1.trim_start());
-    let descr = field("descr").ok_or("its header has no 'descr'")?;
-    let fortran = field("fortran_order").ok_or("its header has no 'fortran_order'")?.starts_with("True");
-    let sizes = field("shape").and_then(sizes).ok_or("its header has no usable 'shape'")?;
-    let (dtype, big_endian) = number_type(descr)?;
-    let width = dtype.bitsize() / 8;
-    let needed = sizes.iter().try_fold(width, |product, &size| product.checked_mul(size));
+    let Header { dtype, big_endian, fortran, sizes, data } = header(bytes)?;
+    let (width, data) = (dtype.bitsize() / 8, &bytes[data..]);
+    let needed = needed(width, &sizes);
     if needed != Some(data.len()) {
         let needed = needed.map_or("too many".into(), |needed| needed.to_string());
         return Err(format!(
@@ -44,6 +36,41 @@ pub(crate) fn parse(name: String, bytes: &[u8]) -> Result<Tensor, String> {
         bytes.chunks_exact_mut(width).for_each(<[u8]>::reverse);
     }
     Ok(Tensor { name, dtype, shape: sizes, bytes })
+}
+
+/// What a header says.
+struct Header {
+    dtype: Dtype,
+    big_endian: bool,
+    fortran: bool,
+    sizes: Vec<usize>,
+    /// Where the numbers begin.
+    data: usize,
+}
+
+fn header(bytes: &[u8]) -> Result<Header, String> {
+    if !bytes.starts_with(MAGIC) {
+        return Err("it is no .npy file; save it with numpy.save(\"x.npy\", array)".into());
+    }
+    let (header, data) = split(bytes).ok_or("its header is cut off or damaged; save it again")?;
+    let field = |key: &str| Some(header.split_once(&format!("'{key}':"))?.1.trim_start());
+    let descr = field("descr").ok_or("its header has no 'descr'")?;
+    let fortran = field("fortran_order").ok_or("its header has no 'fortran_order'")?.starts_with("True");
+    let sizes = field("shape").and_then(sizes).ok_or("its header has no usable 'shape'")?;
+    let (dtype, big_endian) = number_type(descr)?;
+    Ok(Header { dtype, big_endian, fortran, sizes, data: bytes.len() - data.len() })
+}
+
+/// The bytes of so many numbers.
+fn needed(width: usize, sizes: &[usize]) -> Option<usize> {
+    sizes.iter().try_fold(width, |product, &size| product.checked_mul(size))
+}
+
+/// How long a `.npy` file is by its header, of which `beginning` has at least that.
+pub(crate) fn whole_length(beginning: &[u8]) -> Result<usize, String> {
+    let Header { dtype, sizes, data, .. } = header(beginning)?;
+    let length = needed(dtype.bitsize() / 8, &sizes).and_then(|needed| needed.checked_add(data));
+    length.ok_or_else(|| format!("its shape {} is too large", shape(&sizes)))
 }
 
 /// The header, a Python dictionary, and the numbers behind it.

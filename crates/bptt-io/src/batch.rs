@@ -101,6 +101,15 @@ fn check(array: &Tensor, sizes: &[Size]) -> Result<(), Error> {
     if fits(&array.shape, sizes) {
         return Ok(());
     }
+    if array.shape.len() == sizes.len()
+        && let Some(axis) = array.shape.iter().position(|&size| size == 0)
+    {
+        let (expected, given) = (expected(sizes), shape(&array.shape));
+        let problem = format!(
+            "axis {axis} of its shape {given} is empty; expected at least 1 along each of {expected}"
+        );
+        return Err(unusable(array, problem));
+    }
     Err(CoreError::Shape { what: array.name.clone(), expected: expected(sizes), given: shape(&array.shape) }
         .into())
 }

@@ -13,6 +13,8 @@ pub enum Convention {
     PyTorch,
     /// `torch.nn.LSTMCell` and its like: `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.
     PyTorchCell,
+    /// `equinox.nn.LSTMCell` and its like: `weight_ih`, `weight_hh`, `bias`, and a GRU's `bias_n`.
+    Equinox,
     /// `kernel`, `recurrent_kernel`, `bias`; gates i, f, c, o and z, r, h.
     Keras,
     /// `Wx`, `Wh`, `b`; gates i, f, o, g.
@@ -38,6 +40,8 @@ struct Row {
     /// Whether weights are (features, G·H), x W in place of PyTorch's x Wᵀ, with a single bias.
     transposed: bool,
     kinds: &'static [Kind],
+    /// Names without a module's that its models have beside a cell's.
+    beside: &'static [&'static str],
 }
 
 /// A kind of recurrent module, known by its number of gates.
@@ -112,8 +116,22 @@ const PYTORCH: Row = Row {
     numbered: true,
     transposed: false,
     kinds: &[RNN, GRU, LSTM],
+    beside: &[],
 };
 const PYTORCH_CELL: Row = Row { numbered: false, ..PYTORCH };
+/// One bias on the input side, and of a GRU, `bias_n`, the recurrent side's of its candidate (equinox 0.13, nn/_rnn.py).
+const EQUINOX: Row = Row {
+    title: "Equinox",
+    names: ["weight_ih", "weight_hh", "bias", "bias"],
+    numbered: false,
+    transposed: false,
+    kinds: &[EQUINOX_GRU, LSTM],
+    beside: &[],
+};
+const EQUINOX_GRU: Kind =
+    Kind::any_bias(&[0, 1, 2], "r, z, n", Cells { names: &["gru"], undecided: Undecided::No });
+/// The recurrent bias of an Equinox GRU's candidate, (H,).
+pub(crate) const BIAS_N: &str = "bias_n";
 /// Its c is PyTorch's g.
 const KERAS: Row = Row {
     title: "Keras",
@@ -121,6 +139,7 @@ const KERAS: Row = Row {
     numbered: false,
     transposed: true,
     kinds: &[RNN, KERAS_GRU, LSTM],
+    beside: &[],
 };
 const CS231N: Row = Row {
     title: "CS231n",
@@ -128,6 +147,8 @@ const CS231N: Row = Row {
     numbered: false,
     transposed: true,
     kinds: &[RNN, CS231N_LSTM],
+    // Of the captioning model of assignment 3.
+    beside: &["W_embed", "W_proj", "b_proj", "W_vocab", "b_vocab"],
 };
 
 /// A cell as PyTorch makes it: its registered name, PyTorch's class, and the options that the class needs.
@@ -156,9 +177,15 @@ impl Convention {
         match self {
             Self::PyTorch => &PYTORCH,
             Self::PyTorchCell => &PYTORCH_CELL,
+            Self::Equinox => &EQUINOX,
             Self::Keras => &KERAS,
             Self::Cs231n => &CS231N,
         }
+    }
+
+    /// Whether its modules are single cells with PyTorch's names for weights.
+    pub(crate) fn is_cell(self) -> bool {
+        matches!(self, Self::PyTorchCell | Self::Equinox)
     }
 
     /// What it calls a parameter. Where there is one bias, it is b_ih.
@@ -169,6 +196,18 @@ impl Convention {
     /// The name of a parameter of one cell, without the module's prefix and suffix.
     pub(crate) fn numbered(self, name: &str, place: CellId) -> String {
         if self.row().numbered { format!("{name}_{}", place.suffix()) } else { name.into() }
+    }
+
+    /// The names of its parameters, each once.
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        let mut names = self.row().names.to_vec();
+        names.dedup();
+        names
+    }
+
+    /// Names without a module's that its models have beside a cell's.
+    pub(crate) fn beside(self) -> &'static [&'static str] {
+        self.row().beside
     }
 
     /// Its name in a sentence.
@@ -319,7 +358,7 @@ mod tests {
 
     #[test]
     fn every_cell_of_the_table_is_registered_with_its_number_of_gates() {
-        for row in [PYTORCH, KERAS, CS231N] {
+        for row in [PYTORCH, EQUINOX, KERAS, CS231N] {
             for kind in row.kinds {
                 for name in kind.cells.iter().flat_map(|cells| cells.names) {
                     let cell = cell_by_name(name).unwrap();

@@ -80,7 +80,9 @@ impl Outline {
             dtypes.push(types);
         }
         let weights = Weights { cells, bidirectional: directions == 2, readout: None };
-        Ok(Module { outline: self.clone(), cell: spec.name.clone(), weights, dtypes, sources, assumed: None })
+        let computed = sources.iter().filter_map(|name| tensors.computed(name)).map(String::from);
+        let (outline, cell, assumptions) = (self.clone(), spec.name.clone(), computed.collect());
+        Ok(Module { outline, cell, weights, dtypes, sources, assumptions })
     }
 
     /// I, H, P and G, from the first cell's input weights and, where there are, recurrent weights.

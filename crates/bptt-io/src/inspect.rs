@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::Error;
-use crate::choose::all;
 use crate::module::Module;
+use crate::outline::find;
 use crate::tensors::Tensors;
 
 /// The schema of the report as JSON; NOTATION.md documents it.
@@ -22,8 +22,20 @@ pub struct Report {
     pub schema: &'static str,
     /// The recurrent modules.
     pub modules: Vec<ModuleReport>,
-    /// Every tensor that belongs to none of them.
+    /// Those that cannot be read.
+    pub unreadable: Vec<Unreadable>,
+    /// Every tensor that belongs to no recurrent module that was read.
     pub others: Vec<Other>,
+}
+
+/// A recurrent module or an array that cannot be read.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Unreadable {
+    /// Its name.
+    pub name: String,
+    /// Why not.
+    pub problem: String,
 }
 
 /// A recurrent module.
@@ -50,7 +62,7 @@ pub struct ModuleReport {
     pub dtypes: Vec<String>,
     /// Every gate of every cell.
     pub blocks: Vec<Block>,
-    /// Peculiarities of its weights, a sentence each.
+    /// Peculiarities of its weights, and what was assumed or computed in reading it, a sentence each.
     pub notes: Vec<String>,
 }
 
@@ -87,9 +99,22 @@ pub struct Other {
 /// Lists the contents of a file. `cell` is the cell's name where the file leaves it open.
 ///
 /// # Errors
-/// If a module in it cannot be read.
+/// If it has one recurrent module and that cannot be read, or a weight of one is not finite.
 pub fn inspect(tensors: &Tensors, cell: Option<&str>) -> Result<Report, Error> {
-    let modules = all(tensors, cell)?;
+    let (mut modules, mut unreadable) = (Vec::new(), Vec::new());
+    let outlines = find(tensors);
+    for outline in &outlines {
+        match outline.read(tensors, cell) {
+            Ok(module) => modules.push(module),
+            Err(Error::ModelFile { problem, .. }) if outlines.len() > 1 => {
+                unreadable.push(Unreadable { name: outline.name.clone(), problem });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    for (name, problem) in tensors.unreadable() {
+        unreadable.push(Unreadable { name: name.into(), problem: problem.into() });
+    }
     let others = tensors.iter().filter(|tensor| !modules.iter().any(|module| module.owns(tensor)));
     let others = others.map(|tensor| Other {
         name: tensor.name.clone(),
@@ -98,6 +123,7 @@ pub fn inspect(tensors: &Tensors, cell: Option<&str>) -> Result<Report, Error> {
     });
     Ok(Report {
         schema: SCHEMA,
+        unreadable,
         others: others.collect(),
         modules: modules.iter().map(|module| report(tensors, module)).collect::<Result<_, _>>()?,
     })
@@ -120,7 +146,10 @@ fn report(tensors: &Tensors, module: &Module) -> Result<ModuleReport, Error> {
         parameters: owned.map(|tensor| tensor.shape.iter().product::<usize>()).sum(),
         dtypes: module.dtypes().iter().map(ToString::to_string).collect(),
         blocks,
-        notes: (0..weights.cells.len()).filter_map(|index| doubled(module, index)).collect(),
+        notes: (0..weights.cells.len())
+            .filter_map(|index| doubled(module, index))
+            .chain(module.assumptions.iter().cloned())
+            .collect(),
     })
 }
 

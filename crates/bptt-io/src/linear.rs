@@ -6,6 +6,10 @@ use crate::Error;
 use crate::module::Module;
 use crate::tensor::{Tensor, shape};
 use crate::tensors::{Size, Tensors};
+use crate::unread::is_counter;
+
+/// In place of an embedding's name: integers are one-hot inputs.
+pub const NO_EMBEDDING: &str = "none";
 
 /// A map's name and the names of its matrix, its bias and how the matrix stands.
 struct Candidate<'a> {
@@ -28,6 +32,27 @@ impl Candidate<'_> {
     fn line(&self) -> String {
         format!("{}  {}", self.name, shape(&self.weight.shape))
     }
+
+    /// The name of its bias, if it has one.
+    fn bias(&self, tensors: &Tensors) -> Option<String> {
+        ["weight", "kernel"].iter().find_map(|ending| {
+            let (before, after) = self.weight.name.rsplit_once(ending)?;
+            let bias = format!("{before}bias{after}");
+            tensors.get(&bias).map(|_| bias)
+        })
+    }
+}
+
+impl Tensors {
+    /// Lets the map called `name` stand where a recurrent module's own tensors do: it is used otherwise.
+    pub fn expect_map(&mut self, name: &str) {
+        let found = candidates(self).find(|c| c.name == name);
+        let names = found.map(|c| [Some(c.weight.name.clone()), c.bias(self)]);
+        for name in names.into_iter().flatten().flatten() {
+            // It was just found.
+            let _ = self.ignore(&name);
+        }
+    }
 }
 
 /// Whatever is called `NAME.weight` (PyTorch) or `NAME/kernel`, `NAME/embeddings` (Keras).
@@ -48,27 +73,47 @@ fn is_embedding(name: &str) -> bool {
     name.to_lowercase().contains("emb")
 }
 
-/// The map from a module's output to the scores: the one called `name`; without a name the one called `head`, or the
-/// only one with the module's D·H columns.
+/// The linear map from a module's output to the scores, and its name: the one called `name`; without a name the only one there
+/// is, if nothing else is in the file that may stand between or behind.
 ///
 /// # Errors
-/// If there is none or there are several, or a tensor has the wrong shape, type or numbers.
-pub fn head(tensors: &Tensors, module: &Module, name: Option<&str>) -> Result<Readout<f64>, Error> {
+/// If there is none or it is not certain, or a tensor has the wrong shape, type or numbers.
+pub fn head(
+    tensors: &Tensors,
+    module: &Module,
+    name: Option<&str>,
+    embedding: Option<&str>,
+) -> Result<(String, Readout<f64>), Error> {
     let width = module.width();
     let fits = |c: &Candidate<'_>| c.shape().is_some_and(|(_, features)| features == width);
-    let is_head = |c: &Candidate<'_>| c.name.rsplit('.').next() == Some("head");
-    let all = || candidates(tensors).filter(|c| fits(c) && !is_embedding(c.name) && !module.owns(c.weight));
-    let heads: Vec<_> = all().filter(is_head).collect();
-    let heads = if heads.len() == 1 { heads } else { all().collect() };
-    let chosen = match (name, heads.as_slice()) {
+    let maps: Vec<_> =
+        candidates(tensors).filter(|c| c.shape().is_some() && !module.owns(c.weight)).collect();
+    let is_vectors = |c: &Candidate<'_>| is_embedding(c.name) || embedding == Some(c.name);
+    let fitting: Vec<_> = maps.iter().filter(|c| fits(c) && !is_vectors(c)).collect();
+    let chosen = match (name, fitting.as_slice()) {
         (Some(name), _) => named(tensors, name, "head")?,
-        (None, [only]) => only.name,
         (None, []) => {
+            let tied = maps.iter().find(|c| fits(c));
+            let tied =
+                tied.map(|c| format!("; if outputs and inputs share their vectors, --head {}", c.name));
             return Err(tensors.problem(format!(
-                "it holds no head: no tensor NAME.weight of shape (V, {width}); give --grad-output in place of --target"
+                "it holds no head: no tensor NAME.weight of shape (V, {width}); give --grad-output in place of --target{}",
+                tied.unwrap_or_default()
             )));
         }
-        (None, several) => return Err(choice(tensors, "head", "heads", several)),
+        (None, [only]) if stands_alone(tensors, module, only, embedding) => only.name,
+        (None, _) => {
+            let line = |c: &Candidate<'_>| {
+                if fits(c) { c.line() } else { format!("{}, which does not fit", c.line()) }
+            };
+            return Err(Error::Choice {
+                path: tensors.path().into(),
+                what: "more than one tensor that fits behind the module, and names do not tell which map follows it directly"
+                    .into(),
+                option: "head",
+                choices: maps.iter().filter(|c| !is_vectors(c) || fits(c)).map(line).collect(),
+            });
+        }
     };
     let found = candidates(tensors).find(|c| c.name == chosen).expect("it was found by this name");
     let features = Size::Is(width);
@@ -80,40 +125,82 @@ pub fn head(tensors: &Tensors, module: &Module, name: Option<&str>) -> Result<Re
     } else {
         numbers
     };
-    let bias = ["weight", "kernel"].iter().find_map(|ending| {
-        let (before, after) = found.weight.name.rsplit_once(ending)?;
-        let bias = format!("{before}bias{after}");
-        tensors.get(&bias).map(|_| bias)
-    });
-    let b_y = match bias {
+    let b_y = match found.bias(tensors) {
         Some(bias) => tensors.floats(&bias, &[Size::Is(outputs)])?.1,
         None => vec![0.0; outputs],
     };
-    Ok(Readout { w_hy: Matrix::new(outputs, width, numbers)?, b_y: Matrix::new(1, outputs, b_y)? })
+    let readout = Readout { w_hy: Matrix::new(outputs, width, numbers)?, b_y: Matrix::new(1, outputs, b_y)? };
+    Ok((chosen.into(), readout))
 }
 
-/// The vectors, (N, I), that ids stand for: those called `name`; without a name the only ones with the module's I
-/// columns and a name with "emb" in it, if there are any.
+/// Whether no other tensor of the file fits between the module and this map or behind it, by its shape, besides one embedding of
+/// the module's inputs.
+fn stands_alone(tensors: &Tensors, module: &Module, map: &Candidate<'_>, embedding: Option<&str>) -> bool {
+    let inputs = module.weights.cells[0].inputs();
+    let reads = |c: &Candidate<'_>| c.shape().is_some_and(|(_, width)| width == inputs);
+    let is_vectors =
+        |c: &Candidate<'_>| embedding.map_or_else(|| is_embedding(c.name), |name| c.name == name);
+    let known: Vec<&str> =
+        candidates(tensors).filter(|c| reads(c) && is_vectors(c)).map(|c| c.weight.name.as_str()).collect();
+    let (bias, width) = (map.bias(tensors), module.width());
+    let outputs = map.shape().map_or(0, |(outputs, _)| outputs);
+    let meets = |size: &usize| *size == width || (*size == outputs && outputs > 1);
+    let may_stand_between = |tensor: &&Tensor| {
+        !module.owns(tensor)
+            && tensor.shape.iter().any(meets)
+            && tensor.name != map.weight.name
+            && bias.as_ref() != Some(&tensor.name)
+            && !known.contains(&tensor.name.as_str())
+            && !tensors.is_ignored(&tensor.name)
+            && !is_counter(tensor)
+    };
+    known.len() <= 1 && !tensors.iter().any(|tensor| may_stand_between(&tensor))
+}
+
+/// The vectors, (N, I), that ids stand for, and their name: those called `name`; without a name the only ones with the
+/// module's I columns and "emb" in their name, if any others may be the head. `None` if the ids are one-hot inputs: there are no
+/// such vectors, or `name` is [`NO_EMBEDDING`]. `head` is the map to the outputs, if it is known.
 ///
 /// # Errors
-/// If there are several, none is called `name`, or the tensor has the wrong shape, type or numbers.
+/// If it is not certain, none is called `name`, or the tensor has the wrong shape, type or numbers.
 pub fn embedding(
     tensors: &Tensors,
     module: &Module,
     name: Option<&str>,
+    head: Option<&str>,
 ) -> Result<Option<(String, Matrix<f64>)>, Error> {
     let inputs = module.weights.cells[0].inputs();
     let fits = |c: &Candidate<'_>| c.shape().is_some_and(|(_, features)| features == inputs);
-    let found: Vec<_> = candidates(tensors).filter(|c| fits(c) && is_embedding(c.name)).collect();
+    let may_be = |c: &Candidate<'_>| fits(c) && !module.owns(c.weight) && Some(c.name) != head;
+    let found: Vec<_> = candidates(tensors).filter(may_be).collect();
     let chosen = match (name, found.as_slice()) {
+        (Some(NO_EMBEDDING), _) | (None, []) => return Ok(None),
         (Some(name), _) => named(tensors, name, "embedding")?,
-        (None, []) => return Ok(None),
-        (None, [only]) => only.name,
-        (None, several) => return Err(choice(tensors, "embedding", "embeddings", several)),
+        (None, several) => {
+            let (vectors, others): (Vec<_>, Vec<_>) = several.iter().partition(|c| is_embedding(c.name));
+            let may_be_head =
+                |c: &&Candidate<'_>| c.shape().is_some_and(|(_, features)| features == module.width());
+            if let ([only], true) = (vectors.as_slice(), others.iter().all(may_be_head)) {
+                return read_vectors(tensors, module, only.name).map(Some);
+            }
+            let mut choices: Vec<String> = several.iter().map(Candidate::line).collect();
+            choices.push(format!("{NO_EMBEDDING}  the integers are one-hot inputs"));
+            return Err(Error::Choice {
+                path: tensors.path().into(),
+                what: format!("what integers may stand for: matrices with {inputs} columns"),
+                option: "embedding",
+                choices,
+            });
+        }
     };
-    let found = candidates(tensors).find(|c| c.name == chosen).expect("it was found by this name");
+    read_vectors(tensors, module, chosen).map(Some)
+}
+
+fn read_vectors(tensors: &Tensors, module: &Module, name: &str) -> Result<(String, Matrix<f64>), Error> {
+    let inputs = module.weights.cells[0].inputs();
+    let found = candidates(tensors).find(|c| c.name == name).expect("it was found by this name");
     let (_, numbers) = tensors.floats(&found.weight.name, &[Size::Any("N"), Size::Is(inputs)])?;
-    Ok(Some((chosen.into(), Matrix::new(numbers.len() / inputs, inputs, numbers)?)))
+    Ok((name.into(), Matrix::new(numbers.len() / inputs, inputs, numbers)?))
 }
 
 /// The candidate called `name`.
@@ -126,15 +213,6 @@ fn named<'a>(tensors: &'a Tensors, name: &str, option: &'static str) -> Result<&
             expected: if names.is_empty() { "a file with NAME.weight".into() } else { names.join(", ") },
         }
     })
-}
-
-fn choice(tensors: &Tensors, option: &'static str, what: &str, several: &[Candidate<'_>]) -> Error {
-    Error::Choice {
-        path: tensors.path().into(),
-        what: format!("{} {what} that fit", several.len()),
-        option,
-        choices: several.iter().map(Candidate::line).collect(),
-    }
 }
 
 /// A tensor that is of no recurrent module, with PyTorch's name and arrangement: of Keras' `Dense` and `Embedding` the

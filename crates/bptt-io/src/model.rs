@@ -52,7 +52,7 @@ pub fn load(path: &Path) -> Result<Network<f32>, Error> {
         return Err(tensors.problem(format!("tensor {} is {:?}, expected F32", other.name, other.dtype)));
     }
     let module = choose(&tensors, Some(MODULE), None)?;
-    let readout = head(&tensors, &module, Some("head"))?;
+    let (_, readout) = head(&tensors, &module, Some("head"), None)?;
     let network = module.network(Some(readout)).map_err(|error| tensors.problem(error.to_string()))?;
     Ok(network.cast()?)
 }

@@ -22,8 +22,8 @@ pub struct Module {
     pub(crate) dtypes: Vec<Vec<Option<Dtype>>>,
     /// The names of its tensors in the file.
     pub(crate) sources: Vec<String>,
-    /// What was assumed in reading it, in a sentence.
-    pub assumed: Option<String>,
+    /// What was assumed in reading it and what was computed, a sentence each.
+    pub assumptions: Vec<String>,
 }
 
 impl Module {
@@ -66,11 +66,8 @@ impl Module {
     /// Its tensors with PyTorch's names behind `prefix`, in PyTorch's arrangement, with the bits they came with.
     pub(crate) fn tensors(&self, prefix: &str) -> Vec<Tensor> {
         let mut tensors = Vec::new();
-        let convention = if self.outline.convention == Convention::PyTorchCell {
-            Convention::PyTorchCell
-        } else {
-            Convention::PyTorch
-        };
+        let is_cell = self.outline.convention.is_cell();
+        let convention = if is_cell { Convention::PyTorchCell } else { Convention::PyTorch };
         for (index, (p, dtypes)) in self.weights.cells.iter().zip(&self.dtypes).enumerate() {
             for ((param, matrix), dtype) in p.spec().params.iter().zip(p.tensors()).zip(dtypes) {
                 let Some(dtype) = *dtype else { continue };
@@ -86,7 +83,9 @@ impl Module {
     /// The prefix of its tensors' names in PyTorch: Keras' slashes become dots.
     pub(crate) fn pytorch_prefix(&self) -> String {
         match self.outline.convention {
-            Convention::PyTorch | Convention::PyTorchCell => self.outline.prefixes[0].clone(),
+            Convention::PyTorch | Convention::PyTorchCell | Convention::Equinox => {
+                self.outline.prefixes[0].clone()
+            }
             _ if self.outline.name.is_empty() => String::new(),
             _ => format!("{}.", self.outline.name.replace('/', ".")),
         }
@@ -124,7 +123,7 @@ impl Module {
     /// PyTorch's module that loads its weights: `"torch.nn.LSTM(5, 4, num_layers=2, bidirectional=True)"`.
     pub fn python(&self) -> String {
         let (class, class_options, _) = in_pytorch(&self.cell, self.gates());
-        let cell = if self.outline.convention == Convention::PyTorchCell { "Cell" } else { "" };
+        let cell = if self.outline.convention.is_cell() { "Cell" } else { "" };
         let sizes = self.weights.cells[0].sizes();
         let mut options = format!("{}, {}", sizes.inputs, sizes.hidden);
         if sizes.output != sizes.hidden {

@@ -46,6 +46,12 @@ pub fn find(tensors: &Tensors) -> Vec<Outline> {
         }
     }
     let mut outlines: Vec<Outline> = found.into_values().collect();
+    for outline in outlines.iter_mut().filter(|outline| outline.convention == Convention::PyTorchCell) {
+        let has = |name: &str| tensors.get(&format!("{}{name}", outline.prefixes[0])).is_some();
+        if has("bias") && !has("bias_ih") && !has("bias_hh") {
+            outline.convention = Convention::Equinox;
+        }
+    }
     join_bidirectional(&mut outlines);
     outlines
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bptt::{CellParams, CellSpec, Error as CoreError, Matrix, Weights, cell_by_name};
 
 use crate::Error;
-use crate::conventions::{Kind, Parameter, Undecided, to_pytorch};
+use crate::conventions::{BIAS_N, Convention, Kind, Parameter, Undecided, to_pytorch};
 use crate::module::Module;
 use crate::outline::Outline;
 use crate::tensor::{Dtype, shape};
 use crate::tensors::{Size, Tensors};
+use crate::unread::refuse_unread;
 
 impl Outline {
     /// The module's numbers. `cell` is the cell's name where the file leaves it open.
@@ -18,6 +19,17 @@ impl Outline {
     /// If a tensor is missing, has another shape or type, or is not finite, or the cell is not known here; the message
     /// names it.
     pub fn read(&self, tensors: &Tensors, cell: Option<&str>) -> Result<Module, Error> {
+        let read = self.read_weights(tensors, cell);
+        let sources = read.as_ref().map_or(&[][..], |module| &module.sources);
+        match (refuse_unread(tensors, self, sources), read) {
+            // What a weight was made of tells more than that the weight is missing.
+            (Err(unread), Err(Error::ModelFile { .. })) if self.has_parts_of_weights(tensors) => Err(unread),
+            (Err(unread), Ok(_)) => Err(unread),
+            (_, read) => read,
+        }
+    }
+
+    fn read_weights(&self, tensors: &Tensors, cell: Option<&str>) -> Result<Module, Error> {
         let backward_alone = self.is_backward() && self.prefixes.len() == 1;
         if backward_alone {
             return Err(tensors.problem(format!(
@@ -30,7 +42,8 @@ impl Outline {
         }
         let (gates, hidden) = self.gates_and_hidden(tensors)?;
         let kind = self.convention.kind(gates).ok_or_else(|| {
-            tensors.problem(format!("{}: CS231n has no cell of {gates} gates; expected 1 or 4", self.name))
+            let layout = self.convention.title();
+            tensors.problem(format!("{}: {layout} has no cell of {gates} gates", self.title()))
         })?;
         let biased = tensors.iter().any(|tensor| self.is_bias(&tensor.name));
         let mut reader = Reader { outline: self, tensors, hidden, kind, biased, sources: Vec::new() };
@@ -50,9 +63,11 @@ impl Outline {
             dtypes.push(types.to_vec());
         }
         let sources = reader.sources;
+        let computed = sources.iter().filter_map(|name| tensors.computed(name)).map(String::from);
+        let assumptions = assumed.into_iter().chain(computed).collect();
         let bidirectional = self.prefixes.len() == 2;
         let weights = Weights { cells: layers, bidirectional, readout: None };
-        Ok(Module { outline: self.clone(), cell, weights, dtypes, sources, assumed })
+        Ok(Module { outline: self.clone(), cell, weights, dtypes, sources, assumptions })
     }
 
     /// G and H, from the shape of the first recurrent weight.
@@ -154,6 +169,8 @@ impl Reader<'_> {
             (zeros(), zeros(), [None, None])
         } else if self.outline.convention.transposed() {
             self.one_bias(index)?
+        } else if self.outline.convention == Convention::Equinox {
+            self.equinox_bias(index)?
         } else {
             let (b_ih, ih) = self.bias(Parameter::BiasIh, index)?;
             let (b_hh, hh) = self.bias(Parameter::BiasHh, index)?;
@@ -194,6 +211,19 @@ impl Reader<'_> {
         let rows = self.kind.order.len() * self.hidden;
         let (dtype, numbers) = self.read(parameter, index, &[Size::Is(rows)])?;
         Ok((Matrix::new(1, rows, numbers)?, dtype))
+    }
+
+    /// Equinox' bias, b_ih, and what it has of b_hh.
+    fn equinox_bias(&mut self, index: usize) -> Result<Biases, Error> {
+        let (b_ih, dtype) = self.bias(Parameter::BiasIh, index)?;
+        let mut b_hh = Matrix::zeros(1, b_ih.cols());
+        if self.kind.order.len() == 3 {
+            let name = self.outline.parameter(BIAS_N, index);
+            let (_, numbers) = self.tensors.floats(&name, &[Size::Is(self.hidden)])?;
+            b_hh.data_mut()[2 * self.hidden..].copy_from_slice(&numbers);
+            self.sources.push(name);
+        }
+        Ok((b_ih, b_hh, [Some(dtype), Some(dtype)]))
     }
 
     /// The bias where both are one: b_ih, unless it has a row for each.

@@ -1,6 +1,6 @@
 //! A file's tensors by name: safetensors, or NumPy's `.npz`. Anything else is refused with the way to save it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::arrays;
 use crate::tensor::{Dtype, FLOATS, Tensor, shape};
-use crate::{Error, files};
+use crate::{Error, files, pytorch, weight_norm};
 
 /// The one key of the metadata of this project's files; its value is JSON, because the order of several keys would not
 /// be stable.
@@ -45,6 +45,12 @@ pub struct Tensors {
     path: PathBuf,
     by_name: BTreeMap<String, Tensor>,
     stamp: Option<Stamp>,
+    /// Arrays that hold no numbers or are damaged, and why.
+    unreadable: BTreeMap<String, String>,
+    /// Tensors that were computed from others, and how, in a sentence.
+    computed: BTreeMap<String, String>,
+    /// Tensors that may stay unread.
+    ignored: BTreeSet<String>,
 }
 
 /// One axis of an expected shape.
@@ -91,12 +97,49 @@ impl Tensors {
         let bytes = files::read(path)?;
         let read = match bytes.as_slice() {
             // The header's length may look like anything; what follows is JSON.
-            bytes if bytes.get(8) == Some(&b'{') => read_safetensors(bytes),
-            bytes if bytes.starts_with(b"PK") => read_archive(bytes).map(|tensors| (tensors, None)),
+            bytes if bytes.get(8) == Some(&b'{') => {
+                read_safetensors(bytes).map(|(tensors, stamp)| (tensors, BTreeMap::new(), stamp))
+            }
+            bytes if bytes.starts_with(b"PK") => {
+                read_archive(bytes).map(|(tensors, unreadable)| (tensors, unreadable, None))
+            }
             bytes => Err(what_it_is_instead(bytes)),
         };
-        let (by_name, stamp) = read.map_err(|problem| Error::ModelFile { path: path.into(), problem })?;
-        Ok(Self { path: path.into(), by_name, stamp })
+        let (mut by_name, unreadable, stamp) =
+            read.map_err(|problem| Error::ModelFile { path: path.into(), problem })?;
+        let computed = weight_norm::materialize(&mut by_name);
+        Ok(Self { path: path.into(), by_name, stamp, unreadable, computed, ignored: BTreeSet::new() })
+    }
+
+    /// Lets the tensor called `name` stay unread where it would be refused.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn ignore(&mut self, name: &str) -> Result<(), Error> {
+        if !self.by_name.contains_key(name) && !self.unreadable.contains_key(name) {
+            return Err(Error::UnknownName {
+                option: "ignore",
+                given: format!("{name:?}, which is not in {},", self.path.display()),
+                expected: "the name of a tensor; bptt inspect lists them".into(),
+            });
+        }
+        self.ignored.insert(name.into());
+        Ok(())
+    }
+
+    /// Whether the tensor called `name` may stay unread.
+    pub(crate) fn is_ignored(&self, name: &str) -> bool {
+        self.ignored.contains(name)
+    }
+
+    /// Arrays that hold no numbers or are damaged, and why.
+    pub fn unreadable(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.unreadable.iter().map(|(name, problem)| (name.as_str(), problem.as_str()))
+    }
+
+    /// How the tensor called `name` was computed from others of the file, if it was.
+    pub(crate) fn computed(&self, name: &str) -> Option<&str> {
+        self.computed.get(name).map(String::as_str)
     }
 
     /// The tensor called `name`.
@@ -127,9 +170,12 @@ impl Tensors {
     /// The tensor called `name`, of this shape, and its numbers, all finite.
     pub(crate) fn floats(&self, name: &str, sizes: &[Size]) -> Result<(&Tensor, Vec<f64>), Error> {
         let expected = expected(sizes);
-        let tensor = self
-            .get(name)
-            .ok_or_else(|| self.problem(format!("tensor {name} is missing; expected shape {expected}")))?;
+        let tensor = self.get(name).ok_or_else(|| {
+            self.problem(match self.unreadable.get(name) {
+                Some(problem) => format!("tensor {name}: {problem}"),
+                None => format!("tensor {name} is missing; expected shape {expected}"),
+            })
+        })?;
         if !fits(&tensor.shape, sizes) {
             let given = shape(&tensor.shape);
             return Err(self.problem(format!("tensor {name}: expected {expected}, given {given}")));
@@ -145,6 +191,9 @@ impl Tensors {
         }
     }
 }
+
+/// The header of an array in an archive is within so many bytes.
+const HEADER: u64 = 1 << 16;
 
 type Named = BTreeMap<String, Tensor>;
 
@@ -213,33 +262,44 @@ fn explain(bytes: &[u8], error: &str) -> String {
     }
 }
 
-fn read_archive(bytes: &[u8]) -> Result<Named, String> {
+/// The arrays of an `.npz`, and those that hold no numbers or are damaged, with the reason: what stands beside the weights
+/// does not keep them from being read.
+fn read_archive(bytes: &[u8]) -> Result<(Named, BTreeMap<String, String>), String> {
     let damaged = |error: zip::result::ZipError| format!("the archive is cut off or damaged ({error})");
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
     let names: Result<Vec<_>, _> = archive.file_names().map(|name| Ok(name?.into_owned())).collect();
     let names: Vec<String> = names.map_err(damaged)?;
     let any = |ending: &str| names.iter().any(|name| name.ends_with(ending));
-    if any("data.pkl") {
-        return Err(format!(
-            "it is a pickle of PyTorch's, which could run anything when opened; save the numbers alone: {SAVE}"
-        ));
+    if pytorch::is_archive(&names) {
+        return pytorch::read(&mut archive, &names);
     }
     if any(".h5") {
         return Err(keras());
     }
-    let mut tensors = Named::new();
+    let (mut tensors, mut unreadable) = (Named::new(), BTreeMap::new());
     for (index, file) in names.iter().enumerate() {
-        let name = file.strip_suffix(".npy");
-        let name =
-            name.ok_or_else(|| format!("it is an archive with {file:?} in it; expected .npy files"))?;
-        let mut entry = archive.by_index(index).map_err(|error| format!("tensor {name}: {error}"))?;
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(|error| format!("tensor {name}: {error}"))?;
-        let tensor =
-            arrays::parse(name.into(), &bytes).map_err(|problem| format!("tensor {name}: {problem}"))?;
-        tensors.insert(name.into(), tensor);
+        let name = file.strip_suffix(".npy").unwrap_or(file);
+        let mut read = || -> Result<Tensor, String> {
+            if name == file {
+                return Err("it is no .npy file".into());
+            }
+            let mut entry = archive.by_index(index).map_err(|error| error.to_string())?;
+            let (mut bytes, problem) = (Vec::new(), |error: std::io::Error| error.to_string());
+            entry.by_ref().take(HEADER).read_to_end(&mut bytes).map_err(problem)?;
+            // However much is packed into it, no more than its header declares; one byte more shows that there is more.
+            let rest = arrays::whole_length(&bytes)?.saturating_sub(bytes.len()) as u64 + 1;
+            entry.take(rest).read_to_end(&mut bytes).map_err(problem)?;
+            arrays::parse(name.into(), &bytes)
+        };
+        match read() {
+            Ok(tensor) => drop(tensors.insert(name.into(), tensor)),
+            Err(problem) => drop(unreadable.insert(name.into(), problem)),
+        }
     }
-    Ok(tensors)
+    match unreadable.iter().next() {
+        Some((name, problem)) if tensors.is_empty() => Err(format!("tensor {name}: {problem}")),
+        _ => Ok((tensors, unreadable)),
+    }
 }
 
 fn keras() -> String {
@@ -258,9 +318,9 @@ fn what_it_is_instead(bytes: &[u8]) -> String {
             .into();
     }
     if matches!(bytes, [0x80, 2..=5, ..]) {
-        return format!(
-            "it is a pickle, which could run anything when opened; save the numbers alone: {SAVE}"
-        );
+        return "it is a pickle without an archive around it, as PyTorch before 1.6 wrote; in PyTorch, \
+                torch.save(torch.load(\"FILE\", weights_only=True), \"model.pt\") writes a file that can be read"
+            .into();
     }
     format!("it is neither safetensors nor .npz, or its beginning is damaged; in PyTorch, save with: {SAVE}")
 }

@@ -1,63 +1,13 @@
 //! Weights in each convention, compared with the framework's forward step written out from its documentation.
 
-use std::path::PathBuf;
+mod common;
+
 use std::sync::Arc;
 
-use bptt::{CellParams, Inputs, Network, Number, Readout, Sequence, Weights, cell_by_name};
-use bptt_io::{Module, Tensors, choose, embedding, export, find, head};
-use safetensors::tensor::{Dtype, TensorView};
+use bptt::{CellParams, Network, Number, Readout, Weights, cell_by_name};
+use bptt_io::{choose, embedding, export, find, head};
 
-const I: usize = 2;
-const H: usize = 3;
-const T: usize = 4;
-
-/// Numbers without a pattern that a wrong order could hide in.
-fn numbers(seed: f64, count: usize) -> Vec<f64> {
-    (0..count).map(|i| (seed + 1.7 * i as f64).sin() * 0.8).collect()
-}
-
-type Array = (&'static str, Vec<usize>, Vec<f64>);
-
-fn array(name: &'static str, shape: &[usize], seed: f64) -> Array {
-    (name, shape.to_vec(), numbers(seed, shape.iter().product()))
-}
-
-/// A file of these tensors, as long as the folder lives.
-struct File {
-    folder: tempfile::TempDir,
-}
-
-impl File {
-    fn new(arrays: &[Array]) -> Self {
-        let bytes: Vec<Vec<u8>> =
-            arrays.iter().map(|(.., data)| data.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-        let views = arrays.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-            (*name, TensorView::new(Dtype::F64, shape.clone(), bytes).unwrap())
-        });
-        let file = Self { folder: tempfile::tempdir().unwrap() };
-        std::fs::write(file.path("m.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
-        file
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn tensors(&self, name: &str) -> Tensors {
-        Tensors::read(&self.path(name)).unwrap()
-    }
-}
-
-fn inputs() -> Vec<f64> {
-    numbers(0.3, T * I)
-}
-
-/// What a module gives for the inputs, T rows.
-fn outputs(module: &Module) -> Vec<f64> {
-    let network = module.network(None).unwrap();
-    let x = Inputs::Dense(Sequence::new(T, 1, I, &inputs()).unwrap());
-    network.scan(x, &network.zero_state(1)).unwrap().output().data().to_vec()
-}
+use common::{Array, File, H, I, T, array, inputs, numbers, outputs};
 
 fn assert_close(found: &[f64], expected: &[f64]) {
     assert_eq!(found.len(), expected.len());
@@ -136,7 +86,7 @@ fn vanilla_layers_of_both_are_read() {
             expected.extend(&h);
         }
         let module = choose(&File::new(&arrays).tensors("m.safetensors"), None, None).unwrap();
-        assert!(module.assumed.as_ref().unwrap().contains("is read with tanh"));
+        assert!(module.assumptions[0].contains("is read with tanh"));
         assert_close(&outputs(&module), &expected);
     }
 }
@@ -203,10 +153,11 @@ fn what_was_keras_is_written_with_pytorchs_names_and_computes_the_same() {
     let file = File::new(&arrays);
     let tensors = file.tensors("m.safetensors");
     let module = choose(&tensors, None, None).unwrap();
-    let readout = head(&tensors, &module, None).unwrap();
+    let (chosen, readout) = head(&tensors, &module, None, None).unwrap();
+    assert_eq!(chosen, "dense");
     assert_eq!(readout.w_hy.row(1), [1, 3, 5].map(|i| arrays[3].2[i]));
     assert_eq!(readout.b_y.data(), arrays[4].2);
-    let (name, vectors) = embedding(&tensors, &module, None).unwrap().unwrap();
+    let (name, vectors) = embedding(&tensors, &module, None, Some("dense")).unwrap().unwrap();
     assert_eq!((name.as_str(), vectors.data()), ("embedding", &arrays[5].2[..]));
 
     export(&tensors, None, None, &file.path("pytorch.safetensors")).unwrap();
@@ -370,4 +321,35 @@ fn a_cell_that_is_asked_for_by_name_is_read_by_its_own_parameters() {
     let module = choose(&File::new(&arrays).tensors("m.safetensors"), None, Some("lstm_peephole")).unwrap();
     assert_eq!(module.weights.cells[0][last.name].data(), numbers(2.0, H));
     assert_eq!(module.cell, "lstm_peephole");
+}
+
+/// equinox 0.13, nn/_rnn.py: `bias` is added to W_ih x, and a GRU's `bias_n` to the recurrent product of its candidate.
+#[test]
+fn equinoxs_cells_are_pytorchs_with_one_bias() {
+    for gates in [4, 3] {
+        let weights = || {
+            vec![array("cell.weight_ih", &[gates * H, I], 0.2), array("cell.weight_hh", &[gates * H, H], 0.4)]
+        };
+        let bias = numbers(0.6, gates * H);
+        let mut recurrent = vec![0.0; gates * H];
+        let mut equinox = weights();
+        equinox.push(("cell.bias", vec![gates * H], bias.clone()));
+        if gates == 3 {
+            recurrent[2 * H..].copy_from_slice(&numbers(0.8, H));
+            equinox.push(("cell.bias_n", vec![H], numbers(0.8, H)));
+        }
+        let mut pytorch = weights();
+        pytorch.push(("cell.bias_ih", vec![gates * H], bias));
+        pytorch.push(("cell.bias_hh", vec![gates * H], recurrent));
+        let module =
+            |arrays: &[Array]| choose(&File::new(arrays).tensors("m.safetensors"), None, None).unwrap();
+        let (of_equinox, of_pytorch) = (module(&equinox), module(&pytorch));
+        assert_eq!(of_equinox.outline.convention.title(), "Equinox");
+        assert_eq!(outputs(&of_equinox), outputs(&of_pytorch));
+        assert_eq!(of_equinox.python(), of_pytorch.python());
+    }
+    let mut gru = vec![array("weight_ih", &[3 * H, I], 0.2), array("weight_hh", &[3 * H, H], 0.4)];
+    gru.push(array("bias", &[3 * H], 0.6));
+    let refused = choose(&File::new(&gru).tensors("m.safetensors"), None, None).unwrap_err().to_string();
+    assert!(refused.contains("tensor bias_n is missing; expected shape (3,)"), "{refused}");
 }

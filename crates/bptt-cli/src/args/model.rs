@@ -48,13 +48,17 @@ pub(crate) struct ModelArgs {
     /// How the losses become one number [default: sum]
     #[arg(long, value_enum, requires = "target")]
     pub reduction: Option<Reduce>,
-    /// Name of the linear map to the outputs [default: "head", or the only one that fits]
+    /// Name of the linear map to the outputs, which directly follows the module [default: the only one, if the file has
+    /// nothing else that may stand between]
     #[arg(long, value_name = "NAME", requires = "target")]
     pub head: Option<String>,
-    /// Name of the embedding of integer inputs [default: the only one that fits with "emb" in its name; without one,
-    /// integers are one-hot]
+    /// Name of the embedding of integer inputs, or none for one-hot inputs [default: the only matrix that fits, if its name
+    /// has "emb" in it; none, if no matrix fits]
     #[arg(long, value_name = "NAME", requires = "model")]
     pub embedding: Option<String>,
+    /// A tensor beside the module's weights that takes no part in the computation; may be given several times
+    #[arg(long, value_name = "TENSOR", requires = "model")]
+    pub ignore: Vec<String>,
     /// Cell, if the file does not determine it: rnn_relu or rnn_identity for a vanilla RNN
     #[arg(long, value_name = "NAME", requires = "model")]
     pub cell: Option<String>,
@@ -88,6 +92,9 @@ pub(crate) struct InspectArgs {
     /// Cell of vanilla layers, if the file does not determine it: rnn_relu or rnn_identity
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
+    /// A tensor beside a module's weights that takes no part in the computation; may be given several times
+    #[arg(long, value_name = "TENSOR")]
+    pub ignore: Vec<String>,
     /// Print JSON (schema bptt.inspect/1)
     #[arg(long)]
     pub json: bool,
@@ -115,6 +122,9 @@ pub(crate) struct ExportArgs {
     /// Cell, if the file does not determine it: gru for a Keras GRU without a bias
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
+    /// A tensor beside a module's weights that takes no part in the computation; may be given several times
+    #[arg(long, value_name = "TENSOR")]
+    pub ignore: Vec<String>,
     /// Replace the file if it exists
     #[arg(long)]
     pub force: bool,

@@ -12,7 +12,8 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
     if args.to.exists() && !args.force {
         return Err(Failure::Usage(format!("--to: {to} exists already; choose another or give --force")));
     }
-    let tensors = Tensors::read(&model_file(&args.file))?;
+    let mut tensors = Tensors::read(&model_file(&args.file))?;
+    args.ignore.iter().try_for_each(|name| tensors.ignore(name))?;
     let cell = args.cell.as_deref();
     let module = args.module.as_deref().map(|name| choose(&tensors, Some(name), cell)).transpose()?;
     export(&tensors, module.as_ref(), cell, &args.to)?;

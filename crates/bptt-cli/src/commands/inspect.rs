@@ -1,6 +1,6 @@
 //! `bptt inspect`: the modules in a model file.
 
-use bptt_io::{Block, ModuleReport, Other, Report, Tensors, inspect};
+use bptt_io::{Block, ModuleReport, Other, Report, Tensors, Unreadable, inspect};
 use bptt_train::run::model_file;
 use bptt_view::table::{Align, number, table};
 use serde_json::json;
@@ -10,7 +10,12 @@ use crate::Failure;
 use crate::args::InspectArgs;
 
 pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let report = inspect(&Tensors::read(&model_file(&args.file))?, args.cell.as_deref())?;
+    let mut tensors = Tensors::read(&model_file(&args.file))?;
+    args.ignore.iter().try_for_each(|name| tensors.ignore(name))?;
+    let report = inspect(&tensors, args.cell.as_deref())?;
+    for Unreadable { name, problem, .. } in &report.unreadable {
+        eprintln!("not read: {name}: {problem}");
+    }
     if args.json { print_json(&json!(report)) } else { print(&text(&report)) }
 }
 

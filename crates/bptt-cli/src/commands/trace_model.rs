@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bptt::in_f64;
 use bptt::{
-    ForwardCache, Inputs, ItemizeOptions, Losses, Network, Objective, Reduction, ScanOptions, Sequence,
-    State, Symbols, Targets,
+    ForwardCache, Inputs, ItemizeOptions, Losses, Matrix, Network, Objective, Reduction, ScanOptions,
+    Sequence, State, Symbols, Targets,
 };
 use bptt_io::{Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
 use bptt_train::run::model_file;
@@ -90,18 +90,29 @@ impl Arrays {
                     .into(),
             ));
         }
-        let tensors = Tensors::read(&model_file(file))?;
+        let mut tensors = Tensors::read(&model_file(file))?;
+        given.ignore.iter().try_for_each(|name| tensors.ignore(name))?;
+        [&given.head, &given.embedding].into_iter().flatten().for_each(|name| tensors.expect_map(name));
         let module = choose(&tensors, given.module.as_deref(), given.cell.as_deref())?;
-        let readout = match given.target {
-            Some(_) => Some(head(&tensors, &module, given.head.as_deref())?),
-            None => None,
-        };
-        let network = module.network(readout)?;
-
         let x = arrays::read(x)?;
         let arranged = Arranged::new(given, &x)?;
+        let vectors = if arranged.symbols {
+            embedding(&tensors, &module, given.embedding.as_deref(), given.head.as_deref())?
+        } else {
+            None
+        };
+        let read = vectors.as_ref().map(|(name, _)| name.as_str());
+        let (head, readout) = match given.target {
+            Some(_) => Some(head(&tensors, &module, given.head.as_deref(), read)?).unzip(),
+            None => (None, None),
+        };
+        let network = module.network(readout)?;
         let mut provenance = module_provenance(file, &module);
-        let (inputs, symbols) = arranged.inputs(&tensors, &module, &x, &mut provenance)?;
+        for name in &given.ignore {
+            provenance.assume(format!("{name} takes no part in the computation (--ignore)"));
+        }
+        let head = head.as_deref();
+        let (inputs, symbols) = arranged.inputs(&module, &x, vectors, &mut provenance)?;
         let (steps, batch) = arranged.extent;
         let resets = arranged.flags(given.resets.as_deref())?;
         let lengths = arranged.lengths.clone();
@@ -109,7 +120,7 @@ impl Arrays {
         let bounds = ScanOptions { lengths, resets, detach, burn_in, ..ScanOptions::default() };
         let initial = initial(given, &network, batch)?;
         arranged.assume(&x, &network, &mut provenance);
-        let losses = arranged.losses(&network, burn_in, &mut provenance)?;
+        let losses = arranged.losses(&network, head, burn_in, &mut provenance)?;
         Ok(Self { module, network, inputs, initial, bounds, losses, symbols, provenance })
     }
 }
@@ -124,8 +135,8 @@ fn module_provenance(file: &Path, module: &Module) -> Provenance {
     let title = module.outline.title();
     let arrangement = layout.arrangement(&module.weights.cells[0].spec().gate_names());
     provenance.assume(format!("{title} is read as {}: {arrangement}", layout.title()));
-    if let Some(assumed) = &module.assumed {
-        provenance.assume(assumed.as_str());
+    for assumption in &module.assumptions {
+        provenance.assume(assumption.as_str());
     }
     if !module.biased() {
         provenance.assume(format!("{title} has no biases: they are zero"));
@@ -206,9 +217,9 @@ impl<'a> Arranged<'a> {
     /// The inputs, and the symbols of the first sequence if they are symbols.
     fn inputs(
         &self,
-        tensors: &Tensors,
         module: &Module,
         x: &Tensor,
+        vectors: Option<(String, Matrix<f64>)>,
         provenance: &mut Provenance,
     ) -> Result<(Inputs<f64>, Option<Vec<String>>), Failure> {
         let features = module.weights.cells[0].inputs();
@@ -218,7 +229,6 @@ impl<'a> Arranged<'a> {
             return Ok((Inputs::Dense(batch::finite(x, dense, is_read)?), None));
         }
         let (extent @ (steps, batch), values) = self.order.grid(x, None)?;
-        let vectors = embedding(tensors, module, self.given.embedding.as_deref())?;
         let size = vectors.as_ref().map_or(features, |(_, vectors)| vectors.rows());
         let ids = batch::ids(x, extent, &values, size, is_read)?;
         let shown = (0..steps).map(|t| ids[t * batch].to_string()).collect();
@@ -231,8 +241,11 @@ impl<'a> Arranged<'a> {
             let dense: Vec<f64> = ids.iter().flat_map(|&id| vectors.row(id as usize)).copied().collect();
             Inputs::Dense(Sequence::new(steps, batch, features, &dense)?)
         } else {
-            let why = format!("no tensor with \"emb\" in its name has {features} columns");
-            provenance.assume(format!("the integers of {} are one-hot inputs: {why} (--embedding)", x.name));
+            if self.given.embedding.is_none() {
+                let why = format!("no matrix in the file has {features} columns");
+                provenance
+                    .assume(format!("the integers of {} are one-hot inputs: {why} (--embedding)", x.name));
+            }
             Inputs::Symbols(Symbols::new(steps, batch, ids)?)
         };
         Ok((inputs, Some(shown)))
@@ -261,10 +274,12 @@ impl<'a> Arranged<'a> {
     }
 
     /// Adds what is assumed of the head, the loss and the reduction.
-    fn assume_objective(&self, loss: Loss, target: &Tensor, provenance: &mut Provenance) {
+    fn assume_objective(&self, head: &str, loss: Loss, target: &Tensor, provenance: &mut Provenance) {
         let given = self.given;
         if given.head.is_none() {
-            provenance.assume("the head is the linear map called head, or the only one that fits (--head)");
+            provenance.assume(format!(
+                "the outputs are {head} of the module's: the file has no other map to outputs (--head)"
+            ));
         }
         if given.loss.is_none() {
             let name = &target.name;
@@ -281,9 +296,7 @@ impl<'a> Arranged<'a> {
             provenance
                 .assume("the losses are summed, not averaged as by PyTorch's default (--reduction mean)");
         }
-        if let Some(head) = &given.head {
-            provenance.set("head", head.as_str());
-        }
+        provenance.set("head", head);
         provenance.set("loss", if loss == Loss::Ce { "cross_entropy" } else { "squared_error" });
         let mean = matches!(given.reduction, Some(Reduce::Mean));
         provenance.set("reduction", if mean { "mean" } else { "sum" });
@@ -300,6 +313,7 @@ impl<'a> Arranged<'a> {
     fn losses(
         &self,
         network: &Network<f64>,
+        head: Option<&str>,
         burn_in: usize,
         provenance: &mut Provenance,
     ) -> Result<LossSource, Failure> {
@@ -319,9 +333,20 @@ impl<'a> Arranged<'a> {
         let target = self.given.target.as_deref().map(arrays::read).transpose()?;
         let target = target.ok_or_else(|| Failure::Usage("--target is missing".into()))?;
         let outputs = network.weights().readout.as_ref().map_or(0, bptt::Readout::outputs);
-        let integers = target.shape.len() == 2 && target.integers().is_some();
-        let loss = self.given.loss.unwrap_or(if integers { Loss::Ce } else { Loss::Mse });
-        self.assume_objective(loss, &target, provenance);
+        let integers = target.integers().is_some();
+        let loss = match (self.given.loss, target.shape.len()) {
+            (Some(loss), _) => loss,
+            (None, 3) if integers => {
+                let (name, shape) = (&target.name, &target.shape);
+                return Err(Failure::Usage(format!(
+                    "--target: {name} holds integers of shape {shape:?}, as one-hot classes do; for cross-entropy give the \
+                     classes themselves, (B, T), as numpy.argmax(y, -1) has them, for squared errors --loss mse"
+                )));
+            }
+            (None, 2) if integers => Loss::Ce,
+            (None, _) => Loss::Mse,
+        };
+        self.assume_objective(head.unwrap_or_default(), loss, &target, provenance);
         let targets = match loss {
             Loss::Ce => {
                 let (extent, values) = self.order.grid(&target, Some(self.extent))?;

@@ -99,9 +99,12 @@ fn damaged_models_are_refused_with_the_tensors_name_and_both_shapes() {
 
 #[test]
 fn other_formats_are_refused_with_the_line_that_saves_a_usable_one() {
-    let zip = |name: &str| {
+    let zip = |name: &str, bytes: &[u8]| {
         let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-        archive.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        let stored =
+            zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        archive.start_file(name, stored).unwrap();
+        std::io::Write::write_all(&mut archive, bytes).unwrap();
         archive.finish().unwrap().into_inner()
     };
     let torch =
@@ -110,18 +113,18 @@ fn other_formats_are_refused_with_the_line_that_saves_a_usable_one() {
     let cases: [(&str, Vec<u8>, &str, &str); 6] = [
         (
             "m.pt",
-            zip("archive/data.pkl"),
-            "it is a pickle of PyTorch's, which could run anything when opened",
-            torch,
+            zip("archive/data.pkl", b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00ls\x85R."),
+            "its pickle needs posix.system, which is no part of a state_dict and is not run here",
+            "torch.save(model.state_dict(), \"model.pt\")",
         ),
         (
             "m.pth",
             b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P".to_vec(),
-            "it is a pickle, which could run anything",
-            torch,
+            "it is a pickle without an archive around it, as PyTorch before 1.6 wrote",
+            "torch.save(torch.load(\"FILE\", weights_only=True), \"model.pt\")",
         ),
         ("m.h5", b"\x89HDF\r\n\x1a\n--".to_vec(), "it is a file of Keras'", keras),
-        ("m.keras", zip("model.weights.h5"), "it is a file of Keras'", keras),
+        ("m.keras", zip("model.weights.h5", b""), "it is a file of Keras'", keras),
         ("m.bin", b"anything else".to_vec(), "it is neither safetensors nor .npz", torch),
         ("m.npy", b"\x93NUMPY\x01\x00".to_vec(), "it is a lone array", "numpy.savez("),
     ];
@@ -191,7 +194,7 @@ fn what_is_ambiguous_is_listed_and_asked_for() {
         &file(&two),
         &["trace", "--model", "m.safetensors", "--input", "x.npy", "--target", "target.npy"],
     );
-    let expected = "m.safetensors holds 2 heads that fit; choose one with --head: a (4, 2) b (3, 2)";
+    let expected = "m.safetensors holds more than one tensor that fits behind the module, and names do not tell which map follows it directly; choose one with --head: a (4, 2) b (3, 2)";
     assert_eq!((code, message.as_str()), (2, expected));
 }
 

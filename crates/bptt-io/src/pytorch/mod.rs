@@ -1,0 +1,7 @@
+//! PyTorch's files: `.pt`, `.pth`, `.ckpt`, `.bin`, and TorchScript archives. Nothing in them is run.
+
+mod archive;
+mod pickle;
+mod values;
+
+pub(crate) use archive::{is_archive, read};
