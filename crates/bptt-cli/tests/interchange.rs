@@ -2,6 +2,8 @@
 //! file made the model, the arrays and PyTorch's numbers, and says how.
 
 mod common;
+#[path = "interchange/doors.rs"]
+mod doors;
 #[path = "interchange/refusals.rs"]
 mod refusals;
 
