@@ -15,6 +15,8 @@ pub enum Convention {
     PyTorchCell,
     /// `equinox.nn.LSTMCell` and its like: `weight_ih`, `weight_hh`, `bias`, and a GRU's `bias_n`.
     Equinox,
+    /// PyTorch's parameters as `w_ih`, `w_hh`, `b_ih`, `b_hh`: arrays that were written for NumPy.
+    PyTorchShort,
     /// `kernel`, `recurrent_kernel`, `bias`; gates i, f, c, o and z, r, h.
     Keras,
     /// `Wx`, `Wh`, `b`; gates i, f, o, g.
@@ -40,7 +42,7 @@ struct Row {
     /// Whether weights are (features, G·H), x W in place of PyTorch's x Wᵀ, with a single bias.
     transposed: bool,
     kinds: &'static [Kind],
-    /// Names without a module's that its models have beside a cell's.
+    /// Names that its models have beside a cell's, behind the same prefix.
     beside: &'static [&'static str],
 }
 
@@ -119,6 +121,14 @@ const PYTORCH: Row = Row {
     beside: &[],
 };
 const PYTORCH_CELL: Row = Row { numbered: false, ..PYTORCH };
+/// As in g2p-en 2.1.0's checkpoint20.npz, whose `grucell` has PyTorch's equations and order of gates.
+const PYTORCH_SHORT: Row = Row {
+    title: "PyTorch, in short names",
+    names: ["w_ih", "w_hh", "b_ih", "b_hh"],
+    numbered: false,
+    beside: &["emb"],
+    ..PYTORCH
+};
 /// One bias on the input side, and of a GRU, `bias_n`, the recurrent side's of its candidate (equinox 0.13, nn/_rnn.py).
 const EQUINOX: Row = Row {
     title: "Equinox",
@@ -177,6 +187,7 @@ impl Convention {
         match self {
             Self::PyTorch => &PYTORCH,
             Self::PyTorchCell => &PYTORCH_CELL,
+            Self::PyTorchShort => &PYTORCH_SHORT,
             Self::Equinox => &EQUINOX,
             Self::Keras => &KERAS,
             Self::Cs231n => &CS231N,
@@ -205,7 +216,7 @@ impl Convention {
         names
     }
 
-    /// Names without a module's that its models have beside a cell's.
+    /// Names that its models have beside a cell's, behind the same prefix.
     pub(crate) fn beside(self) -> &'static [&'static str] {
         self.row().beside
     }
@@ -279,7 +290,7 @@ pub(crate) const SEPARATORS: [char; 3] = ['.', '/', '_'];
 pub(crate) fn recognize(name: &str) -> Option<Recognized<'_>> {
     pytorch(name).or_else(|| {
         let (name, suffix) = name.strip_suffix(":0").map_or((name, ""), |short| (short, ":0"));
-        [Convention::Keras, Convention::Cs231n].into_iter().find_map(|convention| {
+        [Convention::PyTorchShort, Convention::Keras, Convention::Cs231n].into_iter().find_map(|convention| {
             let prefix = name.strip_suffix(convention.row().names[Parameter::WeightHh as usize])?;
             let whole = prefix.is_empty() || prefix.ends_with(SEPARATORS);
             whole.then_some(Recognized { convention, prefix, suffix, layer: 0, reverse: false })
@@ -328,6 +339,7 @@ mod tests {
             ("lstm/lstm_cell/recurrent_kernel:0", Convention::Keras, "lstm/lstm_cell/", ":0", 0, false),
             ("gru_recurrent_kernel", Convention::Keras, "gru_", "", 0, false),
             ("Wh", Convention::Cs231n, "", "", 0, false),
+            ("enc_w_hh", Convention::PyTorchShort, "enc_", "", 0, false),
         ];
         for (name, convention, prefix, suffix, layer, reverse) in cases {
             assert_eq!(
@@ -358,7 +370,7 @@ mod tests {
 
     #[test]
     fn every_cell_of_the_table_is_registered_with_its_number_of_gates() {
-        for row in [PYTORCH, EQUINOX, KERAS, CS231N] {
+        for row in [PYTORCH, PYTORCH_SHORT, EQUINOX, KERAS, CS231N] {
             for kind in row.kinds {
                 for name in kind.cells.iter().flat_map(|cells| cells.names) {
                     let cell = cell_by_name(name).unwrap();

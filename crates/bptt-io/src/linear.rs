@@ -35,9 +35,9 @@ impl Candidate<'_> {
 
     /// The name of its bias, if it has one.
     fn bias(&self, tensors: &Tensors) -> Option<String> {
-        ["weight", "kernel"].iter().find_map(|ending| {
+        [("weight", "bias"), ("kernel", "bias"), ("_w", "_b")].iter().find_map(|(ending, bias)| {
             let (before, after) = self.weight.name.rsplit_once(ending)?;
-            let bias = format!("{before}bias{after}");
+            let bias = format!("{before}{bias}{after}");
             tensors.get(&bias).map(|_| bias)
         })
     }
@@ -55,14 +55,16 @@ impl Tensors {
     }
 }
 
-/// Whatever is called `NAME.weight` (PyTorch) or `NAME/kernel`, `NAME/embeddings` (Keras).
+/// Whatever is called `NAME.weight` (PyTorch), `NAME/kernel`, `NAME/embeddings` (Keras), `NAME_w` or `…emb` (for NumPy).
 fn candidates(tensors: &Tensors) -> impl Iterator<Item = Candidate<'_>> {
     tensors.iter().filter_map(|weight| {
         let name = weight.name.trim_end_matches(":0");
-        let endings = [(".weight", false), ("/embeddings", false), ("/kernel", true)];
-        let (name, transposed) = endings
+        let endings = [(".weight", false), ("/embeddings", false), ("/kernel", true), ("_w", false)];
+        let ending = endings
             .into_iter()
-            .find_map(|(ending, transposed)| Some((name.strip_suffix(ending)?, transposed)))?;
+            .find_map(|(ending, transposed)| Some((name.strip_suffix(ending)?, transposed)));
+        // Vectors may be called by the embedding's name alone.
+        let (name, transposed) = ending.or_else(|| name.ends_with("emb").then_some((name, false)))?;
         // A kernel beside a recurrent one is of a recurrent cell.
         let recurrent = weight.name.replace("/kernel", "/recurrent_kernel");
         (!transposed || tensors.get(&recurrent).is_none()).then_some(Candidate { name, weight, transposed })

@@ -103,6 +103,9 @@ impl Tensors {
             bytes if bytes.starts_with(b"PK") => {
                 read_archive(bytes).map(|(tensors, unreadable)| (tensors, unreadable, None))
             }
+            bytes if bytes.starts_with(pytorch::LEGACY) => {
+                pytorch::read_legacy(bytes).map(|(tensors, unreadable)| (tensors, unreadable, None))
+            }
             bytes => Err(what_it_is_instead(bytes)),
         };
         let (mut by_name, unreadable, stamp) =
@@ -317,12 +320,25 @@ fn what_it_is_instead(bytes: &[u8]) -> String {
         return "it is a lone array; expected the weights by name: numpy.savez(\"model.npz\", **{name: array, …})"
             .into();
     }
-    if matches!(bytes, [0x80, 2..=5, ..]) {
-        return "it is a pickle without an archive around it, as PyTorch before 1.6 wrote; in PyTorch, \
-                torch.save(torch.load(\"FILE\", weights_only=True), \"model.pt\") writes a file that can be read"
-            .into();
+    let beginning = &bytes[..bytes.len().min(8)];
+    let program = match beginning {
+        [0x80, 2..=5, ..] => "it is a pickle, but not PyTorch's; nothing in it is run",
+        [b'G', b'G', b'U', b'F', ..] => "it is a GGUF file, which is not read",
+        [_, _, _, _, b'T', b'F', b'L', b'3'] => "it is a TensorFlow Lite model, which is not read",
+        [b'#', b'P' | b'L', b'a' | b'o', ..] => "it is a text file of DyNet's parameters, which is not read",
+        // The version of the format as the first field of a message.
+        [0x08, 1..=20, 0x12, ..] => "it is an ONNX graph, which is not read",
+        _ => "",
+    };
+    if !program.is_empty() {
+        return format!(
+            "{program}; in the program that it comes from, save the arrays by name, with the names of PyTorch, Keras or \
+             Equinox: numpy.savez(\"model.npz\", **{{name: array, …}})"
+        );
     }
-    format!("it is neither safetensors nor .npz, or its beginning is damaged; in PyTorch, save with: {SAVE}")
+    format!(
+        "it is neither safetensors, .npz nor a file of PyTorch's, or its beginning is damaged; in PyTorch, save with: {SAVE}"
+    )
 }
 
 /// Writes tensors atomically in the format that the ending names (`.safetensors` or `.npz`); the same tensors give the

@@ -121,11 +121,12 @@ fn origin_of(outline: &Outline, name: &str) -> Option<String> {
 /// Whether a tensor of this name stands directly where the module's own do. Without a prefix these are the names without a
 /// module's, and vectors that scale or shift something: what else a whole model has are matrices with their biases.
 fn is_under(tensors: &Tensors, prefix: &str, name: &str, outline: &Outline) -> bool {
-    if !prefix.is_empty() {
-        return name.starts_with(prefix);
-    }
-    if outline.convention.beside().contains(&name) {
+    let Some(rest) = name.strip_prefix(prefix) else { return false };
+    if outline.convention.beside().contains(&rest) {
         return false;
+    }
+    if !prefix.is_empty() {
+        return true;
     }
     let Some(end) = name.rfind(['.', '/']) else { return true };
     let of_module = |tensor: &&Tensor| tensor.name.starts_with(&name[..=end]);

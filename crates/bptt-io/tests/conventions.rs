@@ -353,3 +353,31 @@ fn equinoxs_cells_are_pytorchs_with_one_bias() {
     let refused = choose(&File::new(&gru).tensors("m.safetensors"), None, None).unwrap_err().to_string();
     assert!(refused.contains("tensor bias_n is missing; expected shape (3,)"), "{refused}");
 }
+
+/// The encoder of g2p-en 2.1.0: PyTorch's GRU in short names, with its embedding and a map of the decoder beside it.
+#[test]
+fn pytorchs_parameters_are_known_in_short_names() {
+    let short = [
+        array("enc_w_ih", &[3 * H, I], 0.2),
+        array("enc_w_hh", &[3 * H, H], 0.4),
+        array("enc_b_ih", &[3 * H], 0.6),
+        array("enc_b_hh", &[3 * H], 0.8),
+        array("enc_emb", &[7, I], 1.0),
+        array("fc_w", &[5, H], 1.2),
+        array("fc_b", &[5], 1.4),
+    ];
+    let long = ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"];
+    let long: Vec<Array> = short
+        .iter()
+        .zip(long)
+        .map(|((_, shape, numbers), name)| (name, shape.clone(), numbers.clone()))
+        .collect();
+    let (short, long) =
+        (File::new(&short).tensors("m.safetensors"), File::new(&long).tensors("m.safetensors"));
+    let module = choose(&short, None, None).unwrap();
+    assert_eq!((module.outline.name.as_str(), module.cell.as_str()), ("enc", "gru"));
+    assert_eq!(outputs(&module), outputs(&choose(&long, None, None).unwrap()));
+    assert_eq!(embedding(&short, &module, None, None).unwrap().unwrap().0, "enc_emb");
+    let (name, readout) = head(&short, &module, None, Some("enc_emb")).unwrap();
+    assert_eq!((name.as_str(), readout.outputs(), readout.b_y.data()), ("fc", 5, &numbers(1.4, 5)[..]));
+}

@@ -25,6 +25,20 @@ fn a_checkpoint_has_the_bits_of_its_state_dict() {
 }
 
 #[test]
+fn so_has_one_from_before_the_archives() {
+    let [legacy, state] =
+        ["legacy.pt", "checkpoint.safetensors"].map(|name| Tensors::read(&data(name)).unwrap());
+    assert!(legacy.iter().eq(state.iter()));
+    let bytes = std::fs::read(data("legacy.pt")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.pt");
+    for length in (1..bytes.len()).step_by(97) {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        Tensors::read(&path).unwrap_err();
+    }
+}
+
+#[test]
 fn views_are_read_as_their_tensors_are() {
     let views = Tensors::read(&data("views.pt")).unwrap();
     let numbers = |name: &str| views.get(name).unwrap().floats().unwrap();

@@ -110,7 +110,7 @@ fn other_formats_are_refused_with_the_line_that_saves_a_usable_one() {
     let torch =
         "from safetensors.torch import save_file; save_file(model.state_dict(), \"model.safetensors\")";
     let keras = "numpy.savez(\"model.npz\", **{w.path: w.numpy() for w in model.weights})";
-    let cases: [(&str, Vec<u8>, &str, &str); 6] = [
+    let cases: [(&str, Vec<u8>, &str, &str); 10] = [
         (
             "m.pt",
             zip("archive/data.pkl", b"\x80\x02cposix\nsystem\nX\x02\x00\x00\x00ls\x85R."),
@@ -118,14 +118,28 @@ fn other_formats_are_refused_with_the_line_that_saves_a_usable_one() {
             "torch.save(model.state_dict(), \"model.pt\")",
         ),
         (
-            "m.pth",
-            b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P".to_vec(),
-            "it is a pickle without an archive around it, as PyTorch before 1.6 wrote",
-            "torch.save(torch.load(\"FILE\", weights_only=True), \"model.pt\")",
+            "m.pkl",
+            b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00}.".to_vec(),
+            "it is a pickle, but not PyTorch's; nothing in it is run",
+            "numpy.savez(",
         ),
         ("m.h5", b"\x89HDF\r\n\x1a\n--".to_vec(), "it is a file of Keras'", keras),
         ("m.keras", zip("model.weights.h5", b""), "it is a file of Keras'", keras),
-        ("m.bin", b"anything else".to_vec(), "it is neither safetensors nor .npz", torch),
+        ("m.gguf", b"GGUF\x03\x00\x00\x00".to_vec(), "it is a GGUF file", "numpy.savez("),
+        ("m.tflite", b"\x1c\x00\x00\x00TFL3".to_vec(), "it is a TensorFlow Lite model", "numpy.savez("),
+        ("m.onnx", b"\x08\x08\x12\x07pytorch".to_vec(), "it is an ONNX graph", "numpy.savez("),
+        (
+            "m.model",
+            b"#Parameter# /w {2,2} 10 ZERO_GRAD\n".to_vec(),
+            "it is a text file of DyNet's",
+            "numpy.savez(",
+        ),
+        (
+            "m.bin",
+            b"anything else".to_vec(),
+            "it is neither safetensors, .npz nor a file of PyTorch's",
+            torch,
+        ),
         ("m.npy", b"\x93NUMPY\x01\x00".to_vec(), "it is a lone array", "numpy.savez("),
     ];
     for (name, bytes, problem, way_out) in cases {

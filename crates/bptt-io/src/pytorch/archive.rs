@@ -9,7 +9,7 @@ use std::io::{Cursor, Read};
 use zip::{CompressionMethod, ZipArchive};
 
 use super::pickle::read as read_pickle;
-use super::values::{Heap, StoredTensor, Value};
+use super::values::{Heap, Storage, StoredTensor, Value};
 use crate::tensor::{Dtype, Tensor};
 
 /// The values.
@@ -40,19 +40,65 @@ pub(crate) fn read(archive: &mut ZipArchive<Cursor<&[u8]>>, names: &[String]) ->
         .find(|name| *name == PICKLE || name.ends_with("/data.pkl"))
         .ok_or("it has no data.pkl")?;
     let root = pickle.strip_suffix(PICKLE).unwrap_or_default();
-    let (value, heap) = read_pickle(&member(archive, pickle, LONGEST_PICKLE)?)?;
+    let bytes = member(archive, pickle, LONGEST_PICKLE)?;
+    let (value, heap, _) = read_pickle(&bytes)?;
     let big_endian = match names.iter().find(|name| **name == format!("{root}byteorder")) {
         Some(name) => member(archive, name, 16)?.starts_with(b"big"),
         None => false,
     };
-    let mut found = Vec::new();
-    walk(&value, &heap, &mut Vec::new(), &mut found)?;
-    let shared = shared_path(&found);
+    let load = |storage: &Storage, length: usize| {
+        member(archive, &format!("{root}data/{}", storage.key), length as u64)
+    };
+    tensors(&value, &heap, big_endian, HashMap::new(), load)
+}
+
+/// The beginning of what `torch.save` wrote before 1.6: a pickle of a number.
+pub(crate) const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.";
+
+/// The tensors of such a file: pickles of a number, a version, properties of the machine, the values and the keys of their
+/// storages, and the numbers of these.
+///
+/// # Errors
+/// What is not understood, in words.
+pub(crate) fn read_legacy(bytes: &[u8]) -> Result<Found, String> {
+    let cut_off = || "it is cut off or damaged".to_owned();
+    let (_, _, rest) = read_pickle(bytes)?;
+    let (_, _, rest) = read_pickle(rest)?;
+    let (_, _, rest) = read_pickle(rest)?;
+    let (value, heap, rest) = read_pickle(rest)?;
+    let (keys, lists, mut rest) = read_pickle(rest)?;
+    let Value::List(keys) = keys else { return Err(cut_off()) };
     let mut storages = HashMap::new();
+    for key in &lists.lists[keys] {
+        let Value::Text(key) = key else { return Err(cut_off()) };
+        let storage = heap.storages.get(&**key).ok_or_else(cut_off)?;
+        let width = dtype(&storage.kind).map(|dtype| dtype.bitsize() / 8);
+        let width = width.ok_or_else(|| format!("numbers of type {} are not known here", storage.kind))?;
+        let (count, behind) = rest.split_first_chunk().ok_or_else(cut_off)?;
+        let length =
+            usize::try_from(u64::from_le_bytes(*count)).ok().and_then(|count| count.checked_mul(width));
+        let (numbers, behind) = behind.split_at_checked(length.ok_or_else(cut_off)?).ok_or_else(cut_off)?;
+        storages.insert(key.to_string(), numbers.to_vec());
+        rest = behind;
+    }
+    tensors(&value, &heap, false, storages, |_, _| Err(cut_off()))
+}
+
+/// The tensors of `value`; `load` gives the bytes of a storage that is not in `storages`.
+fn tensors(
+    value: &Value,
+    heap: &Heap,
+    big_endian: bool,
+    mut storages: HashMap<String, Vec<u8>>,
+    mut load: impl FnMut(&Storage, usize) -> Result<Vec<u8>, String>,
+) -> Result<Found, String> {
+    let mut found = Vec::new();
+    walk(value, heap, &mut Vec::new(), &mut found)?;
+    let shared = shared_path(&found);
     let (mut tensors, mut unreadable) = (BTreeMap::new(), BTreeMap::new());
     for (path, stored) in found {
         let name = path[shared..].join(".");
-        match tensor(archive, root, &name, stored, big_endian, &mut storages) {
+        match tensor(&name, stored, big_endian, &mut storages, &mut load) {
             Ok(tensor) => drop(tensors.insert(name, tensor)),
             Err(problem) => drop(unreadable.insert(name, problem)),
         }
@@ -135,12 +181,11 @@ fn shared_path(found: &[(Vec<String>, &StoredTensor)]) -> usize {
 
 /// The numbers of a view of a storage, in C order.
 fn tensor(
-    archive: &mut ZipArchive<Cursor<&[u8]>>,
-    root: &str,
     name: &str,
     stored: &StoredTensor,
     big_endian: bool,
     storages: &mut HashMap<String, Vec<u8>>,
+    load: &mut impl FnMut(&Storage, usize) -> Result<Vec<u8>, String>,
 ) -> Result<Tensor, String> {
     let (storage, shape) = (&stored.storage, &stored.shape);
     let dtype = dtype(&storage.kind)
@@ -158,8 +203,7 @@ fn tensor(
     }
     if !storages.contains_key(&storage.key) {
         let length = storage.count.checked_mul(width).ok_or_else(damaged)?;
-        let bytes = member(archive, &format!("{root}data/{}", storage.key), length as u64)?;
-        storages.insert(storage.key.clone(), bytes);
+        storages.insert(storage.key.clone(), load(storage, length)?);
     }
     let numbers = storages.get(&storage.key).ok_or_else(damaged)?;
     let mut bytes = Vec::with_capacity(count * width);

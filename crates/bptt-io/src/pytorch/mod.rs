@@ -4,4 +4,4 @@ mod archive;
 mod pickle;
 mod values;
 
-pub(crate) use archive::{is_archive, read};
+pub(crate) use archive::{LEGACY, is_archive, read, read_legacy};

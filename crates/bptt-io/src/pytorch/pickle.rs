@@ -10,15 +10,15 @@ use super::values::{
     DATA, DICTS, Heap, SAME, SCRIPTED, TENSORS, Value, damaged, is_known, signed, storage, tensor,
 };
 
-/// The value of a pickle, and the dictionaries and lists it refers to.
+/// The value of the pickle at the beginning of `bytes`, the dictionaries, lists and storages it refers to, and what is behind it.
 ///
 /// # Errors
 /// What is not understood, in words.
-pub(super) fn read(bytes: &[u8]) -> Result<(Value, Heap), String> {
+pub(super) fn read(bytes: &[u8]) -> Result<(Value, Heap, &[u8]), String> {
     let mut machine = Machine { rest: bytes, stack: Vec::new(), memo: HashMap::new(), heap: Heap::default() };
     while !machine.step()? {}
     let value = machine.pop()?;
-    Ok((value, machine.heap))
+    Ok((value, machine.heap, machine.rest))
 }
 
 struct Machine<'a> {
@@ -187,8 +187,9 @@ impl Machine<'_> {
                 self.push_global(&module, &name)?;
             }
             b'Q' => {
-                let storage = storage(&self.pop()?)?;
-                self.stack.push(Value::Storage(Rc::new(storage)));
+                let storage = Rc::new(storage(&self.pop()?)?);
+                self.heap.storages.insert(storage.key.clone(), Rc::clone(&storage));
+                self.stack.push(Value::Storage(storage));
             }
             b'R' | 0x81 => {
                 let (arguments, called) = (self.pop()?, self.pop()?);

@@ -1,5 +1,6 @@
 //! What pickles of PyTorch's files are made of, and which classes and functions are known.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 /// A value; dictionaries and lists are numbers in a [`Heap`], because they are filled after others refer to them.
@@ -40,11 +41,12 @@ pub(super) struct StoredTensor {
     pub strides: Vec<usize>,
 }
 
-/// Dictionaries, as pairs in their order, and lists.
+/// Dictionaries, as pairs in their order, lists, and storages by their keys.
 #[derive(Debug, Default)]
 pub(super) struct Heap {
     pub dicts: Vec<Vec<(Value, Value)>>,
     pub lists: Vec<Vec<Value>>,
+    pub storages: HashMap<String, Rc<Storage>>,
 }
 
 /// Classes and functions whose results are data that does not matter here.

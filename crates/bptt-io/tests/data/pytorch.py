@@ -1,4 +1,4 @@
-"""Makes checkpoint.pt, views.pt and checkpoint.safetensors (PyTorch 2.15, safetensors 0.8)."""
+"""Makes checkpoint.pt, legacy.pt, views.pt and checkpoint.safetensors (PyTorch 2.15, safetensors 0.8)."""
 import argparse
 from pathlib import Path
 
@@ -29,3 +29,4 @@ torch.save(everything, here / "checkpoint.pt")
 large = torch.arange(20, dtype=torch.float32)
 views = {"strided": large[:12].reshape(3, 4).t(), "part": large[5:9], "tied.a": large, "tied.b": large, "half": large[:3].bfloat16()}
 torch.save(views, here / "views.pt")
+torch.save(everything, here / "legacy.pt", _use_new_zipfile_serialization=False)
