@@ -76,7 +76,7 @@ fn is_embedding(name: &str) -> bool {
 }
 
 /// The linear map from a module's output to the scores, and its name: the one called `name`; without a name the only one there
-/// is, if nothing else is in the file that may stand between or behind.
+/// is, if nothing else is in the file that may stand between or behind. `embedding` is what the module reads, if that is known.
 ///
 /// # Errors
 /// If there is none or it is not certain, or a tensor has the wrong shape, type or numbers.
@@ -117,7 +117,16 @@ pub fn head(
             });
         }
     };
-    let found = candidates(tensors).find(|c| c.name == chosen).expect("it was found by this name");
+    Ok((chosen.into(), map(tensors, chosen, width)?))
+}
+
+/// The linear map called `name` from `width` features.
+///
+/// # Errors
+/// If there is none, or a tensor has the wrong shape, type or numbers.
+pub(crate) fn map(tensors: &Tensors, name: &str, width: usize) -> Result<Readout<f64>, Error> {
+    let name = named(tensors, name, "head")?;
+    let found = candidates(tensors).find(|c| c.name == name).expect("it was found by this name");
     let features = Size::Is(width);
     let sizes = if found.transposed { [features, Size::Any("V")] } else { [Size::Any("V"), features] };
     let (_, numbers) = tensors.floats(&found.weight.name, &sizes)?;
@@ -131,8 +140,7 @@ pub fn head(
         Some(bias) => tensors.floats(&bias, &[Size::Is(outputs)])?.1,
         None => vec![0.0; outputs],
     };
-    let readout = Readout { w_hy: Matrix::new(outputs, width, numbers)?, b_y: Matrix::new(1, outputs, b_y)? };
-    Ok((chosen.into(), readout))
+    Ok(Readout { w_hy: Matrix::new(outputs, width, numbers)?, b_y: Matrix::new(1, outputs, b_y)? })
 }
 
 /// Whether no other tensor of the file fits between the module and this map or behind it, by its shape, besides one embedding of

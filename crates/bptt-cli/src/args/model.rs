@@ -49,7 +49,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_enum, requires = "target")]
     pub reduction: Option<Reduce>,
     /// Name of the linear map to the outputs, which directly follows the module [default: the only one, if the file has
-    /// nothing else that may stand between]
+    /// nothing else that may stand between]; of several maps with activations between them: fc1,relu,fc2
     #[arg(long, value_name = "NAME", requires = "target")]
     pub head: Option<String>,
     /// Name of the embedding of integer inputs, or none for one-hot inputs [default: the only matrix that fits, if its name

@@ -7,7 +7,7 @@ use bptt::{
     ForwardCache, Inputs, ItemizeOptions, Losses, Matrix, Network, Objective, Reduction, ScanOptions,
     Sequence, State, Symbols, Targets,
 };
-use bptt_io::{Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
+use bptt_io::{HeadChain, Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
 use bptt_train::run::model_file;
 
 use super::provenance::Provenance;
@@ -92,7 +92,9 @@ impl Arrays {
         }
         let mut tensors = Tensors::read(&model_file(file))?;
         given.ignore.iter().try_for_each(|name| tensors.ignore(name))?;
-        [&given.head, &given.embedding].into_iter().flatten().for_each(|name| tensors.expect_map(name));
+        let parts: Vec<&str> = given.head.iter().flat_map(|head| head.split(',')).collect();
+        let maps = parts.iter().copied().chain(given.embedding.as_deref());
+        maps.for_each(|name| tensors.expect_map(name));
         let module = choose(&tensors, given.module.as_deref(), given.cell.as_deref())?;
         let x = arrays::read(x)?;
         let arranged = Arranged::new(given, &x)?;
@@ -102,16 +104,22 @@ impl Arrays {
             None
         };
         let read = vectors.as_ref().map(|(name, _)| name.as_str());
-        let (head, readout) = match given.target {
-            Some(_) => Some(head(&tensors, &module, given.head.as_deref(), read)?).unzip(),
-            None => (None, None),
+        let (head, readout) = match &parts[..] {
+            _ if given.target.is_none() => (Head::default(), None),
+            [_, _, ..] => {
+                let name = given.head.clone().unwrap_or_default();
+                (Head { name, chain: Some(HeadChain::read(&tensors, &module, &parts)?) }, None)
+            }
+            _ => {
+                let (name, readout) = head(&tensors, &module, given.head.as_deref(), read)?;
+                (Head { name, chain: None }, Some(readout))
+            }
         };
         let network = module.network(readout)?;
         let mut provenance = module_provenance(file, &module);
         for name in &given.ignore {
             provenance.assume(format!("{name} takes no part in the computation (--ignore)"));
         }
-        let head = head.as_deref();
         let (inputs, symbols) = arranged.inputs(&module, &x, vectors, &mut provenance)?;
         let (steps, batch) = arranged.extent;
         let resets = arranged.flags(given.resets.as_deref())?;
@@ -313,7 +321,7 @@ impl<'a> Arranged<'a> {
     fn losses(
         &self,
         network: &Network<f64>,
-        head: Option<&str>,
+        head: Head,
         burn_in: usize,
         provenance: &mut Provenance,
     ) -> Result<LossSource, Failure> {
@@ -332,7 +340,10 @@ impl<'a> Arranged<'a> {
         }
         let target = self.given.target.as_deref().map(arrays::read).transpose()?;
         let target = target.ok_or_else(|| Failure::Usage("--target is missing".into()))?;
-        let outputs = network.weights().readout.as_ref().map_or(0, bptt::Readout::outputs);
+        let outputs = match &head.chain {
+            Some(chain) => chain.outputs(network.directions() * network.output_width()),
+            None => network.weights().readout.as_ref().map_or(0, bptt::Readout::outputs),
+        };
         let integers = target.integers().is_some();
         let loss = match (self.given.loss, target.shape.len()) {
             (Some(loss), _) => loss,
@@ -346,7 +357,7 @@ impl<'a> Arranged<'a> {
             (None, 2) if integers => Loss::Ce,
             (None, _) => Loss::Mse,
         };
-        self.assume_objective(head.unwrap_or_default(), loss, &target, provenance);
+        self.assume_objective(&head.name, loss, &target, provenance);
         let targets = match loss {
             Loss::Ce => {
                 let (extent, values) = self.order.grid(&target, Some(self.extent))?;
@@ -363,8 +374,25 @@ impl<'a> Arranged<'a> {
             Reduce::Sum => Reduction::Sum,
             Reduce::Mean => Reduction::MeanTokens,
         };
-        Ok(LossSource::Objective(Objective { targets, mask: Some(mask), reduction }))
+        let objective = Objective { targets, mask: Some(mask), reduction };
+        Ok(match head.chain {
+            Some(chain) => {
+                provenance.assume(format!(
+                    "the parts of {} follow one another directly; their own parameters have no entries",
+                    head.name
+                ));
+                LossSource::Chain(chain, objective)
+            }
+            None => LossSource::Objective(objective),
+        })
     }
+}
+
+/// The head by its name, and as a chain if it has several parts.
+#[derive(Default)]
+struct Head {
+    name: String,
+    chain: Option<HeadChain>,
 }
 
 /// Where the losses come from.
@@ -372,6 +400,8 @@ impl<'a> Arranged<'a> {
 pub(super) enum LossSource {
     /// From an objective of the outputs.
     Objective(Objective<f64>),
+    /// From an objective of the outputs of a head of several maps.
+    Chain(HeadChain, Objective<f64>),
     /// From their gradients with respect to the top layer's output; (T, B) says which positions have a loss.
     Gradients(Sequence<f64>, Vec<bool>),
 }
@@ -380,6 +410,14 @@ impl LossSource {
     pub fn of(self, network: &Network<f64>, trace: &ForwardCache<f64>) -> Result<Losses<f64>, Failure> {
         match self {
             Self::Objective(objective) => Ok(in_f64::losses(network, trace, &objective)?),
+            Self::Chain(chain, objective) => {
+                let computed = chain.losses(trace.output(), &objective)?;
+                let (batch, mask) = (computed.seeds.batch(), objective.mask.unwrap_or_default());
+                let mut losses = Losses::from_seeds(computed.seeds);
+                losses.present = mask.chunks(batch).map(|step| step.contains(&true)).collect();
+                (losses.values, losses.total) = (computed.values, computed.total);
+                Ok(losses)
+            }
             Self::Gradients(mut seeds, mask) => {
                 let batch = seeds.batch();
                 for (i, _) in mask.iter().enumerate().filter(|(_, has_loss)| !**has_loss) {

@@ -81,6 +81,12 @@ fn maps_that_may_follow_are_listed() {
         "{message}"
     );
     stdout(&trace(&folder, &[&given[..], &["--head", "fc1"]].concat()));
+    let chain = trace(&folder, &[&given[..], &["--json", "--head", "fc1,relu,fc2"]].concat());
+    let ledger: serde_json::Value = serde_json::from_str(&stdout(&chain)).unwrap();
+    assert_eq!(ledger["provenance"]["head"], "fc1,relu,fc2");
+    assert!(ledger["total_loss"].as_f64().unwrap() > 0.0);
+    let (code, message) = refusal(&trace(&folder, &[&given[..], &["--head", "fc2,relu,fc1"]].concat()));
+    assert!(code == 1 && message.contains("tensor fc2.weight: expected (V, 4), given (2, 8)"), "{message}");
 }
 
 #[test]
