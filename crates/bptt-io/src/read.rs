@@ -70,6 +70,23 @@ impl Outline {
         Ok(Module { outline: self.clone(), cell, weights, dtypes, sources, assumptions })
     }
 
+    /// Says that other libraries give other cells the names of PyTorch's single cells, or asks for the cell where the path is
+    /// that of such a library's layers.
+    fn of_any_library(&self, tensors: &Tensors, possible: &[&str]) -> Result<String, Error> {
+        let (title, cell) = (self.title(), possible[0]);
+        let last = self.name.rsplit_once('.').filter(|(_, number)| number.parse::<usize>().is_ok());
+        // torchrecurrent 0.2.5: its 32 layers keep their cells so, among them ones with the shapes of each of PyTorch's.
+        if last.is_some_and(|(list, _)| list.rsplit('.').next() == Some("cells")) {
+            return Err(tensors.problem(format!(
+                "{title} has the names and shapes of torch.nn's {cell} cell, but the path of torchrecurrent's layers, whose cells \
+                 compute something else; if it is that cell, give --cell {cell}"
+            )));
+        }
+        Ok(format!(
+            "{title} is torch.nn's {cell} cell, whose names and shapes it has; other libraries use them for other cells (--cell)"
+        ))
+    }
+
     /// G and H, from the shape of the first recurrent weight.
     fn gates_and_hidden(&self, tensors: &Tensors) -> Result<(usize, usize), Error> {
         let name = self.tensor(Parameter::WeightHh, 0);
@@ -98,11 +115,11 @@ impl Outline {
         kind: &Kind,
         bias: Option<usize>,
         told: Option<&str>,
-    ) -> Result<(String, Option<String>), Error> {
+    ) -> Result<(String, Vec<String>), Error> {
         let (gates, cells) = (kind.order.len(), kind.cells(bias));
         let possible = cells.names;
         let stamped = tensors.stamp().map(|stamp| stamp.cell.as_str());
-        let mut assumed = None;
+        let mut assumed = Vec::new();
         let cell = match told.or(stamped) {
             // This project's own files may hold a cell of its own.
             Some(name) if told.is_none() || possible.contains(&name) => name,
@@ -118,12 +135,15 @@ impl Outline {
                     Undecided::No => {}
                     Undecided::Assume(activation) => {
                         let others = possible[1..].join(" or ");
-                        assumed = Some(format!(
+                        assumed.push(format!(
                             "{} is read with {activation}; if its activation is another, give --cell {others}",
                             self.title()
                         ));
                     }
                     Undecided::Ask(why) => return Err(tensors.problem(format!("{} {why}", self.title()))),
+                }
+                if self.convention == Convention::PyTorchCell {
+                    assumed.push(self.of_any_library(tensors, possible)?);
                 }
                 possible[0]
             }

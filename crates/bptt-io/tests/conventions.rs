@@ -190,6 +190,8 @@ fn single_cells_and_cells_without_biases_keep_their_names_and_bits() {
     let again = file.tensors("again.safetensors");
     assert!(again.iter().eq(tensors.iter()));
 
+    assert!(actor.assumptions[0].starts_with("actor is torch.nn's lstm cell"));
+
     let refused = choose(&tensors, Some("actor"), Some("gru")).unwrap_err().to_string();
     assert_eq!(refused, "cell: gru for actor with 4 gates is not possible; expected lstm");
 }
@@ -380,4 +382,24 @@ fn pytorchs_parameters_are_known_in_short_names() {
     assert_eq!(embedding(&short, &module, None, None).unwrap().unwrap().0, "enc_emb");
     let (name, readout) = head(&short, &module, None, Some("enc_emb")).unwrap();
     assert_eq!((name.as_str(), readout.outputs(), readout.b_y.data()), ("fc", 5, &numbers(1.4, 5)[..]));
+}
+
+/// The layers of torchrecurrent 0.2.5 keep their cells under this path, with PyTorch's names for other equations.
+#[test]
+fn cells_on_another_librarys_path_are_asked_for() {
+    for (gates, cell) in [(1, "rnn"), (3, "gru"), (4, "lstm")] {
+        let arrays = [
+            array("net.cells.0.weight_ih", &[gates * H, I], 0.2),
+            array("net.cells.0.weight_hh", &[gates * H, H], 0.4),
+            array("net.cells.0.bias_ih", &[gates * H], 0.6),
+            array("net.cells.0.bias_hh", &[gates * H], 0.8),
+        ];
+        let tensors = File::new(&arrays).tensors("m.safetensors");
+        let refused = choose(&tensors, None, None).unwrap_err().to_string();
+        assert!(
+            refused.contains("torchrecurrent") && refused.ends_with(&format!("--cell {cell}")),
+            "{refused}"
+        );
+        assert_eq!(choose(&tensors, None, Some(cell)).unwrap().cell, cell);
+    }
 }
