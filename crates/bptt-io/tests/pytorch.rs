@@ -1,4 +1,4 @@
-//! Files that `torch.save` wrote, see `data/pytorch.py`.
+//! Files that `torch.save` wrote, see `data/make_pytorch.py`.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

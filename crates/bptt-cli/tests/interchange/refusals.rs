@@ -123,7 +123,7 @@ fn other_formats_are_refused_with_the_line_that_saves_a_usable_one() {
             "it is a pickle, but not PyTorch's; nothing in it is run",
             "numpy.savez(",
         ),
-        ("m.h5", b"\x89HDF\r\n\x1a\n--".to_vec(), "it is a file of Keras'", keras),
+        ("m.h5", b"\x89HDF\r\n\x1a\n--".to_vec(), "it is cut off or damaged", ""),
         ("m.keras", zip("model.weights.h5", b""), "it is a file of Keras'", keras),
         ("m.gguf", b"GGUF\x03\x00\x00\x00".to_vec(), "it is a GGUF file", "numpy.savez("),
         ("m.tflite", b"\x1c\x00\x00\x00TFL3".to_vec(), "it is a TensorFlow Lite model", "numpy.savez("),

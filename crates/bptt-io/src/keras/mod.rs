@@ -1,0 +1,7 @@
+//! Keras' HDF5 files: their weights, and what their configuration says of each layer.
+
+mod file;
+mod settings;
+
+pub(crate) use file::{is_hdf5, read};
+pub(crate) use settings::Settings;

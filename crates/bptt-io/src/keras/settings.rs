@@ -1,0 +1,195 @@
+//! What a model's configuration says of its recurrent layers: which cell they are, or why they cannot be read.
+//!
+//! Source: `get_config` of keras.layers.LSTM, GRU, SimpleRNN and Bidirectional in Keras 1.2, 2.15 and 3.15.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// What the configuration says of each recurrent layer, by its name.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    layers: BTreeMap<String, Result<String, String>>,
+    /// What it says of the whole model, a sentence each.
+    pub said: Vec<String>,
+}
+
+impl Settings {
+    /// The cell of the layer called `name`, or why it cannot be read; `None` if the configuration says nothing of it.
+    pub fn cell(&self, name: &str) -> Option<Result<&str, &str>> {
+        self.layers.get(name).map(|layer| layer.as_ref().map(String::as_str).map_err(String::as_str))
+    }
+
+    /// From a model's configuration and the version of Keras that wrote it.
+    pub fn new(config: &Value, version: &str) -> Self {
+        let mut settings = Self::default();
+        let old = !version.starts_with(['3', '4']);
+        settings.add(config, old, 0);
+        settings
+    }
+
+    fn add(&mut self, layer: &Value, old: bool, depth: usize) {
+        let (class, config) = (layer["class_name"].as_str().unwrap_or_default(), &layer["config"]);
+        // A Sequential of Keras 1 is a list.
+        let within = config["layers"].as_array().or_else(|| config.as_array());
+        if let (Some(layers), true) = (within, depth < 16) {
+            for layer in layers {
+                self.add(layer, old, depth + 1);
+            }
+            return;
+        }
+        let name = config["name"].as_str().unwrap_or_default();
+        if class == "Masking" || (class == "Embedding" && config["mask_zero"] == true) {
+            self.said
+                .push(format!("the layer {name} masks steps of its inputs; give --lengths if there are any"));
+        }
+        if let Some(cell) = cell_of(class, config, old) {
+            self.layers.insert(name.into(), cell);
+        }
+    }
+}
+
+/// The cell of a layer of this class, or why it cannot be read; `None` if it is not recurrent.
+fn cell_of(class: &str, config: &Value, old: bool) -> Option<Result<String, String>> {
+    let problem = |what: String| Some(Err(what));
+    match class {
+        "Bidirectional" => {
+            if let Some(mode) = config["merge_mode"].as_str().filter(|mode| *mode != "concat") {
+                return problem(format!("its two directions are merged by {mode}; expected concat"));
+            }
+            let inner = &config["layer"];
+            return match cell_of(inner["class_name"].as_str().unwrap_or_default(), &inner["config"], old) {
+                None => problem("its layer is of a class that is not known here".into()),
+                cell => cell,
+            };
+        }
+        "CuDNNLSTM" | "CuDNNGRU" => {
+            return problem(format!(
+                "{class} has its kernels in an arrangement of its own, which is not read; load the weights into {} and save that",
+                class.trim_start_matches("CuDNN")
+            ));
+        }
+        "RNN" | "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D" => {
+            return problem(format!("it is a {class}, which is not read"));
+        }
+        "LSTM" | "GRU" | "SimpleRNN" => {}
+        _ => return None,
+    }
+    if config["go_backwards"] == true {
+        return problem("it reads backwards (go_backwards), which is not read; reverse its inputs".into());
+    }
+    let name = |key: &str, usual: &str| match &config[key] {
+        Value::Null => Ok(usual.to_owned()),
+        Value::String(name) => Ok(name.clone()),
+        other => Err(format!("its {key} is {other}, which is not known here")),
+    };
+    let known = |key: &str, usual: &str| -> Result<&'static str, String> {
+        Ok(match name(key, usual)?.as_str() {
+            "tanh" => "tanh",
+            "sigmoid" => "sigmoid",
+            "relu" => "relu",
+            "linear" => "identity",
+            "hard_sigmoid" if old => "hard_sigmoid_0.2",
+            "hard_sigmoid" => "hard_sigmoid",
+            other => return Err(format!("its {key} is {other}, which is not known here")),
+        })
+    };
+    // Before 2.3 the gates' default was the hard sigmoid; configurations name it, those of Keras 1 by another key.
+    let key = if config["inner_activation"].is_null() { "recurrent_activation" } else { "inner_activation" };
+    let gates = known(key, "sigmoid");
+    let cell = known("activation", "tanh").and_then(|state| {
+        Ok(match (class, gates?, state) {
+            ("SimpleRNN", _, "tanh") => "rnn".into(),
+            ("SimpleRNN", _, "relu") => "rnn_relu".into(),
+            ("SimpleRNN", _, "identity") => "rnn_identity".into(),
+            ("SimpleRNN", _, other) => {
+                return Err(format!("its activation is {other}, which a vanilla layer has not here"));
+            }
+            ("LSTM", "sigmoid", "tanh") => "lstm".into(),
+            ("LSTM", gates, state) => format!("lstm_with:{gates},{state}"),
+            (_, gates, state) => {
+                // Keras 2.0 has no reset_after: the gate multiplies before the product.
+                let base = if config["reset_after"] == true { "gru" } else { "gru_reset_before" };
+                if (gates, state) == ("sigmoid", "tanh") {
+                    base.into()
+                } else {
+                    format!("{base}_with:{gates},{state}")
+                }
+            }
+        })
+    });
+    Some(cell)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn cell(class: &str, config: &Value, version: &str) -> Result<String, String> {
+        let layer = json!({"class_name": class, "config": config});
+        let mut named = layer.clone();
+        named["config"]["name"] = json!("a");
+        let model = json!({"class_name": "Sequential", "config": {"layers": [named]}});
+        let settings = Settings::new(&model, version);
+        settings.cell("a").unwrap().map(String::from).map_err(String::from)
+    }
+
+    #[test]
+    fn configurations_name_the_cell() {
+        let cases = [
+            ("LSTM", json!({}), "2.14.0", "lstm"),
+            (
+                "LSTM",
+                json!({"recurrent_activation": "hard_sigmoid"}),
+                "2.2.4",
+                "lstm_with:hard_sigmoid_0.2,tanh",
+            ),
+            (
+                "LSTM",
+                json!({"recurrent_activation": "hard_sigmoid"}),
+                "3.15.0",
+                "lstm_with:hard_sigmoid,tanh",
+            ),
+            ("LSTM", json!({"inner_activation": "hard_sigmoid"}), "1.2.2", "lstm_with:hard_sigmoid_0.2,tanh"),
+            ("LSTM", json!({"activation": "relu"}), "2.14.0", "lstm_with:sigmoid,relu"),
+            ("GRU", json!({"reset_after": true}), "3.15.0", "gru"),
+            ("GRU", json!({"reset_after": false}), "2.14.0", "gru_reset_before"),
+            (
+                "GRU",
+                json!({"recurrent_activation": "hard_sigmoid"}),
+                "2.0.8",
+                "gru_reset_before_with:hard_sigmoid_0.2,tanh",
+            ),
+            ("SimpleRNN", json!({"activation": "relu"}), "3.15.0", "rnn_relu"),
+            (
+                "Bidirectional",
+                json!({"merge_mode": "concat", "layer": {"class_name": "LSTM", "config": {}}}),
+                "2.14.0",
+                "lstm",
+            ),
+        ];
+        for (class, config, version, expected) in cases {
+            assert_eq!(cell(class, &config, version).as_deref(), Ok(expected), "{class} {config}");
+            bptt::cell_by_name(expected).unwrap();
+        }
+        let refused = [
+            ("LSTM", json!({"go_backwards": true}), "go_backwards"),
+            ("LSTM", json!({"activation": "gelu"}), "its activation is gelu"),
+            ("GRU", json!({"recurrent_activation": {"class_name": "Mine"}}), "its recurrent_activation is {"),
+            ("SimpleRNN", json!({"activation": "sigmoid"}), "its activation is sigmoid"),
+            ("CuDNNLSTM", json!({}), "load the weights into LSTM"),
+            ("RNN", json!({}), "it is a RNN"),
+            (
+                "Bidirectional",
+                json!({"merge_mode": "sum", "layer": {"class_name": "LSTM", "config": {}}}),
+                "merged by sum",
+            ),
+        ];
+        for (class, config, problem) in refused {
+            let found = cell(class, &config, "2.14.0").unwrap_err();
+            assert!(found.contains(problem), "{found}");
+        }
+    }
+}

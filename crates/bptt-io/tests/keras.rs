@@ -1,0 +1,50 @@
+//! A file of Keras', see `data/make_keras.py`: every layer's outputs are those that Keras computed.
+
+use std::path::{Path, PathBuf};
+
+use bptt::{Inputs, Sequence};
+use bptt_io::{Tensors, choose, find, inspect};
+
+fn data(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+#[test]
+fn layers_compute_what_keras_does() {
+    let [model, numbers] = ["keras.h5", "keras.npz"].map(|name| Tensors::read(&data(name)).unwrap());
+    let x = numbers.get("x").unwrap().floats().unwrap();
+    let modules = [
+        ("hard/lstm_cell", "lstm_with:hard_sigmoid,tanh", "hard"),
+        ("both/lstm/lstm_cell", "lstm", "both"),
+        ("after/gru_cell", "gru", "after"),
+        ("before/gru_cell", "gru_reset_before_with:sigmoid,relu", "before"),
+        ("vanilla/simple_rnn_cell", "rnn_relu", "vanilla"),
+    ];
+    assert_eq!(find(&model).len(), modules.len());
+    for (name, cell, output) in modules {
+        let module = choose(&model, Some(name), None).unwrap();
+        assert_eq!(module.cell, cell, "{name}");
+        let network = module.network(None).unwrap();
+        let inputs = Inputs::Dense(Sequence::new(4, 1, 2, &x).unwrap());
+        let cache = network.scan(inputs, &network.zero_state(1)).unwrap();
+        let expected = numbers.get(output).unwrap().floats().unwrap();
+        assert_eq!(cache.output().data().len(), expected.len());
+        for (found, expected) in cache.output().data().iter().zip(expected) {
+            // Keras multiplies matrices in f32, whatever the layer's type (findings/keras_float64_products.sh).
+            assert!((found - expected).abs() < 1e-6, "{name}: {found} is not {expected}");
+        }
+    }
+    assert!(inspect(&model, None).unwrap().unreadable.is_empty());
+}
+
+#[test]
+fn damaged_files_are_refused() {
+    let bytes = std::fs::read(data("keras.h5")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.h5");
+    for length in [8, 100, 2_000, bytes.len() / 2] {
+        std::fs::write(&path, &bytes[..length]).unwrap();
+        let refused = Tensors::read(&path).unwrap_err().to_string();
+        assert!(refused.contains("it is cut off or damaged"), "{refused}");
+    }
+}
