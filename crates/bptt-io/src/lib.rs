@@ -15,6 +15,7 @@ mod keras;
 mod linear;
 pub mod model;
 mod module;
+mod onnx;
 mod outline;
 mod pytorch;
 mod read;

@@ -85,9 +85,9 @@ fn without_numbers(path: &str) -> String {
 }
 
 impl Outline {
-    /// The layer of a Keras model that it is in.
+    /// The layer of a Keras model that it is in; the name of any other module.
     pub(crate) fn layer(&self) -> &str {
-        self.prefixes[0].split('/').next().unwrap_or_default()
+        self.prefixes[0].split('/').next().unwrap_or_default().trim_end_matches(SEPARATORS)
     }
 
     pub(crate) fn is_backward(&self) -> bool {

@@ -13,7 +13,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 use crate::arrays;
 use crate::keras::{self, Settings};
 use crate::tensor::{Dtype, FLOATS, Tensor, shape};
-use crate::{Error, files, pytorch, weight_norm};
+use crate::{Error, files, onnx, pytorch, weight_norm};
 
 /// The one key of the metadata of this project's files; its value is JSON, because the order of several keys would not
 /// be stable.
@@ -111,6 +111,10 @@ impl Tensors {
                 pytorch::read_legacy(bytes).map(|(tensors, unreadable)| (tensors, unreadable, None))
             }
             bytes if keras::is_hdf5(bytes) => keras::read(bytes).map(|(tensors, unreadable, found)| {
+                settings = found;
+                (tensors, unreadable, None)
+            }),
+            bytes if onnx::is_model(bytes) => onnx::read(bytes).map(|(tensors, unreadable, found)| {
                 settings = found;
                 (tensors, unreadable, None)
             }),
@@ -337,8 +341,6 @@ fn what_it_is_instead(bytes: &[u8]) -> String {
         [b'G', b'G', b'U', b'F', ..] => "it is a GGUF file, which is not read",
         [_, _, _, _, b'T', b'F', b'L', b'3'] => "it is a TensorFlow Lite model, which is not read",
         [b'#', b'P' | b'L', b'a' | b'o', ..] => "it is a text file of DyNet's parameters, which is not read",
-        // The version of the format as the first field of a message.
-        [0x08, 1..=20, 0x12, ..] => "it is an ONNX graph, which is not read",
         _ => "",
     };
     if !program.is_empty() {

@@ -127,7 +127,7 @@ fn other_formats_are_refused_with_the_line_that_saves_a_usable_one() {
         ("m.keras", zip("model.weights.h5", b""), "it is a file of Keras'", keras),
         ("m.gguf", b"GGUF\x03\x00\x00\x00".to_vec(), "it is a GGUF file", "numpy.savez("),
         ("m.tflite", b"\x1c\x00\x00\x00TFL3".to_vec(), "it is a TensorFlow Lite model", "numpy.savez("),
-        ("m.onnx", b"\x08\x08\x12\x07pytorch".to_vec(), "it is an ONNX graph", "numpy.savez("),
+        ("m.onnx", b"\x08\x08\x12\x07pytorch".to_vec(), "it is an ONNX file without a graph", ""),
         (
             "m.model",
             b"#Parameter# /w {2,2} 10 ZERO_GRAD\n".to_vec(),

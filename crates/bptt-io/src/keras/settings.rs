@@ -20,6 +20,11 @@ impl Settings {
         self.layers.get(name).map(|layer| layer.as_ref().map(String::as_str).map_err(String::as_str))
     }
 
+    /// Says which cell the layer called `name` is, or why it cannot be read.
+    pub fn set(&mut self, name: &str, cell: Result<String, String>) {
+        self.layers.insert(name.into(), cell);
+    }
+
     /// From a model's configuration and the version of Keras that wrote it.
     pub fn new(config: &Value, version: &str) -> Self {
         let mut settings = Self::default();
