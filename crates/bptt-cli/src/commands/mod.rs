@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod diagnose;
 pub(crate) mod export;
 pub(crate) mod inspect;
+mod loss_source;
 pub(crate) mod plot;
 mod provenance;
 pub(crate) mod report;

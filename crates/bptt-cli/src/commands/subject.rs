@@ -11,9 +11,10 @@ use bptt_train::diagnose::{Evidence, NotFinite, Origin, Subject, Training, measu
 use bptt_train::{Config, Error, Run, run as runs, task_by_name};
 use serde_json::Value;
 
+use super::loss_source::LossSource;
 use super::provenance::Provenance;
 use super::trace::{held_out, refuse_for_task, sentence, text_provenance};
-use super::trace_model::{Arrays, LossSource};
+use super::trace_model::Arrays;
 use super::trace_task::task_provenance;
 use crate::Failure;
 use crate::args::SubjectArgs;
