@@ -146,6 +146,13 @@ impl Outline {
                     }
                     Undecided::Ask(why) => return Err(tensors.problem(format!("{} {why}", self.title()))),
                 }
+                if self.convention == Convention::Keras && kind.order.len() > 1 {
+                    assumed.push(format!(
+                        "the activations of {} are sigmoid and tanh, which are not in the file; before Keras 2.3 the default of the \
+                         gates was hard_sigmoid",
+                        self.title()
+                    ));
+                }
                 if self.convention == Convention::PyTorchCell {
                     assumed.push(self.of_any_library(tensors, possible)?);
                 }

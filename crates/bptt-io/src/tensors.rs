@@ -104,9 +104,10 @@ impl Tensors {
             bytes if bytes.get(8) == Some(&b'{') => {
                 read_safetensors(bytes).map(|(tensors, stamp)| (tensors, BTreeMap::new(), stamp))
             }
-            bytes if bytes.starts_with(b"PK") => {
-                read_archive(bytes).map(|(tensors, unreadable)| (tensors, unreadable, None))
-            }
+            bytes if bytes.starts_with(b"PK") => read_archive(bytes).map(|(tensors, unreadable, found)| {
+                settings = found;
+                (tensors, unreadable, None)
+            }),
             bytes if bytes.starts_with(pytorch::LEGACY) => {
                 pytorch::read_legacy(bytes).map(|(tensors, unreadable)| (tensors, unreadable, None))
             }
@@ -213,6 +214,9 @@ impl Tensors {
     }
 }
 
+/// Bytes that a member may have beyond four times the file's.
+const BEYOND: u64 = 64 << 20;
+
 /// The header of an array in an archive is within so many bytes.
 const HEADER: u64 = 1 << 16;
 
@@ -285,17 +289,18 @@ fn explain(bytes: &[u8], error: &str) -> String {
 
 /// The arrays of an `.npz`, and those that hold no numbers or are damaged, with the reason: what stands beside the weights
 /// does not keep them from being read.
-fn read_archive(bytes: &[u8]) -> Result<(Named, BTreeMap<String, String>), String> {
+fn read_archive(bytes: &[u8]) -> Result<(Named, BTreeMap<String, String>, Settings), String> {
     let damaged = |error: zip::result::ZipError| format!("the archive is cut off or damaged ({error})");
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
     let names: Result<Vec<_>, _> = archive.file_names().map(|name| Ok(name?.into_owned())).collect();
     let names: Vec<String> = names.map_err(damaged)?;
     let any = |ending: &str| names.iter().any(|name| name.ends_with(ending));
     if pytorch::is_archive(&names) {
-        return pytorch::read(&mut archive, &names);
+        let (tensors, unreadable) = pytorch::read(&mut archive, &names)?;
+        return Ok((tensors, unreadable, Settings::default()));
     }
-    if any(".h5") {
-        return Err(of_keras());
+    if any("model.weights.h5") {
+        return read_keras(&mut archive, 4 * bytes.len() as u64 + BEYOND);
     }
     let (mut tensors, mut unreadable) = (Named::new(), BTreeMap::new());
     for (index, file) in names.iter().enumerate() {
@@ -319,14 +324,31 @@ fn read_archive(bytes: &[u8]) -> Result<(Named, BTreeMap<String, String>), Strin
     }
     match unreadable.iter().next() {
         Some((name, problem)) if tensors.is_empty() => Err(format!("tensor {name}: {problem}")),
-        _ => Ok((tensors, unreadable)),
+        _ => Ok((tensors, unreadable, Settings::default())),
     }
 }
 
-fn of_keras() -> String {
-    "it is a file of Keras'; save the weights by name: numpy.savez(\"model.npz\", **{w.path: w.numpy() for w in \
-     model.weights})"
-        .into()
+/// A `.keras` archive: weights, configuration and version, no longer than `limit` each.
+fn read_keras(
+    archive: &mut ZipArchive<Cursor<&[u8]>>,
+    limit: u64,
+) -> Result<(Named, BTreeMap<String, String>, Settings), String> {
+    let mut member = |name: &str| -> Result<Vec<u8>, String> {
+        let problem = |error: &dyn std::fmt::Display| {
+            format!("it is a file of Keras' without a usable {name} ({error})")
+        };
+        let entry = archive.by_name(name).map_err(|error| problem(&error))?;
+        let mut bytes = Vec::new();
+        entry.take(limit).read_to_end(&mut bytes).map_err(|error| problem(&error))?;
+        Ok(bytes)
+    };
+    let (config, metadata) = (member("config.json")?, member("metadata.json")?);
+    let metadata: Value =
+        serde_json::from_slice(&metadata).map_err(|error| format!("its metadata: {error}"))?;
+    let version = metadata["keras_version"].as_str().unwrap_or_default();
+    let settings = keras::settings(&String::from_utf8_lossy(&config), version)?;
+    let (tensors, unreadable, _) = keras::read(&member("model.weights.h5")?)?;
+    Ok((tensors, unreadable, settings))
 }
 
 /// Of bytes that are neither safetensors nor an archive, what they probably are and what to do.

@@ -11,7 +11,14 @@ fn data(name: &str) -> PathBuf {
 
 #[test]
 fn layers_compute_what_keras_does() {
-    let [model, numbers] = ["keras.h5", "keras.npz"].map(|name| Tensors::read(&data(name)).unwrap());
+    // In the archive the groups are called after classes: layers/gru_1 is the layer "before".
+    for file in ["keras.h5", "keras.keras"] {
+        check(file);
+    }
+}
+
+fn check(file: &str) {
+    let [model, numbers] = [file, "keras.npz"].map(|name| Tensors::read(&data(name)).unwrap());
     let x = numbers.get("x").unwrap().floats().unwrap();
     let modules = [
         ("hard/lstm_cell", "lstm_with:hard_sigmoid,tanh", "hard"),
@@ -35,6 +42,17 @@ fn layers_compute_what_keras_does() {
         }
     }
     assert!(inspect(&model, None).unwrap().unreadable.is_empty());
+}
+
+#[test]
+fn weights_without_a_configuration_are_read_with_defaults_and_that_is_said() {
+    let weights = Tensors::read(&data("keras.weights.h5")).unwrap();
+    let module = choose(&weights, Some("both/lstm/lstm_cell"), None).unwrap();
+    assert!(module.assumptions[0].starts_with("the activations of both/lstm/lstm_cell are sigmoid and tanh"));
+    let model = Tensors::read(&data("keras.h5")).unwrap();
+    let of_model = choose(&model, Some("both/lstm/lstm_cell"), None).unwrap();
+    assert!(of_model.assumptions.is_empty(), "{:?}", of_model.assumptions);
+    assert_eq!(module.weights, of_model.weights);
 }
 
 #[test]

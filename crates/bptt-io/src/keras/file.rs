@@ -1,4 +1,4 @@
-//! The weights of Keras' HDF5 files (`.h5` of Keras 1, 2 and, saved so, 3).
+//! The weights of Keras' HDF5 files: `.h5` of Keras 1, 2 and, saved so, 3, and `.weights.h5` of Keras 3.
 
 use std::collections::BTreeMap;
 
@@ -32,30 +32,33 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Found, String> {
     let root = file.root();
     let (groups, attributes) = (root.groups().map_err(damaged)?, root.attrs().map_err(damaged)?);
     let text = |key: &str| attributes.get(key).and_then(AttrValue::as_str);
-    let weights = match groups.iter().any(|group| group == "model_weights") {
-        true => root.group("model_weights").map_err(damaged)?,
-        false if groups.iter().any(|group| group == "layers" || group.starts_with('_')) => {
-            return Err("its variables have numbers in place of names, as Keras 3 writes them; save the weights by name: \
-                        numpy.savez(\"model.npz\", **{w.path: w.numpy() for w in model.weights})"
-                .into());
-        }
-        false => root,
-    };
     let settings = match text("model_config") {
-        Some(config) => {
-            let config: Value =
-                serde_json::from_str(config).map_err(|error| format!("its configuration: {error}"))?;
-            Settings::new(&config, text("keras_version").unwrap_or_default())
-        }
+        Some(config) => settings(config, text("keras_version").unwrap_or_default())?,
         None => Settings::default(),
     };
+    let has = |name: &str| groups.iter().any(|group| group == name);
     let mut walk = Walk {
         left: (bytes.len() as u64).saturating_mul(4).saturating_add(BEYOND),
         tensors: BTreeMap::new(),
         unreadable: BTreeMap::new(),
     };
-    walk.group(&weights, &mut Vec::new())?;
+    if has("layers") {
+        walk.numbered(&root, "", &mut Vec::new())?;
+    } else {
+        let weights = if has("model_weights") { root.group("model_weights").map_err(damaged)? } else { root };
+        walk.group(&weights, &mut Vec::new())?;
+    }
     Ok((walk.tensors, walk.unreadable, settings))
+}
+
+/// What a model's configuration says, as `version` of Keras writes it.
+///
+/// # Errors
+/// If it is no JSON.
+pub(crate) fn settings(config: &str, version: &str) -> Result<Settings, String> {
+    let config: Value =
+        serde_json::from_str(config).map_err(|error| format!("its configuration: {error}"))?;
+    Ok(Settings::new(&config, version))
 }
 
 struct Walk {
@@ -93,6 +96,46 @@ impl Walk {
         Ok(())
     }
 
+    /// Variables by their numbers, as Keras 3 writes them: `layers/lstm/cell/vars/0`. The name of a layer is an attribute of its
+    /// `vars`; `kind` is what the group is called, `path` the names of the layer and of what is in it.
+    fn numbered(&mut self, group: &Group, kind: &str, path: &mut Vec<String>) -> Result<(), String> {
+        if path.len() > DEEPEST {
+            return Err(format!("its groups are more than {DEEPEST} deep"));
+        }
+        let problem = |error: hdf5_pure::Error| format!("it is cut off or damaged ({error})");
+        for name in group.groups().map_err(problem)? {
+            let within = group.group(&name).map_err(problem)?;
+            match name.as_str() {
+                "layers" => {
+                    for layer in within.groups().map_err(problem)? {
+                        let of_layer = within.group(&layer).map_err(problem)?;
+                        let own = name_of(&of_layer).unwrap_or_else(|| layer.clone());
+                        self.numbered(&of_layer, &layer, &mut vec![own])?;
+                    }
+                }
+                "vars" => {
+                    for number in within.datasets().map_err(problem)? {
+                        let variable = variable(kind, &number).unwrap_or(&number);
+                        let full =
+                            path.iter().map(String::as_str).chain([variable]).collect::<Vec<_>>().join("/");
+                        match self.dataset(&within, &number, &full) {
+                            Ok(tensor) => drop(self.tensors.insert(full, tensor)),
+                            Err(problem) => drop(self.unreadable.insert(full, problem)),
+                        }
+                    }
+                }
+                // The state of a generator of random numbers; what an optimizer keeps.
+                "seed_generator" | "optimizer" => {}
+                _ => {
+                    path.push(name_of(&within).unwrap_or_else(|| name.clone()));
+                    self.numbered(&within, &name, path)?;
+                    path.pop();
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn dataset(&mut self, group: &Group, name: &str, full: &str) -> Result<Tensor, String> {
         let problem = |error: hdf5_pure::Error| error.to_string();
         let dataset = group.dataset(name).map_err(problem)?;
@@ -114,4 +157,21 @@ impl Walk {
         }
         Ok(Tensor::of_floats(full.into(), dtype, shape, &numbers))
     }
+}
+
+/// The name of the layer, or of the part of one, whose group this is.
+fn name_of(group: &Group) -> Option<String> {
+    let attributes = group.group("vars").ok()?.attrs().ok()?;
+    attributes.get("name").and_then(AttrValue::as_str).map(String::from)
+}
+
+/// What the numbered variables of a cell, a dense layer and an embedding are.
+fn variable(kind: &str, number: &str) -> Option<&'static str> {
+    let names: &[&str] = match kind {
+        "cell" => &["kernel", "recurrent_kernel", "bias"],
+        _ if kind.starts_with("dense") => &["kernel", "bias"],
+        _ if kind.starts_with("embedding") => &["embeddings"],
+        _ => &[],
+    };
+    names.get(number.parse::<usize>().ok()?).copied()
 }

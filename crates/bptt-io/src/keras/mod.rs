@@ -3,5 +3,5 @@
 mod file;
 mod settings;
 
-pub(crate) use file::{is_hdf5, read};
+pub(crate) use file::{is_hdf5, read, settings};
 pub(crate) use settings::Settings;

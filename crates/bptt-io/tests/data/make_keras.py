@@ -1,4 +1,5 @@
-"""Makes keras.h5 and keras.npz (Keras 3.15 on JAX, h5py 3): a model in the format of Keras 2, its inputs and the outputs of its layers."""
+"""Makes keras.h5, keras.keras, keras.weights.h5 and keras.npz (Keras 3.15 on JAX, h5py 3): a model in the formats of Keras 2 and 3, its input
+and the outputs of its layers."""
 import os
 from pathlib import Path
 
@@ -27,3 +28,5 @@ x = numpy.random.default_rng(0).normal(size=(1, 4, 2))
 outputs = dict(zip([layer.name for layer in layers], model.predict(x, verbose=0)))
 numpy.savez(here / "keras.npz", x=x, **outputs)
 model.save(here / "keras.h5")
+model.save(here / "keras.keras")
+model.save_weights(here / "keras.weights.h5")
