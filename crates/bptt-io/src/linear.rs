@@ -117,6 +117,11 @@ pub fn head(
             });
         }
     };
+    if let Some(activation) = tensors.settings().activation(chosen) {
+        return Err(tensors.problem(format!(
+            "the activation of {chosen} is {activation}; give --head {chosen},{activation} for its outputs"
+        )));
+    }
     Ok((chosen.into(), map(tensors, chosen, width)?))
 }
 

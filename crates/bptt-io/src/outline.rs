@@ -62,8 +62,8 @@ fn join_bidirectional(outlines: &mut Vec<Outline>) {
     for half in backward {
         let forward = without_numbers(&half.prefixes[0].replacen("backward", "forward", 1));
         let is_first = |outline: &&mut Outline| {
-            let alone = outline.prefixes.len() == 1
-                && outline.layer() == half.layer().replacen("backward", "forward", 1);
+            let layer = |outline: &Outline| outline.prefixes[0].split('/').next().map(String::from);
+            let alone = outline.prefixes.len() == 1 && layer(outline) == layer(&half);
             alone && without_numbers(&outline.prefixes[0]) == forward
         };
         if let Some(first) = outlines.iter_mut().find(is_first) {
@@ -85,13 +85,17 @@ fn without_numbers(path: &str) -> String {
 }
 
 impl Outline {
-    /// The layer of a Keras model that it is in; the name of any other module.
-    pub(crate) fn layer(&self) -> &str {
-        self.prefixes[0].split('/').next().unwrap_or_default().trim_end_matches(SEPARATORS)
+    /// Its place in a Keras model; the name of any other module.
+    pub(crate) fn path(&self) -> &str {
+        let prefix = &self.prefixes[0];
+        let end = prefix.strip_suffix(SEPARATORS).map_or(prefix.len(), str::len);
+        &prefix[..end]
     }
 
+    /// Whether it is the backward half of a Bidirectional layer, which is a part of that layer: a layer itself may be called so.
     pub(crate) fn is_backward(&self) -> bool {
-        self.convention == Convention::Keras && self.prefixes[0].contains("backward")
+        let within = self.prefixes[0].split_once('/').map_or("", |(_, within)| within);
+        self.convention == Convention::Keras && within.contains("backward")
     }
 
     pub(crate) fn cell_id(&self, index: usize) -> CellId {

@@ -37,7 +37,7 @@ impl Outline {
                 self.name
             )));
         }
-        if let Some(Err(problem)) = tensors.settings().cell(self.layer()) {
+        if let Some(Err(problem)) = tensors.settings().cell(self.path(), self.prefixes.len()) {
             return Err(tensors.problem(format!("{}: {problem}", self.title())));
         }
         if let Some(spec) = self.declares(tensors, cell)? {
@@ -121,7 +121,7 @@ impl Outline {
     ) -> Result<(String, Vec<String>), Error> {
         let (gates, cells) = (kind.order.len(), kind.cells(bias));
         let possible = cells.names;
-        let configured = tensors.settings().cell(self.layer()).and_then(Result::ok);
+        let configured = tensors.settings().cell(self.path(), self.prefixes.len()).and_then(Result::ok);
         let stamped = tensors.stamp().map(|stamp| stamp.cell.as_str()).or(configured);
         let mut assumed = tensors.settings().said.clone();
         let cell = match told.or(stamped) {

@@ -333,7 +333,7 @@ impl<'a> Arranged<'a> {
         }
         if let Some(path) = &self.given.grad_output {
             provenance.set("grad_output", path.to_string_lossy());
-            let width = network.directions() * network.hidden();
+            let width = network.directions() * network.output_width();
             let array = arrays::read(path)?;
             let seeds = self.order.sequence(&array, Some(self.extent), width)?;
             let seeds = batch::finite(&array, seeds, |t, b| mask[t * batch + b])?;

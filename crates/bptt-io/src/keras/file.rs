@@ -110,7 +110,9 @@ impl Walk {
                     for layer in within.groups().map_err(problem)? {
                         let of_layer = within.group(&layer).map_err(problem)?;
                         let own = name_of(&of_layer).unwrap_or_else(|| layer.clone());
-                        self.numbered(&of_layer, &layer, &mut vec![own])?;
+                        path.push(own);
+                        self.numbered(&of_layer, &layer, path)?;
+                        path.pop();
                     }
                 }
                 "vars" => {

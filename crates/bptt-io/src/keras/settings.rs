@@ -2,7 +2,7 @@
 //!
 //! Source: `get_config` of keras.layers.LSTM, GRU, SimpleRNN and Bidirectional in Keras 1.2, 2.15 and 3.15.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -10,14 +10,44 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     layers: BTreeMap<String, Result<String, String>>,
+    /// The layers of two directions.
+    both: BTreeSet<String>,
+    /// The activations of dense layers, by the last part of their paths.
+    dense: BTreeMap<String, String>,
+    /// Whether there is a configuration, so that it has every layer.
+    is_whole: bool,
     /// What it says of the whole model, a sentence each.
     pub said: Vec<String>,
 }
 
 impl Settings {
-    /// The cell of the layer called `name`, or why it cannot be read; `None` if the configuration says nothing of it.
-    pub fn cell(&self, name: &str) -> Option<Result<&str, &str>> {
-        self.layers.get(name).map(|layer| layer.as_ref().map(String::as_str).map_err(String::as_str))
+    /// The cell of the module at `path`, or why it cannot be read; `None` if there is no configuration.
+    pub fn cell(&self, path: &str, directions: usize) -> Option<Result<&str, &str>> {
+        let parts: Vec<&str> = path.split('/').collect();
+        // The names of a layer and of the models around it are among the parts of the path, in this order, from the first on.
+        let leads_here = |key: &&String| {
+            let mut rest = parts.iter();
+            key.split('/').all(|name| rest.any(|part| *part == name))
+                && key.split('/').next() == parts.first().copied()
+        };
+        let Some(key) = self.layers.keys().filter(leads_here).max_by_key(|key| key.split('/').count()) else {
+            return self.is_whole.then_some(Err("the configuration in the file says nothing of it"));
+        };
+        if self.both.contains(key) && directions == 1 {
+            return Some(Err(
+                "it is one direction of a Bidirectional layer, of which the other was not found",
+            ));
+        }
+        self.layers.get(key).map(|layer| layer.as_ref().map(String::as_str).map_err(String::as_str))
+    }
+
+    /// The activation behind the dense layer at `path`, if there is one besides softmax, which cross-entropy has, too.
+    pub fn activation(&self, path: &str) -> Option<&str> {
+        let name = path.rsplit('/').next()?;
+        self.dense
+            .get(name)
+            .map(String::as_str)
+            .filter(|activation| !["linear", "softmax"].contains(activation))
     }
 
     /// Says which cell the layer called `name` is, or why it cannot be read.
@@ -27,29 +57,39 @@ impl Settings {
 
     /// From a model's configuration and the version of Keras that wrote it.
     pub fn new(config: &Value, version: &str) -> Self {
-        let mut settings = Self::default();
+        let mut settings = Self { is_whole: true, ..Self::default() };
         let old = !version.starts_with(['3', '4']);
-        settings.add(config, old, 0);
+        settings.add(config, old, "", 0);
         settings
     }
 
-    fn add(&mut self, layer: &Value, old: bool, depth: usize) {
+    fn add(&mut self, layer: &Value, old: bool, around: &str, depth: usize) {
         let (class, config) = (layer["class_name"].as_str().unwrap_or_default(), &layer["config"]);
         // A Sequential of Keras 1 is a list.
         let within = config["layers"].as_array().or_else(|| config.as_array());
+        let name = config["name"].as_str().unwrap_or_default();
         if let (Some(layers), true) = (within, depth < 16) {
+            let around = if depth == 0 { String::new() } else { format!("{around}{name}/") };
             for layer in layers {
-                self.add(layer, old, depth + 1);
+                self.add(layer, old, &around, depth + 1);
             }
             return;
         }
-        let name = config["name"].as_str().unwrap_or_default();
+        if class == "Dense"
+            && let Some(activation) = config["activation"].as_str()
+        {
+            self.dense.insert(name.into(), activation.into());
+        }
         if class == "Masking" || (class == "Embedding" && config["mask_zero"] == true) {
             self.said
                 .push(format!("the layer {name} masks steps of its inputs; give --lengths if there are any"));
         }
         if let Some(cell) = cell_of(class, config, old) {
-            self.layers.insert(name.into(), cell);
+            let path = format!("{around}{name}");
+            if class == "Bidirectional" {
+                self.both.insert(path.clone());
+            }
+            self.layers.insert(path, cell);
         }
     }
 }
@@ -63,6 +103,18 @@ fn cell_of(class: &str, config: &Value, old: bool) -> Option<Result<String, Stri
                 return problem(format!("its two directions are merged by {mode}; expected concat"));
             }
             let inner = &config["layer"];
+            let other = &config["backward_layer"];
+            if !other.is_null() {
+                let mut forward = other["config"].clone();
+                forward["go_backwards"] = Value::Bool(false);
+                let [first, second] = [&inner["config"], &forward].map(|config| {
+                    cell_of(inner["class_name"].as_str().unwrap_or_default(), config, old)
+                        .and_then(Result::ok)
+                });
+                if inner["class_name"] != other["class_name"] || first != second {
+                    return problem("its two directions are different layers, which is not read".into());
+                }
+            }
             return match cell_of(inner["class_name"].as_str().unwrap_or_default(), &inner["config"], old) {
                 None => problem("its layer is of a class that is not known here".into()),
                 cell => cell,
@@ -138,7 +190,7 @@ mod tests {
         named["config"]["name"] = json!("a");
         let model = json!({"class_name": "Sequential", "config": {"layers": [named]}});
         let settings = Settings::new(&model, version);
-        settings.cell("a").unwrap().map(String::from).map_err(String::from)
+        settings.cell("a/cell", 2).unwrap().map(String::from).map_err(String::from)
     }
 
     #[test]

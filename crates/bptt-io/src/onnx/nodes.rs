@@ -65,7 +65,11 @@ impl Reader {
         for node in &graph.nodes {
             if let "LSTM" | "GRU" | "RNN" | "DynamicQuantizeLSTM" = node.kind.as_str() {
                 let given = if node.name.is_empty() { node.outputs.concat() } else { node.name.clone() };
-                let name = given.trim_matches('/').replace('/', ".");
+                let mut name = given.trim_matches('/').replace('/', ".");
+                // Names may become equal, and those of branches may be.
+                while self.tensors.contains_key(&format!("{name}.weight_hh_l0")) {
+                    name.push('\'');
+                }
                 let cell = self.node(node, &name);
                 // A place for a module that cannot be read, so that it is refused by its name.
                 if cell.is_err() {

@@ -98,6 +98,9 @@ fn tensors(
     let (mut tensors, mut unreadable) = (BTreeMap::new(), BTreeMap::new());
     for (path, stored) in found {
         let name = path[shared..].join(".");
+        if tensors.contains_key(&name) {
+            return Err(format!("two of its tensors are called {name}"));
+        }
         match tensor(&name, stored, big_endian, &mut storages, &mut load) {
             Ok(tensor) => drop(tensors.insert(name, tensor)),
             Err(problem) => drop(unreadable.insert(name, problem)),

@@ -299,6 +299,15 @@ impl Machine<'_> {
             return arguments.first().cloned().ok_or_else(damaged);
         }
         if TENSORS.contains(&name) {
+            // Its entries say that the numbers are not what they seem: negated or conjugate.
+            if let Some(&Value::Dict(metadata)) = arguments.get(6)
+                && !self.heap.dicts[metadata].is_empty()
+            {
+                return Err(
+                    "a tensor of it is a negated or conjugate view; save tensor.resolve_neg().resolve_conj()"
+                        .into(),
+                );
+            }
             return Ok(Value::Tensor(Rc::new(tensor(arguments).ok_or_else(damaged)?)));
         }
         if DATA.contains(&name) {
