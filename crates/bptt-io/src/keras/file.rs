@@ -75,9 +75,9 @@ impl Walk {
         }
         let problem = |error: hdf5_pure::Error| format!("it is cut off or damaged ({error})");
         for name in group.datasets().map_err(problem)? {
-            // A layer's group has its name, and so have its variables.
-            let twice = path.len() > 1 && path[0] == path[1];
-            let full = path[usize::from(twice)..].iter().map(String::as_str).chain([name.as_str()]);
+            // A layer's group has its name, and its variables have it again, sometimes behind the model's.
+            let again = (1..path.len().min(3)).rev().find(|&i| path[i] == path[0]).unwrap_or(0);
+            let full = path[again..].iter().map(String::as_str).chain([name.as_str()]);
             let full = full.collect::<Vec<_>>().join("/");
             match self.dataset(group, &name, &full) {
                 Ok(tensor) => drop(self.tensors.insert(full, tensor)),

@@ -249,4 +249,34 @@ mod tests {
             assert!(found.contains(problem), "{found}");
         }
     }
+
+    #[test]
+    fn layers_are_told_by_the_models_around_them() {
+        let layer = |class: &str, config: Value| json!({"class_name": class, "config": config});
+        let within = |name: &str, activation: &str| {
+            let lstm = layer("LSTM", json!({"name": "lstm", "activation": activation}));
+            layer("Sequential", json!({"name": name, "layers": [lstm]}))
+        };
+        let forward = layer("LSTM", json!({"activation": "tanh"}));
+        let backward = layer("LSTM", json!({"activation": "relu", "go_backwards": true}));
+        let layers = [
+            within("enc", "tanh"),
+            within("dec", "relu"),
+            layer("Bidirectional", json!({"name": "both", "layer": forward})),
+            layer("Bidirectional", json!({"name": "unlike", "layer": forward, "backward_layer": backward})),
+            layer("Dense", json!({"name": "out", "activation": "relu"})),
+            layer("Dense", json!({"name": "scores", "activation": "softmax"})),
+        ];
+        let settings =
+            Settings::new(&layer("Functional", json!({"name": "all", "layers": layers})), "3.15.1");
+        assert_eq!(settings.cell("enc/lstm/lstm_cell", 1), Some(Ok("lstm")));
+        assert_eq!(settings.cell("dec/lstm/lstm_cell", 1), Some(Ok("lstm_with:sigmoid,relu")));
+        assert_eq!(settings.cell("both/forward_lstm/lstm_cell", 2), Some(Ok("lstm")));
+        let problem = |path: &str, directions| settings.cell(path, directions).unwrap().unwrap_err();
+        assert!(problem("both/lstm_1/lstm_cell", 1).contains("one direction of a Bidirectional"));
+        assert!(problem("unlike/forward_lstm/lstm_cell", 2).contains("different layers"));
+        assert!(problem("another/lstm_cell", 1).contains("says nothing of it"));
+        assert_eq!((settings.activation("out"), settings.activation("scores")), (Some("relu"), None));
+        assert_eq!(Settings::default().cell("a/lstm_cell", 1), None);
+    }
 }
