@@ -29,6 +29,11 @@ impl Candidate<'_> {
         }
     }
 
+    /// Whether it reads so many features.
+    fn reads(&self, width: usize) -> bool {
+        self.shape().is_some_and(|(_, features)| features == width)
+    }
+
     fn line(&self) -> String {
         format!("{}  {}", self.name, shape(&self.weight.shape))
     }
@@ -87,13 +92,13 @@ pub fn head(
     embedding: Option<&str>,
 ) -> Result<(String, Readout<f64>), Error> {
     let width = module.width();
-    let fits = |c: &Candidate<'_>| c.shape().is_some_and(|(_, features)| features == width);
+    let fits = |c: &Candidate<'_>| c.reads(width);
     let maps: Vec<_> =
         candidates(tensors).filter(|c| c.shape().is_some() && !module.owns(c.weight)).collect();
     let is_vectors = |c: &Candidate<'_>| is_embedding(c.name) || embedding == Some(c.name);
     let fitting: Vec<_> = maps.iter().filter(|c| fits(c) && !is_vectors(c)).collect();
     let chosen = match (name, fitting.as_slice()) {
-        (Some(name), _) => named(tensors, name, "head")?,
+        (Some(name), _) => name,
         (None, []) => {
             let tied = maps.iter().find(|c| fits(c));
             let tied =
@@ -130,8 +135,7 @@ pub fn head(
 /// # Errors
 /// If there is none, or a tensor has the wrong shape, type or numbers.
 pub(crate) fn map(tensors: &Tensors, name: &str, width: usize) -> Result<Readout<f64>, Error> {
-    let name = named(tensors, name, "head")?;
-    let found = candidates(tensors).find(|c| c.name == name).expect("it was found by this name");
+    let found = named(tensors, name, "head")?;
     let features = Size::Is(width);
     let sizes = if found.transposed { [features, Size::Any("V")] } else { [Size::Any("V"), features] };
     let (_, numbers) = tensors.floats(&found.weight.name, &sizes)?;
@@ -152,11 +156,12 @@ pub(crate) fn map(tensors: &Tensors, name: &str, width: usize) -> Result<Readout
 /// the module's inputs.
 fn stands_alone(tensors: &Tensors, module: &Module, map: &Candidate<'_>, embedding: Option<&str>) -> bool {
     let inputs = module.weights.cells[0].inputs();
-    let reads = |c: &Candidate<'_>| c.shape().is_some_and(|(_, width)| width == inputs);
     let is_vectors =
         |c: &Candidate<'_>| embedding.map_or_else(|| is_embedding(c.name), |name| c.name == name);
-    let known: Vec<&str> =
-        candidates(tensors).filter(|c| reads(c) && is_vectors(c)).map(|c| c.weight.name.as_str()).collect();
+    let known: Vec<&str> = candidates(tensors)
+        .filter(|c| c.reads(inputs) && is_vectors(c))
+        .map(|c| c.weight.name.as_str())
+        .collect();
     let (bias, width) = (map.bias(tensors), module.width());
     let outputs = map.shape().map_or(0, |(outputs, _)| outputs);
     let meets = |size: &usize| *size == width || (*size == outputs && outputs > 1);
@@ -185,16 +190,14 @@ pub fn embedding(
     head: Option<&str>,
 ) -> Result<Option<(String, Matrix<f64>)>, Error> {
     let inputs = module.weights.cells[0].inputs();
-    let fits = |c: &Candidate<'_>| c.shape().is_some_and(|(_, features)| features == inputs);
-    let may_be = |c: &Candidate<'_>| fits(c) && !module.owns(c.weight) && Some(c.name) != head;
+    let may_be = |c: &Candidate<'_>| c.reads(inputs) && !module.owns(c.weight) && Some(c.name) != head;
     let found: Vec<_> = candidates(tensors).filter(may_be).collect();
     let chosen = match (name, found.as_slice()) {
         (Some(NO_EMBEDDING), _) | (None, []) => return Ok(None),
-        (Some(name), _) => named(tensors, name, "embedding")?,
+        (Some(name), _) => name,
         (None, several) => {
             let (vectors, others): (Vec<_>, Vec<_>) = several.iter().partition(|c| is_embedding(c.name));
-            let may_be_head =
-                |c: &&Candidate<'_>| c.shape().is_some_and(|(_, features)| features == module.width());
+            let may_be_head = |c: &&Candidate<'_>| c.reads(module.width());
             if let ([only], true) = (vectors.as_slice(), others.iter().all(may_be_head)) {
                 return read_vectors(tensors, module, only.name).map(Some);
             }
@@ -213,14 +216,14 @@ pub fn embedding(
 
 fn read_vectors(tensors: &Tensors, module: &Module, name: &str) -> Result<(String, Matrix<f64>), Error> {
     let inputs = module.weights.cells[0].inputs();
-    let found = candidates(tensors).find(|c| c.name == name).expect("it was found by this name");
+    let found = named(tensors, name, "embedding")?;
     let (_, numbers) = tensors.floats(&found.weight.name, &[Size::Any("N"), Size::Is(inputs)])?;
     Ok((name.into(), Matrix::new(numbers.len() / inputs, inputs, numbers)?))
 }
 
 /// The candidate called `name`.
-fn named<'a>(tensors: &'a Tensors, name: &str, option: &'static str) -> Result<&'a str, Error> {
-    candidates(tensors).map(|c| c.name).find(|&candidate| candidate == name).ok_or_else(|| {
+fn named<'a>(tensors: &'a Tensors, name: &str, option: &'static str) -> Result<Candidate<'a>, Error> {
+    candidates(tensors).find(|c| c.name == name).ok_or_else(|| {
         let names: Vec<&str> = candidates(tensors).map(|c| c.name).collect();
         Error::UnknownName {
             option,

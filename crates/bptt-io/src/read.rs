@@ -19,14 +19,18 @@ impl Outline {
     /// If a tensor is missing, has another shape or type, or is not finite, or the cell is not known here; the message
     /// names it.
     pub fn read(&self, tensors: &Tensors, cell: Option<&str>) -> Result<Module, Error> {
-        let read = self.read_weights(tensors, cell);
-        let sources = read.as_ref().map_or(&[][..], |module| &module.sources);
-        match (refuse_unread(tensors, self, sources), read) {
-            // What a weight was made of tells more than that the weight is missing.
-            (Err(unread), Err(Error::ModelFile { .. })) if self.has_parts_of_weights(tensors) => Err(unread),
-            (Err(unread), Ok(_)) => Err(unread),
-            (_, read) => read,
-        }
+        let module = match self.read_weights(tensors, cell) {
+            Ok(module) => module,
+            Err(error) => {
+                // What a weight was made of tells more than that the weight is missing.
+                if matches!(error, Error::ModelFile { .. }) && self.has_parts_of_weights(tensors) {
+                    refuse_unread(tensors, self, &[])?;
+                }
+                return Err(error);
+            }
+        };
+        refuse_unread(tensors, self, &module.sources)?;
+        Ok(module)
     }
 
     fn read_weights(&self, tensors: &Tensors, cell: Option<&str>) -> Result<Module, Error> {

@@ -87,9 +87,7 @@ pub fn normalized(path: &Path, level: Level) -> Result<Vec<String>, Error> {
     if text.starts_with(MARK) {
         said.push(format!("the byte-order mark at the beginning of {name} is not a symbol"));
     }
-    let is_other =
-        |word: &&str| *word != "\n" && word_symbol((0, word)).is_some_and(|(_, symbol)| symbol == "\n");
-    if level == Level::Word && text.split_word_bounds().any(|word| is_other(&word)) {
+    if level == Level::Word && text.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}']) {
         said.push(format!(
             "every end of a line in {name} (LF, CR LF, CR, NEL, U+2028, U+2029) is the same symbol, a newline"
         ));

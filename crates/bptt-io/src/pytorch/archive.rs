@@ -24,9 +24,14 @@ const LONGEST_PICKLE: u64 = 1 << 30;
 /// Tensors by name, and those that cannot be read, with the reason.
 type Found = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 
+/// The member of an archive that has the values, if the archive is one of PyTorch's.
+fn pickle_of(names: &[String]) -> Option<&String> {
+    names.iter().find(|name| *name == PICKLE || name.ends_with("/data.pkl"))
+}
+
 /// Whether an archive with these members is one of PyTorch's.
 pub(crate) fn is_archive(names: &[String]) -> bool {
-    names.iter().any(|name| name == PICKLE || name.ends_with("/data.pkl"))
+    pickle_of(names).is_some()
 }
 
 /// The tensors by their names in the dictionaries, joined by dots; dictionaries that hold everything there is lend no name,
@@ -35,10 +40,7 @@ pub(crate) fn is_archive(names: &[String]) -> bool {
 /// # Errors
 /// What is not understood, in words.
 pub(crate) fn read(archive: &mut ZipArchive<Cursor<&[u8]>>, names: &[String]) -> Result<Found, String> {
-    let pickle = names
-        .iter()
-        .find(|name| *name == PICKLE || name.ends_with("/data.pkl"))
-        .ok_or("it has no data.pkl")?;
+    let pickle = pickle_of(names).ok_or("it has no data.pkl")?;
     let root = pickle.strip_suffix(PICKLE).unwrap_or_default();
     let bytes = member(archive, pickle, LONGEST_PICKLE)?;
     let (value, heap, _) = read_pickle(&bytes)?;

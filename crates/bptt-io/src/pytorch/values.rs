@@ -121,7 +121,9 @@ pub(super) fn is_known(full: &str) -> bool {
     of_torch.is_some_and(is_type)
         || full.starts_with(SCRIPTED)
         || TENSORS.contains(&full)
-        || [&DATA[..], &SAME[..], &DICTS[..]].concat().contains(&full)
+        || DATA.contains(&full)
+        || SAME.contains(&full)
+        || DICTS.contains(&full)
 }
 
 /// What a pickle that cannot be followed is.

@@ -46,16 +46,19 @@ impl Ledger {
         let errors = |entry: &Entry| {
             let of_exact = exact.entry_at(entry.cell, entry.parameter)?;
             let norms = |k, t| entry.log10_norm(k, t);
-            Some(log_errors(self.steps, &norms, &|k, t| of_exact.log10_norm(k, t), &ks))
+            Some(Arc::new(log_errors(self.steps, &norms, &|k, t| of_exact.log10_norm(k, t), &ks)))
         };
-        let measure = |entry: &Entry| {
-            let bias =
-                [Parameter::BIAS, Parameter::BIAS_IH].into_iter().find_map(|p| self.entry_at(entry.cell, p));
-            let of_rows = Arc::new(errors(bias.unwrap_or(entry))?);
+        let all: Vec<_> = self.entries.iter().map(errors).collect();
+        let measure = |(entry, errors): (&Entry, &Option<_>)| {
+            let is_bias = |other: &Entry| {
+                other.cell == entry.cell && [Parameter::BIAS, Parameter::BIAS_IH].contains(&other.parameter)
+            };
+            let bias = self.entries.iter().position(is_bias).and_then(|i| all[i].as_ref());
+            let errors = errors.as_ref()?;
             let norms = |k, t| entry.log10_norm(k, t);
-            Some(Arc::new(MeasuredErrors::new(&norms, errors(entry)?, &of_rows, &ks)))
+            Some(Arc::new(MeasuredErrors::new(&norms, errors, bias.unwrap_or(errors), &ks)))
         };
-        let measured: Vec<_> = self.entries.iter().map(measure).collect();
+        let measured: Vec<_> = self.entries.iter().zip(&all).map(measure).collect();
         for (entry, errors) in self.entries.iter_mut().zip(measured) {
             entry.errors = errors;
         }

@@ -42,7 +42,7 @@ pub(crate) struct MeasuredErrors {
     /// These losses, ascending.
     ks: Arc<[usize]>,
     /// For each of them ln(found / exact) at every step; NaN where there is none.
-    errors: LogErrors,
+    errors: Arc<LogErrors>,
     /// The same of the bias's norms: without the operand's error.
     of_rows: Arc<LogErrors>,
     /// For each of them, of the steps up to it and of those after it: by range of lags what is left of the errors in that range
@@ -67,12 +67,12 @@ impl MeasuredErrors {
     /// From an entry's norms in f32, their errors at the losses `ks`, and those of the bias of the same cell.
     pub(crate) fn new(
         found: Norms<'_>,
-        errors: LogErrors,
+        errors: &Arc<LogErrors>,
         of_rows: &Arc<LogErrors>,
         ks: &Arc<[usize]>,
     ) -> Self {
-        let mut measured =
-            Self { ks: Arc::clone(ks), errors, of_rows: Arc::clone(of_rows), by_range: Vec::new() };
+        let (errors, of_rows) = (Arc::clone(errors), Arc::clone(of_rows));
+        let mut measured = Self { ks: Arc::clone(ks), errors, of_rows, by_range: Vec::new() };
         measured.by_range = (0..ks.len()).map(|i| measured.ranges(found, i)).collect();
         measured
     }

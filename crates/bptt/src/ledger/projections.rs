@@ -38,6 +38,7 @@ pub(super) enum StepProjection<'a, T> {
 /// The update that shares are measured of, projected on the operands of every step, so that a share is an inner product of
 /// vectors.
 pub(crate) struct UpdateProjections<T> {
+    projecting: Projecting,
     /// For each parameter of [`Measured`], without the input.
     params: Vec<Projection<T>>,
     /// The direction of dL/dx (of unit length, so that no square can underflow), (T, B, I), in the bottom layer.
@@ -106,13 +107,12 @@ impl<T: Real> UpdateProjections<T> {
         exponents.resize(totals.len(), 0);
         let mut initial = gradient.initial.cells[index].clone();
         let initial_totals = initial.iter_mut().map(|state| to_unit_length(state.data_mut())).collect();
-        Self { params, x, initial, totals, exponents, initial_totals }
+        Self { projecting, params, x, initial, totals, exponents, initial_totals }
     }
 
     /// Makes what is needed at step `t`.
     pub(super) fn prepare(&self, operands: &Operands<'_, T>, t: usize, window: &mut ProjectionWindow<T>) {
-        let any = self.params.iter().any(|param| matches!(param, Projection::Windows(_)));
-        if !any || window.steps.contains(&t) {
+        if self.projecting == Projecting::AllSteps || window.steps.contains(&t) {
             return;
         }
         let (steps, batch) = operands.shape();
