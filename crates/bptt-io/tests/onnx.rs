@@ -74,3 +74,53 @@ fn quantized_weights_are_what_they_stand_for() {
         }
     }
 }
+
+/// Weights behind Slice, Squeeze, Unsqueeze, Concat, Transpose, Identity, Reshape, Split and Cast.
+#[test]
+fn weights_are_followed_to_the_arrays_that_they_are_made_of() {
+    let [model, expected] = ["computed.onnx", "computed.npz"].map(|name| Tensors::read(&data(name)).unwrap());
+    let x = numbers(&expected, "x");
+    for (name, cell) in
+        [("sliced", "lstm"), ("started", "lstm"), ("turned", "gru_reset_before"), ("fed", "rnn")]
+    {
+        let module = choose(&model, Some(name), None).unwrap();
+        assert_eq!(module.cell, cell, "{name}");
+        let network = module.network(None).unwrap();
+        let mut state = network.zero_state(1);
+        if name == "started" {
+            state.cells[0][0].data_mut().copy_from_slice(&numbers(&expected, "h0"));
+            state.cells[0][1].data_mut().copy_from_slice(&numbers(&expected, "c0"));
+        }
+        let inputs = Inputs::Dense(Sequence::new(4, 1, 2, &x).unwrap());
+        let cache = network.scan(inputs, &state).unwrap();
+        let expected = numbers(&expected, name);
+        assert_eq!(cache.output().data().len(), expected.len());
+        for (found, expected) in cache.output().data().iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{name}: {found} is not {expected}");
+        }
+    }
+    let refused = choose(&model, Some("scaled"), None).unwrap_err().to_string();
+    assert!(
+        refused.contains("its weights \"product\" are computed in the graph by a Mul that is not followed")
+            && refused.contains("constant folding"),
+        "{refused}"
+    );
+    // What was read is listed no more; what was not, is.
+    let others = inspect(&model, None).unwrap().others;
+    let is_listed = |name: &str| others.iter().any(|other| other.name == name);
+    assert!(!is_listed("kernel") && !is_listed("w") && !is_listed("both") && is_listed("unscaled"));
+}
+
+#[test]
+fn lengths_and_initial_states_of_the_graph_are_said() {
+    let model = Tensors::read(&data("computed.onnx")).unwrap();
+    let said = choose(&model, Some("sliced"), None).unwrap().assumptions;
+    let expected = [
+        "started is given the lengths [4] in the graph; give --lengths if sequences end early",
+        "started begins with initial_h in the graph, the array \"h0\" of shape (1, 1, 3), which is not zero; give it with --h0",
+        "started begins with initial_c in the graph, the array \"c0\" of shape (1, 1, 3), which is not zero; give it with --c0",
+        "fed is given initial_h \"state\" in the graph, which is an input or computed; give --h0 if it is not zero",
+    ];
+    // The zeros of `turned` are not worth a word.
+    assert_eq!(said, expected);
+}

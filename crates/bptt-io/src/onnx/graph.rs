@@ -52,6 +52,8 @@ pub(super) struct Attribute {
     pub graph: Option<Graph>,
     #[prost(float, repeated, tag = "7")]
     pub floats: Vec<f32>,
+    #[prost(int64, repeated, tag = "8")]
+    pub ints: Vec<i64>,
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub texts: Vec<Vec<u8>>,
 }
@@ -66,6 +68,8 @@ pub(super) struct Array {
     pub floats: Vec<f32>,
     #[prost(int32, repeated, tag = "5")]
     pub integers: Vec<i32>,
+    #[prost(int64, repeated, tag = "7")]
+    pub longs: Vec<i64>,
     #[prost(string, tag = "8")]
     pub name: String,
     #[prost(bytes = "vec", tag = "9")]
@@ -91,7 +95,57 @@ impl Model {
     }
 }
 
+impl Node {
+    /// The attribute called `name`.
+    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes.iter().find(|attribute| attribute.name == name)
+    }
+
+    /// The array of a Constant, whichever of its attributes has it.
+    pub fn constant(&self) -> Option<Array> {
+        self.attributes.iter().find_map(|of| {
+            let (sizes, kind) = match of.name.as_str() {
+                "value" => return of.array.clone(),
+                "value_float" => (Vec::new(), 1),
+                "value_floats" => (vec![i64::try_from(of.floats.len()).ok()?], 1),
+                "value_int" => (Vec::new(), 7),
+                "value_ints" => (vec![i64::try_from(of.ints.len()).ok()?], 7),
+                _ => return None,
+            };
+            let mut array =
+                Array { sizes, kind, floats: of.floats.clone(), longs: of.ints.clone(), ..Array::default() };
+            if array.sizes.is_empty() {
+                (array.floats, array.longs) = (vec![of.float], vec![of.int]);
+            }
+            Some(array)
+        })
+    }
+}
+
 impl Array {
+    /// Its numbers in their order, whether real or integers.
+    ///
+    /// # Errors
+    /// What is not understood, in words.
+    pub fn numbers(&self) -> Result<Vec<f64>, String> {
+        let numbers: Vec<f64> = match self.kind {
+            6 if self.bytes.is_empty() => self.integers.iter().copied().map(f64::from).collect(),
+            6 => self.bytes.as_chunks().0.iter().map(|&bytes| i32::from_le_bytes(bytes).into()).collect(),
+            7 if self.bytes.is_empty() => self.longs.iter().map(|&number| number as f64).collect(),
+            7 => self.bytes.as_chunks().0.iter().map(|&bytes| i64::from_le_bytes(bytes) as f64).collect(),
+            _ => {
+                let tensor = self.tensor("")?;
+                let integers = || Some(tensor.integers()?.into_iter().map(|number| number as f64).collect());
+                return tensor.floats().or_else(integers).ok_or_else(|| "it has no numbers".into());
+            }
+        };
+        let count = self.sizes.iter().try_fold(1usize, |n, &size| n.checked_mul(usize::try_from(size).ok()?));
+        if count != Some(numbers.len()) {
+            return Err("it has not as many numbers as its shape says".into());
+        }
+        Ok(numbers)
+    }
+
     /// The array as a tensor called `name`, if its numbers are real or integers of one byte, and here.
     ///
     /// # Errors

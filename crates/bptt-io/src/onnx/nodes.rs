@@ -4,14 +4,22 @@
 //! (DynamicQuantizeLSTM): W (D, G·H, I), R (D, G·H, H), B (D, 2·G·H), gates i, o, f, c and z, r, h; quantized weights are
 //! (D, I, G·H).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::graph::{Array, Attribute, Graph, Model, Node};
+use super::constants::{self, Constants, Values};
+use super::graph::{Attribute, Graph, Model, Node};
 use crate::keras::Settings;
-use crate::tensor::{Dtype, Tensor};
+use crate::tensor::{Dtype, Tensor, shape};
 
 /// Graphs within graphs, at most.
 const DEEPEST: usize = 16;
+
+/// Bytes that weights, of which several nodes may have the same, and arrays under further names may have beyond sixteen times the
+/// file's: one of int8 is eight of f64.
+const BEYOND: usize = 16 << 20;
+
+/// Lengths that are said one by one, at most.
+const SHOWN: usize = 32;
 
 /// Tensors by name, those that cannot be read with the reason, and which cell each module is.
 type Found = (BTreeMap<String, Tensor>, BTreeMap<String, String>, Settings);
@@ -23,15 +31,16 @@ type Found = (BTreeMap<String, Tensor>, BTreeMap<String, String>, Settings);
 pub(crate) fn read(bytes: &[u8]) -> Result<Found, String> {
     let graph = Model::graph_of(bytes)?;
     let mut reader = Reader {
-        arrays: BTreeMap::new(),
-        used: Vec::new(),
+        constants: Constants::new(bytes.len()),
+        left: bytes.len().saturating_mul(16).saturating_add(BEYOND),
+        used: BTreeSet::new(),
         tensors: BTreeMap::new(),
         settings: Settings::default(),
     };
     reader.graph(&graph, 0);
     let mut unreadable = BTreeMap::new();
-    let Reader { arrays, used, mut tensors, settings } = reader;
-    for (name, array) in arrays.iter().filter(|(name, _)| !used.contains(name)) {
+    let Reader { constants, mut left, used, mut tensors, settings } = reader;
+    for (name, array) in constants.arrays.iter().filter(|(name, _)| !used.contains(*name)) {
         match array.tensor(name) {
             Ok(tensor) => drop(tensors.insert(name.clone(), tensor)),
             // Indices and shapes are of no interest.
@@ -39,29 +48,29 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Found, String> {
             Err(problem) => drop(unreadable.insert(name.clone(), problem)),
         }
     }
+    for (alias, name, array) in constants.aliases().filter(|(_, name, _)| !used.contains(*name)) {
+        let Ok(tensor) = array.tensor(alias) else { continue };
+        left = left
+            .checked_sub(tensor.bytes.len())
+            .ok_or_else(|| format!("it gives {name} more names than a file of its length may"))?;
+        tensors.entry(alias.into()).or_insert(tensor);
+    }
     Ok((tensors, unreadable, settings))
 }
 
 struct Reader {
-    /// Initializers and constants.
-    arrays: BTreeMap<String, Array>,
-    /// Those that are weights of recurrent nodes.
-    used: Vec<String>,
+    constants: Constants,
+    /// Bytes that weights and arrays under further names may still have.
+    left: usize,
+    /// The arrays that are weights of recurrent nodes.
+    used: BTreeSet<String>,
     tensors: BTreeMap<String, Tensor>,
     settings: Settings,
 }
 
 impl Reader {
     fn graph(&mut self, graph: &Graph, depth: usize) {
-        for array in &graph.initializers {
-            self.arrays.insert(array.name.clone(), array.clone());
-        }
-        for node in graph.nodes.iter().filter(|node| node.kind == "Constant") {
-            let value = node.attributes.iter().find_map(|attribute| attribute.array.clone());
-            if let (Some(value), Some(output)) = (value, node.outputs.first()) {
-                self.arrays.insert(output.clone(), value);
-            }
-        }
+        self.constants.add(graph);
         for node in &graph.nodes {
             if let "LSTM" | "GRU" | "RNN" | "DynamicQuantizeLSTM" = node.kind.as_str() {
                 let given = if node.name.is_empty() { node.outputs.concat() } else { node.name.clone() };
@@ -95,7 +104,7 @@ impl Reader {
             "RNN" => (&[0], 1),
             _ => (&[0, 2, 3, 1], 4),
         };
-        let attribute = |name: &str| node.attributes.iter().find(|attribute| attribute.name == name);
+        let attribute = |name: &str| node.attribute(name);
         let cell = cell(&node.kind, &attribute)?;
         let directions = match attribute("direction").map_or(&b"forward"[..], |of| &of.text) {
             b"forward" => 1,
@@ -111,9 +120,9 @@ impl Reader {
         if node.kind != "RNN" && node.kind != "GRU" && input(7).is_some() {
             return Err("it has peepholes (input P), which are not read".into());
         }
+        let hidden = attribute("hidden_size").and_then(|of| usize::try_from(of.int).ok());
         let hidden =
-            attribute("hidden_size").and_then(|of| usize::try_from(of.int).ok()).filter(|hidden| *hidden > 0);
-        let hidden = hidden.ok_or("it has no hidden_size")?;
+            hidden.filter(|hidden| (1..=1 << 32).contains(hidden)).ok_or("it has no possible hidden_size")?;
         let rows = gates * hidden;
         let [w, r] = [1, 2].map(|place| input(place).cloned().unwrap_or_default());
         let scales = |place: usize| [place, place + 1].map(|place| input(place).cloned().unwrap_or_default());
@@ -123,16 +132,21 @@ impl Reader {
                 self.quantized(&r, &scales(10), rows, directions)?,
             ]
         } else {
-            [self.numbers(&w)?, self.numbers(&r)?]
+            [self.values(&w)?, self.values(&r)?]
         };
-        let b = input(3).cloned().map(|b| self.numbers(&b)).transpose()?;
-        let inputs = w.len() / (directions * rows).max(1);
-        if w.len() != directions * rows * inputs || r.len() != directions * rows * hidden {
-            return Err(format!("its weights do not fit hidden_size {hidden}"));
+        let b = input(3).cloned().map(|b| self.values(&b)).transpose()?;
+        let inputs = w.shape.last().copied().unwrap_or_default();
+        if w.shape != [directions, rows, inputs] || r.shape != [directions, rows, hidden] {
+            return Err(format!("its weights do not fit hidden_size {hidden} and its direction"));
         }
-        if b.as_ref().is_some_and(|b| b.len() != directions * 2 * rows) {
-            return Err(format!("its bias does not fit hidden_size {hidden}"));
+        if b.as_ref().is_some_and(|b| b.shape != [directions, 2 * rows]) {
+            return Err(format!("its bias does not fit hidden_size {hidden} and its direction"));
         }
+        let [w, r] = [w, r].map(|values| values.numbers);
+        let b = b.map(|values| values.numbers);
+        let bytes = 8 * (w.len() + r.len() + b.as_ref().map_or(0, Vec::len));
+        let left = self.left.checked_sub(bytes);
+        self.left = left.ok_or("its weights are those of more nodes than a file of its length may have")?;
         for d in 0..directions {
             let suffix = if d == 0 { "_l0" } else { "_l0_reverse" };
             let mut put = |parameter: &str, numbers: &[f64], shape: Vec<usize>| {
@@ -154,22 +168,43 @@ impl Reader {
                 "the weights of {name} are quantized; they are read as (q − zero point) · scale"
             ));
         }
-        if input(4).is_some() {
-            self.settings
-                .said
-                .push(format!("{name} is given lengths in the graph; give --lengths if sequences end early"));
-        }
+        self.say_what_it_is_given(name, node);
         Ok(cell)
     }
 
-    fn numbers(&mut self, name: &str) -> Result<Vec<f64>, String> {
-        let array = self.arrays.get(name).ok_or_else(|| {
-            format!("its weights {name:?} are computed in the graph; save the model with them as arrays (initializers)")
-        })?;
-        let tensor = array.tensor(name)?;
-        self.used.push(name.into());
-        let integers = || Some(tensor.integers()?.into_iter().map(|number| number as f64).collect());
-        tensor.floats().or_else(integers).ok_or_else(|| format!("{name} has no numbers"))
+    /// Says which lengths and initial states the graph gives a node, of which a module here has none.
+    fn say_what_it_is_given(&mut self, name: &str, node: &Node) {
+        let input = |place: usize| node.inputs.get(place).filter(|name| !name.is_empty());
+        let said = &mut self.settings.said;
+        if let Some(lengths) = input(4) {
+            said.push(match self.constants.values(lengths) {
+                Ok(values) if values.numbers.len() <= SHOWN => format!(
+                    "{name} is given the lengths {:?} in the graph; give --lengths if sequences end early",
+                    constants::integers(&values)
+                ),
+                _ => format!("{name} is given lengths in the graph; give --lengths if sequences end early"),
+            });
+        }
+        for (place, what, option) in [(5, "initial_h", "--h0"), (6, "initial_c", "--c0")] {
+            let Some(state) = input(place).filter(|state| !self.constants.is_zero(state)) else { continue };
+            said.push(match self.constants.values(state) {
+                Ok(values) => format!(
+                    "{name} begins with {what} in the graph, the array {state:?} of shape {}, which is not zero; give it with \
+                     {option}",
+                    shape(&values.shape)
+                ),
+                Err(_) => format!(
+                    "{name} is given {what} {state:?} in the graph, which is an input or computed; give {option} if it is not \
+                     zero"
+                ),
+            });
+        }
+    }
+
+    fn values(&mut self, name: &str) -> Result<Values, String> {
+        let values = self.constants.values(name)?;
+        self.used.extend(values.sources.iter().cloned());
+        Ok(values)
     }
 
     /// (q − zero point) · scale as (D, rows, width), from (D, width, rows); scales for all of a direction or for each of its rows.
@@ -179,12 +214,13 @@ impl Reader {
         scales: &[String; 2],
         rows: usize,
         directions: usize,
-    ) -> Result<Vec<f64>, String> {
-        let (q, scale) = (self.numbers(name)?, self.numbers(&scales[0])?);
-        let zero = if scales[1].is_empty() { vec![0.0] } else { self.numbers(&scales[1])? };
-        let width = q.len() / (directions * rows).max(1);
+    ) -> Result<Values, String> {
+        let (Values { shape, numbers: q, sources }, scale) =
+            (self.values(name)?, self.values(&scales[0])?.numbers);
+        let zero = if scales[1].is_empty() { vec![0.0] } else { self.values(&scales[1])?.numbers };
+        let width = shape.get(1).copied().unwrap_or_default();
         let known = |numbers: &[f64]| [1, directions, directions * rows].contains(&numbers.len());
-        if q.len() != directions * rows * width || !known(&scale) || !known(&zero) {
+        if shape != [directions, width, rows] || !known(&scale) || !known(&zero) {
             return Err("its quantized weights do not fit".into());
         }
         let of = |numbers: &[f64], d: usize, row: usize| match numbers.len() {
@@ -197,7 +233,8 @@ impl Reader {
         };
         let all =
             (0..directions).flat_map(|d| (0..rows).flat_map(move |row| (0..width).map(move |i| (d, row, i))));
-        Ok(all.map(|(d, row, i)| number(d, row, i)).collect())
+        let numbers = all.map(|(d, row, i)| number(d, row, i)).collect();
+        Ok(Values { shape: vec![directions, rows, width], numbers, sources })
     }
 }
 

@@ -1,4 +1,6 @@
-"""Makes onnx.onnx and onnx.npz (onnx 1.23, onnxruntime 1.32): a graph of recurrent nodes, its input and its outputs."""
+"""Makes onnx.onnx and onnx.npz (onnx 1.23, onnxruntime 1.32): a graph of recurrent nodes, its input and its outputs; quantized.onnx with
+its weights; computed.onnx and computed.npz, whose nodes' weights are computed in the graph from arrays.
+"""
 from pathlib import Path
 
 import numpy
@@ -64,3 +66,70 @@ r = (arrays["r"] - arrays["r_zero"][:, None]) * arrays["r_scale"][:, None]
 # Gates i, o, f, c as i, f, c, o.
 order = numpy.concatenate([numpy.arange(g * H, (g + 1) * H) for g in (0, 2, 3, 1)])
 numpy.savez(here / "quantized.npz", w=w.transpose(0, 2, 1)[:, order], r=r.transpose(0, 2, 1)[:, order])
+
+# Weights that are computed from arrays, as exporters write them without folding constants.
+nodes, arrays, outputs = [], [], []
+
+
+def constant(name, numbers):
+    arrays.append(numpy_helper.from_array(numpy.array(numbers, dtype=numpy.int64), name))
+    return name
+
+
+def operator(kind, inputs, output, **attributes):
+    nodes.append(helper.make_node(kind, inputs, output if isinstance(output, list) else [output], **attributes))
+    return output
+
+
+zero = constant("zero", [0])
+
+
+def rows(weight, start, end):
+    """Rows of a weight, with one axis in front."""
+    bounds = [constant(f"{weight}_{start}_{end}_{at}", [at * H]) for at in (start, end)]
+    part = operator("Slice", [weight, *bounds, zero], f"{weight}_rows_{start}")
+    return operator("Unsqueeze", [part, zero], f"{weight}_block_{start}")
+
+
+def ordered(weight, order):
+    """PyTorch's gates in the order of ONNX, as torch.onnx.export writes it."""
+    parts = [operator("Squeeze", [rows(weight, gate, gate + 1), zero], f"{weight}_gate_{gate}") for gate in order]
+    joined = operator("Concat", parts, f"{weight}_joined", axis=0)
+    return operator("Unsqueeze", [joined, zero], f"{weight}_ordered")
+
+
+def recurrent(name, kind, w, r, b, *more, **attributes):
+    nodes.append(helper.make_node(kind, ["x", w, r, b, *more], [name], name=name, hidden_size=H, **attributes))
+    outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [T, 1, 1, H]))
+
+
+# Both biases in one, as PyTorch has them.
+biases = [ordered(array(f"b_{side}", 4 * H), [0, 3, 1, 2]) for side in "xh"]
+b = operator("Concat", biases, "b", axis=1)
+w, r = ordered(array("w", 4 * H, I), [0, 3, 1, 2]), ordered(array("r", 4 * H, H), [0, 3, 1, 2])
+arrays.append(numpy_helper.from_array(numpy.array([T], dtype=numpy.int32), "lengths"))
+h0, c0 = array("h0", 1, 1, H), array("c0", 1, 1, H)
+recurrent("sliced", "LSTM", w, r, b)
+recurrent("started", "LSTM", w, r, b, "lengths", h0, c0)
+none = numpy_helper.from_array(numpy.zeros(1, dtype=numpy.float32))
+zeros = operator("ConstantOfShape", [constant("state_shape", [1, 1, H])], "zeros", value=none)
+# As TensorFlow has weights: (I, 3 H), and in doubles.
+kernel = operator("Transpose", [array("kernel", I, 3 * H)], "kernel_t", perm=[1, 0])
+w = operator("Reshape", [operator("Identity", [kernel], "kernel_again"), constant("shape", [1, 3 * H, -1])], "kernel_1")
+arrays.append(numpy_helper.from_array(random.normal(size=(1, 3 * H, H)), "double"))
+r = operator("Cast", ["double"], "single", to=TensorProto.FLOAT)
+halves = operator("Split", [array("both", 1, 12 * H)], ["b_here", "b_there"], axis=1)
+recurrent("turned", "GRU", w, r, halves[0], "", zeros)
+scaled = operator("Mul", [array("factor", 1), array("unscaled", 1, H, I)], "product")
+recurrent("scaled", "RNN", scaled, array("r_scaled", 1, H, H), array("b_scaled", 1, 2 * H))
+recurrent("fed", "RNN", array("w_fed", 1, H, I), array("r_fed", 1, H, H), array("b_fed", 1, 2 * H), "", "state")
+state = helper.make_tensor_value_info("state", TensorProto.FLOAT, [1, 1, H])
+graph = helper.make_graph(nodes, "computed", [x, state], outputs, arrays)
+model = helper.make_model(graph, opset_imports=opsets[:1], ir_version=8)
+onnx.checker.check_model(model)
+onnx.save(model, here / "computed.onnx")
+session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+names = [output.name for output in outputs]
+given = {"x": numbers, "state": numpy.zeros((1, 1, H), dtype=numpy.float32)}
+arrays = {array.name: numpy_helper.to_array(array) for array in arrays}
+numpy.savez(here / "computed.npz", x=numbers, h0=arrays["h0"], c0=arrays["c0"], **dict(zip(names, session.run(names, given))))
