@@ -94,6 +94,37 @@ impl Outline {
         ))
     }
 
+    /// The cell of a layer of Keras without a configuration, whose activations are the defaults of the version that wrote the file,
+    /// and what is assumed. CuDNN's layers have no others.
+    fn keras_default(&self, tensors: &Tensors, base: &str) -> (String, String) {
+        let title = self.title();
+        let way_out = format!(
+            "steps are read from the first to the last; give --cell {base}_with:GATES,STATE if it has others"
+        );
+        if tensors.computed(&self.tensor(Parameter::WeightHh, 0)).is_some() {
+            return (
+                base.into(),
+                format!("the steps of {title} are read from the first to the last, which is not in the file"),
+            );
+        }
+        match tensors.settings().version_of_hard_gates() {
+            Some(version) => (
+                format!("{base}_with:hard_sigmoid_0.2,tanh"),
+                format!(
+                    "the activations of {title} are hard_sigmoid (0.2 a + 0.5) and tanh, the defaults of Keras {version}, which wrote the \
+                     file without its configuration, and {way_out}"
+                ),
+            ),
+            None => (
+                base.into(),
+                format!(
+                    "the activations of {title} are sigmoid and tanh, which are not in the file; before Keras 2.3 the default of the \
+                     gates was hard_sigmoid; {way_out}"
+                ),
+            ),
+        }
+    }
+
     /// G and H, from the shape of the first recurrent weight.
     fn gates_and_hidden(&self, tensors: &Tensors) -> Result<(usize, usize), Error> {
         let name = self.tensor(Parameter::WeightHh, 0);
@@ -130,7 +161,7 @@ impl Outline {
         let mut assumed = tensors.settings().said.clone();
         let cell = match told.or(stamped) {
             // This project's own files may hold a cell of its own.
-            Some(name) if told.is_none() || possible.contains(&name) => name,
+            Some(name) if told.is_none() || possible.contains(&without_activations(name)) => name.to_owned(),
             Some(name) => {
                 return Err(CoreError::UnknownCell {
                     given: format!("{name} for {} with {gates} gates", self.title()),
@@ -150,21 +181,20 @@ impl Outline {
                     }
                     Undecided::Ask(why) => return Err(tensors.problem(format!("{} {why}", self.title()))),
                 }
-                if self.convention == Convention::Keras && kind.order.len() > 1 {
-                    assumed.push(format!(
-                        "the activations of {} are sigmoid and tanh, which are not in the file; before Keras 2.3 the default of the \
-                         gates was hard_sigmoid",
-                        self.title()
-                    ));
-                }
                 if self.convention == Convention::PyTorchCell {
                     assumed.push(self.of_any_library(tensors, possible)?);
                 }
-                possible[0]
+                if self.convention == Convention::Keras && gates > 1 {
+                    let (cell, said) = self.keras_default(tensors, possible[0]);
+                    assumed.push(said);
+                    cell
+                } else {
+                    possible[0].to_owned()
+                }
             }
         };
-        match cell_by_name(cell) {
-            Ok(known) if known.spec().gate_count() == gates => Ok((cell.into(), assumed)),
+        match cell_by_name(&cell) {
+            Ok(known) if known.spec().gate_count() == gates => Ok((cell, assumed)),
             Ok(known) => Err(tensors.problem(format!(
                 "{}: expected {} gates of its cell {cell}, given {gates}",
                 self.title(),
@@ -173,6 +203,11 @@ impl Outline {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// The name of a cell without the activations that it is given.
+fn without_activations(name: &str) -> &str {
+    name.split_once("_with:").map_or(name, |(base, _)| base)
 }
 
 /// b_ih, b_hh, and their types in the file.

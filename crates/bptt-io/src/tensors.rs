@@ -95,11 +95,18 @@ impl Tensors {
     /// Reads a file, whose format is recognized by its content, not its name.
     ///
     /// # Errors
-    /// If it cannot be read, is damaged, or is neither safetensors nor `.npz`: the message says how to save such a file.
+    /// If it cannot be read, is damaged, or has no format that is known here: the message says how to save such a file.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = files::read(path)?;
+        Self::of_bytes(path, &files::read(path)?)
+    }
+
+    /// Reads a file that is in memory; errors name it by `path`.
+    ///
+    /// # Errors
+    /// If it is damaged or has no format that is known here: the message says how to save such a file.
+    pub fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
         let mut settings = Settings::default();
-        let read = match bytes.as_slice() {
+        let read = match bytes {
             // The header's length may look like anything; what follows is JSON.
             bytes if bytes.get(8) == Some(&b'{') => {
                 read_safetensors(bytes).map(|(tensors, stamp)| (tensors, BTreeMap::new(), stamp))
@@ -123,7 +130,8 @@ impl Tensors {
         };
         let (mut by_name, unreadable, stamp) =
             read.map_err(|problem| Error::ModelFile { path: path.into(), problem })?;
-        let computed = weight_norm::materialize(&mut by_name);
+        let mut computed = weight_norm::materialize(&mut by_name);
+        computed.extend(keras::rearrange(&mut by_name));
         let ignored = BTreeSet::new();
         Ok(Self { path: path.into(), by_name, stamp, unreadable, computed, ignored, settings })
     }

@@ -56,6 +56,40 @@ fn weights_without_a_configuration_are_read_with_defaults_and_that_is_said() {
 }
 
 #[test]
+fn weights_of_keras_2_have_its_defaults_and_cudnns_are_rearranged() {
+    let [model, numbers] = ["keras2.h5", "keras2.npz"].map(|name| Tensors::read(&data(name)).unwrap());
+    let x = numbers.get("x").unwrap().floats().unwrap();
+    let hard = "are hard_sigmoid (0.2 a + 0.5) and tanh, the defaults of Keras 2.2.4, which wrote the file";
+    let cudnn = "are in CuDNN's arrangement";
+    let modules = [
+        ("lstm_1", "lstm_with:hard_sigmoid_0.2,tanh", hard),
+        ("gru_1", "gru_reset_before_with:hard_sigmoid_0.2,tanh", hard),
+        ("cu_dnnlstm_1", "lstm", cudnn),
+        ("cu_dnngru_1", "gru", cudnn),
+    ];
+    assert_eq!(find(&model).len(), modules.len());
+    for (name, cell, said) in modules {
+        let module = choose(&model, Some(name), None).unwrap();
+        assert_eq!(module.cell, cell, "{name}");
+        assert!(module.assumptions.iter().any(|of| of.contains(said)), "{name}: {:?}", module.assumptions);
+        let network = module.network(None).unwrap();
+        let inputs = Inputs::Dense(Sequence::new(4, 1, 2, &x).unwrap());
+        let cache = network.scan(inputs, &network.zero_state(1)).unwrap();
+        let expected = numbers.get(name).unwrap().floats().unwrap();
+        assert_eq!(cache.output().data().len(), expected.len());
+        for (found, expected) in cache.output().data().iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{name}: {found} is not {expected}");
+        }
+    }
+    // The activations may be others: the way out that is said.
+    for cell in ["lstm", "lstm_with:sigmoid,relu"] {
+        assert_eq!(choose(&model, Some("lstm_1"), Some(cell)).unwrap().cell, cell);
+    }
+    let refused = choose(&model, Some("lstm_1"), Some("gru")).unwrap_err().to_string();
+    assert!(refused.contains("lstm_1 with 4 gates"), "{refused}");
+}
+
+#[test]
 fn damaged_files_are_refused() {
     let bytes = std::fs::read(data("keras.h5")).unwrap();
     let folder = tempfile::tempdir().unwrap();

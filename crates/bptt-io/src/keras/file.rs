@@ -34,7 +34,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Found, String> {
     let text = |key: &str| attributes.get(key).and_then(AttrValue::as_str);
     let settings = match text("model_config") {
         Some(config) => settings(config, text("keras_version").unwrap_or_default())?,
-        None => Settings::default(),
+        None => Settings::without_configuration(text("keras_version")),
     };
     let has = |name: &str| groups.iter().any(|group| group == name);
     let mut walk = Walk {

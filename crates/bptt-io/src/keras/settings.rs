@@ -16,6 +16,8 @@ pub(crate) struct Settings {
     dense: BTreeMap<String, String>,
     /// Whether there is a configuration, so that it has every layer.
     is_whole: bool,
+    /// The version of Keras that wrote a file without a configuration, if the file says it.
+    version: Option<String>,
     /// What it says of the whole model, a sentence each.
     pub said: Vec<String>,
 }
@@ -53,6 +55,20 @@ impl Settings {
     /// Says which cell the layer called `name` is, or why it cannot be read.
     pub fn set(&mut self, name: &str, cell: Result<String, String>) {
         self.layers.insert(name.into(), cell);
+    }
+
+    /// Of a file that has weights alone, and perhaps the version of Keras that wrote it.
+    pub fn without_configuration(version: Option<&str>) -> Self {
+        Self { version: version.map(String::from), ..Self::default() }
+    }
+
+    /// The version of Keras that wrote weights without a configuration, if the default activation of gates was the hard sigmoid
+    /// then: up to 2.2. TensorFlow's own versions, "2.2.4-tf", are of both kinds.
+    pub fn version_of_hard_gates(&self) -> Option<&str> {
+        let version = self.version.as_deref().filter(|version| !version.contains('-'))?;
+        let mut numbers = version.split('.').map_while(|number| number.parse::<u32>().ok());
+        let number = (numbers.next()?, numbers.next().unwrap_or(0));
+        (number < (2, 3)).then_some(version)
     }
 
     /// From a model's configuration and the version of Keras that wrote it.
@@ -120,16 +136,10 @@ fn cell_of(class: &str, config: &Value, old: bool) -> Option<Result<String, Stri
                 cell => cell,
             };
         }
-        "CuDNNLSTM" | "CuDNNGRU" => {
-            return problem(format!(
-                "{class} has its kernels in an arrangement of its own, which is not read; load the weights into {} and save that",
-                class.trim_start_matches("CuDNN")
-            ));
-        }
         "RNN" | "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D" => {
             return problem(format!("it is a {class}, which is not read"));
         }
-        "LSTM" | "GRU" | "SimpleRNN" => {}
+        "LSTM" | "GRU" | "SimpleRNN" | "CuDNNLSTM" | "CuDNNGRU" => {}
         _ => return None,
     }
     if config["go_backwards"] == true {
@@ -156,13 +166,14 @@ fn cell_of(class: &str, config: &Value, old: bool) -> Option<Result<String, Stri
     let gates = known(key, "sigmoid");
     let cell = known("activation", "tanh").and_then(|state| {
         Ok(match (class, gates?, state) {
+            ("CuDNNGRU", ..) => "gru".into(),
             ("SimpleRNN", _, "tanh") => "rnn".into(),
             ("SimpleRNN", _, "relu") => "rnn_relu".into(),
             ("SimpleRNN", _, "identity") => "rnn_identity".into(),
             ("SimpleRNN", _, other) => {
                 return Err(format!("its activation is {other}, which a vanilla layer has not here"));
             }
-            ("LSTM", "sigmoid", "tanh") => "lstm".into(),
+            ("CuDNNLSTM", ..) | ("LSTM", "sigmoid", "tanh") => "lstm".into(),
             ("LSTM", gates, state) => format!("lstm_with:{gates},{state}"),
             (_, gates, state) => {
                 // Keras 2.0 has no reset_after: the gate multiplies before the product.
@@ -211,6 +222,8 @@ mod tests {
             ),
             ("LSTM", json!({"inner_activation": "hard_sigmoid"}), "1.2.2", "lstm_with:hard_sigmoid_0.2,tanh"),
             ("LSTM", json!({"activation": "relu"}), "2.14.0", "lstm_with:sigmoid,relu"),
+            ("CuDNNLSTM", json!({}), "2.2.4", "lstm"),
+            ("CuDNNGRU", json!({}), "2.2.4", "gru"),
             ("GRU", json!({"reset_after": true}), "3.15.0", "gru"),
             ("GRU", json!({"reset_after": false}), "2.14.0", "gru_reset_before"),
             (
@@ -236,7 +249,7 @@ mod tests {
             ("LSTM", json!({"activation": "gelu"}), "its activation is gelu"),
             ("GRU", json!({"recurrent_activation": {"class_name": "Mine"}}), "its recurrent_activation is {"),
             ("SimpleRNN", json!({"activation": "sigmoid"}), "its activation is sigmoid"),
-            ("CuDNNLSTM", json!({}), "load the weights into LSTM"),
+            ("CuDNNLSTM", json!({"go_backwards": true}), "go_backwards"),
             ("RNN", json!({}), "it is a RNN"),
             (
                 "Bidirectional",
@@ -248,6 +261,23 @@ mod tests {
             let found = cell(class, &config, "2.14.0").unwrap_err();
             assert!(found.contains(problem), "{found}");
         }
+    }
+
+    #[test]
+    fn hard_gates_were_the_default_before_2_3() {
+        let cases = [
+            ("1.2.2", true),
+            ("2.0.6", true),
+            ("2.2.5", true),
+            ("2.3.0", false),
+            ("2.2.4-tf", false),
+            ("3.15.0", false),
+        ];
+        for (version, hard) in cases {
+            let settings = Settings::without_configuration(Some(version));
+            assert_eq!(settings.version_of_hard_gates(), hard.then_some(version));
+        }
+        assert_eq!(Settings::without_configuration(None).version_of_hard_gates(), None);
     }
 
     #[test]
