@@ -94,6 +94,12 @@ impl Outline {
         ))
     }
 
+    /// Whether a registered cell has the parameters of PyTorch's cells of so many gates, so that their names and shapes may be its.
+    fn has_cell(&self, name: &str, gates: usize) -> bool {
+        let is_one = |spec: &CellSpec| spec.gate_count() == gates && self.convention.has(spec);
+        !self.convention.transposed() && cell_by_name(name).is_ok_and(|known| is_one(known.spec()))
+    }
+
     /// The cell of a layer of Keras without a configuration, whose activations are the defaults of the version that wrote the file,
     /// and what is assumed. CuDNN's layers have no others.
     fn keras_default(&self, tensors: &Tensors, base: &str) -> (String, String) {
@@ -161,7 +167,13 @@ impl Outline {
         let mut assumed = tensors.settings().said.clone();
         let cell = match told.or(stamped) {
             // This project's own files may hold a cell of its own.
-            Some(name) if told.is_none() || possible.contains(&without_activations(name)) => name.to_owned(),
+            Some(name)
+                if told.is_none()
+                    || possible.contains(&without_activations(name))
+                    || self.has_cell(name, gates) =>
+            {
+                name.to_owned()
+            }
             Some(name) => {
                 return Err(CoreError::UnknownCell {
                     given: format!("{name} for {} with {gates} gates", self.title()),

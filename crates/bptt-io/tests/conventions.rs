@@ -401,5 +401,15 @@ fn cells_on_another_librarys_path_are_asked_for() {
             "{refused}"
         );
         assert_eq!(choose(&tensors, None, Some(cell)).unwrap().cell, cell);
+        // A cell of the same parameters that PyTorch lacks, and one of others.
+        if gates == 3 {
+            let module = choose(&tensors, None, Some("lstm_1997")).unwrap();
+            assert_eq!(
+                (module.cell.as_str(), module.description().as_str()),
+                ("lstm_1997", "lstm_1997, 1 layer, I 2, H 3")
+            );
+        } else {
+            assert!(choose(&tensors, None, Some("lstm_1997")).is_err());
+        }
     }
 }
