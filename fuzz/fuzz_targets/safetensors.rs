@@ -1,0 +1,11 @@
+//! The header of a safetensors file, of the length that it has, and its numbers.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let (header, numbers) = bptt_fuzz::halves(bytes);
+    let length = (header.len() as u64 + 1).to_le_bytes();
+    bptt_fuzz::read(&[&length, &b"{"[..], header, numbers].concat());
+});
