@@ -71,6 +71,20 @@ pub fn components(
     network.components(cache, losses, select)
 }
 
+/// [`Network::visit_components`]
+///
+/// # Errors
+/// As there.
+pub fn visit_components(
+    network: &Network<f64>,
+    cache: &ForwardCache<f64>,
+    losses: &Losses<f64>,
+    k: usize,
+    visit: &mut dyn FnMut(Component<f64>),
+) -> Result<(), Error> {
+    network.visit_components(cache, losses, k, visit)
+}
+
 /// [`Network::lag_parts`]
 ///
 /// # Errors

@@ -91,6 +91,21 @@ impl<T: Real> Network<T> {
         gradient::components(self, cache, losses, select)
     }
 
+    /// Forms what every step contributed to loss `k` and hands over one component after another, in the order of the reverse
+    /// scan, so that no two of them are in memory together. [`Component::initial`] is `None`.
+    ///
+    /// # Errors
+    /// If `losses` does not belong to `cache`, or there is no loss at step `k`.
+    pub fn visit_components(
+        &self,
+        cache: &ForwardCache<T>,
+        losses: &Losses<T>,
+        k: usize,
+        visit: impl FnMut(Component<T>),
+    ) -> Result<(), Error> {
+        gradient::visit_components(self, cache, losses, k, visit)
+    }
+
     /// Decomposes the gradient of every single loss L_k into the contribution of every step that a path leads from:
     /// t ≤ k, and in a bidirectional network the later ones too.
     ///

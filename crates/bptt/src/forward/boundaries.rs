@@ -118,6 +118,11 @@ impl SequenceBoundaries {
         self.resets.is_none() && self.lengths.is_none()
     }
 
+    /// The number of steps of each sequence; `None` if all have T.
+    pub(crate) fn lengths(&self) -> Option<&[usize]> {
+        self.lengths.as_deref()
+    }
+
     /// Whether step `t` lies behind the end of sequence `b`.
     #[inline]
     pub(crate) fn is_padding(&self, t: usize, b: usize) -> bool {

@@ -171,6 +171,11 @@ impl<T: Real> ForwardCache<T> {
         self.output_of(self.outputs.len() - 1)
     }
 
+    /// The number of steps of each sequence; `None` if all have T.
+    pub fn lengths(&self) -> Option<&[usize]> {
+        self.boundaries.lengths()
+    }
+
     /// Where sequences end and gradients stop.
     pub(crate) fn boundaries(&self) -> &SequenceBoundaries {
         &self.boundaries

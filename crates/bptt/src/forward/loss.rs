@@ -34,8 +34,26 @@ pub enum Reduction {
     MeanTokens,
     /// Summed over steps and divided by B: the convention of CS231n's temporal losses.
     MeanBatch,
+    /// The mean over the steps of each sequence that have a loss, averaged over all B sequences; a sequence without a loss
+    /// counts as 0.
+    MeanPerSequence,
     /// The sum times this factor: a part of a batch in the mean of the whole.
     Times(f64),
+}
+
+impl Reduction {
+    /// What the losses of each sequence are multiplied with, B numbers. `has_loss`: (T, B) time-major.
+    pub fn factors(self, has_loss: &[bool], batch: usize) -> Vec<f64> {
+        let count = |sequence: usize| has_loss[sequence..].iter().step_by(batch).filter(|&&has| has).count();
+        let of = |b: usize| match self {
+            Self::Sum => 1.0,
+            Self::MeanTokens => 1.0 / has_loss.iter().filter(|&&has_loss| has_loss).count().max(1) as f64,
+            Self::MeanBatch => 1.0 / batch as f64,
+            Self::MeanPerSequence => 1.0 / (count(b).max(1) * batch) as f64,
+            Self::Times(factor) => factor,
+        };
+        if self == Self::MeanPerSequence { (0..batch).map(of).collect() } else { vec![of(0); batch] }
+    }
 }
 
 /// Targets, the steps that have one, and the reduction.
@@ -67,6 +85,8 @@ pub struct Losses<T> {
     /// Whether they are dL/dy of the reduced loss at the readout, (T, B, V), instead of dL/dh at the top layer's output,
     /// (T, B, D·H).
     pub(crate) at_readout: bool,
+    /// dL_t/dc_t at the top layer's cell states, (T, B, D·H), if losses read them.
+    pub(crate) cell_seeds: Option<Sequence<T>>,
 }
 
 impl<T: Real> Default for Losses<T> {
@@ -81,7 +101,14 @@ impl<T: Real> Losses<T> {
     /// burn-in steps are ignored.
     pub fn from_seeds(dh: Sequence<T>) -> Self {
         let present = vec![true; dh.steps()];
-        Self { values: Vec::new(), total: f64::NAN, present, seeds: dh, at_readout: false }
+        Self { values: Vec::new(), total: f64::NAN, present, seeds: dh, at_readout: false, cell_seeds: None }
+    }
+
+    /// Adds what each loss sends into the cell state of the top layer, dL_k/dc_k, (T, B, D·H): the second state of a cell, c of
+    /// an LSTM. Like the seeds of h they are ignored behind a sequence's end and in burn-in steps.
+    #[must_use]
+    pub fn with_cell_seeds(self, dc: Sequence<T>) -> Self {
+        Self { cell_seeds: Some(dc), ..self }
     }
 
     /// dL/dy of the reduced loss, (T, B, V); `None` without a readout.
@@ -94,6 +121,9 @@ impl<T: Real> Losses<T> {
         for t in (0..self.present.len()).filter(|t| !ks.contains(t)) {
             self.present[t] = false;
             self.seeds.step_mut(t).fill(T::zero());
+            if let Some(dc) = &mut self.cell_seeds {
+                dc.step_mut(t).fill(T::zero());
+            }
         }
     }
 
@@ -106,7 +136,8 @@ impl<T: Real> Losses<T> {
 
     /// How far loss k reaches, in the sequences it has a seed in.
     pub(crate) fn span(&self, cache: &ForwardCache<T>, k: usize) -> GradientSpan {
-        let has_seed = |b: &usize| self.seeds.at(k, *b).iter().any(|v| *v != T::zero());
+        let of_cell = |b: usize| self.cell_seeds.as_ref().map_or(&[][..], |dc| dc.at(k, b));
+        let has_seed = |b: &usize| self.seeds.at(k, *b).iter().chain(of_cell(*b)).any(|v| *v != T::zero());
         let sequences = (0..self.seeds.batch()).filter(|&b| cache.boundaries().can_have_loss(k, b));
         cache.boundaries().span(k, sequences.filter(has_seed))
     }
@@ -120,7 +151,8 @@ impl<T: Real> Losses<T> {
         let loss = self.values.iter().position(|v| !v.is_finite()).map(|i| ("loss", (i / batch, i % batch)));
         let what = if self.at_readout { "gradient dL/dy" } else { "seed dL/dh" };
         let seed = first_not_finite(self.seeds.view()).map(|at| (what, at));
-        match loss.or(seed) {
+        let of_cell = || Some(("seed dL/dc", first_not_finite(self.cell_seeds.as_ref()?.view())?));
+        match loss.or(seed).or_else(of_cell) {
             None => Ok(()),
             Some((what, (step, sequence))) => Err(Error::NotFinite { what: what.into(), step, sequence }),
         }
@@ -176,16 +208,13 @@ pub(crate) fn losses_into<T: Real>(
             && cache.boundaries().can_have_loss(i / batch, i % batch)
     };
     let has_loss: Vec<bool> = (0..steps * batch).map(has_loss).collect();
-    let count = has_loss.iter().filter(|&&has_loss| has_loss).count();
-    let factor = match objective.reduction {
-        Reduction::Sum => 1.0,
-        Reduction::MeanTokens => 1.0 / count.max(1) as f64,
-        Reduction::MeanBatch => 1.0 / batch as f64,
-        Reduction::Times(factor) => factor,
-    };
+    let factors = objective.reduction.factors(&has_loss, batch);
+    let per_sequence = objective.reduction == Reduction::MeanPerSequence;
+    let factor = if per_sequence { 1.0 } else { factors[0] };
 
     losses.seeds.reshape(steps, batch, outputs);
     losses.at_readout = true;
+    losses.cell_seeds = None;
     losses.values.clear();
     losses.values.resize(steps * batch, 0.0);
     // Some steps at a time: what the product leaves is still near when the loss is taken.
@@ -208,6 +237,13 @@ pub(crate) fn losses_into<T: Real>(
     losses.present.clear();
     losses.present.extend(has_loss.chunks(batch).map(|step| step.contains(&true)));
     losses.total = losses.values.iter().sum::<f64>() * factor;
+    if per_sequence {
+        let factor_of = |i: usize| factors[i % batch];
+        losses.total = losses.values.iter().enumerate().map(|(i, value)| value * factor_of(i)).sum();
+        for (i, dy) in losses.seeds.data_mut().chunks_exact_mut(outputs).enumerate() {
+            dy.iter_mut().for_each(|dy| *dy = *dy * T::of(factor_of(i)));
+        }
+    }
     Ok(())
 }
 

@@ -60,6 +60,33 @@ impl<T: Real> Component<T> {
     }
 }
 
+/// Forms what every step contributed to loss `k`, one component after another, see [`Network::visit_components`].
+pub(crate) fn visit_components<T: Real>(
+    network: &Network<T>,
+    cache: &ForwardCache<T>,
+    losses: &Losses<T>,
+    k: usize,
+    mut visit: impl FnMut(Component<T>),
+) -> Result<(), Error> {
+    check_losses(network, cache, losses)?;
+    let (steps, batch) = cache.inputs().shape();
+    if losses.active(cache).get(k) != Some(&true) {
+        return Err(Error::Value {
+            option: "loss".into(),
+            given: format!("{k}"),
+            expected: format!("a step below {steps} that has a loss"),
+        });
+    }
+    let (plan, end) = (Plan::apart(steps, &[k]), losses.span(cache, k).end);
+    let (source, mut buffers) = (Source::Losses(losses), Vec::new());
+    reverse_layers(network, cache, source, &plan, RowOptions::default(), &mut buffers, |index, step| {
+        if step.da().rows() >= batch && network.span(index, k, end).contains(&step.t) {
+            visit(form(network, cache, index, k, step.t, &step.adjoints));
+        }
+    });
+    Ok(())
+}
+
 /// The selected components, see [`Network::components`].
 pub(crate) fn components<T: Real>(
     network: &Network<T>,

@@ -6,8 +6,8 @@ mod ordinary;
 mod params;
 mod train_step;
 
-pub(crate) use components::components;
 pub use components::{Component, Select};
+pub(crate) use components::{components, visit_components};
 pub use ordinary::{Gradient, GradientOptions};
 pub(crate) use ordinary::{check_losses, gradient, group_gradients, zero_gradient};
 pub(crate) use params::{Threads, add_cell_gradient, add_readout_gradient};

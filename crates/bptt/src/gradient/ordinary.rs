@@ -268,6 +268,30 @@ pub(crate) fn check_losses<T: Real>(
             given: format!("(T, B, {axis}) = {given:?}, {} steps marked", losses.present.len()),
         });
     }
+    if let Some(dc) = &losses.cell_seeds {
+        if network.spec().states.len() < 2 {
+            return Err(Error::Unsupported {
+                what: "seeds dL/dc".into(),
+                given: format!("with the cell {}", network.spec().name),
+                expected: "a cell with a cell state".into(),
+            });
+        }
+        let (expected, given) = (
+            (
+                steps,
+                batch,
+                network.directions() * network.weights().cells[0].sizes().of(network.spec().states[1].width),
+            ),
+            (dc.steps(), dc.batch(), dc.features()),
+        );
+        if expected != given {
+            return Err(Error::Shape {
+                what: "seeds dL/dc".into(),
+                expected: format!("(T, B, D·H) = {expected:?}"),
+                given: format!("(T, B, D·H) = {given:?}"),
+            });
+        }
+    }
     Ok(())
 }
 

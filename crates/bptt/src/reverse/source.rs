@@ -110,7 +110,7 @@ pub(super) struct CellSource<'a, T> {
 }
 
 impl<T: Real> CellSource<'_, T> {
-    /// Adds what enters h at step `t`: the gradient of the step's own loss, the upper layer's, or merged rows. Returns how
+    /// Adds what enters h (and c, of a loss that reads it) at step `t`: the gradient of the step's own loss, the upper layer's, or merged rows. Returns how
     /// many losses are open now; `open` were before.
     pub(super) fn add_to(
         &self,
@@ -161,6 +161,13 @@ impl<T: Real> CellSource<'_, T> {
     ) {
         let (batch, width) = (rows.batch(), self.columns.len());
         let seeds = &losses.seeds;
+        if let Some(dc) = &losses.cell_seeds {
+            let width = rows.width(1);
+            let column = if self.direction == Direction::Forward { 0 } else { width };
+            for b in (0..batch).filter(|&b| self.boundaries.can_have_loss(t, b)) {
+                rows.add_to(1, first + b, &dc.at(t, b)[column..column + width], 0);
+            }
+        }
         match self.readout.filter(|_| losses.at_readout) {
             // A row with an exponent belongs to one loss, whose seeds are added before its first step: the exponent is still 0.
             Some(w_hy) if batch > 1 => {
