@@ -1,6 +1,12 @@
-//! NumPy's `.npy`: one array with a header that gives type, order and shape.
+//! NumPy's `.npy`: one array with a header that gives type, order and shape; and files of several arrays by name.
 
+use std::collections::HashMap;
+use std::io::{self, BufWriter, Write};
 use std::path::Path;
+
+use safetensors::tensor::TensorView;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use crate::tensor::{Dtype, Tensor, shape};
 use crate::{Error, files};
@@ -138,6 +144,11 @@ fn c_order(data: &[u8], width: usize, sizes: &[usize]) -> Vec<u8> {
 
 /// The bytes of a `.npy` file (format 1.0), if NumPy has the tensor's type.
 pub(crate) fn encode(tensor: &Tensor) -> Option<Vec<u8>> {
+    Some([&head(tensor)?, &tensor.bytes[..]].concat())
+}
+
+/// What stands before the numbers in a `.npy` file (format 1.0), if NumPy has the tensor's type.
+fn head(tensor: &Tensor) -> Option<Vec<u8>> {
     let descr = match tensor.dtype {
         Dtype::F16 => "<f2",
         Dtype::F32 => "<f4",
@@ -159,7 +170,39 @@ pub(crate) fn encode(tensor: &Tensor) -> Option<Vec<u8>> {
     // Magic, version and length are 10 bytes, the newline one more; the data begins at a multiple of 64.
     let header = format!("{header}{}\n", " ".repeat((64 - (header.len() + 11) % 64) % 64));
     let length = u16::try_from(header.len()).ok()?;
-    Some([MAGIC, &[1, 0], &length.to_le_bytes()[..], header.as_bytes(), &tensor.bytes].concat())
+    Some([MAGIC, &[1, 0], &length.to_le_bytes()[..], header.as_bytes()].concat())
+}
+
+/// Writes named arrays to a `.npz` or `.safetensors` file, whole or not at all, without a second copy of them in memory.
+/// `notes` are the metadata of a `.safetensors` file; NumPy's archives have none.
+///
+/// # Errors
+/// If the ending is another, NumPy lacks an array's type, or the file cannot be written.
+pub fn write(path: &Path, arrays: &[Tensor], notes: HashMap<String, String>) -> Result<(), Error> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("npz") => files::write_with(path, |file, _| {
+            let mut archive = ZipWriter::new(BufWriter::new(file));
+            for array in arrays {
+                let head =
+                    head(array).ok_or_else(|| io::Error::other(format!("NumPy has no {}", array.dtype)))?;
+                let stored = SimpleFileOptions::default()
+                    .compression_method(CompressionMethod::Stored)
+                    .large_file(array.bytes.len() >= 1 << 31);
+                archive.start_file(format!("{}.npy", array.name), stored)?;
+                archive.write_all(&head)?;
+                archive.write_all(&array.bytes)?;
+            }
+            archive.finish()?.flush()
+        }),
+        Some("safetensors") => files::write_with(path, |_, temporary| {
+            let views = arrays.iter().map(|array| {
+                let view = TensorView::new(array.dtype, array.shape.clone(), &array.bytes);
+                (array.name.as_str(), view.expect("an array has the bytes of its shape"))
+            });
+            safetensors::serialize_to_file(views, Some(notes), temporary).map_err(io::Error::other)
+        }),
+        _ => Err(Error::UnknownEnding { path: path.into(), expected: ".npz or .safetensors" }),
+    }
 }
 
 #[cfg(test)]

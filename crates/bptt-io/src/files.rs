@@ -23,15 +23,25 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// If it cannot be written; an existing file is unchanged then.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    write_with(path, |file, _| file.write_all(bytes))
+}
+
+/// The same with a function that writes the temporary file, which it gets open and by its path.
+///
+/// # Errors
+/// If it cannot be written; an existing file is unchanged then.
+pub fn write_with(
+    path: &Path,
+    fill: impl FnOnce(&mut fs::File, &Path) -> io::Result<()>,
+) -> Result<(), Error> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let written =
-        tempfile::Builder::new().prefix(".bptt-").permissions(permissions()).tempfile_in(folder).and_then(
-            |mut file| {
-                file.write_all(bytes)?;
-                file.as_file().sync_all()?;
-                file.persist(path).map_err(|error| error.error)
-            },
-        );
+    let temporary = tempfile::Builder::new().prefix(".bptt-").permissions(permissions()).tempfile_in(folder);
+    let written = temporary.and_then(|mut file| {
+        let temporary = file.path().to_owned();
+        fill(file.as_file_mut(), &temporary)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)
+    });
     written.map(drop).map_err(error("write", path))
 }
 

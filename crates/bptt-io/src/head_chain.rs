@@ -1,9 +1,6 @@
 //! A head of several maps with activations between them.
 
-use bptt::{
-    Activation, Error as CoreError, Matrix, Objective, Readout, Reduction, Sequence, SequenceView, Targets,
-    View,
-};
+use bptt::{Activation, Matrix, Objective, Readout, Sequence, SequenceView, Targets, View};
 
 use crate::Error;
 use crate::linear::map;
@@ -31,10 +28,17 @@ const ACTIVATIONS: [Activation; 3] = [Activation::Relu, Activation::Tanh, Activa
 pub struct ChainLosses {
     /// The loss of each (t, b), time-major; 0 where masked.
     pub values: Vec<f64>,
-    /// Their sum or mean.
+    /// The reduced loss.
     pub total: f64,
     /// dL/dh, (T, B, D·P), of `total`.
     pub seeds: Sequence<f64>,
+}
+
+impl From<Readout<f64>> for HeadChain {
+    /// The chain of one map.
+    fn from(readout: Readout<f64>) -> Self {
+        Self { parts: vec![Part::Map(readout)] }
+    }
 }
 
 impl HeadChain {
@@ -119,25 +123,14 @@ impl HeadChain {
     /// The losses of the outputs for the module's outputs `h`, (T, B, width).
     ///
     /// # Errors
-    /// If the targets have another shape, or the reduction is none of sum and mean over all that have a loss.
+    /// If the targets have another shape.
     pub fn losses(&self, h: SequenceView<'_, f64>, objective: &Objective<f64>) -> Result<ChainLosses, Error> {
         let (steps, batch) = (h.steps(), h.batch());
         let values = self.forward(h.rows(0..steps))?;
         let y = &values[values.len() - 1];
         let counts = |r: usize| objective.mask.as_ref().is_none_or(|mask| mask[r]);
-        let scale = match objective.reduction {
-            Reduction::Sum => 1.0,
-            Reduction::MeanTokens => 1.0 / (0..y.rows()).filter(|&r| counts(r)).count().max(1) as f64,
-            other => {
-                let given = format!("{other:?} with a head of several maps");
-                return Err(CoreError::Unsupported {
-                    what: "reduction".into(),
-                    given,
-                    expected: "sum or mean".into(),
-                }
-                .into());
-            }
-        };
+        let has_loss: Vec<bool> = (0..y.rows()).map(counts).collect();
+        let factors = objective.reduction.factors(&has_loss, batch);
         let (mut losses, mut dy) = (vec![0.0; y.rows()], Matrix::zeros(y.rows(), y.cols()));
         for r in (0..y.rows()).filter(|&r| counts(r)) {
             losses[r] = match &objective.targets {
@@ -148,9 +141,9 @@ impl HeadChain {
                     squared_error(y.row(r), targets.at(r / batch, r % batch), dy.row_mut(r))
                 }
             };
-            dy.row_mut(r).iter_mut().for_each(|d| *d *= scale);
+            dy.row_mut(r).iter_mut().for_each(|d| *d *= factors[r % batch]);
         }
-        let total = scale * losses.iter().sum::<f64>();
+        let total = losses.iter().enumerate().map(|(r, loss)| factors[r % batch] * loss).sum();
         let dh = self.backward(&values, dy)?;
         let seeds = Sequence::new(steps, batch, dh.cols(), dh.data())?;
         Ok(ChainLosses { values: losses, total, seeds })
@@ -187,7 +180,7 @@ fn squared_error(y: &[f64], target: &[f64], dy: &mut [f64]) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use bptt::Symbols;
+    use bptt::{Reduction, Symbols};
 
     use super::*;
 
@@ -211,7 +204,9 @@ mod tests {
             let parts = vec![map(5, width, 0.1), Part::Activation(activation), map(3, 5, 0.7)];
             let chain = HeadChain { parts };
             assert_eq!(chain.outputs(width), 3);
-            for (targets, reduction) in targets.iter().zip([Reduction::MeanTokens, Reduction::Sum]) {
+            for (targets, reduction) in
+                targets.iter().zip([Reduction::MeanTokens, Reduction::MeanPerSequence])
+            {
                 let mask = Some(vec![true, true, false, true, true, true]);
                 let objective = Objective { targets: targets.clone(), mask, reduction };
                 let h = numbers(0.4, steps * batch * width);
