@@ -18,7 +18,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub(crate) use compare::CompareArgs;
 pub(crate) use diagnose::{CheckArgs, DiagnoseArgs, SubjectArgs};
-pub(crate) use model::{ExportArgs, InspectArgs, Loss, ModelArgs, Reduce};
+pub(crate) use model::{ExportArgs, InspectArgs, Loss, ManyToOne, ModelArgs, Reduce};
 pub(crate) use plot::{Kind, PlotArgs};
 pub(crate) use serve::{PageOptions, ServeArgs};
 pub(crate) use trace::{Reading, ReadingArgs, TraceArgs};

@@ -100,7 +100,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Tasks(args) => commands::tasks::run(args),
         Command::Compare(args) => commands::compare::run(args, cli.quiet),
         Command::Sample(args) => commands::sample::run(args),
-        Command::Trace(args) => commands::trace::run(args),
+        Command::Trace(args) => commands::trace::run(args, cli.quiet),
         Command::Plot(args) => commands::plot::run(args),
         Command::Report(args) => commands::report::run(args),
         Command::Diagnose(args) => commands::diagnose::run(args),

@@ -6,6 +6,8 @@ mod common;
 mod doors;
 #[path = "interchange/refusals.rs"]
 mod refusals;
+#[path = "interchange/targets.rs"]
+mod targets;
 
 use std::collections::BTreeMap;
 use std::fs;

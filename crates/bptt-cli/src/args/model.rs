@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 /// A loss between outputs and targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Loss {
-    /// Softmax cross-entropy with integer targets (B, T); −100 marks a step without a target
+    /// Softmax cross-entropy with integer targets, (B, T) or (B), or with one-hot rows
     Ce,
-    /// Squared error with targets (B, T, V), summed over V
+    /// Squared error with targets (B, T, V) or (B, V), summed over V
     Mse,
 }
 
@@ -20,6 +20,21 @@ pub(crate) enum Reduce {
     Sum,
     /// The mean over all steps and sequences that have a loss (PyTorch's mean of mse also divides by V)
     Mean,
+    /// The mean over the steps of each sequence that have a loss, averaged over the B sequences
+    MeanPerSequence,
+    /// The sum over the steps of each sequence, averaged over the B sequences (sum / B)
+    #[value(alias = "sum/B")]
+    SumPerSequence,
+}
+
+/// Which output the targets of whole sequences are compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ManyToOne {
+    /// The output at the last step of each sequence: output[:, -1] in PyTorch
+    LastStep,
+    /// The final h of both directions, the forward one's at the last step and the reverse one's at the first:
+    /// torch.cat([h_n[-2], h_n[-1]], 1) in PyTorch
+    FinalState,
 }
 
 /// A model file and the arrays that it reads.
@@ -35,19 +50,31 @@ pub(crate) struct ModelArgs {
     /// Inputs, .npy: (B, T, I) real numbers, or (B, T) integers
     #[arg(long, value_name = "FILE", requires = "model")]
     pub input: Option<PathBuf>,
-    /// The targets of the outputs, .npy; the model needs a head
-    #[arg(long, value_name = "FILE", requires = "model", conflicts_with = "grad_output")]
+    /// The targets of the outputs, .npy; the model needs a head: (B, T) integers or (B, T, V) numbers, or for whole sequences
+    /// (B) integers or (B, V) numbers
+    #[arg(long, value_name = "FILE", requires = "model", conflicts_with_all = ["grad_output", "grad_cell"])]
     pub target: Option<PathBuf>,
     /// In place of targets: the gradient of the loss at each step with respect to the top layer's output, .npy (B, T,
     /// directions · H)
     #[arg(long, alias = "seeds", value_name = "FILE", requires = "model")]
     pub grad_output: Option<PathBuf>,
+    /// In place of targets or beside --grad-output: the gradient of the loss at each step with respect to the top layer's
+    /// cell state c, .npy (B, T, directions · H)
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub grad_cell: Option<PathBuf>,
     /// Loss [default: ce for integer targets, otherwise mse]
     #[arg(long, value_enum, requires = "target")]
     pub loss: Option<Loss>,
     /// How the losses become one number [default: sum]
     #[arg(long, value_enum, requires = "target")]
     pub reduction: Option<Reduce>,
+    /// Integer targets of this value have no loss [default: -100, as in PyTorch]
+    #[arg(long, value_name = "N", requires = "target", allow_negative_numbers = true)]
+    pub ignore_index: Option<i64>,
+    /// What targets of whole sequences are compared with [default: last-step; required if the module reads in both
+    /// directions]
+    #[arg(long, value_enum, value_name = "OUTPUT", requires = "target")]
+    pub many_to_one: Option<ManyToOne>,
     /// Name of the linear map to the outputs, which directly follows the module [default: the only one, if the file has
     /// nothing else that may stand between]; of several maps with activations between them: fc1,relu,fc2
     #[arg(long, value_name = "NAME", requires = "target")]
@@ -65,7 +92,7 @@ pub(crate) struct ModelArgs {
     /// Read arrays as (T, B, …) in place of (B, T, …)
     #[arg(long, requires = "model")]
     pub time_major: bool,
-    /// Steps that have a loss, .npy (B, T) of bool
+    /// Steps that have a loss, .npy (B, T) of bool, or of the numbers 0 and 1
     #[arg(long, value_name = "FILE", requires = "model")]
     pub mask: Option<PathBuf>,
     /// Initial h, .npy (layers · directions, B, H) as in PyTorch [default: zeros]
@@ -77,7 +104,8 @@ pub(crate) struct ModelArgs {
     /// Number of steps of each sequence, .npy (B); later steps are padding [default: all steps]
     #[arg(long, value_name = "FILE", requires = "model")]
     pub lengths: Option<PathBuf>,
-    /// Steps at which an episode begins and the state is reset to zero, .npy (B, T) of bool
+    /// Steps at which an episode begins and the state is reset to zero, .npy (B, T) of bool, or of the numbers 0
+    /// and 1
     #[arg(long, value_name = "FILE", requires = "model")]
     pub resets: Option<PathBuf>,
 }

@@ -26,7 +26,8 @@ pub(crate) enum Reading {
   bptt trace runs/demo/lstm --paths --gates     # by path and by gate
   bptt trace runs/book --steps 2000 --tolerance 1e-8
   bptt trace --model m.safetensors --module actor --input x.npy --target y.npy
-  bptt trace --model m.safetensors --input x.npy --grad-output dh.npy --json")]
+  bptt trace --model m.safetensors --input x.npy --grad-output dh.npy --json
+  bptt trace --model m.safetensors --input x.npy --target y.npy --components g.npz --parameter weight-hh")]
 pub(crate) struct TraceArgs {
     /// Folder of a run
     #[arg(required_unless_present = "model")]
@@ -43,12 +44,12 @@ pub(crate) struct TraceArgs {
     /// weight-hh, or the bias in a cell without it]
     #[arg(long, value_name = "NAME")]
     pub parameter: Option<String>,
-    /// Show this layer, counted from 0 at the input
-    #[arg(long, value_name = "L", default_value_t = 0)]
-    pub layer: usize,
-    /// Show the cell of this direction
-    #[arg(long, value_enum, default_value_t = Reading::Forward)]
-    pub direction: Reading,
+    /// Show this layer, counted from 0 at the input [default: 0]
+    #[arg(long, value_name = "L")]
+    pub layer: Option<usize>,
+    /// Show the cell of this direction [default: forward]
+    #[arg(long, value_enum)]
+    pub direction: Option<Reading>,
     /// Add the norms of each gate's rows, and the saturation of each gate
     #[arg(long)]
     pub gates: bool,
@@ -66,6 +67,13 @@ pub(crate) struct TraceArgs {
     /// feature parquet)
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Write the contributions themselves, .npz or .safetensors: for every parameter of every cell an array (losses, T, shape of
+    /// the parameter) in f64. --loss-step, --parameter, --layer and --direction choose fewer
+    #[arg(long, value_name = "FILE")]
+    pub components: Option<PathBuf>,
+    /// Write the states of every cell after every step, .npz or .safetensors: h_l0, c_l0, …, (B, T, width)
+    #[arg(long, value_name = "FILE")]
+    pub states: Option<PathBuf>,
 }
 
 /// What a network reads.

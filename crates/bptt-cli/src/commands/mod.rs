@@ -8,6 +8,7 @@ pub(crate) mod diagnose;
 pub(crate) mod export;
 pub(crate) mod inspect;
 mod loss_source;
+mod objective;
 pub(crate) mod plot;
 mod provenance;
 pub(crate) mod report;
@@ -15,6 +16,7 @@ pub(crate) mod sample;
 #[cfg_attr(not(feature = "serve"), path = "serve/absent.rs")]
 pub(crate) mod serve;
 mod subject;
+mod targets;
 pub(crate) mod tasks;
 pub(crate) mod trace;
 mod trace_model;
@@ -43,18 +45,18 @@ pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value}\n"))
 }
 
-/// The extension of the file of `--out`, one of `known`.
-pub(crate) fn ending<'a>(path: &'a Path, known: &[&str]) -> Result<&'a str, Failure> {
+/// The extension of the file of `option`, one of `known`.
+pub(crate) fn ending<'a>(option: &str, path: &'a Path, known: &[&str]) -> Result<&'a str, Failure> {
     let ending = path.extension().and_then(|ending| ending.to_str()).filter(|ending| known.contains(ending));
     #[cfg(not(feature = "parquet"))]
     if ending == Some("parquet") {
-        let asked = format!("--out {}", path.display());
+        let asked = format!("{option} {}", path.display());
         return Err(Failure::built_without("parquet", &asked, "write .csv, or "));
     }
     ending.ok_or_else(|| {
         let (last, others) = known.split_last().expect("there is a known ending");
         let expected = format!(".{} or .{last}", others.join(", ."));
-        Failure::Usage(format!("--out: {} has an unknown extension; expected {expected}", path.display()))
+        Failure::Usage(format!("{option}: {} has an unknown extension; expected {expected}", path.display()))
     })
 }
 

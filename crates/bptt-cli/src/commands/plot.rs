@@ -29,7 +29,7 @@ const LOSS: &str = "loss per unit";
 const ENDINGS: [&str; 4] = ["svg", "png", "csv", "parquet"];
 
 pub(crate) fn run(args: &PlotArgs) -> Result<(), Failure> {
-    args.out.as_deref().map(|path| ending(path, &ENDINGS)).transpose()?;
+    args.out.as_deref().map(|path| ending("--out", path, &ENDINGS)).transpose()?;
     fitting(args)?;
     let figure = match args.kind {
         Kind::Curves => {
@@ -72,7 +72,7 @@ fn title(args: &PlotArgs, otherwise: impl FnOnce() -> String) -> String {
 }
 
 fn write(path: &Path, figure: &Figure) -> Result<(), Failure> {
-    let bytes = match ending(path, &ENDINGS)? {
+    let bytes = match ending("--out", path, &ENDINGS)? {
         "svg" => figure.svg().map_err(|error| cannot_make(path, &error))?.into_bytes(),
         "png" => figure.png().map_err(|error| cannot_make(path, &error))?,
         kind => table_bytes(path, kind, &figure.table)?,

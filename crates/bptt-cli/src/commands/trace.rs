@@ -1,5 +1,6 @@
 //! `bptt trace`: the ledger of a network.
 
+pub(super) mod array_files;
 mod tables;
 
 use std::path::Path;
@@ -25,10 +26,13 @@ use crate::progress::bits;
 /// The file types of a ledger.
 const ENDINGS: [&str; 4] = ["npz", "json", "parquet", "csv"];
 
-pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
-    args.out.as_deref().map(|path| ending(path, &ENDINGS)).transpose()?;
+pub(crate) fn run(args: &TraceArgs, quiet: bool) -> Result<(), Failure> {
+    args.out.as_deref().map(|path| ending("--out", path, &ENDINGS)).transpose()?;
+    for (option, path) in [("--components", &args.components), ("--states", &args.states)] {
+        path.as_deref().map(|path| ending(option, path, &array_files::ENDINGS)).transpose()?;
+    }
     if let Some(file) = &args.reading.model.model {
-        return trace_model::run(args, file);
+        return trace_model::run((args, quiet), file);
     }
     let folder = args
         .run
@@ -36,10 +40,13 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
         .ok_or_else(|| Failure::Usage("expected the folder of a run, or --model".into()))?;
     let run = Run::open(folder)?;
     if let Some(task) = &run.config.task {
-        return trace_task::run(args, folder, &run, task);
+        return trace_task::run((args, quiet), folder, &run, task);
     }
     let read = Text::of(folder, run, &args.reading)?;
     let k = chosen_loss(args.loss_step, args.predicting.as_deref(), &read.run, &read.targets)?;
+    let (steps, sequences) = read.targets.shape();
+    let losses: Vec<bool> = (0..steps).map(|t| t >= args.reading.burn_in).collect();
+    array_files::check(args, &read.run.network, &losses, sequences)?;
     let (network, traced) = read.ledger(&itemize_options(args.gates, args.tolerance))?;
 
     let batch = read.targets.shape().1;
@@ -48,7 +55,7 @@ pub(crate) fn run(args: &TraceArgs) -> Result<(), Failure> {
     let headline =
         format!("loss {k}: predicting “{k_shown}” after “{}”{others}, {loss:.3} bits", read.symbols[k]);
     let shown = Read { symbols: &read.symbols, alone: batch == 1 };
-    output(args, &network, &traced, &read.provenance, Some(shown), k, &headline)
+    output((args, quiet), &network, &traced, &read.provenance, Some(shown), k, &headline)
 }
 
 /// A run and the text it reads.
@@ -136,7 +143,7 @@ pub(super) fn itemize_options(gates: bool, tolerance: Option<f64>) -> ItemizeOpt
 
 /// Writes the ledger to a file or as JSON to stdout, or prints the contributions to loss `k`, as the arguments say.
 pub(super) fn output(
-    args: &TraceArgs,
+    (args, quiet): (&TraceArgs, bool),
     network: &Network<f64>,
     traced: &Traced,
     provenance: &Provenance,
@@ -149,7 +156,9 @@ pub(super) fn output(
         let which = "it is masked, padding or burn-in; choose another with --loss-step";
         return Err(Failure::Usage(format!("there is no loss at step {k}: {which}")));
     }
-    let entry = shown_entry((args.parameter.as_deref(), args.layer, args.direction), network, ledger)?;
+    let chosen =
+        (args.parameter.as_deref(), args.layer.unwrap_or(0), args.direction.unwrap_or(Reading::Forward));
+    let entry = shown_entry(chosen, network, ledger)?;
     let paths =
         if args.paths { in_f64::path_split(network, &traced.trace, &traced.losses, k)? } else { Vec::new() };
     let saturation = if args.gates { in_f64::saturation(network, &traced.trace) } else { Vec::new() };
@@ -178,6 +187,7 @@ pub(super) fn output(
         write(path, ledger, &json)?;
         eprintln!("wrote {}", path.display());
     }
+    array_files::write(args, network, traced, &json, quiet)?;
     if args.json {
         return print_json(&json());
     }
@@ -344,7 +354,7 @@ pub(super) fn loss_at(at: Option<usize>, steps: usize) -> Result<Option<usize>, 
 }
 
 fn write(path: &Path, ledger: &Ledger, json: &dyn Fn() -> Value) -> Result<(), Failure> {
-    let bytes = match ending(path, &ENDINGS)? {
+    let bytes = match ending("--out", path, &ENDINGS)? {
         "npz" => npz::ledger(ledger).map_err(|error| cannot_make(path, &error))?,
         "json" => json().to_string().into_bytes(),
         kind => table_bytes(path, kind, &entries(ledger))?,

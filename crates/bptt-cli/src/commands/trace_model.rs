@@ -4,32 +4,40 @@ use std::path::Path;
 
 use bptt::in_f64;
 use bptt::{
-    Inputs, ItemizeOptions, Losses, Matrix, Network, Objective, Reduction, ScanOptions, Sequence, State,
-    Symbols, Targets,
+    ForwardCache, Inputs, ItemizeOptions, Losses, Matrix, Network, ScanOptions, Sequence, State, Symbols,
 };
 use bptt_io::{HeadChain, Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
 use bptt_train::run::model_file;
 
 use super::loss_source::{Head, LossSource};
+use super::objective::target_and_output;
 use super::provenance::Provenance;
-use super::trace::{Read, Traced, itemize_options, loss_at, output};
+use super::trace::{Read, Traced, array_files, itemize_options, loss_at, output};
 use crate::Failure;
-use crate::args::{Loss, ModelArgs, ReadingArgs, Reduce, TraceArgs};
+use crate::args::{ManyToOne, ModelArgs, ReadingArgs, TraceArgs};
 
-/// The default `ignore_index` of PyTorch's cross-entropy.
-const IGNORED: i64 = -100;
-
-pub(super) fn run(args: &TraceArgs, file: &Path) -> Result<(), Failure> {
-    let given = TracedModel::open(file, &args.reading, &itemize_options(args.gates, args.tolerance))?;
+pub(super) fn run((args, quiet): (&TraceArgs, bool), file: &Path) -> Result<(), Failure> {
+    if args.states.is_some() && args.reading.model.resets.is_some() {
+        return Err(Failure::Usage(
+            "--states: the states before an episode begins are not kept (--resets); give every episode as a sequence of its \
+             own, with --lengths"
+                .into(),
+        ));
+    }
+    let scanned = ScannedModel::open(file, &args.reading)?;
+    array_files::check(args, &scanned.network, &scanned.losses.present, scanned.batch)?;
+    let given = scanned.ledger(&itemize_options(args.gates, args.tolerance))?;
     let TracedModel { module, network, traced, symbols, provenance, batch } = &given;
     let steps = traced.ledger.steps();
     let last = (0..steps).rev().find(|&k| traced.ledger.has_loss(k));
     let k = loss_at(args.loss_step, steps)?.or(last).ok_or_else(|| {
-        Failure::Usage("there is no loss at any step: everything is masked, padding or burn-in".into())
+        Failure::Usage(
+            "there is no loss at any step: everything is masked, ignored, padding or burn-in".into(),
+        )
     })?;
     let read = symbols.as_ref().map(|symbols| Read { symbols, alone: true });
     let headline = headline(module, &traced.losses, k, *batch);
-    output(args, network, traced, provenance, read, k, &headline)
+    output((args, quiet), network, traced, provenance, read, k, &headline)
 }
 
 /// A model from another program, with its ledger.
@@ -49,14 +57,43 @@ impl TracedModel {
         reading: &ReadingArgs,
         options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {
+        ScannedModel::open(file, reading)?.ledger(options)
+    }
+}
+
+/// A model from another program, with its forward scan and losses.
+struct ScannedModel {
+    module: Module,
+    network: Network<f64>,
+    trace: ForwardCache<f64>,
+    losses: Losses<f64>,
+    symbols: Option<Vec<String>>,
+    provenance: Provenance,
+    batch: usize,
+}
+
+impl ScannedModel {
+    fn open(file: &Path, reading: &ReadingArgs) -> Result<Self, Failure> {
         let arrays = Arrays::open(file, &reading.model, reading.detach_every, reading.burn_in)?;
         let Arrays { module, network, inputs, initial, bounds, losses, symbols, provenance } = arrays;
         let (_, batch) = inputs.shape();
         let trace = in_f64::scan_with(&network, inputs, &initial, bounds)?;
         let losses = losses.of(&network, &trace)?;
+        Ok(Self {
+            module,
+            network,
+            trace,
+            losses,
+            symbols: symbols.filter(|_| batch == 1),
+            provenance,
+            batch,
+        })
+    }
+
+    fn ledger(self, options: &ItemizeOptions<'_, f64>) -> Result<TracedModel, Failure> {
+        let Self { module, network, trace, losses, symbols, provenance, batch } = self;
         let traced = Traced::new(&network, trace, losses, options)?;
-        let symbols = symbols.filter(|_| batch == 1);
-        Ok(Self { module, network, traced, symbols, provenance, batch })
+        Ok(TracedModel { module, network, traced, symbols, provenance, batch })
     }
 }
 
@@ -84,7 +121,7 @@ impl Arrays {
         let Some(x) = &given.input else {
             return Err(Failure::Usage("--model needs --input x.npy".into()));
         };
-        if given.target.is_none() && given.grad_output.is_none() {
+        if given.target.is_none() && given.grad_output.is_none() && given.grad_cell.is_none() {
             return Err(Failure::Usage(
                 "there is no loss: give --target y.npy (the model needs a head), or --grad-output dh.npy, the gradient of \
                  the loss at each step with respect to the top layer's output"
@@ -116,6 +153,13 @@ impl Arrays {
                 (Head { name, chain: None }, Some(readout))
             }
         };
+        let (target, compared) = target_and_output(&arranged, &module, (&head, readout.as_ref()), burn_in)?;
+        let (head, readout) = match readout {
+            Some(readout) if compared == Some(ManyToOne::FinalState) => {
+                (Head { chain: Some(HeadChain::from(readout)), ..head }, None)
+            }
+            readout => (head, readout),
+        };
         let network = module.network(readout)?;
         let mut provenance = module_provenance(file, &module);
         for name in &given.ignore {
@@ -123,13 +167,13 @@ impl Arrays {
         }
         let (inputs, symbols) = arranged.inputs(&module, &x, vectors, &mut provenance)?;
         let (steps, batch) = arranged.extent;
-        let resets = arranged.flags(given.resets.as_deref())?;
+        let resets = arranged.flags(given.resets.as_deref(), "")?;
         let lengths = arranged.lengths.clone();
         let detach = ScanOptions::<f64>::detach_every(detach_every, steps);
         let bounds = ScanOptions { lengths, resets, detach, burn_in, ..ScanOptions::default() };
         let initial = initial(given, &network, batch)?;
         arranged.assume(&x, &network, &mut provenance);
-        let losses = arranged.losses(&network, head, burn_in, &mut provenance)?;
+        let losses = arranged.losses(&network, head, (target, compared), burn_in, &mut provenance)?;
         Ok(Self { module, network, inputs, initial, bounds, losses, symbols, provenance })
     }
 }
@@ -184,12 +228,12 @@ fn initial(given: &ModelArgs, network: &Network<f64>, batch: usize) -> Result<St
 }
 
 /// The axis order of the arrays, and the sizes of the batch.
-struct Arranged<'a> {
-    given: &'a ModelArgs,
-    order: batch::Arrangement,
+pub(super) struct Arranged<'a> {
+    pub given: &'a ModelArgs,
+    pub order: batch::Arrangement,
     /// (T, B).
-    extent: (usize, usize),
-    lengths: Option<Vec<usize>>,
+    pub extent: (usize, usize),
+    pub lengths: Option<Vec<usize>>,
     /// Whether the inputs are symbols.
     symbols: bool,
 }
@@ -219,7 +263,7 @@ impl<'a> Arranged<'a> {
         Ok(Self { given, order, extent, lengths: lengths.transpose()?, symbols })
     }
 
-    fn is_read(&self, t: usize, b: usize) -> bool {
+    pub fn is_read(&self, t: usize, b: usize) -> bool {
         self.lengths.as_ref().is_none_or(|lengths| t < lengths[b])
     }
 
@@ -280,111 +324,5 @@ impl<'a> Arranged<'a> {
         if self.given.lengths.is_none() && batch > 1 {
             provenance.assume(format!("every sequence has all {steps} steps (--lengths)"));
         }
-    }
-
-    /// Adds what is assumed of the head, the loss and the reduction.
-    fn assume_objective(&self, head: &str, loss: Loss, target: &Tensor, provenance: &mut Provenance) {
-        let given = self.given;
-        if given.head.is_none() {
-            provenance.assume(format!(
-                "the outputs are {head} of the module's: the file has no other map to outputs (--head)"
-            ));
-        }
-        if given.loss.is_none() {
-            let name = &target.name;
-            provenance.assume(match loss {
-                Loss::Ce => format!(
-                    "the loss is softmax cross-entropy, because {name} holds integers (B, T) (--loss)"
-                ),
-                Loss::Mse => format!(
-                    "the loss is squared error (mse), because {name} does not hold integers (B, T) (--loss)"
-                ),
-            });
-        }
-        if given.reduction.is_none() {
-            provenance
-                .assume("the losses are summed, not averaged as by PyTorch's default (--reduction mean)");
-        }
-        provenance.set("head", head);
-        provenance.set("loss", if loss == Loss::Ce { "cross_entropy" } else { "squared_error" });
-        let mean = matches!(given.reduction, Some(Reduce::Mean));
-        provenance.set("reduction", if mean { "mean" } else { "sum" });
-    }
-
-    /// An array of booleans, time-major.
-    fn flags(&self, path: Option<&Path>) -> Result<Option<Vec<bool>>, Failure> {
-        let Some(path) = path else { return Ok(None) };
-        let (_, values) = self.order.grid(&arrays::read(path)?, Some(self.extent))?;
-        Ok(Some(values.into_iter().map(|value| value != 0).collect()))
-    }
-
-    /// The losses, from targets or from their gradients.
-    fn losses(
-        &self,
-        network: &Network<f64>,
-        head: Head,
-        burn_in: usize,
-        provenance: &mut Provenance,
-    ) -> Result<LossSource, Failure> {
-        let (steps, batch) = self.extent;
-        let mut mask = self.flags(self.given.mask.as_deref())?.unwrap_or(vec![true; steps * batch]);
-        for (i, has_loss) in mask.iter_mut().enumerate() {
-            *has_loss &= i / batch >= burn_in && self.is_read(i / batch, i % batch);
-        }
-        if let Some(path) = &self.given.grad_output {
-            provenance.set("grad_output", path.to_string_lossy());
-            let width = network.directions() * network.output_width();
-            let array = arrays::read(path)?;
-            let seeds = self.order.sequence(&array, Some(self.extent), width)?;
-            let seeds = batch::finite(&array, seeds, |t, b| mask[t * batch + b])?;
-            return Ok(LossSource::Gradients(seeds, mask));
-        }
-        let target = self.given.target.as_deref().map(arrays::read).transpose()?;
-        let target = target.ok_or_else(|| Failure::Usage("--target is missing".into()))?;
-        let outputs = match &head.chain {
-            Some(chain) => chain.outputs(network.directions() * network.output_width()),
-            None => network.weights().readout.as_ref().map_or(0, bptt::Readout::outputs),
-        };
-        let integers = target.integers().is_some();
-        let loss = match (self.given.loss, target.shape.len()) {
-            (Some(loss), _) => loss,
-            (None, 3) if integers => {
-                let (name, shape) = (&target.name, &target.shape);
-                return Err(Failure::Usage(format!(
-                    "--target: {name} holds integers of shape {shape:?}, as one-hot classes do; for cross-entropy give the \
-                     classes themselves, (B, T), as numpy.argmax(y, -1) has them, for squared errors --loss mse"
-                )));
-            }
-            (None, 2) if integers => Loss::Ce,
-            (None, _) => Loss::Mse,
-        };
-        self.assume_objective(&head.name, loss, &target, provenance);
-        let targets = match loss {
-            Loss::Ce => {
-                let (extent, values) = self.order.grid(&target, Some(self.extent))?;
-                mask.iter_mut().zip(&values).for_each(|(has_loss, value)| *has_loss &= *value != IGNORED);
-                let ids = batch::ids(&target, extent, &values, outputs, |t, b| mask[t * batch + b])?;
-                Targets::CrossEntropy(Symbols::new(steps, batch, ids)?)
-            }
-            Loss::Mse => {
-                let values = self.order.sequence(&target, Some(self.extent), outputs)?;
-                Targets::SquaredError(batch::finite(&target, values, |t, b| mask[t * batch + b])?)
-            }
-        };
-        let reduction = match self.given.reduction.unwrap_or(Reduce::Sum) {
-            Reduce::Sum => Reduction::Sum,
-            Reduce::Mean => Reduction::MeanTokens,
-        };
-        let objective = Objective { targets, mask: Some(mask), reduction };
-        Ok(match head.chain {
-            Some(chain) => {
-                provenance.assume(format!(
-                    "the parts of {} follow one another directly; their own parameters have no entries",
-                    head.name
-                ));
-                LossSource::Chain(chain, objective)
-            }
-            None => LossSource::Objective(objective),
-        })
     }
 }

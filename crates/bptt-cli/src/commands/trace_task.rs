@@ -7,7 +7,7 @@ use bptt::in_f64;
 use bptt_train::{Config, Run, data_source::held_out_batch, task_by_name};
 
 use super::provenance::Provenance;
-use super::trace::{Traced, itemize_options, loss_at, output, refuse_for_task, scan_options};
+use super::trace::{Traced, array_files, itemize_options, loss_at, output, refuse_for_task, scan_options};
 use crate::Failure;
 use crate::args::TraceArgs;
 
@@ -21,7 +21,12 @@ pub(super) fn task_provenance(folder: &Path, config: &Config) -> Provenance {
     provenance
 }
 
-pub(crate) fn run(args: &TraceArgs, folder: &Path, run: &Run, task: &str) -> Result<(), Failure> {
+pub(crate) fn run(
+    (args, quiet): (&TraceArgs, bool),
+    folder: &Path,
+    run: &Run,
+    task: &str,
+) -> Result<(), Failure> {
     let reading = &args.reading;
     let only_of_text = [
         ("--text", reading.text.is_some()),
@@ -40,10 +45,11 @@ pub(crate) fn run(args: &TraceArgs, folder: &Path, run: &Run, task: &str) -> Res
         in_f64::scan_with(&network, inputs, &network.zero_state(batch), scan_options(reading, steps))?;
     let losses = in_f64::losses(&network, &trace, &objective)?;
     let k = loss_at(args.loss_step, steps)?.unwrap_or(last);
+    array_files::check(args, &network, &losses.present, batch)?;
     let traced = Traced::new(&network, trace, losses, &itemize_options(args.gates, args.tolerance))?;
 
     let of: f64 = traced.losses.values[k * batch..(k + 1) * batch].iter().sum();
     let others = if batch == 1 { String::new() } else { format!(", {batch} sequences") };
     let headline = format!("loss {k} of {} with L = {length}{others}: {of:.4}", task.name());
-    output(args, &network, &traced, &task_provenance(folder, &run.config), None, k, &headline)
+    output((args, quiet), &network, &traced, &task_provenance(folder, &run.config), None, k, &headline)
 }

@@ -228,11 +228,19 @@ fn arrays_that_do_not_fit_are_refused_with_both_shapes() {
         (&["--input", "x.npy", "--grad-output", "x.npy"], 1, "x.npy: expected (2, 5, 8), given (2, 5, 3)".into()),
         (&["--input", &nan, "--grad-output", "dh.npy"], 1, format!("{nan} is not finite at step 1, sequence 0")),
         (&["--input", "x.npy", "--grad-output", "dh.npy", "--h0", "x.npy"], 1, "x.npy: expected (4, 2, 4), given (2, 5, 3)".into()),
-        (&["--input", "x.npy", "--target", "lengths.npy"], 1, "lengths.npy: expected (2, 5, 6), given (2,)".into()),
+        (
+            &["--input", "x.npy", "--target", "h0.npy"],
+            2,
+            "--target: h0.npy holds real numbers of shape [4, 2, 4]; expected classes (B, T) = [2, 5] or values (B, T, V) = \
+             [2, 5, 6] for every step, or classes (B) = [2] or values (B, V) = [2, 6] for whole sequences"
+                .into(),
+        ),
         (
             &["--input", "x.npy", "--target", "x.npy", "--loss", "ce"],
-            1,
-            "x.npy: expected (2, 5), given (2, 5, 3)".into(),
+            2,
+            "--target: x.npy holds real numbers of shape [2, 5, 3]; expected classes (B, T) = [2, 5] or values (B, T, V) = \
+             [2, 5, 6] for every step, or classes (B) = [2] or values (B, V) = [2, 6] for whole sequences"
+                .into(),
         ),
         (&["--input", "expected.json", "--grad-output", "dh.npy"], 1, "expected.json is not a usable array: it is no .npy \
             file; save it with numpy.save(\"x.npy\", array)".into()),
