@@ -18,6 +18,7 @@ const PACKAGES: [(&str, &[&str]); 6] = [
     ("bptt-train", &["bptt", "bptt-io"]),
     ("bptt-view", &["bptt"]),
     ("bptt-serve", &["bptt", "bptt-io", "bptt-train", "bptt-view"]),
+    ("bptt-python", &["bptt", "bptt-io", "bptt-view"]),
     ("bptt-cli", &["bptt", "bptt-io", "bptt-train", "bptt-view", "bptt-serve"]),
 ];
 
@@ -29,6 +30,7 @@ const CORE: &str = "crates/bptt/src";
 
 const FOLDERS: Order<'_> = Order {
     folders: &[
+        &["control"],
         &["array"],
         &["kernel"],
         &["model"],

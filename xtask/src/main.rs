@@ -5,6 +5,7 @@ mod bench;
 mod book;
 mod browser;
 mod pictures;
+mod python;
 mod readers;
 mod shell;
 
@@ -86,6 +87,7 @@ fn main() -> ExitCode {
         ["same-numbers", ..] => bench::drive(root(), Path::new(&cargo()), &args),
         ["browser"] => browser::run(root(), Path::new(&cargo())),
         ["readers"] => readers::run(root(), Path::new(&cargo())),
+        ["python"] => python::run(root()),
         ["pictures"] => pictures::run(root(), Path::new(&cargo())),
         [name] if TASKS.iter().any(|task| task.name == name) => {
             run(TASKS.iter().filter(|task| task.name == name))
@@ -148,9 +150,10 @@ fn usage() -> String {
     let same_numbers =
         "  same-numbers --old BPTT --new BPTT    whether two builds of the command compute the same bits\n";
     let readers = "  readers    pandas, pyarrow and TensorBoard read tables and events; fetches them first\n";
+    let python = "  python     builds the Python package, checks its types and runs its tests; fetches PyTorch first\n";
     let pictures = "  pictures   draws the README's pictures anew\n";
     std::iter::once(head)
         .chain(parts)
-        .chain([bench, same_numbers, browser, readers, pictures].map(str::to_owned))
+        .chain([bench, same_numbers, browser, readers, python, pictures].map(str::to_owned))
         .collect()
 }

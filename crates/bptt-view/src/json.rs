@@ -145,7 +145,7 @@ pub(crate) fn state_name(state: EntryState) -> &'static str {
 }
 
 /// One letter per state, so that a row is a short string.
-pub(crate) fn state_letter(state: EntryState) -> char {
+pub fn state_letter(state: EntryState) -> char {
     match state {
         EntryState::Value => 'v',
         EntryState::Cancelled => 'x',

@@ -99,6 +99,10 @@ pub enum Error {
         parameter: String,
     },
 
+    /// The computation was ended by [`Control::cancel`](crate::Control::cancel).
+    #[error("cancelled")]
+    Cancelled,
+
     /// A ledger's entries do not add up to the ordinary gradient.
     #[error(
         "the ledger does not balance for {parameter}: the components differ from the ordinary gradient by \

@@ -28,6 +28,7 @@
 
 mod analysis;
 mod array;
+mod control;
 pub mod dynamics;
 mod error;
 mod forward;
@@ -45,6 +46,7 @@ pub use analysis::{
     log_spaced_windows, quantile_interval,
 };
 pub use array::{Matrix, Sequence, SequenceView, View};
+pub use control::Control;
 pub use dynamics::{Flossing, MemoryProfile, Omega, Perturbed};
 pub use error::Error;
 pub use forward::{

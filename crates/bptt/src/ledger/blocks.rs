@@ -12,6 +12,7 @@ use super::records::RecordLayout;
 use super::step_products::StepProducts;
 use super::sums::Sums;
 use crate::array::View;
+use crate::control::Control;
 use crate::forward::{ForwardCache, GradientSpan, Losses};
 use crate::kernel::{Real, Start};
 use crate::model::Network;
@@ -40,9 +41,12 @@ pub(super) struct BlockQueue<'a, T: Real, B> {
 impl<'a, T: Real, B: Iterator<Item = &'a [usize]>> BlockQueue<'a, T, B> {
     /// Measures the next block, if there is one.
     pub(super) fn measure_next(&mut self) -> bool {
-        let next = self.blocks.next();
+        let next = self.blocks.next().filter(|_| !self.job.is_cancelled());
         if let Some(ks) = next {
             self.job.measure(ks, &mut self.workspace, &mut self.results);
+            if let Some(control) = self.job.options.control {
+                control.advance(work(ks));
+            }
         }
         next.is_some()
     }
@@ -66,7 +70,17 @@ pub(super) struct LedgerJob<'a, T: Real> {
     pub(super) options: &'a ItemizeOptions<'a, T>,
 }
 
+/// The steps of these losses, as the unit of a ledger's progress.
+pub(super) fn work(ks: &[usize]) -> usize {
+    ks.iter().map(|k| k + 1).sum()
+}
+
 impl<'a, T: Real> LedgerJob<'a, T> {
+    /// Whether it was asked to end.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.options.control.is_some_and(Control::is_cancelled)
+    }
+
     /// What is kept of every (k, t) in cell `index`.
     pub(super) fn layout(&self, index: usize) -> RecordLayout {
         let measured = &self.measured[index];
@@ -160,6 +174,9 @@ impl<'a, T: Real> LedgerJob<'a, T> {
         let inputs = self.options.inputs;
         dx.resize(if inputs { plan.groups().len() * batch * features } else { 0 }, T::zero());
         reverse_layers(network, cache, source, plan, options, buffers, |index, step| {
+            if self.is_cancelled() {
+                return;
+            }
             let (layer, params) = (weights.cell_id(index).layer, &weights.cells[index]);
             let dx = (layer == 0 && inputs).then(|| {
                 let d = step.adjoints[params.spec().input_adjoint()];

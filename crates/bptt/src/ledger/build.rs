@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::balance::{Parts, balance};
-use super::blocks::{BlockQueue, BlockResults, LedgerJob};
+use super::blocks::{BlockQueue, BlockResults, LedgerJob, work};
 use super::entries::{Entry, Ledger, PerLoss};
 use super::loss_row::LossRow;
 use super::measured::{Measured, MeasuredParam};
@@ -80,6 +80,9 @@ fn itemize_here<T: Real>(
         projections: &projections,
         options,
     };
+    if let Some(control) = options.control {
+        control.expect(work(&ks));
+    }
     // The last losses have the most steps to go back, so their blocks come first, and the queues take turns.
     let queues = SIDE_BY_SIDE.min(blocks.len());
     let mut done: Vec<Option<_>> = (0..queues).map(|_| None).collect();
@@ -89,6 +92,9 @@ fn itemize_here<T: Real>(
             scope.spawn_fifo(|scope| run_next_block(scope, job.queue(blocks), done));
         }
     });
+    if job.is_cancelled() {
+        return Err(Error::Cancelled);
+    }
     let mut rows: Vec<Vec<Option<LossRow>>> =
         (0..cells).map(|_| (0..steps).map(|_| None).collect()).collect();
     let mut all_sums = Vec::with_capacity(done.len());

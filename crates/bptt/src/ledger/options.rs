@@ -1,5 +1,6 @@
 //! What a ledger measures.
 
+use crate::control::Control;
 use crate::model::Weights;
 
 /// What to measure besides the norms and shares of the batch sum.
@@ -23,10 +24,12 @@ pub struct ItemizeOptions<'a, T> {
     ///
     /// [`EntryState::Remainder`]: crate::EntryState::Remainder
     pub tolerance: Option<f64>,
+    /// For another thread, which sees how far the ledger is and can end it.
+    pub control: Option<&'a Control>,
 }
 
 impl<T> Default for ItemizeOptions<'_, T> {
     fn default() -> Self {
-        Self { sequences: true, gates: false, inputs: true, update: None, tolerance: None }
+        Self { sequences: true, gates: false, inputs: true, update: None, tolerance: None, control: None }
     }
 }

@@ -62,6 +62,17 @@ impl<T: Real> CellParams<T> {
 
     /// Refuses parameters whose shapes do not fit each other; `suffix` is what follows their names in a message.
     pub(super) fn check(&self, suffix: &str) -> Result<(), Error> {
+        let CellSizes { hidden, output, gates, .. } = self.sizes;
+        if let Some(index) =
+            self.spec.recurrent_weights().filter(|_| output != hidden && !self.spec.projects())
+        {
+            let given = &self.tensors[index];
+            return Err(Error::Shape {
+                what: format!("{}{suffix}", self.spec.params[index].name),
+                expected: format!("({}, {hidden})", gates * hidden),
+                given: format!("({}, {})", given.rows(), given.cols()),
+            });
+        }
         for (index, (param, tensor)) in self.spec.params.iter().zip(&self.tensors).enumerate() {
             let (rows, cols) = self.spec.shape(index, &self.sizes);
             if (tensor.rows(), tensor.cols()) != (rows, cols) || rows == 0 || cols == 0 {

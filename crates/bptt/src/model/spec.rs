@@ -250,7 +250,7 @@ impl CellSpec {
     }
 
     /// The number of the input weights, the matrix that multiplies x.
-    pub(crate) fn input_weights(&self) -> usize {
+    pub fn input_weights(&self) -> usize {
         let reads_x = |param: &ParamSpec| param.blocks.iter().any(|block| block.operand == Operand::X);
         self.params.iter().position(reads_x).expect("a cell reads its input")
     }
@@ -281,6 +281,11 @@ impl CellSpec {
                 && param.blocks.iter().any(|block| block.operand == Operand::Prev(0))
         };
         self.params.iter().position(reads_h)
+    }
+
+    /// Whether h may be narrower than H: it is made by a matrix of its own, whose adjoint is as wide as h.
+    pub(crate) fn projects(&self) -> bool {
+        self.adjoints.iter().any(|adjoint| adjoint.width == Width::Output)
     }
 
     /// N, the numbers of all states together.

@@ -1,0 +1,36 @@
+"""Which past step taught a recurrent network what: exact ledgers of gradients through time.
+
+`bptt.torch.ledger` takes a live PyTorch module; `Network` takes NumPy arrays; `open` reads model files.
+"""
+
+from __future__ import annotations
+
+from . import _bptt
+from ._bptt import (
+    BalanceError,
+    BpttError,
+    FileError,
+    NotFiniteError,
+    ShapeError,
+    UnknownCellError,
+    UnsupportedError,
+)
+from ._ledger import Ledger
+from ._network import Network, Scan, cells, open
+
+__version__: str = _bptt.__version__
+
+__all__ = [
+    "BalanceError",
+    "BpttError",
+    "FileError",
+    "Ledger",
+    "Network",
+    "NotFiniteError",
+    "Scan",
+    "ShapeError",
+    "UnknownCellError",
+    "UnsupportedError",
+    "cells",
+    "open",
+]

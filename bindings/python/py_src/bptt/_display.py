@@ -1,0 +1,118 @@
+"""How ledgers look: text, HTML, matplotlib."""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+
+    from ._ledger import Ledger
+
+LARGEST = 250_000
+"""Bytes of a picture in a notebook, at most."""
+
+KINDS = ("heatmap", "shares", "profile")
+
+
+def sentence(ledger: Ledger) -> str:
+    """What the ledger says about distance, in one sentence."""
+    name = _recurrent(ledger)
+    if name is None:
+        return "There is no recurrent parameter."
+    horizon = ledger.horizon(0.99, name)
+    if horizon is None:
+        return f"No loss sends a gradient into {name}: every component is zero."
+    steps = "1 step" if horizon == 1 else f"{horizon} steps"
+    text = f"99 % of the (median) contributions to the gradient of {name} come from the last {steps} before a loss"
+    decay = ledger.decay(name)
+    if decay is None:
+        return text + "."
+    change = "shrink" if decay < 0 else "grow"
+    return f"{text}; contributions {change} by a factor of {np.exp(decay):.3g} per step."
+
+
+def text(ledger: Ledger) -> str:
+    """The ledger in one screen."""
+    losses = len(ledger.loss_steps)
+    lines = [f"Ledger of {losses} losses over {ledger.steps} steps", sentence(ledger), ""]
+    width = max((len(name) for name in ledger.parameters), default=0)
+    lines.append(f"{'parameter':<{width}}  gradient  horizon(0.99)  cancellation")
+    shown = ledger.parameters[:12]
+    for name in shown:
+        horizon = ledger.horizon(0.99, name)
+        lines.append(
+            f"{name:<{width}}  {ledger.total_norm(name):8.3g}  {'-' if horizon is None else horizon:>13}"
+            f"  {ledger.cancellation(name):12.3g}"
+        )
+    if len(ledger.parameters) > len(shown):
+        lines.append(f"... and {len(ledger.parameters) - len(shown)} more: Ledger.parameters")
+    worst = max(ledger.balance.values(), default=0.0)
+    lines.append(f"The components add up to the gradient within {worst:.1e}.")
+    ill = [name for name, part in ledger.conditioning.items() if part < 1e-5]
+    if ill:
+        lines.append(f"Shares are ill-conditioned, because components cancel: {', '.join(ill)}.")
+    return "\n".join(lines + [f"Assumed: {assumption}" for assumption in ledger.assumptions])
+
+
+def html(ledger: Ledger) -> str:
+    """The heatmap (or the profile, where that would be too large), and the text."""
+    name = _recurrent(ledger)
+    picture = ""
+    if name is not None:
+        index = ledger.parameters.index(name)
+        for kind in ("heatmap", "profile"):
+            svg = ledger._of.figure(kind, index, name, "as the loss").encode()
+            if len(svg) <= LARGEST * 3 // 4:
+                data = base64.b64encode(svg).decode()
+                alt = f"{kind} of {name}"
+                picture = f'<img alt="{alt}" style="max-width:640px" src="data:image/svg+xml;base64,{data}">'
+                break
+    return f"<div><p>{escape(sentence(ledger))}</p>{picture}<pre>{escape(text(ledger))}</pre></div>"
+
+
+def plot(
+    ledger: Ledger, kind: str, parameter: str | None, ax: matplotlib.axes.Axes | None
+) -> matplotlib.axes.Axes:
+    """See `Ledger.plot`."""
+    if kind not in KINDS:
+        raise ValueError(f"kind: {kind} is not possible; expected {', '.join(KINDS)}")
+    import matplotlib.pyplot as plt
+
+    if ax is None:
+        _, ax = plt.subplots()
+    name = parameter or _recurrent(ledger) or ""
+    if kind == "profile":
+        lags, log10 = ledger.profile(name)
+        finite = np.where(np.isfinite(log10), log10, np.nan)
+        ax.fill_between(lags, finite[:, 0], finite[:, 4], alpha=0.2, label="10 % to 90 % of the losses")
+        ax.plot(lags, finite[:, 2], label="median")
+        horizon = ledger.horizon(0.99, name)
+        if horizon is not None:
+            ax.axvline(horizon, linestyle=":", color="gray", label=f"horizon(0.99) = {horizon}")
+        ax.set(xlabel="lag (steps)", ylabel="log10 |component|", title=name)
+        ax.legend()
+        return ax
+    if kind == "heatmap":
+        numbers = ledger.log10_norms(name)
+        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+        largest = np.nanmax(numbers) if np.isfinite(numbers).any() else 0.0
+        image = ax.imshow(numbers, origin="lower", vmin=max(largest - 12, np.nanmin(numbers, initial=largest)), vmax=largest)
+        label = "log10 |component|"
+    else:
+        numbers = ledger.shares(name)
+        largest = np.nanmax(np.abs(numbers), initial=0.0) or 1.0
+        image = ax.imshow(numbers, origin="lower", cmap="RdBu_r", vmin=-largest, vmax=largest)
+        label = "share of the gradient"
+    ax.set(xlabel="past step t", ylabel="loss step k", title=name)
+    ax.figure.colorbar(image, ax=ax, label=label)
+    return ax
+
+
+def _recurrent(ledger: Ledger) -> str | None:
+    index = ledger._of.recurrent(0)
+    return None if index is None else ledger.parameters[index]

@@ -1,0 +1,181 @@
+"""Facts about updates that arrays tell: start states, weights of steps, padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ._torch_modules import Arranged
+
+Float = NDArray[np.float64]
+
+NEVER = 20
+"""Calls with a carried state, without a reset, that are worth a sentence."""
+
+
+class Said(NamedTuple):
+    """A sentence, and whether what it says is a mistake in itself."""
+
+    text: str
+    alarm: bool = False
+
+
+NODES = 10_000
+"""Operations of a graph that are looked through for an earlier call, at most."""
+
+
+@dataclass
+class Facts:
+    """What is remembered of a module between its calls."""
+
+    calls: int = 0
+    last: tuple[torch.Tensor, ...] | None = None
+    """The states that its last call left."""
+    node: Any = None
+    """The operation that made them."""
+    steps: int = 0
+    """The optimizers' steps before it."""
+    started: tuple[torch.Tensor, ...] | None = None
+    """The states that its last call began with."""
+    carried: int = 0
+    """Calls that began with the state that the one before left."""
+    in_training: bool = False
+    """Whether a backward pass came in train mode."""
+    resets: int = 0
+    """Calls that began with zeros, in some sequence, after one that did not."""
+    horizons: list[int | None] = field(default_factory=list)
+
+    def at_end(self) -> list[Said]:
+        """What the whole tells."""
+        facts = []
+        if self.carried >= NEVER and self.carried == self.calls - 1 and self.resets == 0:
+            text = f"the state was carried from each of {self.calls} calls to the next and never reset, in any sequence"
+            facts.append(Said(text))
+        known = sorted(horizon for horizon in self.horizons if horizon is not None)
+        if known:
+            low, middle, high = known[0], known[len(known) // 2], known[-1]
+            facts.append(Said(f"horizon(0.99) over {len(known)} updates: {low} to {high} steps, median {middle}"))
+        return facts
+
+
+def of_weights(module: nn.Module) -> list[Said]:
+    """What the weights say before the first update."""
+    if not isinstance(module, nn.LSTM) or not module.bias:
+        return []
+    hidden = module.hidden_size
+    both = [getattr(module, name)[hidden : 2 * hidden].detach() for name in ("bias_ih_l0", "bias_hh_l0")]
+    if all(bool((bias == bias[0]).all()) and float(bias[0]) > 0 for bias in both):
+        total = float(both[0][0] + both[1][0])
+        halves = " and ".join(f"{float(bias[0]):g} in {name}" for bias, name in zip(both, ("bias_ih", "bias_hh")))
+        return [Said(f"the forget gate's bias is {halves}: {total:g} in all")]
+    return []
+
+
+def of_start(state: Facts, module: nn.Module, hx: Any, left: Any, steps: int) -> list[Said]:
+    """The states that a call begins with, after so many steps of optimizers; remembers those that it leaves."""
+    facts = []
+    given = None if hx is None else tuple(hx) if isinstance(hx, tuple) else (hx,)
+    if given is not None and state.last is not None:
+        if steps > state.steps and any(_leads_to(part.grad_fn, state.node) for part in given):
+            text = "it begins with a state that is not detached: the graph reaches into calls before the last update"
+            facts.append(Said(text, alarm=True))
+        facts += _carried(state, given)
+    if given is None or not any(bool(part.detach().any()) for part in given):
+        state.resets += state.carried > 0
+    state.started = None if given is None else tuple(part.detach().clone() for part in given)
+    after = tuple(left) if isinstance(left, tuple) else (left,)
+    state.last = tuple(part.detach().clone() for part in after)
+    state.node, state.steps = after[0].grad_fn, steps
+    return facts
+
+
+def _leads_to(node: Any, wanted: Any) -> bool:
+    """Whether a graph has the operation `wanted` among its first nodes."""
+    if node is None or wanted is None:
+        return False
+    found, waiting = {node}, [node]
+    while waiting and len(found) < NODES:
+        current = waiting.pop()
+        if current is wanted:
+            return True
+        new = {source for source, _ in current.next_functions if source is not None} - found
+        found |= new
+        waiting.extend(new)
+    return False
+
+
+def _carried(state: Facts, given: tuple[torch.Tensor, ...]) -> list[Said]:
+    """Whether the states that are given are those that the call before left."""
+    assert state.last is not None
+    same = [_same(part.detach(), last) for part, last in zip(given, state.last)]
+    zero = [not bool(part.detach().any()) for part in given]
+    if len(same) == 2 and zero != [True, True]:
+        for kept, lost, names in ((0, 1, ("h", "c")), (1, 0, ("c", "h"))):
+            if same[kept] and zero[lost]:
+                return [Said(f"{names[0]} is carried from the call before, {names[1]} is not: it is zero", alarm=True)]
+    if same[0]:
+        state.carried += 1
+        h = given[0].detach()
+        state.resets += bool((h.double().pow(2).sum((0, 2) if h.ndim == 3 else (0, 1)) == 0).any())
+        return []
+    started = None if state.started is None else state.started[0]
+    h = given[0].detach()
+    learned = given[0].requires_grad
+    if not learned and started is not None and started.shape == h.shape and bool(h.any()) and torch.equal(started, h):
+        return [Said("two calls begin with the same state that is not zero")]
+    return []
+
+
+def _same(h: torch.Tensor, last: torch.Tensor) -> bool:
+    """Whether each sequence's state is the last one's, or zero, and some sequence's is the last one's."""
+    if h.shape != last.shape:
+        return False
+    axes = (0, 2) if h.ndim == 3 else (0, 1)
+    size = last.double().pow(2).sum(axes)
+    same = ((h.double() - last.double()).pow(2).sum(axes) <= 1e-12 * size) & (size > 0)
+    return bool((same | (h.double().pow(2).sum(axes) == 0)).all() and same.any())
+
+
+def of_steps(seeds: Float, arranged: Arranged) -> list[Said]:
+    """What the loss weighs: (T, B, D*P) gradients of all losses at the output."""
+    weighed = (seeds != 0).any(axis=2)
+    steps, batch = weighed.shape
+    if batch > 1 and steps > 1 and weighed[:, -1].all() and not weighed[:, :-1].any():
+        text = f"only the last of {batch} sequences has a loss, and at every step: time and batch are exchanged"
+        return [Said(f"{text} (batch_first is {arranged.batch_first})", alarm=True)]
+    return []
+
+
+def of_padding(inputs: Float, seeds: Float, arranged: Arranged) -> list[Said]:
+    """Whether steps behind a sequence's last nonzero input have a loss."""
+    if arranged.lengths is not None:
+        return []
+    steps, batch, _ = inputs.shape
+    # The same vector to the end of at least two sequences, for different times, and nowhere else, is padding.
+    last = inputs[-1]
+    filled = (inputs == last[None]).all(axis=2)
+    lengths = steps - np.argmin(filled[::-1], axis=0)
+    lengths[filled.all(axis=0)] = 0
+    short = lengths < steps - 1
+    alike = short.sum() >= 2 and len(np.unique(lengths[short])) >= 2 and (last[short] == last[short][0]).all()
+    if not alike:
+        return []
+    behind = np.arange(steps)[:, None] >= lengths[None, :]
+    if ((inputs == last[short][0]).all(axis=2) & ~behind).any():
+        return []
+    behind &= short[None, :]
+    weight = np.square(seeds).sum(axis=2)
+    part = float(weight[behind].sum() / max(weight.sum(), 1e-300))
+    if part == 0:
+        return []
+    weighed = (weight > 0) & short[None, :]
+    if (weighed[-1] == weighed.any(axis=0)).all() and not weighed[:-1].any():
+        text = "the last output is taken at padding: sequences that end before it have their loss behind their end"
+        return [Said(text, alarm=True)]
+    text = f"padding has a loss: {part:.0%} of the squared gradient at the output is behind the sequences' last inputs"
+    return [Said(text, alarm=True)]
