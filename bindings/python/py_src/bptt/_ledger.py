@@ -163,15 +163,15 @@ class Ledger:
         import xarray
 
         entries = self._of.entries()
-        layers = sorted({layer for layer, _, _ in entries})
-        directions = sorted({direction for _, direction, _ in entries})
+        layers = sorted({layer or 0 for layer, _, _ in entries})
+        directions = sorted({direction or "" for _, direction, _ in entries})
         parameters = list(dict.fromkeys(parameter for _, _, parameter in entries))
         steps = np.arange(self.steps)
         dims = ("layer", "direction", "parameter", "loss_step", "past_step")
         shape = (len(layers), len(directions), len(parameters), self.steps, self.steps)
         arrays = {name: np.full(shape, np.nan) for name in ("norm", "log10_norm", "share")}
         for index, (layer, direction, parameter) in enumerate(entries):
-            at = layers.index(layer), directions.index(direction), parameters.index(parameter)
+            at = layers.index(layer or 0), directions.index(direction or ""), parameters.index(parameter)
             arrays["norm"][at] = self._of.norms(index)
             arrays["log10_norm"][at] = self._of.log10_norms(index)
             arrays["share"][at] = self._of.shares(index)

@@ -37,7 +37,7 @@ def of_grad_output(arranged: Arranged, grad_output: torch.Tensor | PackedSequenc
     expected = (arranged.steps, arranged.batch, arranged.width)
     if numbers.shape != expected:
         raise ShapeError(f"grad_output: expected (T, B, D*H) = {expected} once time comes first, given {numbers.shape}")
-    return Seeds(numbers, (numbers != 0).any(axis=(1, 2)), None)
+    return Seeds(numbers, _any(numbers, (1, 2)), None)
 
 
 def of_loss(loss: Callable[[Any], torch.Tensor], arranged: Arranged, output: Any) -> Seeds:
@@ -60,13 +60,13 @@ def of_loss(loss: Callable[[Any], torch.Tensor], arranged: Arranged, output: Any
     for layout in _layouts(losses.shape, arranged):
         steps = layout(factors)
         if steps is not None and _is(varied, steps[:, :, None] * whole, allowed):
-            values = layout(losses.detach().double().cpu())
-            return Seeds(whole, (whole != 0).any(axis=(1, 2)) | (values != 0).any(axis=1), values)
-    reached = (whole != 0).any(axis=2)
+            values = np.asarray(layout(losses.detach().double().cpu()))
+            return Seeds(whole, _any(whole, (1, 2)) | _any(values, 1), values)
+    reached = _any(whole, 2)
     if losses.ndim <= 1 and losses.numel() in (1, arranged.batch) and (reached.sum(axis=0) <= 1).all():
         by_sequence = factors.reshape(-1).expand(arranged.batch) if losses.numel() == 1 else factors
         if _is(varied, by_sequence.numpy()[None, :, None] * whole, allowed):
-            return Seeds(whole, reached.any(axis=1), None)
+            return Seeds(whole, _any(reached, 1), None)
     raise _refusal(losses, arranged)
 
 
@@ -96,7 +96,7 @@ def _layouts(
         if tuple(losses.shape[:2]) != arranged.leading or losses.ndim < 2 or not arranged.batched:
             return None
         numbers = losses.flatten(2).sum(-1) if losses.ndim > 2 else losses
-        return arranged.time_major(numbers)
+        return np.asarray(arranged.time_major(numbers))
 
     def flat(losses: torch.Tensor) -> NDArray[np.float64] | None:
         if losses.numel() != arranged.count:
@@ -110,6 +110,11 @@ def _layouts(
         return np.repeat(losses.numpy()[:, None], batch, axis=1)
 
     return [two, flat, by_step]
+
+
+def _any(numbers: NDArray[Any], axes: int | tuple[int, ...]) -> NDArray[np.bool_]:
+    """Where there is a number that is not zero."""
+    return np.asarray(np.any(np.not_equal(numbers, 0), axis=axes))
 
 
 def _grad(losses: torch.Tensor, factors: torch.Tensor, leaf: torch.Tensor, arranged: Arranged) -> NDArray[np.float64]:

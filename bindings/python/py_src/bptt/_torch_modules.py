@@ -36,7 +36,7 @@ def numpy_of(tensor: torch.Tensor) -> Float:
 class Module:
     """A recurrent module of PyTorch, or a cell that is run over the steps."""
 
-    of: nn.Module
+    of: Any
     title: str
     cell: str
     weights: dict[str, torch.Tensor]
@@ -48,14 +48,14 @@ class Module:
     is_cell: bool
 
     @classmethod
-    def read(cls, module: nn.Module) -> Module:
+    def read(cls, module: Any) -> Module:
         """The module's settings and weights as they are now."""
         kind = next((cell for kind, cell in CELLS if isinstance(module, kind)), None)
         title = type(module).__name__
         if kind is None:
-            names = ", ".join(f"nn.{kind.__name__}" for kind, _ in CELLS)
+            expected = ", ".join(f"nn.{kind.__name__}" for kind, _ in CELLS)
             raise UnsupportedError(
-                f"module: {title} is not possible; expected {names}; give that part of a model, or its numbers to bptt.Network"
+                f"module: {title} is not possible; expected {expected}; give that part of a model, or its numbers to bptt.Network"
             )
         is_cell = isinstance(module, nn.RNNCellBase)
         if kind == "rnn" and module.nonlinearity == "relu":
@@ -92,7 +92,7 @@ class Module:
 
     def drops(self) -> bool:
         """Whether it drops outputs between layers now."""
-        return not self.is_cell and self.of.training and self.of.dropout > 0 and self.layers > 1
+        return not self.is_cell and bool(self.of.training and self.of.dropout > 0) and self.layers > 1
 
     def assumptions(self, masks: Sequence[Float]) -> list[str]:
         """What has to be said of it."""
