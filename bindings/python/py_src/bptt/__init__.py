@@ -1,6 +1,7 @@
 """Which past step taught a recurrent network what: exact ledgers of gradients through time.
 
-`bptt.torch.ledger` takes a live PyTorch module; `Network` takes NumPy arrays; `open` reads model files.
+`bptt.torch.ledger` takes a live PyTorch module; `Network` takes NumPy arrays; `open` reads model files;
+`bptt.checks` checks a student's backward functions.
 """
 
 from __future__ import annotations
