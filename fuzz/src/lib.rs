@@ -12,7 +12,7 @@ use zip::{CompressionMethod, ZipWriter};
 /// # Panics
 /// If its tensors hold more than 64 MiB and four times the file's bytes.
 pub fn read(bytes: &[u8]) {
-    let Ok(tensors) = Tensors::of_bytes(Path::new("fuzzed"), bytes) else { return };
+    let Ok(tensors) = Tensors::of_bytes(Path::new("fuzzed"), bytes, &Layout::default()) else { return };
     let held: usize = tensors.iter().map(|tensor| tensor.bytes.len()).sum();
     assert!(held <= 4 * bytes.len() + (64 << 20), "{held} bytes of {}", bytes.len());
     for outline in find(&tensors) {

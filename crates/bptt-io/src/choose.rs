@@ -1,6 +1,7 @@
 //! The choice of one of a file's recurrent modules.
 
 use crate::Error;
+use crate::conventions::recognize;
 use crate::module::Module;
 use crate::outline::{Outline, find};
 use crate::tensors::Tensors;
@@ -36,6 +37,15 @@ pub fn choose(tensors: &Tensors, name: Option<&str>, cell: Option<&str>) -> Resu
     }
 }
 
+/// Whose names there are, if a source is asked for that has none.
+fn find_others(tensors: &Tensors) -> String {
+    let hint = |name: &str| recognize(name).map(|weight| weight.convention.title());
+    match tensors.iter().find_map(|tensor| hint(&tensor.name)) {
+        Some(title) => format!("; its names are those of {title}"),
+        None => String::new(),
+    }
+}
+
 /// Every recurrent module of a file.
 pub(crate) fn all(tensors: &Tensors, cell: Option<&str>) -> Result<Vec<Module>, Error> {
     find(tensors).iter().map(|outline| outline.read(tensors, cell)).collect()
@@ -56,7 +66,11 @@ fn line(tensors: &Tensors, outline: &Outline, cell: Option<&str>) -> String {
     format!("{name}  {description}")
 }
 
-fn none_found(tensors: &Tensors) -> String {
+pub(crate) fn none_found(tensors: &Tensors) -> String {
+    if let Some(source) = tensors.layout().source() {
+        let others = find_others(tensors);
+        return format!("it holds no recurrent module with the names of --layout {source}{others}");
+    }
     let mut names: Vec<&str> = tensors.iter().map(|tensor| tensor.name.as_str()).collect();
     let more = names.len().saturating_sub(6);
     names.truncate(6);

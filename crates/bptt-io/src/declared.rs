@@ -51,6 +51,9 @@ impl Outline {
     /// # Errors
     /// If a tensor is missing, has another shape or type, or is not finite; the message names it.
     pub(crate) fn read_declared(&self, tensors: &Tensors, spec: &Arc<CellSpec>) -> Result<Module, Error> {
+        if tensors.layout().has_gates() {
+            return Err(tensors.problem(format!("--gate-order is not possible for the cell {}", spec.name)));
+        }
         let sizes = self.declared_sizes(tensors, spec)?;
         let (mut cells, mut dtypes, mut sources) = (Vec::new(), Vec::new(), Vec::new());
         let directions = self.prefixes.len();
@@ -82,7 +85,8 @@ impl Outline {
         let weights = Weights { cells, bidirectional: directions == 2, readout: None };
         let computed = sources.iter().filter_map(|name| tensors.computed(name)).map(String::from);
         let (outline, cell, assumptions) = (self.clone(), spec.name.clone(), computed.collect());
-        Ok(Module { outline, cell, weights, dtypes, sources, assumptions })
+        let arrangement = self.convention.arrangement(&spec.gate_names());
+        Ok(Module { outline, cell, weights, dtypes, sources, arrangement, assumptions })
     }
 
     /// I, H, P and G, from the first cell's input weights and, where there are, recurrent weights.

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::Error;
+use crate::choose::none_found;
 use crate::module::Module;
 use crate::outline::find;
 use crate::tensors::Tensors;
@@ -103,6 +104,9 @@ pub struct Other {
 pub fn inspect(tensors: &Tensors, cell: Option<&str>) -> Result<Report, Error> {
     let (mut modules, mut unreadable) = (Vec::new(), Vec::new());
     let outlines = find(tensors);
+    if outlines.is_empty() && tensors.layout().source().is_some() {
+        return Err(tensors.problem(none_found(tensors)));
+    }
     for outline in &outlines {
         match outline.read(tensors, cell) {
             Ok(module) => modules.push(module),
@@ -148,6 +152,7 @@ fn report(tensors: &Tensors, module: &Module) -> Result<ModuleReport, Error> {
         blocks,
         notes: (0..weights.cells.len())
             .filter_map(|index| doubled(module, index))
+            .chain([module.reading()])
             .chain(module.assumptions.iter().cloned())
             .collect(),
     })

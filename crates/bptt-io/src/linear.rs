@@ -40,11 +40,13 @@ impl Candidate<'_> {
 
     /// The name of its bias, if it has one.
     fn bias(&self, tensors: &Tensors) -> Option<String> {
-        [("weight", "bias"), ("kernel", "bias"), ("_w", "_b")].iter().find_map(|(ending, bias)| {
-            let (before, after) = self.weight.name.rsplit_once(ending)?;
-            let bias = format!("{before}{bias}{after}");
-            tensors.get(&bias).map(|_| bias)
-        })
+        [("weight", "bias"), ("kernel", "bias"), ("/w", "/b"), ("/W", "/b"), ("_w", "_b")].iter().find_map(
+            |(ending, bias)| {
+                let (before, after) = self.weight.name.rsplit_once(ending)?;
+                let bias = format!("{before}{bias}{after}");
+                tensors.get(&bias).map(|_| bias)
+            },
+        )
     }
 }
 
@@ -60,14 +62,26 @@ impl Tensors {
     }
 }
 
-/// Whatever is called `NAME.weight` (PyTorch), `NAME/kernel`, `NAME/embeddings` (Keras), `NAME_w` or `…emb` (for NumPy).
+/// Whatever is called `NAME.weight` (PyTorch), `NAME/kernel`, `NAME/embeddings` (Keras), `NAME/w` (Haiku), `NAME/W` (Chainer),
+/// `NAME_w` or `…emb` (for NumPy).
 fn candidates(tensors: &Tensors) -> impl Iterator<Item = Candidate<'_>> {
-    tensors.iter().filter_map(|weight| {
+    let transposed = tensors.transposes_linear();
+    tensors.iter().filter_map(move |weight| {
         let name = weight.name.trim_end_matches(":0");
-        let endings = [(".weight", false), ("/embeddings", false), ("/kernel", true), ("_w", false)];
-        let ending = endings
-            .into_iter()
-            .find_map(|(ending, transposed)| Some((name.strip_suffix(ending)?, transposed)));
+        let endings = [
+            (".weight", transposed),
+            ("/embeddings", false),
+            ("/embedding", false),
+            ("/kernel", true),
+            (".kernel", true),
+            ("/w", true),
+            ("/W", false),
+            ("_w", false),
+        ];
+        let ending = endings.into_iter().find_map(|(ending, transposed)| {
+            let name = name.strip_suffix(ending)?;
+            Some((name, transposed && !(ending == ".weight" && is_embedding(name))))
+        });
         // Vectors may be called by the embedding's name alone.
         let (name, transposed) = ending.or_else(|| name.ends_with("emb").then_some((name, false)))?;
         // A kernel beside a recurrent one is of a recurrent cell.
@@ -233,21 +247,24 @@ fn named<'a>(tensors: &'a Tensors, name: &str, option: &'static str) -> Result<C
     })
 }
 
-/// A tensor that is of no recurrent module, with PyTorch's name and arrangement: of Keras' `Dense` and `Embedding` the
-/// matrix and the bias, anything else as it is.
+/// A tensor that is of no recurrent module, with PyTorch's name and arrangement: of linear maps and embeddings the matrix and
+/// the bias, anything else as it is.
 pub(crate) fn to_pytorch(tensors: &Tensors, tensor: &Tensor) -> Tensor {
     let mut written = tensor.clone();
-    let name = tensor.name.trim_end_matches(":0");
     let dotted = |module: &str, parameter: &str| format!("{}.{parameter}", module.replace('/', "."));
-    let has_kernel =
-        |module: &str| candidates(tensors).any(|c| c.transposed && c.name == module && c.shape().is_some());
-    if let Some(module) = name.strip_suffix("/embeddings") {
-        written.name = dotted(module, "weight");
-    } else if let Some(module) = name.strip_suffix("/bias").filter(|module| has_kernel(module)) {
-        written.name = dotted(module, "bias");
-    } else if let Some(module) = name.strip_suffix("/kernel").filter(|module| has_kernel(module)) {
-        written.name = dotted(module, "weight");
-        written.transpose();
+    let of_source = |c: &Candidate<'_>| {
+        c.transposed || c.weight.name.trim_end_matches(":0").rfind('/') == Some(c.name.len())
+    };
+    let mut maps = candidates(tensors).filter(|c| c.shape().is_some() && of_source(c));
+    let found = maps.find_map(|c| {
+        let is_bias = c.bias(tensors).as_ref() == Some(&tensor.name);
+        (is_bias || c.weight.name == tensor.name).then(|| (is_bias, c.transposed, c.name.to_owned()))
+    });
+    if let Some((is_bias, transposed, name)) = found {
+        written.name = dotted(&name, if is_bias { "bias" } else { "weight" });
+        if transposed && !is_bias {
+            written.transpose();
+        }
     }
     written
 }

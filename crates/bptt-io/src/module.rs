@@ -22,6 +22,8 @@ pub struct Module {
     pub(crate) dtypes: Vec<Vec<Option<Dtype>>>,
     /// The names of its tensors in the file.
     pub(crate) sources: Vec<String>,
+    /// How its tensors are arranged in the file: `"matrices (inputs, gates · H), gates in the order i, f, c, o"`.
+    pub arrangement: String,
     /// What was assumed in reading it and what was computed, a sentence each.
     pub assumptions: Vec<String>,
 }
@@ -39,6 +41,12 @@ impl Module {
     /// D·P, the width of its output.
     pub fn width(&self) -> usize {
         self.outline.prefixes.len() * self.weights.cells[0].sizes().output
+    }
+
+    /// What it was read as: `"lstm is read as Keras: matrices (inputs, gates · H), gates in the order i, f, c, o"`.
+    pub fn reading(&self) -> String {
+        let (title, layout) = (self.outline.title(), self.outline.convention.title());
+        format!("{title} is read as {layout}: {}", self.arrangement)
     }
 
     /// The number types of its tensors, each once.

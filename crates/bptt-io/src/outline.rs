@@ -52,6 +52,19 @@ pub fn find(tensors: &Tensors) -> Vec<Outline> {
             outline.convention = Convention::Equinox;
         }
     }
+    let layout = tensors.layout();
+    for outline in &mut outlines {
+        let asked = match outline.convention {
+            Convention::PyTorch => {
+                [Convention::Paddle, Convention::Candle].into_iter().find(|of| layout.asks_for(*of))
+            }
+            Convention::Keras if layout.asks_for(Convention::TensorFlowJs) => Some(Convention::TensorFlowJs),
+            _ => None,
+        };
+        let known = tensors.rearranged(&outline.prefixes[0]).map(|module| module.convention);
+        outline.convention = known.or(asked).unwrap_or(outline.convention);
+    }
+    outlines.retain(|outline| layout.allows(outline.convention));
     join_bidirectional(&mut outlines);
     outlines
 }
@@ -95,7 +108,7 @@ impl Outline {
     /// Whether it is the backward half of a Bidirectional layer, which is a part of that layer: a layer itself may be called so.
     pub(crate) fn is_backward(&self) -> bool {
         let within = self.prefixes[0].split_once('/').map_or("", |(_, within)| within);
-        self.convention == Convention::Keras && within.contains("backward")
+        self.convention.is_keras() && within.contains("backward")
     }
 
     pub(crate) fn cell_id(&self, index: usize) -> CellId {
@@ -122,7 +135,7 @@ impl Outline {
             let first = self.tensor(Parameter::BiasIh, d);
             // Any layer's, so that a lone one is missed in the others.
             match self.convention {
-                Convention::PyTorch => ["bias_ih_l", "bias_hh_l"].iter().any(|bias| {
+                convention if convention.is_numbered() => ["bias_ih_l", "bias_hh_l"].iter().any(|bias| {
                     name.strip_prefix(&self.prefixes[d]).is_some_and(|rest| rest.starts_with(bias))
                 }),
                 _ => name == first || name == self.tensor(Parameter::BiasHh, d),

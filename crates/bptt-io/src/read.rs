@@ -41,11 +41,26 @@ impl Outline {
                 self.name
             )));
         }
+        let rearranged = tensors.rearranged(&self.prefixes[0]);
+        if let Some(Err(problem)) = rearranged.map(|module| &module.cell) {
+            return Err(tensors.problem(format!("{}: {problem}", self.title())));
+        }
         if let Some(Err(problem)) = tensors.settings().cell(self.path(), self.prefixes.len()) {
             return Err(tensors.problem(format!("{}: {problem}", self.title())));
         }
         if let Some(spec) = self.declares(tensors, cell)? {
             return self.read_declared(tensors, &spec);
+        }
+        if self.convention.is_numbered()
+            && tensors.get(&self.tensor(Parameter::WeightHh, 0)).is_none()
+            && self.prefixes.len() == 2
+        {
+            return Err(tensors.problem(format!(
+                "{} has the tensors of a backward direction alone, {}; candle's Direction::Backward writes such a module, which reads \
+                 forward: if it is one, give --layout candle",
+                self.title(),
+                self.tensor(Parameter::WeightHh, 1)
+            )));
         }
         let (gates, hidden) = self.gates_and_hidden(tensors)?;
         let kind = self.convention.kind(gates).ok_or_else(|| {
@@ -53,7 +68,13 @@ impl Outline {
             tensors.problem(format!("{}: {layout} has no cell of {gates} gates", self.title()))
         })?;
         let biased = tensors.iter().any(|tensor| self.is_bias(&tensor.name));
-        let mut reader = Reader { outline: self, tensors, hidden, kind, biased, sources: Vec::new() };
+        let is_ordered = rearranged.is_some_and(|module| !module.arrangement.is_empty());
+        let given = if is_ordered || gates == 1 { None } else { self.given_order(tensors, gates)? };
+        // Of each of PyTorch's gates its block.
+        let order = given.as_ref().map_or(kind.order.to_vec(), |blocks| {
+            (0..gates).filter_map(|gate| blocks.iter().position(|of| *of == gate)).collect()
+        });
+        let mut reader = Reader { outline: self, tensors, hidden, kind, order, biased, sources: Vec::new() };
         let bias = biased.then(|| tensors.get(&self.tensor(Parameter::BiasIh, 0))).flatten();
         let (cell, assumed) = self.cell(tensors, kind, bias.map(|bias| bias.shape.len()), cell)?;
         let registered = cell_by_name(&cell)?;
@@ -72,9 +93,29 @@ impl Outline {
         let sources = reader.sources;
         let computed = sources.iter().filter_map(|name| tensors.computed(name)).map(String::from);
         let assumptions = assumed.into_iter().chain(computed).collect();
+        let names = registered.spec().gate_names();
+        let arrangement = match (rearranged, &given) {
+            (Some(module), _) if is_ordered => module.arrangement.clone(),
+            (_, Some(blocks)) => {
+                self.convention.arranged(&blocks.iter().map(|&gate| names[gate]).collect::<Vec<_>>())
+            }
+            _ => self.convention.arrangement(&names),
+        };
         let bidirectional = self.prefixes.len() == 2;
         let weights = Weights { cells: layers, bidirectional, readout: None };
-        Ok(Module { outline: self.clone(), cell, weights, dtypes, sources, assumptions })
+        Ok(Module { outline: self.clone(), cell, weights, dtypes, sources, arrangement, assumptions })
+    }
+
+    /// The order of gates that was asked for.
+    fn given_order(&self, tensors: &Tensors, gates: usize) -> Result<Option<Vec<usize>>, Error> {
+        let layout = tensors.layout();
+        match layout.order(gates) {
+            None if layout.has_gates() => {
+                Err(tensors
+                    .problem(format!("{}: --gate-order does not fit, it has {gates} gates", self.title())))
+            }
+            order => Ok(order),
+        }
     }
 
     /// Says that other libraries give other cells the names of PyTorch's single cells, or asks for the cell where the path is
@@ -84,9 +125,11 @@ impl Outline {
         let last = self.name.rsplit_once('.').filter(|(_, number)| number.parse::<usize>().is_ok());
         // torchrecurrent 0.2.5: its 32 layers keep their cells so, among them ones with the shapes of each of PyTorch's.
         if last.is_some_and(|(list, _)| list.rsplit('.').next() == Some("cells")) {
+            let tinygrad =
+                if cell == "lstm" { ", or --layout tinygrad for a stack of its LSTMCell" } else { "" };
             return Err(tensors.problem(format!(
                 "{title} has the names and shapes of torch.nn's {cell} cell, but the path of torchrecurrent's layers, whose cells \
-                 compute something else; if it is that cell, give --cell {cell}"
+                 compute something else; if it is that cell, give --cell {cell}{tinygrad}"
             )));
         }
         Ok(format!(
@@ -163,8 +206,13 @@ impl Outline {
         let (gates, cells) = (kind.order.len(), kind.cells(bias));
         let possible = cells.names;
         let configured = tensors.settings().cell(self.path(), self.prefixes.len()).and_then(Result::ok);
-        let stamped = tensors.stamp().map(|stamp| stamp.cell.as_str()).or(configured);
+        let rearranged = tensors.rearranged(&self.prefixes[0]);
+        let of_source = rearranged.and_then(|module| module.cell.clone().ok().flatten());
+        let stamped = tensors.stamp().map(|stamp| stamp.cell.as_str()).or(configured).or(of_source);
         let mut assumed = tensors.settings().said.clone();
+        if let Some(module) = rearranged.filter(|module| told.is_none() && !module.assumes.is_empty()) {
+            assumed.push(format!("{} {}", self.title(), module.assumes));
+        }
         let cell = match told.or(stamped) {
             // This project's own files may hold a cell of its own.
             Some(name)
@@ -231,6 +279,8 @@ struct Reader<'a> {
     tensors: &'a Tensors,
     hidden: usize,
     kind: &'a Kind,
+    /// Of each of PyTorch's gates its block in a matrix.
+    order: Vec<usize>,
     biased: bool,
     sources: Vec<String>,
 }
@@ -285,13 +335,14 @@ impl Reader<'_> {
         let transposed = self.outline.convention.transposed();
         let sizes = if transposed { [width, Size::Is(rows)] } else { [Size::Is(rows), width] };
         let (dtype, numbers) = self.read(parameter, index, &sizes)?;
-        let numbers = to_pytorch(&numbers, self.hidden, self.kind.order, transposed);
+        let numbers = to_pytorch(&numbers, self.hidden, &self.order, transposed);
         Ok((Matrix::new(rows, numbers.len() / rows, numbers)?, dtype))
     }
 
     fn bias(&mut self, parameter: Parameter, index: usize) -> Result<(Matrix<f64>, Dtype), Error> {
         let rows = self.kind.order.len() * self.hidden;
         let (dtype, numbers) = self.read(parameter, index, &[Size::Is(rows)])?;
+        let numbers = to_pytorch(&numbers, self.hidden, &self.order, false);
         Ok((Matrix::new(1, rows, numbers)?, dtype))
     }
 
@@ -316,7 +367,7 @@ impl Reader<'_> {
         let two = two && self.kind.two_rows_of_bias;
         let sizes = if two { vec![Size::Is(2), Size::Is(rows)] } else { vec![Size::Is(rows)] };
         let (dtype, numbers) = self.read(Parameter::BiasIh, index, &sizes)?;
-        let ordered = |row: &[f64]| to_pytorch(row, self.hidden, self.kind.order, true);
+        let ordered = |row: &[f64]| to_pytorch(row, self.hidden, &self.order, true);
         let b_ih = Matrix::new(1, rows, ordered(&numbers[..rows]))?;
         let b_hh =
             if two { Matrix::new(1, rows, ordered(&numbers[rows..]))? } else { Matrix::zeros(1, rows) };

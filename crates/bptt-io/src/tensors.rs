@@ -11,9 +11,12 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use crate::arrays;
+use crate::conventions::Convention;
 use crate::keras::{self, Settings};
+use crate::layout::Layout;
+use crate::rearrange::{Rearranged, rearrange};
 use crate::tensor::{Dtype, FLOATS, Tensor, shape};
-use crate::{Error, files, onnx, pytorch, weight_norm};
+use crate::{Error, files, msgpack, onnx, pytorch, same_names, weight_norm};
 
 /// The one key of the metadata of this project's files; its value is JSON, because the order of several keys would not
 /// be stable.
@@ -21,6 +24,11 @@ const STAMP: &str = "bptt";
 
 const SAVE: &str =
     "from safetensors.torch import save_file; save_file(model.state_dict(), \"model.safetensors\")";
+
+/// Files of Orbax's in its folders.
+const ORBAX: [&str; 4] = ["_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "ocdbt.process_0"];
+const OF_ORBAX: &str = "it is a folder of Orbax's, which is not read; restore it and write the parameters to a file: \
+                        open(\"model.msgpack\", \"wb\").write(flax.serialization.to_bytes(parameters))";
 
 /// What the tensors alone do not tell: the cell, and a checksum.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,6 +62,10 @@ pub struct Tensors {
     ignored: BTreeSet<String>,
     /// What a configuration in the file says of its layers.
     settings: Settings,
+    /// How names and gates are to be read where they leave it open.
+    layout: Layout,
+    /// Modules whose tensors were put together, or whose source their names tell, by their prefixes.
+    rearranged: BTreeMap<String, Rearranged>,
 }
 
 /// One axis of an expected shape.
@@ -97,14 +109,25 @@ impl Tensors {
     /// # Errors
     /// If it cannot be read, is damaged, or has no format that is known here: the message says how to save such a file.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        Self::of_bytes(path, &files::read(path)?)
+        Self::read_as(path, &Layout::default())
+    }
+
+    /// Reads a file as [`read`](Self::read) does, with its recurrent modules as `layout` says.
+    ///
+    /// # Errors
+    /// As those of `read`.
+    pub fn read_as(path: &Path, layout: &Layout) -> Result<Self, Error> {
+        if path.is_dir() && ORBAX.iter().any(|file| path.join(file).exists()) {
+            return Err(Error::ModelFile { path: path.into(), problem: OF_ORBAX.into() });
+        }
+        Self::of_bytes(path, &files::read(path)?, layout)
     }
 
     /// Reads a file that is in memory; errors name it by `path`.
     ///
     /// # Errors
     /// If it is damaged or has no format that is known here: the message says how to save such a file.
-    pub fn of_bytes(path: &Path, bytes: &[u8]) -> Result<Self, Error> {
+    pub fn of_bytes(path: &Path, bytes: &[u8], layout: &Layout) -> Result<Self, Error> {
         let mut settings = Settings::default();
         let read = match bytes {
             // The header's length may look like anything; what follows is JSON.
@@ -122,6 +145,9 @@ impl Tensors {
                 settings = found;
                 (tensors, unreadable, None)
             }),
+            bytes if msgpack::is_tree(bytes) => {
+                msgpack::read(bytes).map(|(tensors, unreadable)| (tensors, unreadable, None))
+            }
             bytes if onnx::is_model(bytes) => onnx::read(bytes).map(|(tensors, unreadable, found)| {
                 settings = found;
                 (tensors, unreadable, None)
@@ -132,8 +158,10 @@ impl Tensors {
             read.map_err(|problem| Error::ModelFile { path: path.into(), problem })?;
         let mut computed = weight_norm::materialize(&mut by_name);
         computed.extend(keras::rearrange(&mut by_name));
-        let ignored = BTreeSet::new();
-        Ok(Self { path: path.into(), by_name, stamp, unreadable, computed, ignored, settings })
+        let mut rearranged = same_names::resolve(&mut by_name, layout);
+        rearranged.extend(rearrange(&mut by_name, layout));
+        let (path, ignored, layout) = (path.into(), BTreeSet::new(), layout.clone());
+        Ok(Self { path, by_name, stamp, unreadable, computed, ignored, settings, layout, rearranged })
     }
 
     /// Lets the tensor called `name` stay unread where it would be refused.
@@ -165,6 +193,22 @@ impl Tensors {
     /// What a configuration in the file says of its layers.
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// How names and gates are to be read where they leave it open.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The module with this prefix, if its tensors were put together or its source is known otherwise.
+    pub(crate) fn rearranged(&self, prefix: &str) -> Option<&Rearranged> {
+        self.rearranged.get(prefix)
+    }
+
+    /// Whether linear maps of this file are (inputs, outputs) under PyTorch's names.
+    pub(crate) fn transposes_linear(&self) -> bool {
+        let asked = [Convention::Paddle, Convention::Burn].iter().any(|row| self.layout.asks_for(*row));
+        asked || self.rearranged.values().any(|module| module.convention.transposes_linear())
     }
 
     /// How the tensor called `name` was computed from others of the file, if it was.

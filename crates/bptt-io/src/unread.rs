@@ -78,7 +78,7 @@ pub(crate) fn refuse_unread(tensors: &Tensors, outline: &Outline, sources: &[Str
         return Err(tensors.problem(format!("tensor {name} of {title} is {why}{way_out}")));
     }
     let more = if found.len() > 1 { format!(" and {} more", found.len() - 1) } else { String::new() };
-    let (layout, known) = (outline.convention.title(), outline.convention.names().join(", "));
+    let (layout, known) = (outline.convention.title(), outline.convention.known().join(", "));
     Err(tensors.problem(format!(
         "tensor {first} {what}{more} stands beside the weights of {title} and nothing reads it; known of a module of {layout}: \
          {known}{way_out}"

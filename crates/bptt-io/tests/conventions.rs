@@ -397,7 +397,7 @@ fn cells_on_another_librarys_path_are_asked_for() {
         let tensors = File::new(&arrays).tensors("m.safetensors");
         let refused = choose(&tensors, None, None).unwrap_err().to_string();
         assert!(
-            refused.contains("torchrecurrent") && refused.ends_with(&format!("--cell {cell}")),
+            refused.contains("torchrecurrent") && refused.contains(&format!("--cell {cell}")),
             "{refused}"
         );
         assert_eq!(choose(&tensors, None, Some(cell)).unwrap().cell, cell);

@@ -187,7 +187,7 @@ fn memory(forget: bool) -> Option<[usize; 2]> {
 fn read(file: &str, bytes: &[u8]) -> bool {
     let most = 4 * bytes.len() + (64 << 20);
     let (before, start) = (memory(true), Instant::now());
-    let tensors = Tensors::of_bytes(Path::new(file), bytes);
+    let tensors = Tensors::of_bytes(Path::new(file), bytes, &Layout::default());
     if let Ok(tensors) = &tensors {
         let held: usize = tensors.iter().map(|tensor| tensor.bytes.len()).sum();
         assert!(held <= most, "{file}: {held} bytes of {}", bytes.len());

@@ -38,7 +38,7 @@ fn a_tensor_of_the_cell_that_nothing_reads_is_refused_by_name() {
     let cases: [(Vec<Array>, Array); 12] = [
         (keras(4), array("a/input_gate_peephole_weights", &[H], 5.0)),
         (keras(4), array("a/kernel_norm/gamma", &[4 * H], 5.0)),
-        (keras(3), array("a/recurrent_bias", &[3 * H], 5.0)),
+        (keras(4), array("a/recurrent_bias", &[4 * H], 5.0)),
         (keras(4), array("a/attention/kernel", &[H, H], 5.0)),
         (without_biases(), array("a.bias_l0", &[4 * H], 5.0)),
         (pytorch(), array("a.ln_hh.weight", &[4 * H], 5.0)),

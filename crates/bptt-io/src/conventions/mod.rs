@@ -5,6 +5,8 @@
 
 use bptt::{CellId, CellSpec};
 
+pub(crate) mod recipes;
+
 /// Whose names and whose arrangement a module's tensors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,6 +23,28 @@ pub enum Convention {
     Keras,
     /// `Wx`, `Wh`, `b`; gates i, f, o, g.
     Cs231n,
+    /// Keras' names and arrangement, with other activations and the reset before the product.
+    TensorFlowJs,
+    /// PyTorch's, each parameter twice, and linear maps (inputs, outputs).
+    Paddle,
+    /// PyTorch's; a lone `_reverse` reads forward.
+    Candle,
+    /// PyTorch's cells in a list.
+    Tinygrad,
+    /// `ii/kernel`, `hi/kernel`, `hi/bias`, …: one matrix a gate.
+    Flax,
+    /// As in linen, or `dense_i/kernel` and `dense_h/kernel`.
+    FlaxNnx,
+    /// `linear/w`, `linear/b`; `w_i`, `w_h`, `b`.
+    Haiku,
+    /// Keras' names; gates i, g, f, o.
+    Haste,
+    /// `Wx`, `Wh`, `bias`, `bhn`, as PyTorch arranges them.
+    Mlx,
+    /// `lateral/W`, `upward/W`; `0/w0`, …
+    Chainer,
+    /// `input_gate.input_transform.weight`, …: one matrix a gate.
+    Burn,
 }
 
 /// A parameter of a cell.
@@ -160,6 +184,42 @@ const CS231N: Row = Row {
     // Of the captioning model of assignment 3.
     beside: &["W_embed", "W_proj", "b_proj", "W_vocab", "b_vocab"],
 };
+/// TensorFlow.js 4.22, tfjs-layers/src/layers/recurrent.ts: `hardSigmoid` is 0.2 a + 0.5 and the gates' default, and a GRU with
+/// `resetAfter` is refused.
+const TENSORFLOW_JS: Row = Row {
+    title: "TensorFlow.js",
+    kinds: &[
+        RNN,
+        Kind::any_bias(
+            &[1, 0, 2],
+            "z, r, h",
+            Cells {
+                names: &["gru_reset_before_with:hard_sigmoid_0.2,tanh", "gru_reset_before"],
+                undecided: Undecided::Assume("the hard sigmoid in its gates"),
+            },
+        ),
+        Kind::any_bias(
+            &[0, 1, 2, 3],
+            "i, f, c, o",
+            Cells {
+                names: &["lstm_with:hard_sigmoid_0.2,tanh", "lstm"],
+                undecided: Undecided::Assume("the hard sigmoid in its gates"),
+            },
+        ),
+    ],
+    ..KERAS
+};
+// What `recipes.rs` puts together has PyTorch's names and arrangement from then on.
+const PADDLE: Row = Row { title: "Paddle", ..PYTORCH };
+const CANDLE: Row = Row { title: "candle", ..PYTORCH };
+const TINYGRAD: Row = Row { title: "tinygrad", ..PYTORCH };
+const FLAX: Row = Row { title: "Flax linen", ..PYTORCH };
+const FLAX_NNX: Row = Row { title: "Flax nnx", ..PYTORCH };
+const HAIKU: Row = Row { title: "Haiku", ..PYTORCH };
+const HASTE: Row = Row { title: "Haste", ..PYTORCH };
+const MLX: Row = Row { title: "MLX", ..PYTORCH };
+const CHAINER: Row = Row { title: "Chainer", ..PYTORCH };
+const BURN: Row = Row { title: "burn", ..PYTORCH };
 
 /// A cell as PyTorch makes it: its registered name, PyTorch's class, and the options that the class needs.
 const IN_PYTORCH: [(&str, &str, &str); 5] = [
@@ -191,7 +251,45 @@ impl Convention {
             Self::Equinox => &EQUINOX,
             Self::Keras => &KERAS,
             Self::Cs231n => &CS231N,
+            Self::TensorFlowJs => &TENSORFLOW_JS,
+            Self::Paddle => &PADDLE,
+            Self::Candle => &CANDLE,
+            Self::Tinygrad => &TINYGRAD,
+            Self::Flax => &FLAX,
+            Self::FlaxNnx => &FLAX_NNX,
+            Self::Haiku => &HAIKU,
+            Self::Haste => &HASTE,
+            Self::Mlx => &MLX,
+            Self::Chainer => &CHAINER,
+            Self::Burn => &BURN,
         }
+    }
+
+    /// Whether a name ends with layer and direction.
+    pub(crate) fn is_numbered(self) -> bool {
+        self.row().numbered
+    }
+
+    /// The names by which its modules are known, behind their prefixes.
+    pub(crate) fn known(self) -> Vec<&'static str> {
+        let own = recipes::RECIPES.iter().filter(|recipe| recipe.convention == self);
+        let mut names: Vec<&str> = own.flat_map(|recipe| recipe.parts).map(|part| part.name).collect();
+        if names.is_empty() {
+            return self.names();
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Whether its modules are Keras' layers.
+    pub(crate) fn is_keras(self) -> bool {
+        matches!(self, Self::Keras | Self::TensorFlowJs)
+    }
+
+    /// Whether its linear maps have matrices (inputs, outputs) under PyTorch's name for (outputs, inputs).
+    pub(crate) fn transposes_linear(self) -> bool {
+        matches!(self, Self::Paddle | Self::Burn)
     }
 
     /// Whether its modules are single cells with PyTorch's names for weights.
@@ -229,12 +327,18 @@ impl Convention {
     /// How its tensors are arranged, for a module whose cell has these gates, in PyTorch's order:
     /// `"matrices (gates · H, inputs), gates in the order i, f, g, o"`.
     pub fn arrangement(self, gates: &[&str]) -> String {
+        let order = match self.kind(gates.len()) {
+            Some(kind) if self.transposed() => kind.gates.split(", ").collect(),
+            _ => gates.to_vec(),
+        };
+        self.arranged(&order)
+    }
+
+    /// How its tensors are arranged, with blocks in this order.
+    pub(crate) fn arranged(self, gates: &[&str]) -> String {
         let matrices =
             if self.transposed() { "matrices (inputs, gates · H)" } else { "matrices (gates · H, inputs)" };
-        let order = match self.kind(gates.len()) {
-            Some(kind) if self.transposed() => kind.gates.to_owned(),
-            _ => gates.join(", "),
-        };
+        let order = gates.join(", ");
         if gates.len() > 1 { format!("{matrices}, gates in the order {order}") } else { matrices.into() }
     }
 
