@@ -3,7 +3,7 @@
 use std::io::{Cursor, Write};
 use std::path::Path;
 
-use bptt_io::{Tensors, find, inspect};
+use bptt_io::{Layout, Tensors, find, inspect};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 

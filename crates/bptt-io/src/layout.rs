@@ -1,7 +1,10 @@
 //! Which source a file is said to be from, and in which order its gates stand, where names cannot tell.
 
 use crate::Error;
-use crate::conventions::Convention::{self, *};
+use crate::conventions::Convention::{
+    self, Burn, Candle, Chainer, Cs231n, Equinox, Flax, FlaxNnx, Haiku, Haste, Keras, Mlx, Paddle, PyTorch,
+    PyTorchCell, PyTorchShort, TensorFlowJs, Tinygrad,
+};
 
 /// The names of sources, and the rows of the table that each stands for.
 const SOURCES: [(&str, &[Convention]); 14] = [

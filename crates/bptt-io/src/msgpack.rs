@@ -18,10 +18,7 @@ const OPTIMIZER: &str = "opt_state";
 
 /// Whether the bytes begin as a map by names does.
 pub(crate) fn is_tree(bytes: &[u8]) -> bool {
-    let names = match bytes {
-        [0x81..=0x8f, rest @ ..] | [0xde, _, _, rest @ ..] => rest,
-        _ => return false,
-    };
+    let ([0x81..=0x8f, names @ ..] | [0xde, _, _, names @ ..]) = bytes else { return false };
     matches!(names.first(), Some(0xa0..=0xbf | 0xd9))
 }
 

@@ -253,7 +253,9 @@ impl Fit {
         if let Some((gate, _)) = recipe.negated {
             for (numbers, width) in parameters.iter_mut().zip(widths) {
                 let of_gate = &mut numbers[gate * self.hidden * width..][..self.hidden * width];
-                of_gate.iter_mut().for_each(|w| *w = -*w);
+                for w in of_gate {
+                    *w = -*w;
+                }
             }
         }
         let of_biases = dtypes[2].or(dtypes[3]);
@@ -327,12 +329,15 @@ struct Group {
     cells: Result<Vec<Cell>, String>,
 }
 
+/// The cells of a module by their numbers.
+type Numbered = Vec<(usize, Result<Fit, String>)>;
+
 /// Joins what are layers and directions of one module.
 fn group(matches: Vec<Match>) -> Vec<Group> {
     let prefixes: Vec<(String, Convention)> =
         matches.iter().map(|found| (path(&found.prefix), found.recipe.convention)).collect();
     let has = |prefix: String, convention| prefixes.contains(&(prefix, convention));
-    let mut groups: Vec<(String, &'static Recipe, Vec<(usize, Result<Fit, String>)>)> = Vec::new();
+    let mut groups: Vec<(String, &'static Recipe, Numbered)> = Vec::new();
     for Match { prefix, recipe, fit } in matches {
         let slashes = path(&prefix);
         let shorter = |end: &str| slashes.strip_suffix(end).map(|base| prefix[..base.len()].to_owned());
@@ -362,7 +367,7 @@ fn group(matches: Vec<Match>) -> Vec<Group> {
 }
 
 /// The layer and direction of each cell of a module.
-fn stack(recipe: &Recipe, cells: Vec<(usize, Result<Fit, String>)>) -> Result<Vec<Cell>, String> {
+fn stack(recipe: &Recipe, cells: Numbered) -> Result<Vec<Cell>, String> {
     let mut fits: Vec<(usize, Fit)> =
         cells.into_iter().map(|(index, fit)| Ok((index, fit?))).collect::<Result<_, String>>()?;
     fits.sort_by_key(|(index, _)| *index);

@@ -8,12 +8,11 @@ use common::{Array, File, H, I, array, inputs, outputs};
 
 fn read(arrays: &[Array], source: Option<&str>, gates: Option<&str>) -> Result<Module, String> {
     let file = File::new(arrays);
-    let tensors = match (source, gates) {
-        (None, None) => file.tensors("m.safetensors"),
-        _ => {
-            let layout = Layout::new(source, gates).unwrap();
-            Tensors::read_as(&file.path("m.safetensors"), &layout).unwrap()
-        }
+    let tensors = if source.is_none() && gates.is_none() {
+        file.tensors("m.safetensors")
+    } else {
+        let layout = Layout::new(source, gates).unwrap();
+        Tensors::read_as(&file.path("m.safetensors"), &layout).unwrap()
     };
     choose(&tensors, None, None).map_err(|error| error.to_string())
 }

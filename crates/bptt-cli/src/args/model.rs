@@ -1,8 +1,12 @@
 //! Arguments for models from other programs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use bptt_io::{Layout, Tensors};
+use bptt_train::run::model_file;
 use clap::{Args, ValueEnum};
+
+use crate::Failure;
 
 /// A loss between outputs and targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,6 +39,36 @@ pub(crate) enum ManyToOne {
     /// The final h of both directions, the forward one's at the last step and the reverse one's at the first:
     /// torch.cat([h_n[-2], h_n[-1]], 1) in PyTorch
     FinalState,
+}
+
+/// How a model file is read where its names leave it open.
+#[derive(Debug, Args)]
+pub(crate) struct LayoutArgs {
+    /// Source of the file, where names cannot tell: pytorch, keras, tensorflow.js, haste, cs231n, mlx, flax, haiku, equinox,
+    /// paddle, candle, burn, tinygrad or chainer
+    #[arg(long = "layout", value_name = "NAME")]
+    layout: Option<String>,
+    /// Order of the gates in the matrices of the file, where it is another than the source's: i,g,f,o or z,r,n
+    #[arg(long = "gate-order", value_name = "LETTERS")]
+    gate_order: Option<String>,
+}
+
+impl LayoutArgs {
+    /// The tensors of a file, read so; those of `ignored` names may stay unread.
+    pub fn read(&self, file: &Path, ignored: &[String]) -> Result<Tensors, Failure> {
+        read_as((self.layout.as_deref(), self.gate_order.as_deref()), file, ignored)
+    }
+}
+
+/// The tensors of a file, read with this source and order of gates; those of `ignored` names may stay unread.
+fn read_as(
+    (source, gates): (Option<&str>, Option<&str>),
+    file: &Path,
+    ignored: &[String],
+) -> Result<Tensors, Failure> {
+    let mut tensors = Tensors::read_as(&model_file(file), &Layout::new(source, gates)?)?;
+    ignored.iter().try_for_each(|name| tensors.ignore(name))?;
+    Ok(tensors)
 }
 
 /// A model file and the arrays that it reads.
@@ -83,6 +117,13 @@ pub(crate) struct ModelArgs {
     /// has "emb" in it; none, if no matrix fits]
     #[arg(long, value_name = "NAME", requires = "model")]
     pub embedding: Option<String>,
+    /// Source of the file, where names cannot tell: pytorch, keras, tensorflow.js, haste, cs231n, mlx, flax, haiku, equinox,
+    /// paddle, candle, burn, tinygrad or chainer
+    #[arg(long, value_name = "NAME", requires = "model")]
+    pub layout: Option<String>,
+    /// Order of the gates in the matrices of the file, where it is another than the source's: i,g,f,o or z,r,n
+    #[arg(long, value_name = "LETTERS", requires = "model")]
+    pub gate_order: Option<String>,
     /// A tensor beside the module's weights that takes no part in the computation; may be given several times
     #[arg(long, value_name = "TENSOR", requires = "model")]
     pub ignore: Vec<String>,
@@ -110,6 +151,13 @@ pub(crate) struct ModelArgs {
     pub resets: Option<PathBuf>,
 }
 
+impl ModelArgs {
+    /// The tensors of the model, read as the arguments say.
+    pub fn tensors(&self, file: &Path) -> Result<Tensors, Failure> {
+        read_as((self.layout.as_deref(), self.gate_order.as_deref()), file, &self.ignore)
+    }
+}
+
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   bptt inspect model.safetensors
@@ -120,6 +168,8 @@ pub(crate) struct InspectArgs {
     /// Cell of vanilla layers, if the file does not determine it: rnn_relu or rnn_identity
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
+    #[command(flatten)]
+    pub layout: LayoutArgs,
     /// A tensor beside a module's weights that takes no part in the computation; may be given several times
     #[arg(long, value_name = "TENSOR")]
     pub ignore: Vec<String>,
@@ -150,6 +200,8 @@ pub(crate) struct ExportArgs {
     /// Cell, if the file does not determine it: gru for a Keras GRU without a bias
     #[arg(long, value_name = "NAME")]
     pub cell: Option<String>,
+    #[command(flatten)]
+    pub layout: LayoutArgs,
     /// A tensor beside a module's weights that takes no part in the computation; may be given several times
     #[arg(long, value_name = "TENSOR")]
     pub ignore: Vec<String>,

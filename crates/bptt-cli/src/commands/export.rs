@@ -1,7 +1,6 @@
 //! `bptt export`: writes a model with PyTorch's tensor names.
 
-use bptt_io::{Module, Tensors, choose, export, find};
-use bptt_train::run::model_file;
+use bptt_io::{Module, choose, export, find};
 
 use super::print;
 use crate::Failure;
@@ -12,8 +11,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
     if args.to.exists() && !args.force {
         return Err(Failure::Usage(format!("--to: {to} exists already; choose another or give --force")));
     }
-    let mut tensors = Tensors::read(&model_file(&args.file))?;
-    args.ignore.iter().try_for_each(|name| tensors.ignore(name))?;
+    let tensors = args.layout.read(&args.file, &args.ignore)?;
     let cell = args.cell.as_deref();
     let module = args.module.as_deref().map(|name| choose(&tensors, Some(name), cell)).transpose()?;
     export(&tensors, module.as_ref(), cell, &args.to)?;
@@ -23,6 +21,8 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
     };
     for module in &written {
         let (title, cell) = (module.outline.title(), &module.cell);
+        eprintln!("{}", module.reading());
+        module.assumptions.iter().for_each(|sentence| eprintln!("assumed: {sentence}"));
         if module.is_in_pytorch() {
             eprintln!("{title} is {}", module.python());
         } else {

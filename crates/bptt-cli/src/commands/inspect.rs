@@ -1,7 +1,6 @@
 //! `bptt inspect`: the modules in a model file.
 
-use bptt_io::{Block, ModuleReport, Other, Report, Tensors, Unreadable, inspect};
-use bptt_train::run::model_file;
+use bptt_io::{Block, ModuleReport, Other, Report, Unreadable, inspect};
 use bptt_view::table::{Align, number, table};
 use serde_json::json;
 
@@ -10,8 +9,7 @@ use crate::Failure;
 use crate::args::InspectArgs;
 
 pub(crate) fn run(args: &InspectArgs) -> Result<(), Failure> {
-    let mut tensors = Tensors::read(&model_file(&args.file))?;
-    args.ignore.iter().try_for_each(|name| tensors.ignore(name))?;
+    let tensors = args.layout.read(&args.file, &args.ignore)?;
     let report = inspect(&tensors, args.cell.as_deref())?;
     for Unreadable { name, problem, .. } in &report.unreadable {
         eprintln!("not read: {name}: {problem}");

@@ -6,8 +6,7 @@ use bptt::in_f64;
 use bptt::{
     ForwardCache, Inputs, ItemizeOptions, Losses, Matrix, Network, ScanOptions, Sequence, State, Symbols,
 };
-use bptt_io::{HeadChain, Module, Tensor, Tensors, arrays, batch, choose, embedding, head};
-use bptt_train::run::model_file;
+use bptt_io::{HeadChain, Module, Tensor, arrays, batch, choose, embedding, head};
 
 use super::loss_source::{Head, LossSource};
 use super::objective::target_and_output;
@@ -128,8 +127,7 @@ impl Arrays {
                     .into(),
             ));
         }
-        let mut tensors = Tensors::read(&model_file(file))?;
-        given.ignore.iter().try_for_each(|name| tensors.ignore(name))?;
+        let mut tensors = given.tensors(file)?;
         let parts: Vec<&str> = given.head.iter().flat_map(|head| head.split(',')).collect();
         let maps = parts.iter().copied().chain(given.embedding.as_deref());
         maps.for_each(|name| tensors.expect_map(name));
@@ -183,11 +181,9 @@ fn module_provenance(file: &Path, module: &Module) -> Provenance {
     let mut provenance = Provenance::default();
     provenance.set("file", file.to_string_lossy());
     provenance.set("module", module.outline.name.as_str());
-    let layout = module.outline.convention;
-    provenance.set("layout", layout.title());
+    provenance.set("layout", module.outline.convention.title());
     let title = module.outline.title();
-    let arrangement = layout.arrangement(&module.weights.cells[0].spec().gate_names());
-    provenance.assume(format!("{title} is read as {}: {arrangement}", layout.title()));
+    provenance.assume(module.reading());
     for assumption in &module.assumptions {
         provenance.assume(assumption.as_str());
     }

@@ -51,6 +51,7 @@ pub(crate) enum Stack {
 }
 
 /// One tensor of a module: what it is called behind the module's prefix, and what it holds.
+#[derive(Clone, Copy)]
 pub(crate) struct Part {
     pub name: &'static str,
     pub to: Parameter,
