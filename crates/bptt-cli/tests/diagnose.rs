@@ -213,13 +213,17 @@ fn update_precision_and_windows_are_reported_on_request() {
     assert!(difference("f32") < 1e-5 && (1e-5..0.1).contains(&difference("bf16")), "{}", precision[0]);
     assert!(json["precision"]["small_from"].is_null());
     let sums = json["precision"]["bf16_sums"].as_array().unwrap();
-    assert_eq!(sums.len(), 4, "the parameters of a vanilla cell");
-    let sum = |name: &str| sums.iter().find(|of| of["parameter"] == name).unwrap();
-    assert_eq!(
-        (&sum("weight_ih")["pytorch"], &sum("weight_hh")["pytorch"]),
-        (&"one_product".into(), &"steps_in_format".into())
-    );
+    assert_eq!(sums.len(), 12, "the parameters of a vanilla cell in three frameworks");
+    let order = |framework: &str, name: &str| {
+        let of = sums.iter().find(|of| of["framework"] == framework && of["parameter"] == name).unwrap();
+        of["order"].as_str().unwrap()
+    };
+    assert_eq!(order("pytorch", "weight_ih"), "one_product");
+    assert_eq!(order("pytorch", "weight_hh"), "steps_in_format");
+    assert_eq!(order("jax_cast_outside", "weight_ih"), "steps_in_format");
+    assert_eq!(order("jax_cast_inside", "bias_hh"), "steps_in_f32");
     for of in sums {
+        assert_eq!(of["rounds_within_steps"], true);
         let error = |order: &str| of[order]["difference"].as_f64().unwrap();
         assert!(
             error("one_product") < 0.1 && error("one_product") <= error("steps_in_format") + 0.01,
@@ -244,7 +248,8 @@ fn update_precision_and_windows_are_reported_on_request() {
     for words in [
         "shares of the lags in the next update (sgd",
         "precision of the backpropagated",
-        "added up over the steps in bf16",
+        "added up over the steps, weights in bf16",
+        "JAX, cast inside",
         "before training, median",
     ] {
         assert!(text.contains(words), "{words}: {text}");

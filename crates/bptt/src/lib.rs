@@ -41,9 +41,9 @@ mod model;
 mod reverse;
 
 pub use analysis::{
-    Bootstrap, FormatAtLag, GateSaturation, Horizons, Interval, LagParts, LagPrecision, ParameterSums,
-    PathSplit, PrecisionAudit, SATURATED, SmallestWindow, SumInFormat, SumOrder, Truncation, TruncationCurve,
-    log_spaced_windows, quantile_interval,
+    Bootstrap, FormatAtLag, Framework, FrameworkSums, GateSaturation, Horizons, Interval, LagParts,
+    LagPrecision, ParameterSums, PathSplit, PrecisionAudit, SATURATED, SmallestWindow, SumInFormat, SumOrder,
+    Truncation, TruncationCurve, log_spaced_windows, quantile_interval,
 };
 pub use array::{Matrix, Sequence, SequenceView, View};
 pub use control::Control;

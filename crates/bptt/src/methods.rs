@@ -2,9 +2,9 @@
 
 use crate::dynamics::{GateSpectrum, JacobianProduct, Lyapunov, LyapunovOptions};
 use crate::{
-    CellId, Component, Error, Flossing, Format, ForwardCache, GateSaturation, Gradient, GradientOptions,
-    Inputs, ItemizeOptions, LagParts, Ledger, Losses, Matrix, MemoryProfile, Network, Objective,
-    ParameterSums, PathSplit, Perturbed, PrecisionAudit, Real, ScanOptions, Select, Sequence, SmallestWindow,
+    CellId, Component, Error, Flossing, ForwardCache, FrameworkSums, GateSaturation, Gradient,
+    GradientOptions, Inputs, ItemizeOptions, LagParts, Ledger, Losses, Matrix, MemoryProfile, Network,
+    Objective, PathSplit, Perturbed, PrecisionAudit, Real, ScanOptions, Select, Sequence, SmallestWindow,
     State, TruncationCurve,
 };
 use crate::{analysis, dynamics, forward, gradient, ledger};
@@ -312,12 +312,17 @@ impl Network<f64> {
         analysis::precision_audit(self, inputs, initial, options, objective)
     }
 
-    /// The gradient of every parameter of every cell in a [`Format`](crate::Format), added up over the steps in each
-    /// [`SumOrder`](crate::SumOrder): what a sum of few digits loses of the early steps, which no single contribution shows.
+    /// The bf16 gradient of every parameter of every cell as each [`Framework`](crate::Framework) would have it on a CPU, and
+    /// added up over the steps in each other [`SumOrder`](crate::SumOrder): what a sum of few digits loses of the early steps,
+    /// which no single contribution shows.
     ///
-    /// States, gates, dh, dc and da are rounded as in [`Network::precision_audit`]; the two products of a step are not rounded
-    /// before they are added, as frameworks do, so a gradient whose sum loses nothing may differ from theirs by some percent.
-    /// The readout is not included: its gradient is one product over all steps. The cost is that of T gradients of one step.
+    /// Every result within a step is rounded as the framework rounds it for `nn.RNN`, `nn.GRU`, `nn.LSTM` and `nn.LSTM` with
+    /// `proj_size` of PyTorch 2.15, and in JAX 0.10 for a scan of `h = act(x @ W_ih.T + b_ih + h @ W_hh.T + b_hh)` over at most
+    /// 32 sequences, all with the default [`ScanOptions`]. Of everything else states, gates, dh, dc and da are rounded as in
+    /// [`Network::precision_audit`], and [`FrameworkSums::rounds_within_steps`](crate::FrameworkSums::rounds_within_steps) is
+    /// false. The readout is `nn.Linear` (or `h @ W.T + b`) in bf16. The loss is that of its outputs cast to f32, and computed in
+    /// f64: of a cross-entropy computed in f32 one dL/dy in 10,000 is rounded the other way. The readout's gradient, one product
+    /// over all steps, is not included. The cost is that of 6·T gradients of one step.
     ///
     /// # Errors
     /// If inputs, state, options or objective do not fit the network, or a state is not finite in f64.
@@ -327,8 +332,7 @@ impl Network<f64> {
         initial: &State<f64>,
         options: &ScanOptions<f64>,
         objective: &Objective<f64>,
-        format: Format,
-    ) -> Result<Vec<ParameterSums>, Error> {
-        analysis::precision_sums(self, inputs, initial, options, objective, format)
+    ) -> Result<Vec<FrameworkSums>, Error> {
+        analysis::precision_sums(self, inputs, initial, options, objective)
     }
 }

@@ -4,6 +4,7 @@
 mod common;
 
 mod article;
+mod bf16;
 mod bounds;
 mod cs231n;
 mod edges;

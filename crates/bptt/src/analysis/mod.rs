@@ -1,5 +1,7 @@
 //! What ledgers and gradients mean: lags, truncation, paths, precision, saturation, horizons.
 
+mod bf16_pass;
+mod bf16_unit;
 mod horizons;
 mod lag_parts;
 mod paths;
@@ -16,7 +18,7 @@ pub(crate) use paths::path_split;
 pub(crate) use precision::precision_audit;
 pub use precision::{FormatAtLag, LagPrecision, PrecisionAudit};
 pub(crate) use precision_sums::precision_sums;
-pub use precision_sums::{ParameterSums, SumInFormat, SumOrder};
+pub use precision_sums::{Framework, FrameworkSums, ParameterSums, SumInFormat, SumOrder};
 pub(crate) use saturation::saturation;
 pub use saturation::{GateSaturation, SATURATED};
 pub use truncation::{SmallestWindow, Truncation, TruncationCurve, log_spaced_windows};

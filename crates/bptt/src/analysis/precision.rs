@@ -148,6 +148,30 @@ fn log10(da: &Part<f64>) -> f64 {
     norm(da.numbers.data()).log10() + f64::from(da.exponent) * std::f64::consts::LOG10_2
 }
 
+/// A network, its inputs and its initial state.
+type Problem = (Network<f32>, Inputs<f32>, State<f32>);
+
+/// The same in a format.
+pub(super) fn rounded_to(
+    format: Format,
+    network: &Network<f64>,
+    inputs: &Inputs<f64>,
+    initial: &State<f64>,
+) -> Result<Problem, Error> {
+    let mut network: Network<f32> = network.cast()?;
+    for tensor in network.tensors_mut() {
+        format.round(tensor.data_mut());
+    }
+    let (mut inputs, mut initial) = (inputs.cast(), initial.cast());
+    if let Inputs::Dense(x) = &mut inputs {
+        format.round(x.data_mut());
+    }
+    for state in initial.matrices_mut() {
+        format.round(state.data_mut());
+    }
+    Ok((network, inputs, initial))
+}
+
 /// A network in a format, what it kept in its forward scan, and its losses.
 pub(super) struct Rounded {
     pub(super) format: Format,
@@ -165,17 +189,7 @@ impl Rounded {
         options: &ScanOptions<f64>,
         objective: &Objective<f64>,
     ) -> Result<Self, Error> {
-        let mut network: Network<f32> = network.cast()?;
-        for tensor in network.tensors_mut() {
-            format.round(tensor.data_mut());
-        }
-        let (mut inputs, mut initial) = (inputs.cast(), initial.cast());
-        if let Inputs::Dense(x) = &mut inputs {
-            format.round(x.data_mut());
-        }
-        for state in initial.matrices_mut() {
-            format.round(state.data_mut());
-        }
+        let (network, inputs, initial) = rounded_to(format, network, inputs, initial)?;
         let cache = scan_rounded(&network, inputs, &initial, options.cast(), format)?;
         let losses = losses(&network, &cache, &objective.cast())?;
         Ok(Self { format, network, cache, losses })

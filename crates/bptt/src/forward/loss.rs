@@ -54,6 +54,11 @@ impl Reduction {
         };
         if self == Self::MeanPerSequence { (0..batch).map(of).collect() } else { vec![of(0); batch] }
     }
+
+    /// The factor of all sequences; 1 where each has its own.
+    fn common_factor(self, factors: &[f64]) -> f64 {
+        if self == Self::MeanPerSequence { 1.0 } else { factors.first().copied().unwrap_or(1.0) }
+    }
 }
 
 /// Targets, the steps that have one, and the reduction.
@@ -201,16 +206,9 @@ pub(crate) fn losses_into<T: Real>(
     let readout = readout(network)?;
     let (steps, batch) = cache.inputs().shape();
     let outputs = readout.outputs();
-    objective.check(steps, batch, outputs)?;
-
-    let has_loss = |i: usize| {
-        objective.mask.as_ref().is_none_or(|mask| mask[i])
-            && cache.boundaries().can_have_loss(i / batch, i % batch)
-    };
-    let has_loss: Vec<bool> = (0..steps * batch).map(has_loss).collect();
-    let factors = objective.reduction.factors(&has_loss, batch);
-    let per_sequence = objective.reduction == Reduction::MeanPerSequence;
-    let factor = if per_sequence { 1.0 } else { factors[0] };
+    let (has_loss, factors) =
+        objective.which(steps, batch, outputs, |t, b| cache.boundaries().can_have_loss(t, b))?;
+    let factor = objective.reduction.common_factor(&factors);
 
     losses.seeds.reshape(steps, batch, outputs);
     losses.at_readout = true;
@@ -224,27 +222,39 @@ pub(crate) fn losses_into<T: Real>(
         let y = &mut losses.seeds.data_mut()[range.start * batch * outputs..range.end * batch * outputs];
         read_out(network, cache, range.clone(), readout, y);
         let rows = range.start * batch..range.end * batch;
-        let (has_loss, values) = (&has_loss[rows.clone()], &mut losses.values[rows.clone()]);
-        match &objective.targets {
-            Targets::CrossEntropy(symbols) => {
-                cross_entropies(y, &symbols.ids()[rows], has_loss, T::of(factor), values);
-            }
-            Targets::SquaredError(target) => {
-                squared_errors(y, target.rows(range), has_loss, T::of(factor), values);
-            }
-        }
+        objective.compare(y, rows.clone(), &has_loss[rows.clone()], factor, &mut losses.values[rows]);
     }
     losses.present.clear();
     losses.present.extend(has_loss.chunks(batch).map(|step| step.contains(&true)));
     losses.total = losses.values.iter().sum::<f64>() * factor;
-    if per_sequence {
-        let factor_of = |i: usize| factors[i % batch];
-        losses.total = losses.values.iter().enumerate().map(|(i, value)| value * factor_of(i)).sum();
-        for (i, dy) in losses.seeds.data_mut().chunks_exact_mut(outputs).enumerate() {
-            dy.iter_mut().for_each(|dy| *dy = *dy * T::of(factor_of(i)));
-        }
+    if objective.reduction == Reduction::MeanPerSequence {
+        losses.total = losses.values.iter().enumerate().map(|(i, value)| value * factors[i % batch]).sum();
+        scale_sequences(losses.seeds.data_mut(), outputs, &factors);
     }
     Ok(())
+}
+
+/// dL/dy of outputs y, (T, B, V), of whole sequences that have a loss wherever the objective says so.
+pub(crate) fn gradient_of_outputs<T: Real>(
+    objective: &Objective<T>,
+    mut y: Sequence<T>,
+) -> Result<Sequence<T>, Error> {
+    let rows = y.steps() * y.batch();
+    let outputs = y.features();
+    let (has_loss, factors) = objective.which(y.steps(), y.batch(), outputs, |_, _| true)?;
+    let factor = objective.reduction.common_factor(&factors);
+    objective.compare(y.data_mut(), 0..rows, &has_loss, factor, &mut vec![0.0; rows]);
+    if objective.reduction == Reduction::MeanPerSequence {
+        scale_sequences(y.data_mut(), outputs, &factors);
+    }
+    Ok(y)
+}
+
+/// Multiplies dy, (T, B, V), with the factor of each sequence.
+fn scale_sequences<T: Real>(dy: &mut [T], outputs: usize, factors: &[f64]) {
+    for (dy, &factor) in dy.chunks_exact_mut(outputs).zip(factors.iter().cycle()) {
+        dy.iter_mut().for_each(|dy| *dy = *dy * T::of(factor));
+    }
 }
 
 fn readout<T: Real>(network: &Network<T>) -> Result<&Readout<T>, Error> {
@@ -266,6 +276,35 @@ impl<T: Real> Objective<T> {
             Targets::SquaredError(values) => Targets::SquaredError(values.cast()),
         };
         Objective { targets, mask: self.mask.clone(), reduction: self.reduction }
+    }
+
+    /// Which (t, b) have a loss, and what the losses of each sequence are multiplied with.
+    fn which(
+        &self,
+        steps: usize,
+        batch: usize,
+        outputs: usize,
+        can_have_loss: impl Fn(usize, usize) -> bool,
+    ) -> Result<(Vec<bool>, Vec<f64>), Error> {
+        self.check(steps, batch, outputs)?;
+        let has_loss =
+            |i: usize| self.mask.as_ref().is_none_or(|mask| mask[i]) && can_have_loss(i / batch, i % batch);
+        let has_loss: Vec<bool> = (0..steps * batch).map(has_loss).collect();
+        let factors = self.reduction.factors(&has_loss, batch);
+        Ok((has_loss, factors))
+    }
+
+    /// The losses of outputs `y` at the rows (t, b) of `rows`; `y` leaves as their gradient.
+    fn compare(&self, y: &mut [T], rows: Range<usize>, has_loss: &[bool], factor: f64, values: &mut [f64]) {
+        match &self.targets {
+            Targets::CrossEntropy(symbols) => {
+                cross_entropies(y, &symbols.ids()[rows], has_loss, T::of(factor), values);
+            }
+            Targets::SquaredError(target) => {
+                let steps = rows.start / target.batch()..rows.end / target.batch();
+                squared_errors(y, target.rows(steps), has_loss, T::of(factor), values);
+            }
+        }
     }
 
     fn check(&self, steps: usize, batch: usize, outputs: usize) -> Result<(), Error> {

@@ -12,5 +12,5 @@ pub use cache::{CellCache, ForwardCache};
 pub(crate) use inputs::{BySymbol, StepInput};
 pub use inputs::{Inputs, Symbols};
 pub use loss::{Losses, Objective, Reduction, Targets};
-pub(crate) use loss::{losses, losses_into, outputs};
+pub(crate) use loss::{gradient_of_outputs, losses, losses_into, outputs};
 pub(crate) use scan::{scan_into, scan_rounded, scan_with};

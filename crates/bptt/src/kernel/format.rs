@@ -38,18 +38,16 @@ impl Format {
             match self {
                 Self::F32Flushed if number.abs() < smallest => *number = T::zero(),
                 Self::F32 | Self::F32Flushed => {}
-                Self::Bf16 => *number = T::of(f64::from(bf16(number.f64()))),
+                Self::Bf16 => *number = T::of(f64::from(bf16(f32::of(number.f64())))),
             }
         }
     }
 }
 
-/// The nearest bf16, which is an f32 without its lower 16 bits; of two equally near the one whose last bit is 0. A number that
-/// is no f32 is rounded to one first.
-#[allow(clippy::cast_possible_truncation)] // it is rounded
-fn bf16(number: f64) -> f32 {
-    let bits = (number as f32).to_bits();
-    let rounded = bits + 0x7fff + (bits >> 16 & 1);
+/// The nearest bf16, which is an f32 without its lower 16 bits; of two equally near the one whose last bit is 0.
+pub(crate) fn bf16(number: f32) -> f32 {
+    let bits = number.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
     if number.is_nan() { f32::NAN } else { f32::from_bits(rounded & 0xffff_0000) }
 }
 

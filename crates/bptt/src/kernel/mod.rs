@@ -54,6 +54,7 @@ mod tile;
 mod vectors;
 
 pub use format::Format;
+pub(crate) use format::bf16;
 pub(crate) use norm::{distance, inner, norm, to_unit_length};
 pub use number::Number;
 pub use packed::Packed;

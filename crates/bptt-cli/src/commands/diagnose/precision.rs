@@ -1,6 +1,8 @@
 //! An optional part of a diagnosis: the precision of number formats.
 
-use bptt::{Format, LagPrecision, ParameterSums, PrecisionAudit, SumInFormat, SumOrder};
+use bptt::{
+    Format, Framework, FrameworkSums, LagPrecision, ParameterSums, PrecisionAudit, SumInFormat, SumOrder,
+};
 use bptt_train::diagnose::Subject;
 use bptt_view::table::{Align, table};
 use serde_json::{Value, json};
@@ -14,7 +16,7 @@ const LOST: f64 = 0.5;
 /// What formats lose of the bottom layer's backward pass, and what bf16 loses in sums over steps.
 pub(super) struct Precision {
     audit: PrecisionAudit,
-    sums: Vec<ParameterSums>,
+    sums: Vec<FrameworkSums>,
 }
 
 /// The precision of the gradients of the bottom layer in several formats.
@@ -25,7 +27,7 @@ pub(super) fn precision(of: &Measured) -> Result<Precision, Failure> {
     let Subject { network, inputs, initial, options, .. } = subject;
     let audits = network.precision_audit(inputs, initial, options, objective)?;
     let audit = audits.into_iter().next().expect("a network has a layer");
-    let sums = network.precision_sums(inputs, initial, options, objective, Format::Bf16)?;
+    let sums = network.precision_sums(inputs, initial, options, objective)?;
     Ok(Precision { audit, sums })
 }
 
@@ -48,20 +50,23 @@ pub(super) fn precision_json(Precision { audit: of, sums }: &Precision) -> Value
         "small_from": of.small_from(),
         "lost_from": Format::ALL.map(|format| json!({ "format": format.as_str(), "lag": of.lost_from(format, LOST) })),
         "lags": of.lags.iter().map(lag).collect::<Vec<_>>(),
-        "bf16_sums": sums.iter().map(sums_json).collect::<Vec<_>>(),
+        "bf16_sums": sums.iter().flat_map(sums_json).collect::<Vec<_>>(),
     })
 }
 
-fn sums_json(of: &ParameterSums) -> Value {
-    let mut value = json!({
-        "layer": of.cell.layer, "direction": of.cell.direction.as_str(), "parameter": of.parameter,
-        "pytorch": of.pytorch.as_str(),
-    });
-    for order in SumOrder::ALL {
-        let SumInFormat { difference, lost_from, .. } = of.of(order);
-        value[order.as_str()] = json!({ "difference": finite(*difference), "lost_from": lost_from });
-    }
-    value
+fn sums_json(of: &FrameworkSums) -> impl Iterator<Item = Value> {
+    of.parameters.iter().map(|parameter| {
+        let mut value = json!({
+            "framework": of.framework.as_str(), "rounds_within_steps": of.rounds_within_steps,
+            "layer": parameter.cell.layer, "direction": parameter.cell.direction.as_str(),
+            "parameter": parameter.parameter, "order": parameter.order.as_str(),
+        });
+        for order in SumOrder::ALL {
+            let SumInFormat { difference, lost_from, .. } = parameter.of(order);
+            value[order.as_str()] = json!({ "difference": finite(*difference), "lost_from": lost_from });
+        }
+        value
+    })
 }
 
 /// `None` for numbers that JSON cannot represent.
@@ -108,34 +113,40 @@ pub(super) fn precision_text(Precision { audit: of, sums }: &Precision) -> Strin
     text + &table(&columns, &rows) + &sums_text(sums)
 }
 
-/// What sums over steps in bf16 lose, parameter by parameter.
-fn sums_text(sums: &[ParameterSums]) -> String {
-    let title = "\ngradients added up over the steps in bf16\n";
-    let lost: Vec<String> = sums
-        .iter()
-        .filter_map(|of| {
-            let from = of.of(of.pytorch).lost_from?;
-            Some(format!("  {}: lost from {from} steps before the end on\n", name(of)))
-        })
-        .collect();
-    let assumed =
-        "  assumed: PyTorch 2 on a CPU, all weights in bf16; its order for each parameter is marked *\n";
-    let row = |of: &ParameterSums| {
-        let error = |order: SumOrder| {
-            let mark = if order == of.pytorch { "*" } else { " " };
-            format!("{:.1e}{mark}", of.of(order).difference)
-        };
-        std::iter::once(name(of)).chain(SumOrder::ALL.map(error)).collect()
-    };
-    let rows: Vec<Vec<String>> = sums.iter().map(row).collect();
-    let columns = [
-        ("gradient", Align::Left),
-        ("error: one product", Align::Right),
-        ("steps in f32", Align::Right),
-        ("steps in bf16", Align::Right),
-    ];
-    let lost = if lost.is_empty() { "  every step reaches the sum\n".to_owned() } else { lost.concat() };
-    title.to_owned() + assumed + &lost + &table(&columns, &rows)
+/// The bf16 gradients of every framework, parameter by parameter.
+fn sums_text(sums: &[FrameworkSums]) -> String {
+    let mut text = "\ngradients added up over the steps, weights in bf16 on a CPU\n".to_owned();
+    for of in sums {
+        let framework = framework(of.framework);
+        let lost = of.parameters.iter().filter_map(|parameter| {
+            let from = parameter.in_framework().lost_from?;
+            Some(format!("  {framework}, {}: lost from {from} steps before the end on\n", name(parameter)))
+        });
+        let lost: String = lost.collect();
+        text += &if lost.is_empty() { format!("  {framework}: every step reaches the sum\n") } else { lost };
+    }
+    for of in sums.iter().filter(|of| !of.rounds_within_steps) {
+        text += &format!(
+            "  {}: what is rounded within a step is not modelled here, only what a step leaves and how steps are added up\n",
+            framework(of.framework)
+        );
+    }
+    let rows = sums[0].parameters.iter().enumerate().map(|(i, parameter)| {
+        let error = |of: &FrameworkSums| format!("{:.1e}", of.parameters[i].in_framework().difference);
+        std::iter::once(name(parameter)).chain(sums.iter().map(error)).collect()
+    });
+    let columns = std::iter::once(("error of the gradient", Align::Left))
+        .chain(sums.iter().map(|of| (framework(of.framework), Align::Right)));
+    text + &table(&columns.collect::<Vec<_>>(), &rows.collect::<Vec<Vec<String>>>())
+}
+
+fn framework(of: Framework) -> &'static str {
+    match of {
+        Framework::PyTorch => "PyTorch",
+        Framework::JaxCastOutside => "JAX, cast outside",
+        Framework::JaxCastInside => "JAX, cast inside",
+        _ => of.as_str(),
+    }
 }
 
 fn name(of: &ParameterSums) -> String {
