@@ -12,7 +12,7 @@ use folders::{Findings, Order};
 use modules::Modules;
 
 /// Each package and the packages of the workspace it may use.
-const PACKAGES: [(&str, &[&str]); 6] = [
+const PACKAGES: [(&str, &[&str]); 7] = [
     ("bptt", &[]),
     ("bptt-io", &["bptt"]),
     ("bptt-train", &["bptt", "bptt-io"]),

@@ -4,17 +4,23 @@ use crate::Error;
 use crate::conventions::recognize;
 use crate::module::Module;
 use crate::outline::{Outline, find};
+use crate::stack::stack;
 use crate::tensors::Tensors;
 
-/// Reads the module called `name`, or the only one. `cell` is the cell's name where the file leaves it open.
+/// Reads the module called `name`, or the only one; names with commas between them are the layers of one network, the lowest first. `cell` is the cell's name where the file leaves it open.
 ///
 /// # Errors
 /// If there is none, there are several and no name chooses, or the module cannot be read.
 pub fn choose(tensors: &Tensors, name: Option<&str>, cell: Option<&str>) -> Result<Module, Error> {
     let outlines = find(tensors);
     if let Some(name) = name {
-        let outline =
-            outlines.iter().find(|outline| outline.name == name).ok_or_else(|| Error::UnknownName {
+        let called = |name: &str| outlines.iter().find(|outline| outline.name == name);
+        if let Some(outline) = called(name) {
+            return outline.read(tensors, cell);
+        }
+        let read = |name: &str| match called(name) {
+            Some(outline) => outline.read(tensors, cell),
+            None => Err(Error::UnknownName {
                 option: "module",
                 given: format!("{name:?}, which is not in {},", tensors.path().display()),
                 expected: if outlines.is_empty() {
@@ -22,8 +28,9 @@ pub fn choose(tensors: &Tensors, name: Option<&str>, cell: Option<&str>) -> Resu
                 } else {
                     names(&outlines)
                 },
-            })?;
-        return outline.read(tensors, cell);
+            }),
+        };
+        return stack(tensors, name.split(',').map(read).collect::<Result<_, _>>()?);
     }
     match outlines.as_slice() {
         [only] => only.read(tensors, cell),

@@ -23,6 +23,7 @@ mod pytorch;
 mod read;
 mod rearrange;
 mod same_names;
+mod stack;
 mod tensor;
 mod tensors;
 mod unread;

@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use rmpv::ValueRef;
-use rmpv::decode::read_value_ref_with_max_depth;
+use rmp::Marker;
+use rmp::decode::{read_array_len, read_bin_len, read_ext_meta, read_int, read_map_len, read_str_from_slice};
 
 use crate::tensor::{Dtype, Tensor};
 
-/// Maps within maps, at most.
+/// Maps and lists within each other, at most.
 const DEEPEST: usize = 64;
+/// Axes of an array, at most.
+const MOST_AXES: usize = 32;
 const ARRAY: i8 = 1;
 /// What an optimizer keeps has the parameters' names again.
 const OPTIMIZER: &str = "opt_state";
@@ -30,57 +32,117 @@ type Found = (BTreeMap<String, Tensor>, BTreeMap<String, String>);
 /// # Errors
 /// If the bytes are no whole tree.
 pub(crate) fn read(mut bytes: &[u8]) -> Result<Found, String> {
-    let tree = decode(&mut bytes)
-        .map_err(|error| format!("it is a MessagePack tree that is cut off or damaged ({error})"))?;
+    let mut found = Found::default();
+    walk(&mut bytes, "", &mut found, DEEPEST).ok_or("it is a MessagePack tree that is cut off or damaged")?;
     if !bytes.is_empty() {
         return Err(format!("it is a MessagePack tree with {} more bytes behind it", bytes.len()));
     }
-    let mut found = Found::default();
-    walk(&tree, "", &mut found);
     Ok(found)
 }
 
-fn decode<'a>(bytes: &mut &'a [u8]) -> Result<ValueRef<'a>, String> {
-    read_value_ref_with_max_depth(bytes, DEEPEST).map_err(|error| error.to_string())
-}
-
-fn walk(value: &ValueRef<'_>, name: &str, found: &mut Found) {
-    match value {
-        ValueRef::Map(entries) => {
-            for (key, value) in entries {
-                let Some(key) = text(key).filter(|key| !(name.is_empty() && *key == OPTIMIZER)) else {
+/// Takes the next value from `bytes` and finds the arrays in it. Nothing of the tree is kept, so that it needs no memory.
+fn walk(bytes: &mut &[u8], name: &str, found: &mut Found, depth: usize) -> Option<()> {
+    let depth = depth.checked_sub(1)?;
+    match Marker::from_u8(*bytes.first()?) {
+        Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => {
+            for _ in 0..read_map_len(bytes).ok()? {
+                let Some(key) = text(bytes) else {
+                    skip(bytes, depth)?;
+                    skip(bytes, depth)?;
                     continue;
                 };
-                let name = if name.is_empty() { key.to_owned() } else { format!("{name}/{key}") };
-                walk(value, &name, found);
+                match name {
+                    "" if key == OPTIMIZER => skip(bytes, depth)?,
+                    "" => walk(bytes, key, found, depth)?,
+                    _ => walk(bytes, &format!("{name}/{key}"), found, depth)?,
+                }
             }
+            Some(())
         }
-        ValueRef::Ext(ARRAY, bytes) => match array(name, bytes) {
-            Ok(tensor) => drop(found.0.insert(name.into(), tensor)),
-            Err(problem) => drop(found.1.insert(name.into(), problem)),
-        },
+        Marker::FixExt1
+        | Marker::FixExt2
+        | Marker::FixExt4
+        | Marker::FixExt8
+        | Marker::FixExt16
+        | Marker::Ext8
+        | Marker::Ext16
+        | Marker::Ext32 => {
+            let meta = read_ext_meta(bytes).ok()?;
+            let content = bytes.split_off(..usize::try_from(meta.size).ok()?)?;
+            if meta.typeid == ARRAY {
+                match array(name, content) {
+                    Ok(tensor) => drop(found.0.insert(name.into(), tensor)),
+                    Err(problem) => drop(found.1.insert(name.into(), problem)),
+                }
+            }
+            Some(())
+        }
         // Counters, and what has no numbers.
-        _ => {}
+        _ => skip(bytes, depth),
     }
 }
 
-fn text<'a>(value: &ValueRef<'a>) -> Option<&'a str> {
-    match value {
-        ValueRef::String(text) => text.into_str(),
-        _ => None,
-    }
+/// Takes the next value from `bytes`.
+fn skip(bytes: &mut &[u8], depth: usize) -> Option<()> {
+    let depth = depth.checked_sub(1)?;
+    let marker = Marker::from_u8(*bytes.first()?);
+    let (head, length): (usize, usize) = match marker {
+        Marker::FixMap(_) | Marker::Map16 | Marker::Map32 => {
+            return (0..2 * u64::from(read_map_len(bytes).ok()?)).try_for_each(|_| skip(bytes, depth));
+        }
+        Marker::FixArray(_) | Marker::Array16 | Marker::Array32 => {
+            return (0..read_array_len(bytes).ok()?).try_for_each(|_| skip(bytes, depth));
+        }
+        Marker::FixStr(length) => (1, usize::from(length)),
+        Marker::Str8 | Marker::Bin8 => (2, size(bytes, 1)?),
+        Marker::Str16 | Marker::Bin16 => (3, size(bytes, 2)?),
+        Marker::Str32 | Marker::Bin32 => (5, size(bytes, 4)?),
+        Marker::Ext8 => (3, size(bytes, 1)?),
+        Marker::Ext16 => (4, size(bytes, 2)?),
+        Marker::Ext32 => (6, size(bytes, 4)?),
+        Marker::FixPos(_) | Marker::FixNeg(_) | Marker::Null | Marker::True | Marker::False => (1, 0),
+        Marker::U8 | Marker::I8 => (1, 1),
+        Marker::U16 | Marker::I16 | Marker::FixExt1 => (1, 2),
+        Marker::FixExt2 => (1, 3),
+        Marker::U32 | Marker::I32 | Marker::F32 => (1, 4),
+        Marker::FixExt4 => (1, 5),
+        Marker::U64 | Marker::I64 | Marker::F64 => (1, 8),
+        Marker::FixExt8 => (1, 9),
+        Marker::FixExt16 => (1, 17),
+        Marker::Reserved => return None,
+    };
+    bytes.split_off(..head.checked_add(length)?).map(drop)
 }
 
+/// The big-endian number of `width` bytes behind a marker.
+fn size(bytes: &[u8], width: usize) -> Option<usize> {
+    let digits = bytes.get(1..=width)?;
+    Some(digits.iter().fold(0, |size, &byte| size << 8 | usize::from(byte)))
+}
+
+/// Takes a text from `bytes`, if one is next.
+fn text<'a>(bytes: &mut &'a [u8]) -> Option<&'a str> {
+    let (text, rest) = read_str_from_slice(*bytes).ok()?;
+    *bytes = rest;
+    Some(text)
+}
+
+/// An array: shape, type and numbers.
 fn array(name: &str, mut bytes: &[u8]) -> Result<Tensor, String> {
-    let ValueRef::Array(parts) = decode(&mut bytes)? else {
-        return Err("it has no shape, type and numbers".into());
+    let parts = |bytes: &mut &[u8]| {
+        let axes = (read_array_len(bytes).ok()? == 3).then(|| read_array_len(bytes).ok())??;
+        let shape = (0..axes).map(|_| read_int::<usize, _>(bytes).ok());
+        let shape = shape
+            .take(MOST_AXES)
+            .collect::<Option<Vec<usize>>>()
+            .filter(|shape| shape.len() == axes as usize)?;
+        let dtype = text(bytes)?.to_owned();
+        let length = read_bin_len(bytes).ok()?;
+        (bytes.len() == length as usize).then_some((shape, dtype))
     };
-    let [ValueRef::Array(sizes), dtype, ValueRef::Binary(numbers)] = parts.as_slice() else {
-        return Err("it has no shape, type and numbers".into());
-    };
-    let size = |size: &ValueRef<'_>| size.as_u64().and_then(|size| usize::try_from(size).ok());
-    let shape: Option<Vec<usize>> = sizes.iter().map(size).collect();
-    let dtype = match text(dtype).unwrap_or_default() {
+    let (shape, dtype) = parts(&mut bytes).ok_or("it has no shape, type and numbers")?;
+    let numbers = bytes;
+    let dtype = match dtype.as_str() {
         "float16" => Dtype::F16,
         "bfloat16" => Dtype::BF16,
         "float32" => Dtype::F32,
@@ -91,7 +153,6 @@ fn array(name: &str, mut bytes: &[u8]) -> Result<Tensor, String> {
         "bool" => Dtype::BOOL,
         other => return Err(format!("its type is {other}")),
     };
-    let shape = shape.ok_or("its shape is none")?;
     let length = shape.iter().try_fold(dtype.bitsize() / 8, |length, &size| length.checked_mul(size));
     if length != Some(numbers.len()) {
         return Err(format!("its shape {shape:?} of {dtype} does not fit its {} bytes", numbers.len()));

@@ -203,6 +203,9 @@ fn read(file: &str, bytes: &[u8]) -> bool {
     tensors.is_ok()
 }
 
+/// Damaged files of each kind.
+const TURNS: usize = 215;
+
 #[test]
 fn three_thousand_damaged_files_are_refused_or_read() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
@@ -222,6 +225,9 @@ fn three_thousand_damaged_files_are_refused_or_read() {
         "onnx.onnx",
         "quantized.onnx",
         "computed.onnx",
+        "frameworks/flax_both.msgpack",
+        "frameworks/chainer_lstm.npz",
+        "frameworks/haiku_gru.npz",
     ];
     let mut opened = 0;
     for (seed, file) in (1..).zip(files) {
@@ -229,12 +235,12 @@ fn three_thousand_damaged_files_are_refused_or_read() {
         let (bytes, mut numbers) = (std::fs::read(from).unwrap(), Numbers(seed));
         assert!(read(file, &bytes), "{file}");
         let mut of_file = 0;
-        for turn in 0..274 {
+        for turn in 0..TURNS {
             let change = if turn % 2 == 0 { mutated } else { restructured };
             of_file += usize::from(read(file, &change(&bytes, &mut numbers)));
         }
-        assert!((5..274).contains(&of_file), "{file}: {of_file} of 274 were read");
+        assert!((5..TURNS).contains(&of_file), "{file}: {of_file} of {TURNS} were read");
         opened += of_file;
     }
-    assert!((300..2700).contains(&opened), "{opened} of 3,014 were read");
+    assert!((300..2700).contains(&opened), "{opened} of 3,010 were read");
 }

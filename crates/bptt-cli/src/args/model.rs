@@ -78,7 +78,8 @@ pub(crate) struct ModelArgs {
     /// Weights to use in place of a run: .safetensors, .npz or the folder of a run
     #[arg(long, value_name = "FILE", requires = "input", conflicts_with_all = ["run", "text", "steps", "batch"])]
     pub model: Option<PathBuf>,
-    /// Name of the recurrent module; required if the file has several
+    /// Name of the recurrent module; required if the file has several. Names with commas are the layers of one network, the
+    /// lowest first
     #[arg(long, value_name = "NAME", requires = "model")]
     pub module: Option<String>,
     /// Inputs, .npy: (B, T, I) real numbers, or (B, T) integers
