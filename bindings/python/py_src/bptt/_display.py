@@ -39,7 +39,8 @@ def sentence(ledger: Ledger) -> str:
 def text(ledger: Ledger) -> str:
     """The ledger in one screen."""
     losses = len(ledger.loss_steps)
-    lines = [f"Ledger of {losses} losses over {ledger.steps} steps", sentence(ledger), ""]
+    count = f"{losses} loss" if losses == 1 else f"{losses} losses"
+    lines = [f"Ledger of {count} over {ledger.steps} steps", sentence(ledger), ""]
     width = max((len(name) for name in ledger.parameters), default=0)
     lines.append(f"{'parameter':<{width}}  gradient  horizon(0.99)  cancellation")
     shown = ledger.parameters[:12]

@@ -1,0 +1,19 @@
+"""The example notebooks run."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs(path: Path) -> None:
+    runpy.run_path(str(path))
+
+
+def test_there_are_examples() -> None:
+    assert len(EXAMPLES) >= 5
