@@ -247,7 +247,8 @@ fn an_inspection_measures_every_block_and_finds_a_doubled_forget_bias() {
     assert_eq!(module["blocks"][1], forget);
     assert_eq!(module["blocks"][2]["bias"], json!([0.75, 0.75, 0.75]));
     let note = "forget bias of l0 doubled: PyTorch adds both biases, 1.000 + 1.000 = 2.000 on average";
-    assert_eq!(module["notes"], json!([note]));
+    let read = "actor is read as PyTorch: matrices (gates · H, inputs), gates in the order i, f, g, o";
+    assert_eq!(module["notes"], json!([note, read]));
     let text = stdout(&bptt(folder.path(), &["inspect", "m.safetensors"]));
     assert!(text.contains(note) && text.contains("spectral radius"), "{text}");
 }

@@ -10,14 +10,14 @@ use crate::Error;
 use crate::forward::{ForwardCache, Losses};
 use crate::model::{Network, Parameter};
 
-/// Losses that are itemized again, at least and at most; of few losses, one in four.
+/// Losses that are itemized again, at most, and at least; of few losses, one in eight.
 const PROBES: (usize, usize) = (8, 128);
 
 impl Ledger {
     /// Estimates how far this ledger's norms are from exact ones, by itemizing some of its losses again: `network`, `cache` and
     /// `losses` are the same problem in f64. Afterwards [`Entry::relative_error`] has an estimate for each (k, t).
     ///
-    /// The time is that of a forward scan in f64, a gradient, and a ledger of 128 losses at most (one in four of fewer than 512).
+    /// The time is that of a forward scan in f64, a gradient, and a ledger of 128 losses at most (one in eight of fewer than 1,024).
     ///
     /// # Errors
     /// As [`Network::itemize`], and [`Error::Shape`] if the problem has another number of steps.
@@ -35,7 +35,7 @@ impl Ledger {
             });
         }
         let all: Vec<usize> = (0..self.steps).filter(|&k| self.present[k]).collect();
-        let count = (all.len() / 4).clamp(PROBES.0, PROBES.1).min(all.len());
+        let count = (all.len() / 8).clamp(PROBES.0, PROBES.1).min(all.len());
         // Evenly from the first to the last, which reaches farthest.
         let ks: Arc<[usize]> = (0..count).map(|i| all[(all.len() - 1) * (i + 1) / count]).collect();
         let mut probes = losses.clone();
