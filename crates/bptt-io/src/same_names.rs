@@ -32,7 +32,7 @@ pub(crate) fn resolve(tensors: &mut Named, layout: &Layout) -> BTreeMap<String, 
     found
 }
 
-/// paddle 3.3, nn/layer/rnn.py: `state_dict` has each parameter as `weight_ih_l0` and as `0.cell.weight_ih`, of two directions
+/// paddle 3.3.1, nn/layer/rnn.py, `RNNBase`: `state_dict` has each parameter as `weight_ih_l0` and as `0.cell.weight_ih`, of two directions
 /// as `0.cell_fw.weight_ih` and `0.cell_bw.weight_ih`. Removes the second where it has the same numbers; the prefixes.
 fn drop_doubles(tensors: &mut Named) -> Vec<String> {
     let twice = |name: &String| {
@@ -64,8 +64,8 @@ fn drop_doubles(tensors: &mut Named) -> Vec<String> {
     prefixes
 }
 
-/// candle-nn 0.9, src/rnn.rs: `Direction::Backward` adds `_reverse` to the names and changes nothing else. The prefixes of
-/// modules that have no other direction.
+/// candle-nn 0.9.0 to 0.11.1, src/rnn.rs: `Direction::Backward` adds `_reverse` to the names in `LSTM::new` and changes nothing else,
+/// `RNN::seq_init` reads forward. The prefixes of modules that have no other direction.
 fn rename_lone_reverse(tensors: &mut Named) -> Vec<String> {
     let ends = |name: &String| name.strip_suffix("weight_hh_l0_reverse").map(String::from);
     let prefixes: Vec<String> = tensors

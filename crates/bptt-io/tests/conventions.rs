@@ -325,7 +325,7 @@ fn a_cell_that_is_asked_for_by_name_is_read_by_its_own_parameters() {
     assert_eq!(module.cell, "lstm_peephole");
 }
 
-/// equinox 0.13, nn/_rnn.py: `bias` is added to W_ih x, and a GRU's `bias_n` to the recurrent product of its candidate.
+/// equinox 0.13.8, nn/_rnn.py: `bias` is added to W_ih x, and a GRU's `bias_n` to the recurrent product of its candidate.
 #[test]
 fn equinoxs_cells_are_pytorchs_with_one_bias() {
     for gates in [4, 3] {

@@ -64,7 +64,7 @@ fn of_blocks(arrays: &[Array], blocks: [usize; 4]) -> impl Fn(&[f64], &[f64], us
     }
 }
 
-/// haste 0.4.0, lib/lstm_forward_gpu.cu.cc: blocks i, g, f, o; c = f c + i g, h = o tanh(c).
+/// haste 0.4.0, lib/lstm_forward_gpu.cu.cc, `PointwiseOperations`: blocks i, g, f, o; c = f c + i g, h = o tanh(c).
 #[test]
 fn hastes_lstm_is_kerass_with_another_order_of_gates() {
     let arrays = keras_names();
@@ -95,7 +95,7 @@ fn hastes_lstm_is_kerass_with_another_order_of_gates() {
     );
 }
 
-/// haste 0.4.0, lib/gru_forward_gpu.cu.cc: blocks z, r, g; g = tanh(Wx + r (Rh + br) + bx), h = z h + (1 − z) g.
+/// haste 0.4.0, lib/gru_forward_gpu.cu.cc, `PointwiseOperations`: blocks z, r, g; g = tanh(Wx + r (Rh + br) + bx), h = z h + (1 − z) g.
 #[test]
 fn hastes_gru_is_known_by_its_second_bias() {
     let arrays = [
@@ -121,7 +121,7 @@ fn hastes_gru_is_known_by_its_second_bias() {
     assert_close(&outputs(&module), &expected);
 }
 
-/// TensorFlow.js 4.22, tfjs-layers/src/layers/recurrent.ts: the gates' default is 0.2 a + 0.5, clipped.
+/// @tensorflow/tfjs-layers 4.22.0, dist/layers/recurrent.js, `LSTMCell.call`: the gates' default is 0.2 a + 0.5, clipped.
 #[test]
 fn tensorflow_js_has_the_hard_sigmoid() {
     let arrays = keras_names();
@@ -160,7 +160,8 @@ fn cudnn_layers_of_keras_2_are_rearranged() {
     assert_close(&outputs(&module), &outputs(&read(&keras, None, None).unwrap()));
 }
 
-/// burn 0.20, nn/rnn/lstm.rs: x W + b of two linear layers (inputs, H) for each gate.
+/// burn-nn 0.20.0, src/modules/rnn/lstm.rs, `Lstm::forward_iter`, and gate_controller.rs, `GateController::gate_product`: x W + b of
+/// two linear layers (inputs, H) for each gate.
 #[test]
 fn burns_gates_are_joined() {
     let names = ["input", "forget", "cell", "output"];
@@ -185,7 +186,7 @@ fn burns_gates_are_joined() {
     assert!(refused.contains("tensor output_gate/hidden_transform/bias is missing"), "{refused}");
 }
 
-/// candle-nn 0.9, src/rnn.rs: `Direction::Backward` changes the names alone.
+/// candle-nn 0.9.0, src/rnn.rs, `LSTM::new` and `RNN::seq_init`: `Direction::Backward` changes the names alone.
 #[test]
 fn a_backward_direction_alone_is_asked_for() {
     let backward = [

@@ -153,7 +153,7 @@ const PYTORCH_SHORT: Row = Row {
     beside: &["emb"],
     ..PYTORCH
 };
-/// One bias on the input side, and of a GRU, `bias_n`, the recurrent side's of its candidate (equinox 0.13, nn/_rnn.py).
+/// One bias on the input side, and of a GRU, `bias_n`, the recurrent side's of its candidate (equinox 0.13.8, nn/_rnn.py).
 const EQUINOX: Row = Row {
     title: "Equinox",
     names: ["weight_ih", "weight_hh", "bias", "bias"],
@@ -184,8 +184,8 @@ const CS231N: Row = Row {
     // Of the captioning model of assignment 3.
     beside: &["W_embed", "W_proj", "b_proj", "W_vocab", "b_vocab"],
 };
-/// TensorFlow.js 4.22, tfjs-layers/src/layers/recurrent.ts: `hardSigmoid` is 0.2 a + 0.5 and the gates' default, and a GRU with
-/// `resetAfter` is refused.
+/// @tensorflow/tfjs-layers 4.22.0, dist/layers/recurrent.js, `LSTMCell`, `GRUCell`: the gates' default is `hardSigmoid`, 0.2 a + 0.5
+/// clipped (dist/backend/tfjs_backend.js), and a GRU resets before the product, has a bias (3·H,) and refuses `resetAfter`.
 const TENSORFLOW_JS: Row = Row {
     title: "TensorFlow.js",
     kinds: &[

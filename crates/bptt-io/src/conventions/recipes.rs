@@ -254,7 +254,8 @@ const HAIKU_RNN: Recipe = Recipe {
     ..LSTM
 };
 
-/// haste 0.4.0, frameworks/pytorch/lstm.py and lib/lstm_forward_gpu.cu.cc: Keras' names, gates i, g, f, o.
+/// haste 0.4.0 and 0.5.0rc0, frameworks/pytorch/lstm.py, `LSTMScript`, and lib/lstm_forward_gpu.cu.cc, `PointwiseOperations`: Keras'
+/// names, gates i, g, f, o. Its layers for TensorFlow keep one matrix (I + H, 4·H), which is not read.
 const HASTE_LSTM: Recipe = Recipe {
     convention: Convention::Haste,
     parts: &[
@@ -266,7 +267,8 @@ const HASTE_LSTM: Recipe = Recipe {
     assumes: "has no zoneout, which the tensors do not tell and which changes inference, too",
     ..LSTM
 };
-/// haste 0.4.0, frameworks/pytorch/gru.py and lib/gru_forward_gpu.cu.cc: z, r, g, reset after, a bias for each side.
+/// haste 0.4.0 and 0.5.0rc0, frameworks/pytorch/gru.py, `GRUScript`, and lib/gru_forward_gpu.cu.cc, `PointwiseOperations`: z, r, g,
+/// reset after, a bias for each side.
 const HASTE_GRU: Recipe = Recipe {
     convention: Convention::Haste,
     parts: &[
@@ -280,7 +282,7 @@ const HASTE_GRU: Recipe = Recipe {
     ..HASTE_LSTM
 };
 
-/// mlx 0.30, nn/layers/recurrent.py: `LSTM`.
+/// mlx 0.32.4, nn/layers/recurrent.py: `LSTM`.
 const MLX_LSTM: Recipe = Recipe {
     convention: Convention::Mlx,
     parts: &[
@@ -291,7 +293,7 @@ const MLX_LSTM: Recipe = Recipe {
     names: Names::Shared,
     ..LSTM
 };
-/// mlx 0.30, nn/layers/recurrent.py: `GRU`, whose bias is called `b`.
+/// mlx 0.32.4, nn/layers/recurrent.py: `GRU`, whose bias is called `b`.
 const MLX_GRU: Recipe = Recipe {
     convention: Convention::Mlx,
     parts: &[
@@ -303,7 +305,7 @@ const MLX_GRU: Recipe = Recipe {
     names: Names::Shared,
     ..GRU
 };
-/// mlx 0.30, nn/layers/recurrent.py: `RNN`.
+/// mlx 0.32.4, nn/layers/recurrent.py: `RNN`.
 const MLX_RNN: Recipe = Recipe {
     convention: Convention::Mlx,
     cell: "rnn",
@@ -320,7 +322,7 @@ const MLX_VANILLA: Recipe = Recipe {
     ..MLX_RNN
 };
 
-/// chainer 7.8, links/rnn/lstm.py and functions/rnn/lstm.py: a, i, f, o of every unit beside each other.
+/// chainer 7.8.1, links/rnn/lstm.py and functions/rnn/lstm.py, `_extract_gates`: a, i, f, o of every unit beside each other.
 const CHAINER_LSTM: Recipe = Recipe {
     convention: Convention::Chainer,
     parts: &[
@@ -330,7 +332,7 @@ const CHAINER_LSTM: Recipe = Recipe {
     ],
     ..LSTM
 };
-/// chainer 7.8, links/rnn/gru.py: h' = (1 − z) h + z h̄ with h̄ = tanh(W x + U (r h)).
+/// chainer 7.8.1, links/rnn/gru.py, `StatelessGRU.forward`: h' = (1 − z) h + z h̄ with h̄ = tanh(W x + U (r h)).
 const CHAINER_GRU: Recipe = Recipe {
     convention: Convention::Chainer,
     cell: "gru_reset_before",
@@ -352,7 +354,7 @@ const CHAINER_GRU: Recipe = Recipe {
     assumes: "adds the biases of U at every step; a StatefulGRU of Chainer does not at the first one, where it has no h",
     ..LSTM
 };
-/// chainer 7.8, links/rnn/n_step_lstm.py: one matrix a gate, i, f, a, o.
+/// chainer 7.8.1, functions/rnn/n_step_lstm.py, `_lstm`: one matrix a gate, i, f, a, o.
 const CHAINER_N_STEP_LSTM: Recipe = Recipe {
     convention: Convention::Chainer,
     parts: &[
@@ -377,7 +379,7 @@ const CHAINER_N_STEP_LSTM: Recipe = Recipe {
     stack: Stack::Links,
     ..LSTM
 };
-/// chainer 7.8, links/rnn/n_step_gru.py: r, z, h̄ as in PyTorch.
+/// chainer 7.8.1, functions/rnn/n_step_gru.py, `_gru`: r, z, h̄ as in PyTorch.
 const CHAINER_N_STEP_GRU: Recipe = Recipe {
     convention: Convention::Chainer,
     parts: &[
@@ -399,11 +401,12 @@ const CHAINER_N_STEP_GRU: Recipe = Recipe {
     ..GRU
 };
 
-const BURN_OPTIONS: &str =
-    "has no clip and the default activations of its configuration, which the tensors do not tell";
+const BURN_OPTIONS: &str = "has none of reverse, clip and input_forget and the default activations of its configuration, which the \
+                            tensors do not tell";
 const BURN_DIRECTIONS: Stack = Stack::Directions(["forward", "reverse"]);
 
-/// burn 0.20, nn/rnn/lstm.rs: one linear layer (inputs, H) a gate and side.
+/// burn-nn 0.20.0 to 0.22.1, src/modules/rnn: `GateController`, one linear layer (inputs, H) a gate and side, and
+/// `Lstm::forward_iter`. Up to 0.21.0 the file of an LSTM with `input_forget` has a forget gate, too, which it does not use.
 const BURN_LSTM: Recipe = Recipe {
     convention: Convention::Burn,
     parts: &[
@@ -428,7 +431,8 @@ const BURN_LSTM: Recipe = Recipe {
     assumes: BURN_OPTIONS,
     ..LSTM
 };
-/// burn 0.20, nn/rnn/gru.rs with `reset_after`, its default.
+/// burn-nn 0.20.0 to 0.22.1, src/modules/rnn/gru.rs, `Gru::gate_product` with `reset_after`, its default: r (W_hn h + b_hn). Clip and
+/// other activations exist from 0.21.0 on.
 const BURN_GRU: Recipe = Recipe {
     convention: Convention::Burn,
     cell: "gru",
@@ -451,7 +455,7 @@ const BURN_GRU: Recipe = Recipe {
     ..BURN_LSTM
 };
 
-/// tinygrad 0.12, nn/__init__.py: `LSTMCell`, with PyTorch's names and order; a list of them is a stack.
+/// tinygrad 0.14.0, nn/__init__.py: `LSTMCell`, with PyTorch's names and order; a list of them is a stack.
 const TINYGRAD: Recipe = Recipe {
     convention: Convention::Tinygrad,
     parts: &[
