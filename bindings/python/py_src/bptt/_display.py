@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     import matplotlib.axes
 
-    from ._ledger import Ledger
+    from ._reading import Reading
 
 LARGEST = 250_000
 """Bytes of a picture in a notebook, at most."""
@@ -19,9 +19,9 @@ LARGEST = 250_000
 KINDS = ("heatmap", "shares", "profile")
 
 
-def sentence(ledger: Ledger) -> str:
+def sentence(ledger: Reading) -> str:
     """What the ledger says about distance, in one sentence."""
-    name = _recurrent(ledger)
+    name = ledger._shown()
     if name is None:
         return "There is no recurrent parameter."
     horizon = ledger.horizon(0.99, name)
@@ -36,7 +36,7 @@ def sentence(ledger: Ledger) -> str:
     return f"{text}; contributions {change} by a factor of {np.exp(decay):.3g} per step."
 
 
-def text(ledger: Ledger) -> str:
+def text(ledger: Reading) -> str:
     """The ledger in one screen."""
     losses = len(ledger.loss_steps)
     count = f"{losses} loss" if losses == 1 else f"{losses} losses"
@@ -60,24 +60,21 @@ def text(ledger: Ledger) -> str:
     return "\n".join(lines + [f"Assumed: {assumption}" for assumption in ledger.assumptions])
 
 
-def html(ledger: Ledger) -> str:
+def html(ledger: Reading) -> str:
     """The heatmap (or the profile, where that would be too large), and the text."""
-    name = _recurrent(ledger)
+    name = ledger._shown()
     picture = ""
     if name is not None:
-        index = ledger.parameters.index(name)
-        for kind in ("heatmap", "profile"):
-            svg = ledger._of.figure(kind, index, name, "as the loss").encode()
-            if len(svg) <= LARGEST * 3 // 4:
-                data = base64.b64encode(svg).decode()
-                alt = f"{kind} of {name}"
-                picture = f'<img alt="{alt}" style="max-width:640px" src="data:image/svg+xml;base64,{data}">'
-                break
+        found = ledger._picture(name, LARGEST * 3 // 4)
+        if found is not None:
+            kind, data = found
+            source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
+            picture = f'<img alt="{escape(name)}" style="max-width:640px" src="{source}">'
     return f"<div><p>{escape(sentence(ledger))}</p>{picture}<pre>{escape(text(ledger))}</pre></div>"
 
 
 def plot(
-    ledger: Ledger, kind: str, parameter: str | None, ax: matplotlib.axes.Axes | None
+    ledger: Reading, kind: str, parameter: str | None, ax: matplotlib.axes.Axes | None
 ) -> matplotlib.axes.Axes:
     """See `Ledger.plot`."""
     if kind not in KINDS:
@@ -86,7 +83,7 @@ def plot(
 
     if ax is None:
         _, ax = plt.subplots()
-    name = parameter or _recurrent(ledger) or ""
+    name = parameter or ledger._shown() or ""
     if kind == "profile":
         lags, log10 = ledger.profile(name)
         finite = np.where(np.isfinite(log10), log10, np.nan)
@@ -112,8 +109,3 @@ def plot(
     ax.set(xlabel="past step t", ylabel="loss step k", title=name)
     ax.figure.colorbar(image, ax=ax, label=label)
     return ax
-
-
-def _recurrent(ledger: Ledger) -> str | None:
-    index = ledger._of.recurrent(0)
-    return None if index is None else ledger.parameters[index]

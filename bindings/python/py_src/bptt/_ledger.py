@@ -11,31 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _bptt
+from ._reading import Float, Reading
 
 if TYPE_CHECKING:
-    import matplotlib.axes
-    import pandas
-    import polars
     import xarray
 
     from ._network import Scan
 
-Float = NDArray[np.float64]
 
-STATES = {
-    "v": "value",
-    "x": "cancelled",
-    "0": "zero",
-    "u": "underflow",
-    "c": "cut",
-    "r": "remainder",
-    "m": "masked",
-    ".": "unreached",
-}
-"""Why an entry has the size it has, by the letters of `Ledger.states`."""
-
-
-class Ledger:
+class Ledger(Reading):
     """For every loss k, past step t and parameter the size of the contribution, and the proof that they add up.
 
     Parameters are called by PyTorch's names, "weight_hh_l0", "bias_ih_l1_reverse"; both biases of a cell have a common
@@ -145,19 +129,6 @@ class Ledger:
         """The ledger in the schema bptt.ledger/2, as the command writes it."""
         return self._of.json(json.dumps(self.provenance), self.assumptions)
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """A row for each entry that exists: layer, direction, parameter, loss_step, past_step, lag, norm, log10_norm,
-        share, state."""
-        import pandas
-
-        return pandas.DataFrame(self._columns())
-
-    def to_polars(self) -> polars.DataFrame:
-        """The same as `to_pandas`."""
-        import polars
-
-        return polars.DataFrame(self._columns())
-
     def to_xarray(self) -> xarray.Dataset:
         """norm, log10_norm and share with dimensions (layer, direction, parameter, loss_step, past_step)."""
         import xarray
@@ -178,14 +149,6 @@ class Ledger:
         coords = dict(zip(dims, (layers, directions, parameters, steps, steps)))
         return xarray.Dataset({name: (dims, array) for name, array in arrays.items()}, coords)
 
-    def plot(
-        self, kind: str = "heatmap", parameter: str | None = None, ax: matplotlib.axes.Axes | None = None
-    ) -> matplotlib.axes.Axes:
-        """Draws "heatmap" (log10 of the norms), "shares" or "profile" (by lag) with matplotlib; returns the Axes."""
-        from ._display import plot
-
-        return plot(self, kind, parameter, ax)
-
     def __reduce__(self) -> tuple[Any, ...]:
         # What it was made from is smaller than it is.
         return _again, (self._source, self.provenance, self.assumptions)
@@ -196,15 +159,20 @@ class Ledger:
     def __deepcopy__(self, memo: dict[int, Any]) -> Ledger:
         return self
 
-    def __repr__(self) -> str:
-        from ._display import text
+    def _shown(self) -> str | None:
+        index = self._of.recurrent(0)
+        return None if index is None else self._names[index]
 
-        return text(self)
+    def _picture(self, name: str, largest: int) -> tuple[str, bytes] | None:
+        for kind in ("heatmap", "profile"):
+            svg = self._of.figure(kind, self._index(name), name, "as the loss").encode()
+            if len(svg) <= largest:
+                return "image/svg+xml", svg
+        return None
 
-    def _repr_html_(self) -> str:
-        from ._display import html
-
-        return html(self)
+    def _names_of_rows(self) -> list[dict[str, Any]]:
+        columns = ("layer", "direction", "parameter")
+        return [dict(zip(columns, entry)) for entry in self._of.entries()]
 
     def _index(self, parameter: str | None) -> int:
         if parameter is None:
@@ -219,30 +187,6 @@ class Ledger:
         if common in self._names:
             return self._names.index(common)
         raise KeyError(f"there is no entry {parameter}; expected one of {', '.join(self._names)}")
-
-    def _columns(self) -> dict[str, Any]:
-        columns: dict[str, list[Any]] = {}
-        for index, (layer, direction, parameter) in enumerate(self._of.entries()):
-            norms = self._of.norms(index)
-            k, t = np.nonzero(~np.isnan(norms))
-            states = self.states(self._names[index])[k, t]
-            rows = {
-                "layer": np.full(len(k), layer),
-                "direction": np.full(len(k), direction),
-                "parameter": np.full(len(k), parameter),
-                "loss_step": k,
-                "past_step": t,
-                "lag": abs(k - t),
-                "norm": norms[k, t],
-                "log10_norm": self._of.log10_norms(index)[k, t],
-                "share": self._of.shares(index)[k, t],
-                "state": np.array([STATES[letter] for letter in np.unique(states)])[
-                    np.unique(states, return_inverse=True)[1]
-                ],
-            }
-            for name, column in rows.items():
-                columns.setdefault(name, []).append(column)
-        return {name: np.concatenate(parts) for name, parts in columns.items()}
 
 
 def _again(source: tuple[Scan, dict[str, Any]], provenance: Mapping[str, object], assumptions: list[str]) -> Ledger:
