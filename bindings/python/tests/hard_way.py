@@ -86,3 +86,20 @@ def components(
         for i, gradient in enumerate(gradients):
             norms[names[i // steps]][k, i % steps] = 0.0 if gradient is None else float(gradient.norm())
     return norms, below
+
+
+def components_of_step(step, params, xs, state, losses) -> dict[str, np.ndarray]:
+    """For every parameter of a step function the norms of dL_k/d(parameter at step t), (T, T); losses maps the list of
+    outputs to one loss for each step."""
+    copies = [{name: w.detach().clone().requires_grad_() for name, w in params.items()} for _ in xs]
+    outputs = []
+    for x, own in zip(xs, copies):
+        output, state = step(own, x, state)
+        outputs.append(output)
+    norms = {name: np.zeros((len(xs), len(xs))) for name in params}
+    flat = [(name, t, own[name]) for t, own in enumerate(copies) for name in params]
+    for k, loss in enumerate(losses(outputs)):
+        gradients = torch.autograd.grad(loss, [w for _, _, w in flat], retain_graph=True, allow_unused=True)
+        for (name, t, _), gradient in zip(flat, gradients):
+            norms[name][k, t] = 0.0 if gradient is None else float(gradient.norm())
+    return norms

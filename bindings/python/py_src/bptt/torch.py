@@ -16,11 +16,12 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ._bptt import BalanceError, NotFiniteError
 from ._ledger import Ledger
+from ._torch_cells import cell_ledger
 from ._torch_losses import Seeds, of_grad_output, of_loss
 from ._torch_modules import Arranged, Module
 from ._torch_watch import Update, watch
 
-__all__ = ["Update", "ledger", "watch"]
+__all__ = ["Update", "cell_ledger", "ledger", "watch"]
 
 Loss = Callable[[Any], torch.Tensor]
 
