@@ -217,6 +217,30 @@ def test_all_parameters_are_one_vector() -> None:
     assert np.nansum(found.shares()) == pytest.approx(1.0)
 
 
+def test_there_may_be_no_state_and_no_loss() -> None:
+    params, xs = pairs(w=(SIZE, 3)), randn(STEPS, BATCH, 3)
+    found = bptt.torch.cell_ledger(lambda p, x, s: (torch.tanh(x @ p["w"].T), s), params, xs, (), losses)
+    norms = found.norms("w")
+    assert (np.diag(norms) > 0).all() and np.nansum(norms) == np.trace(norms) and found.horizon(1.0) == 0
+    step, params, state = mingru()
+    none = bptt.torch.cell_ledger(step, params, xs, state, grad_output=torch.zeros(STEPS, BATCH, 2))
+    assert none.loss_steps.tolist() == [] and none.horizon() is None and none.decay() is None
+    assert np.isnan(none.norms()).all() and (none.states() == "m").all() and "every component is zero" in repr(none)
+
+
+def test_rows_are_taken_in_parts(monkeypatch) -> None:
+    step, params, state = leaky_rate()
+    xs = randn(STEPS, BATCH, 3)
+    whole = bptt.torch.cell_ledger(step, params, xs, state, losses)
+    monkeypatch.setattr("bptt._cells.NUMBERS", 100)
+    parts = bptt.torch.cell_ledger(step, params, xs, state, losses)
+    np.testing.assert_allclose(parts.norms(), whole.norms(), rtol=1e-13)
+    # Recurrences that are found to be diagonal, too.
+    step, params, state = linear_attention()
+    parts = bptt.torch.cell_ledger(step, params, xs, state, losses)
+    assert_hard_way(parts, step, params, xs, state)
+
+
 try:
     import torchrecurrent
 except ImportError:

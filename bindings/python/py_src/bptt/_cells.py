@@ -157,6 +157,11 @@ class _Scan:
             own = [seed[t : t + 1] for seed in self.cell.seeds]
             self._pass(t, np.arange(first, later), own)
         rest = np.arange(later, len(self.losses))
+        if not self.rows:
+            # Nothing goes from step to step.
+            every, zeros = np.arange(len(self.cell.names)), np.zeros((len(self.cell.names), len(rest)))
+            self._record(t, rest, every, zeros, zeros)
+            return
         found = self.diagonal.step(t, [rows[rest] for rows in self.rows])
         if found is None:
             for begin in range(0, len(rest), self.chunk):
