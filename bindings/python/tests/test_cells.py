@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import pickle
 
 import hard_way
@@ -18,7 +19,7 @@ STEPS, BATCH, SIZE = 9, 2, 4
 
 
 def randn(*shape, dtype=torch.float64, seed=0):
-    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
 def first(output):
@@ -357,6 +358,45 @@ def test_what_pytorch_cannot_batch_is_done_row_by_row() -> None:
     assert any("one by one" in text for text in found.assumptions)
 
 
+def test_half_precision_modules_are_itemized_in_full() -> None:
+    module, head = nn.GRUCell(3, SIZE).to(torch.bfloat16), nn.Linear(SIZE, 2).to(torch.bfloat16)
+    xs, state = randn(STEPS, BATCH, 3).to(torch.bfloat16), torch.zeros(BATCH, SIZE, dtype=torch.bfloat16)
+    found = bptt.torch.cell_ledger(module, None, xs, state, lambda h: head(h).pow(2).sum(-1))
+    module, head = module.double(), head.double()
+    exact = bptt.torch.cell_ledger(module, None, xs, state, lambda h: head(h).pow(2).sum(-1))
+    np.testing.assert_allclose(found.norms(), exact.norms(), rtol=0.05)
+
+
+@pytest.mark.parametrize("steps", [1, 2, STEPS])
+def test_states_of_every_shape(steps) -> None:
+    """Scalars, an axis of sequences in some parts only, parameters that nothing reads."""
+
+    def step(p, x, state):
+        a, b, c = state
+        a = torch.tanh(p["s"] * a + x.sum())
+        b = p["u"] * b + a * x[:, 0]
+        c = p["v"] * c + b[:, None] * x
+        return (c + a, b), (a, b, c)
+
+    params = pairs(s=(), u=(), v=(3,), unused=(2, 2))
+    state = (torch.tensor(0.3).double(), torch.zeros(BATCH).double(), torch.zeros(BATCH, 3).double())
+    xs = randn(steps, BATCH, 3)
+    found = bptt.torch.cell_ledger(step, params, xs, state, losses)
+    assert_hard_way(found, step, params, xs, state)
+    assert found.total_norm("unused") == 0.0 and np.isnan(found.shares("unused")).all()
+
+    def scalar(p, x, h):
+        h = p["s"] * h + p["u"] * x.sum()
+        return h, h
+
+    params = pairs(s=(), u=())
+    found = bptt.torch.cell_ledger(scalar, params, xs, state[0], lambda h: 0.5 * h**2)
+    assert found.diagonal == (steps > 1)
+    expected = hard_way.components_of_step(scalar, params, xs, state[0], lambda h: 0.5 * torch.stack(h) ** 2)
+    for name, norms in expected.items():
+        np.testing.assert_allclose(np.nan_to_num(found.norms(name)), norms, rtol=1e-9)
+
+
 @pytest.mark.parametrize("cell", [nn.LSTMCell, nn.GRUCell])
 def test_single_precision_is_close(cell) -> None:
     module, xs = cell(3, SIZE), randn(STEPS, BATCH, 3)
@@ -439,6 +479,8 @@ def test_steps_that_are_none_are_refused_by_name() -> None:
             bptt.torch.cell_ledger(step, params, xs, initial, losses)
     with pytest.raises(bptt.ShapeError, match="params: expected tensors"):
         bptt.torch.cell_ledger(lambda p, x, h: h, {}, xs, state, losses)
+    with pytest.raises(bptt.UnsupportedError, match="state: expected tensors, or dicts"):
+        bptt.torch.cell_ledger(lambda p, x, h: h, params, xs, collections.deque([state]), losses)
     with pytest.raises(bptt.ShapeError, match="xs: expected"):
         bptt.torch.cell_ledger(lambda p, x, h: h, params, xs[:0], state, losses)
 

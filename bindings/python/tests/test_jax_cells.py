@@ -28,7 +28,7 @@ def losses(output):
 
 def hard_way(step, params, xs, state, losses=losses):
     """Norms of dL_k/d(parameter at step t), (T, T), by path."""
-    with jax.enable_x64(True):
+    with bptt.jax._wide(True):
         # On the host: arrays that were made in 32 bits stay so.
         params, state, xs = jax.tree.map(wide, (params, state, xs))
         steps = len(jax.tree.leaves(xs)[0])

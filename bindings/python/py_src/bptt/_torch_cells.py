@@ -90,12 +90,18 @@ class _Run:
             self._buffers = {name: self._cast(buffer) for name, buffer in module.named_buffers()}
             step = lambda params, x, state: functional_call(module, {**params, **self._buffers}, (x, state))  # noqa: E731
         self._step: Step = step
+        for what, tree in (("params", params), ("state", state)):
+            # Names go with leaves by their order.
+            if [id(leaf) for _, leaf in _named(tree)] != [id(leaf) for leaf in pytree.tree_flatten(tree)[0]]:
+                raise UnsupportedError(f"{what}: expected tensors, or dicts, lists and tuples of them")
         named = [(name or "params", leaf) for name, leaf in _named(params) if _differentiable(leaf)]
         if not named:
             raise ShapeError("params: expected tensors of floats")
         self.names = [name for name, _ in named]
         # The loss gets outputs as the parameters would make them.
-        self._wide = any(leaf.dtype in (torch.float64, torch.complex128) for _, leaf in named)
+        self._narrow_real = _real(named[0][1].dtype)
+        for _, leaf in named[1:]:
+            self._narrow_real = torch.promote_types(self._narrow_real, _real(leaf.dtype))
         self._params, self._x, self._state = self._leaves(params), self._leaves(xs), self._leaves(state)
         self.state_names = [name or "state" for name, leaf in _named(state) if _differentiable(leaf)]
         lengths = {tuple(leaf.shape[:1]) for leaf in self._x[0] if isinstance(leaf, torch.Tensor)}
@@ -264,7 +270,8 @@ class _Run:
     def _narrow(self, leaf: torch.Tensor) -> torch.Tensor:
         if not _differentiable(leaf):
             return leaf
-        return leaf.to(PRECISIONS["f64" if self._wide else "f32"][int(leaf.is_complex())])
+        complex_ = torch.complex128 if self._narrow_real == torch.float64 else torch.complex64
+        return leaf.to(complex_ if leaf.is_complex() else self._narrow_real)
 
 
 def _autograd(
@@ -305,7 +312,7 @@ def _numpy(tensor: torch.Tensor) -> Array:
 
 
 def _tensor(numbers: Array, like: torch.Tensor) -> torch.Tensor:
-    return torch.as_tensor(np.ascontiguousarray(numbers)).to(dtype=like.dtype, device=like.device)
+    return torch.as_tensor(np.asarray(numbers, order="C")).to(dtype=like.dtype, device=like.device)
 
 
 def _named(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
