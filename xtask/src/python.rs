@@ -13,7 +13,7 @@ const FOLDER: &str = "bindings/python";
 pub fn run(root: &Path) -> ExitCode {
     let folder = root.join(FOLDER);
     let wanted = folder.join("tests/requirements.txt");
-    let modules = "torch, hypothesis, maturin, matplotlib, mypy, pandas, polars, pytest, xarray";
+    let modules = "torch, equinox, flax, hypothesis, jax, maturin, matplotlib, mypy, pandas, polars, pytest, torchrecurrent, xarray";
     let Some(python) =
         virtual_environment(&cache().unwrap_or_else(|| root.join("target")).join("python"), &wanted, modules)
     else {
