@@ -210,6 +210,10 @@ impl Outline {
         let of_source = rearranged.and_then(|module| module.cell.clone().ok().flatten());
         let stamped = tensors.stamp().map(|stamp| stamp.cell.as_str()).or(configured).or(of_source);
         let mut assumed = tensors.settings().said.clone();
+        if let Some(module) = rearranged.filter(|module| !module.known_by.is_empty()) {
+            let source = module.convention.title();
+            assumed.push(format!("{} is of {source}, whose names it has: {}", self.title(), module.known_by));
+        }
         if let Some(module) = rearranged.filter(|module| told.is_none() && !module.assumes.is_empty()) {
             assumed.push(format!("{} {}", self.title(), module.assumes));
         }

@@ -19,6 +19,8 @@ pub(crate) struct Rearranged {
     pub arrangement: String,
     /// What is assumed of it, behind its name; empty for nothing.
     pub assumes: &'static str,
+    /// The names by which its source is known, if others may have them, too; else empty.
+    pub known_by: String,
 }
 
 type Named = BTreeMap<String, Tensor>;
@@ -34,9 +36,13 @@ pub(crate) fn rearrange(tensors: &mut Named, layout: &Layout) -> BTreeMap<String
             let assembled = cells.iter().map(|cell| cell.fit.assemble(tensors, recipe));
             assembled.collect::<Result<Vec<_>, _>>().map(|parameters| (cells, parameters))
         });
+        let mut known_by = String::new();
         let (arrangement, cell) = match cells {
             Ok((cells, parameters)) => {
                 let arrangement = cells[0].fit.arrangement(recipe);
+                if recipe.names == Names::Shared {
+                    known_by = cells[0].fit.sources.join(", ");
+                }
                 for (cell, parameters) in cells.iter().zip(parameters) {
                     for name in &cell.fit.sources {
                         tensors.remove(name);
@@ -57,8 +63,13 @@ pub(crate) fn rearrange(tensors: &mut Named, layout: &Layout) -> BTreeMap<String
                 (String::new(), Err(problem))
             }
         };
-        let rearranged =
-            Rearranged { convention: recipe.convention, cell, arrangement, assumes: recipe.assumes };
+        let rearranged = Rearranged {
+            convention: recipe.convention,
+            cell,
+            arrangement,
+            assumes: recipe.assumes,
+            known_by,
+        };
         found.insert(base, rearranged);
     }
     found

@@ -12,8 +12,10 @@ type Named = BTreeMap<String, Tensor>;
 /// Leaves one of Paddle's two names, and gives candle's backward modules forward names if candle is asked for. Returns the
 /// modules by their prefixes.
 pub(crate) fn resolve(tensors: &mut Named, layout: &Layout) -> BTreeMap<String, Rearranged> {
-    let of =
-        |convention, assumes| Rearranged { convention, cell: Ok(None), arrangement: String::new(), assumes };
+    let of = |convention, assumes| {
+        let (arrangement, known_by) = Default::default();
+        Rearranged { convention, cell: Ok(None), arrangement, assumes, known_by }
+    };
     let mut found = BTreeMap::new();
     for prefix in drop_doubles(tensors) {
         found.insert(prefix, of(Convention::Paddle, ""));

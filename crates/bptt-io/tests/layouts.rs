@@ -118,6 +118,8 @@ fn hastes_gru_is_known_by_its_second_bias() {
     }
     let module = read(&arrays, None, None).unwrap();
     assert_eq!(module.outline.convention.title(), "Haste");
+    let said = "the module without a name is of Haste, whose names it has: recurrent_bias, recurrent_kernel, kernel, bias";
+    assert!(module.assumptions.contains(&said.to_owned()), "{:?}", module.assumptions);
     assert_close(&outputs(&module), &expected);
 }
 
