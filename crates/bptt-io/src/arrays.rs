@@ -1,6 +1,6 @@
 //! NumPy's `.npy`: one array with a header that gives type, order and shape; and files of several arrays by name.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -178,7 +178,7 @@ fn head(tensor: &Tensor) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// If the ending is another, NumPy lacks an array's type, or the file cannot be written.
-pub fn write(path: &Path, arrays: &[Tensor], notes: HashMap<String, String>) -> Result<(), Error> {
+pub fn write(path: &Path, arrays: &[Tensor], notes: BTreeMap<String, String>) -> Result<(), Error> {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("npz") => files::write_with(path, |file, _| {
             let mut archive = ZipWriter::new(BufWriter::new(file));
@@ -199,7 +199,8 @@ pub fn write(path: &Path, arrays: &[Tensor], notes: HashMap<String, String>) -> 
                 let view = TensorView::new(array.dtype, array.shape.clone(), &array.bytes);
                 (array.name.as_str(), view.expect("an array has the bytes of its shape"))
             });
-            safetensors::serialize_to_file(views, Some(notes), temporary).map_err(io::Error::other)
+            safetensors::serialize_to_file(views, Some(notes.into_iter().collect()), temporary)
+                .map_err(io::Error::other)
         }),
         _ => Err(Error::UnknownEnding { path: path.into(), expected: ".npz or .safetensors" }),
     }

@@ -115,7 +115,6 @@ pub(super) fn meaning(target: &Tensor, given: Option<Loss>, sizes: Sizes) -> Res
     }
     // Values, or one-hot rows.
     match given {
-        Some(Loss::Mse) => Ok(Meaning { loss: Loss::Mse, of_sequences: whole, one_hot: false }),
         Some(Loss::Ce) if one_hot() => Ok(Meaning { loss: Loss::Ce, of_sequences: whole, one_hot: true }),
         Some(Loss::Ce) => Err(refuse(format!(
             "holds {holds} of shape {shape:?} whose rows are not one-hot; cross-entropy with probabilities is not supported: \
@@ -124,7 +123,7 @@ pub(super) fn meaning(target: &Tensor, given: Option<Loss>, sizes: Sizes) -> Res
         None if integers.is_some() || one_hot() => {
             Err(refuse(format!("holds {holds} of shape {shape:?}, as one-hot classes do; {classes_way_out}")))
         }
-        None => Ok(Meaning { loss: Loss::Mse, of_sequences: whole, one_hot: false }),
+        Some(Loss::Mse) | None => Ok(Meaning { loss: Loss::Mse, of_sequences: whole, one_hot: false }),
     }
 }
 
@@ -200,7 +199,8 @@ mod tests {
     }
 
     fn integers(shape: &[usize]) -> Tensor {
-        let bytes = (0..shape.iter().product::<usize>()).flat_map(|i| (i as i64 % 3).to_le_bytes()).collect();
+        let classes = [0_i64, 1, 2].into_iter().cycle().take(shape.iter().product());
+        let bytes = classes.flat_map(i64::to_le_bytes).collect();
         Tensor { name: "y.npy".into(), dtype: Dtype::I64, shape: shape.to_vec(), bytes }
     }
 

@@ -253,7 +253,9 @@ pub(crate) fn gradient_of_outputs<T: Real>(
 /// Multiplies dy, (T, B, V), with the factor of each sequence.
 fn scale_sequences<T: Real>(dy: &mut [T], outputs: usize, factors: &[f64]) {
     for (dy, &factor) in dy.chunks_exact_mut(outputs).zip(factors.iter().cycle()) {
-        dy.iter_mut().for_each(|dy| *dy = *dy * T::of(factor));
+        for dy in dy {
+            *dy *= T::of(factor);
+        }
     }
 }
 

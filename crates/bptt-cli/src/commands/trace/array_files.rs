@@ -1,6 +1,6 @@
 //! `--components` and `--states`: matrices and states as arrays in files.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use bptt::cell::ParamKind;
@@ -116,7 +116,7 @@ pub(super) fn write(
 ) -> Result<(), Failure> {
     let write = |path: &Path, schema: &str, tensors: &[Tensor]| -> Result<(), Failure> {
         let object = json();
-        let mut notes = HashMap::from([("schema".to_owned(), schema.to_owned())]);
+        let mut notes = BTreeMap::from([("schema".to_owned(), schema.to_owned())]);
         for key in ["provenance", "assumptions"] {
             notes.insert(key.into(), object[key].to_string());
         }
