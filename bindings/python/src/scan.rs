@@ -73,7 +73,23 @@ struct Given {
     values: Option<Vec<f64>>,
 }
 
-/// (layer, direction, parameter's name), gradient.
+/// What a ledger is to have.
+#[derive(Clone, Copy)]
+struct Kept {
+    sequences: bool,
+    gates: bool,
+    inputs: bool,
+    tolerance: Option<f64>,
+}
+
+impl Kept {
+    fn options<T>(self, control: &Control) -> ItemizeOptions<'_, T> {
+        let Self { sequences, gates, inputs, tolerance } = self;
+        ItemizeOptions { sequences, gates, inputs, update: None, tolerance, control: Some(control) }
+    }
+}
+
+/// Parameter's name, gradient.
 type Gradients<'py> = Vec<(String, Bound<'py, PyArray2<f64>>)>;
 
 #[pymethods]
@@ -205,32 +221,18 @@ impl Scan {
                 given: format!("({})", given.present.map_or(0, |present| present.len())),
             }));
         }
+        let kept = Kept { sequences, gates, inputs, tolerance };
         let control = Arc::new(Control::default());
         let (problem, cache, seen) =
             (Arc::clone(&self.problem), Arc::clone(&self.cache), Arc::clone(&control));
         let ledger = compute(py, &control, progress, move || match &*cache {
             Cache::F64(cache) => {
-                let options = ItemizeOptions {
-                    sequences,
-                    gates,
-                    inputs,
-                    update: None,
-                    tolerance,
-                    control: Some(&seen),
-                };
                 let losses = losses(&given);
-                in_f64::itemize(&problem.network, cache, &losses, &options).map(|ledger| (ledger, losses))
+                in_f64::itemize(&problem.network, cache, &losses, &kept.options(&seen))
+                    .map(|ledger| (ledger, losses))
             }
             Cache::F32(of) => {
-                let options = ItemizeOptions {
-                    sequences,
-                    gates,
-                    inputs,
-                    update: None,
-                    tolerance,
-                    control: Some(&seen),
-                };
-                let mut ledger = of.0.itemize(&of.1, &losses(&given), &options)?;
+                let mut ledger = of.0.itemize(&of.1, &losses(&given), &kept.options(&seen))?;
                 let losses = losses(&given);
                 if estimate_errors {
                     ledger.estimate_errors(&problem.network, &problem.scan()?, &losses)?;

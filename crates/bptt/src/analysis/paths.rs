@@ -89,13 +89,7 @@ pub(crate) fn path_split<T: Real>(
 ) -> Result<Vec<PathSplit<T>>, Error> {
     check_losses(network, cache, losses)?;
     let (steps, batch) = cache.inputs().shape();
-    if losses.active(cache).get(k) != Some(&true) {
-        return Err(Error::Value {
-            option: "loss".into(),
-            given: format!("{k}"),
-            expected: format!("a step below {steps} that has a loss"),
-        });
-    }
+    losses.check_loss(cache, k)?;
     let plan = Plan::apart(steps, &[k]);
     let end = losses.span(cache, k).end;
     let recorder = |index| Recorder {

@@ -139,6 +139,19 @@ impl<T: Real> Losses<T> {
         self.present.iter().enumerate().map(|(t, &present)| present && active(t)).collect()
     }
 
+    /// Refuses a step k that has no loss.
+    pub(crate) fn check_loss(&self, cache: &ForwardCache<T>, k: usize) -> Result<(), Error> {
+        let active = self.active(cache);
+        if active.get(k) == Some(&true) {
+            return Ok(());
+        }
+        Err(Error::Value {
+            option: "loss".into(),
+            given: format!("{k}"),
+            expected: format!("a step below {} that has a loss", active.len()),
+        })
+    }
+
     /// How far loss k reaches, in the sequences it has a seed in.
     pub(crate) fn span(&self, cache: &ForwardCache<T>, k: usize) -> GradientSpan {
         let of_cell = |b: usize| self.cell_seeds.as_ref().map_or(&[][..], |dc| dc.at(k, b));

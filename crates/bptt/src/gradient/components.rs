@@ -70,13 +70,7 @@ pub(crate) fn visit_components<T: Real>(
 ) -> Result<(), Error> {
     check_losses(network, cache, losses)?;
     let (steps, batch) = cache.inputs().shape();
-    if losses.active(cache).get(k) != Some(&true) {
-        return Err(Error::Value {
-            option: "loss".into(),
-            given: format!("{k}"),
-            expected: format!("a step below {steps} that has a loss"),
-        });
-    }
+    losses.check_loss(cache, k)?;
     let (plan, end) = (Plan::apart(steps, &[k]), losses.span(cache, k).end);
     let (source, mut buffers) = (Source::Losses(losses), Vec::new());
     reverse_layers(network, cache, source, &plan, RowOptions::default(), &mut buffers, |index, step| {
