@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::conventions::recipes::{Form, Names, Part, RECIPES, Recipe, Stack};
+use crate::conventions::recipe::{Form, Names, Part, Recipe, Stack};
+use crate::conventions::recipes::RECIPES;
 use crate::conventions::{Convention, Parameter};
 use crate::layout::Layout;
 use crate::tensor::{Dtype, FLOATS, Tensor, shape};

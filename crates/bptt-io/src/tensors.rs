@@ -1,29 +1,26 @@
-//! A file's tensors by name: safetensors, or NumPy's `.npz`. Anything else is refused with the way to save it.
+//! A file's tensors by name, read and written; `formats.rs` knows the formats.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io::{Cursor, Read, Write};
+use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::{SafeTensors, tensor::TensorView};
+use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
+use zip::{CompressionMethod, ZipWriter};
 
 use crate::arrays;
 use crate::conventions::Convention;
+use crate::formats::{self, Contents};
 use crate::keras::{self, Settings};
 use crate::layout::Layout;
 use crate::rearrange::{Rearranged, rearrange};
-use crate::tensor::{Dtype, FLOATS, Tensor, shape};
-use crate::{Error, files, msgpack, onnx, pytorch, same_names, weight_norm};
+use crate::tensor::{FLOATS, Tensor, shape};
+use crate::{Error, files, same_names, weight_norm};
 
 /// The one key of the metadata of this project's files; its value is JSON, because the order of several keys would not
 /// be stable.
-const STAMP: &str = "bptt";
-
-const SAVE: &str =
-    "from safetensors.torch import save_file; save_file(model.state_dict(), \"model.safetensors\")";
+pub(crate) const STAMP: &str = "bptt";
 
 /// Files of Orbax's in its folders.
 const ORBAX: [&str; 4] = ["_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "ocdbt.process_0"];
@@ -45,6 +42,11 @@ impl Stamp {
             hasher.update(&tensor.bytes);
         }
         Self { cell: cell.into(), blake3: hasher.finalize().to_hex().to_string() }
+    }
+
+    /// Whether the tensors are those that were written.
+    pub fn fits(&self, tensors: &Named) -> bool {
+        Self::new(&self.cell, tensors).blake3 == self.blake3
     }
 }
 
@@ -128,34 +130,9 @@ impl Tensors {
     /// # Errors
     /// If it is damaged or has no format that is known here: the message says how to save such a file.
     pub fn of_bytes(path: &Path, bytes: &[u8], layout: &Layout) -> Result<Self, Error> {
-        let mut settings = Settings::default();
-        let read = match bytes {
-            // The header's length may look like anything; what follows is JSON.
-            bytes if bytes.get(8) == Some(&b'{') => {
-                read_safetensors(bytes).map(|(tensors, stamp)| (tensors, BTreeMap::new(), stamp))
-            }
-            bytes if bytes.starts_with(b"PK") => read_archive(bytes).map(|(tensors, unreadable, found)| {
-                settings = found;
-                (tensors, unreadable, None)
-            }),
-            bytes if bytes.starts_with(pytorch::LEGACY) => {
-                pytorch::read_legacy(bytes).map(|(tensors, unreadable)| (tensors, unreadable, None))
-            }
-            bytes if keras::is_hdf5(bytes) => keras::read(bytes).map(|(tensors, unreadable, found)| {
-                settings = found;
-                (tensors, unreadable, None)
-            }),
-            bytes if msgpack::is_tree(bytes) => {
-                msgpack::read(bytes).map(|(tensors, unreadable)| (tensors, unreadable, None))
-            }
-            bytes if onnx::is_model(bytes) => onnx::read(bytes).map(|(tensors, unreadable, found)| {
-                settings = found;
-                (tensors, unreadable, None)
-            }),
-            bytes => Err(what_it_is_instead(bytes)),
-        };
-        let (mut by_name, unreadable, stamp) =
-            read.map_err(|problem| Error::ModelFile { path: path.into(), problem })?;
+        let contents = formats::read(bytes);
+        let Contents { mut by_name, unreadable, stamp, settings } =
+            contents.map_err(|problem| Error::ModelFile { path: path.into(), problem })?;
         let mut computed = weight_norm::materialize(&mut by_name);
         computed.extend(keras::rearrange(&mut by_name));
         let mut rearranged = same_names::resolve(&mut by_name, layout);
@@ -266,167 +243,8 @@ impl Tensors {
     }
 }
 
-/// Bytes that a member may have beyond four times the file's.
-const BEYOND: u64 = 64 << 20;
-
-/// The header of an array in an archive is within so many bytes.
-const HEADER: u64 = 1 << 16;
-
-type Named = BTreeMap<String, Tensor>;
-
-fn read_safetensors(bytes: &[u8]) -> Result<(Named, Option<Stamp>), String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|error| explain(bytes, &error.to_string()))?;
-    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
-    let tensors: Named = file
-        .tensors()
-        .into_iter()
-        .map(|(name, view)| {
-            let (dtype, shape, bytes) = (view.dtype(), view.shape().to_vec(), view.data().to_vec());
-            (name.clone(), Tensor { name, dtype, shape, bytes })
-        })
-        .collect();
-    let Some(stamp) = header.metadata().as_ref().and_then(|entries| entries.get(STAMP)) else {
-        return Ok((tensors, None));
-    };
-    let stamp: Stamp = serde_json::from_str(stamp).map_err(|error| error.to_string())?;
-    if Stamp::new(&stamp.cell, &tensors).blake3 != stamp.blake3 {
-        return Err("its numbers are not the ones that were written (checksum)".into());
-    }
-    Ok((tensors, Some(stamp)))
-}
-
-/// Which tensor is why a safetensors file cannot be read; `error` where that cannot be told.
-fn explain(bytes: &[u8], error: &str) -> String {
-    let header = || -> Option<(usize, serde_json::Map<String, Value>)> {
-        let length = usize::try_from(u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?)).ok()?;
-        let end = length.checked_add(8)?;
-        Some((end, serde_json::from_slice(bytes.get(8..end)?).ok()?))
-    };
-    let Some((data, header)) = header() else {
-        return format!("its header is cut off or damaged ({error}); save or copy it again");
-    };
-    let given = bytes.len() - data;
-    let mut covered = 0;
-    for (name, info) in header.iter().filter(|(name, _)| *name != "__metadata__") {
-        let Some(dtype) = info["dtype"].as_str() else { continue };
-        let Ok(known) = serde_json::from_value::<Dtype>(info["dtype"].clone()) else {
-            return format!("tensor {name} has the type {dtype}; expected {FLOATS}");
-        };
-        let sizes: Option<Vec<usize>> = serde_json::from_value(info["shape"].clone()).ok();
-        let offsets: Option<(usize, usize)> = serde_json::from_value(info["data_offsets"].clone()).ok();
-        let (Some(sizes), Some((start, end))) = (sizes, offsets) else {
-            return format!("tensor {name} has no shape or no place in its header");
-        };
-        let bits = sizes.iter().try_fold(known.bitsize(), |bits, &size| bits.checked_mul(size));
-        let shape = shape(&sizes);
-        if bits.map(|bits| bits / 8) != end.checked_sub(start) {
-            let bytes = bits.map_or("too many".into(), |bits| (bits / 8).to_string());
-            return format!(
-                "tensor {name}: {shape} of {dtype} is {bytes} bytes, given bytes {start} to {end} of the data"
-            );
-        }
-        covered = covered.max(end);
-        if end > given {
-            return format!(
-                "tensor {name}: {shape} of {dtype} is bytes {start} to {end} of the data, given {given} bytes; the file \
-                 is cut off, save or copy it again"
-            );
-        }
-    }
-    match given - covered {
-        0 => error.into(),
-        more => format!("{more} bytes of it belong to no tensor; save or copy it again"),
-    }
-}
-
-/// The arrays of an `.npz`, and those that hold no numbers or are damaged, with the reason: what stands beside the weights
-/// does not keep them from being read.
-fn read_archive(bytes: &[u8]) -> Result<(Named, BTreeMap<String, String>, Settings), String> {
-    let damaged = |error: zip::result::ZipError| format!("the archive is cut off or damaged ({error})");
-    let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(damaged)?;
-    let names: Result<Vec<_>, _> = archive.file_names().map(|name| Ok(name?.into_owned())).collect();
-    let names: Vec<String> = names.map_err(damaged)?;
-    let any = |ending: &str| names.iter().any(|name| name.ends_with(ending));
-    if pytorch::is_archive(&names) {
-        let (tensors, unreadable) = pytorch::read(&mut archive, &names)?;
-        return Ok((tensors, unreadable, Settings::default()));
-    }
-    if any("model.weights.h5") {
-        return read_keras(&mut archive, 4 * bytes.len() as u64 + BEYOND);
-    }
-    let (mut tensors, mut unreadable) = (Named::new(), BTreeMap::new());
-    for (index, file) in names.iter().enumerate() {
-        let name = file.strip_suffix(".npy").unwrap_or(file);
-        let mut read = || -> Result<Tensor, String> {
-            if name == file {
-                return Err("it is no .npy file".into());
-            }
-            let mut entry = archive.by_index(index).map_err(|error| error.to_string())?;
-            let (mut bytes, problem) = (Vec::new(), |error: std::io::Error| error.to_string());
-            entry.by_ref().take(HEADER).read_to_end(&mut bytes).map_err(problem)?;
-            // However much is packed into it, no more than its header declares; one byte more shows that there is more.
-            let rest = arrays::whole_length(&bytes)?.saturating_sub(bytes.len()) as u64 + 1;
-            entry.take(rest).read_to_end(&mut bytes).map_err(problem)?;
-            arrays::parse(name.into(), &bytes)
-        };
-        match read() {
-            Ok(tensor) => drop(tensors.insert(name.into(), tensor)),
-            Err(problem) => drop(unreadable.insert(name.into(), problem)),
-        }
-    }
-    match unreadable.iter().next() {
-        Some((name, problem)) if tensors.is_empty() => Err(format!("tensor {name}: {problem}")),
-        _ => Ok((tensors, unreadable, Settings::default())),
-    }
-}
-
-/// A `.keras` archive: weights, configuration and version, no longer than `limit` each.
-fn read_keras(
-    archive: &mut ZipArchive<Cursor<&[u8]>>,
-    limit: u64,
-) -> Result<(Named, BTreeMap<String, String>, Settings), String> {
-    let mut member = |name: &str| -> Result<Vec<u8>, String> {
-        let problem = |error: &dyn std::fmt::Display| {
-            format!("it is a file of Keras' without a usable {name} ({error})")
-        };
-        let entry = archive.by_name(name).map_err(|error| problem(&error))?;
-        let mut bytes = Vec::new();
-        entry.take(limit).read_to_end(&mut bytes).map_err(|error| problem(&error))?;
-        Ok(bytes)
-    };
-    let (config, metadata) = (member("config.json")?, member("metadata.json")?);
-    let metadata: Value =
-        serde_json::from_slice(&metadata).map_err(|error| format!("its metadata: {error}"))?;
-    let version = metadata["keras_version"].as_str().unwrap_or_default();
-    let settings = keras::settings(&String::from_utf8_lossy(&config), version)?;
-    let (tensors, unreadable, _) = keras::read(&member("model.weights.h5")?)?;
-    Ok((tensors, unreadable, settings))
-}
-
-/// Of bytes that are neither safetensors nor an archive, what they probably are and what to do.
-fn what_it_is_instead(bytes: &[u8]) -> String {
-    if bytes.starts_with(b"\x93NUMPY") {
-        return "it is a lone array; expected the weights by name: numpy.savez(\"model.npz\", **{name: array, …})"
-            .into();
-    }
-    let beginning = &bytes[..bytes.len().min(8)];
-    let program = match beginning {
-        [0x80, 2..=5, ..] => "it is a pickle, but not PyTorch's; nothing in it is run",
-        [b'G', b'G', b'U', b'F', ..] => "it is a GGUF file, which is not read",
-        [_, _, _, _, b'T', b'F', b'L', b'3'] => "it is a TensorFlow Lite model, which is not read",
-        [b'#', b'P' | b'L', b'a' | b'o', ..] => "it is a text file of DyNet's parameters, which is not read",
-        _ => "",
-    };
-    if !program.is_empty() {
-        return format!(
-            "{program}; in the program that it comes from, save the arrays by name, with the names of PyTorch, Keras or \
-             Equinox: numpy.savez(\"model.npz\", **{{name: array, …}})"
-        );
-    }
-    format!(
-        "it is neither safetensors, .npz nor a file of PyTorch's, or its beginning is damaged; in PyTorch, save with: {SAVE}"
-    )
-}
+/// Tensors by their names.
+pub(crate) type Named = BTreeMap<String, Tensor>;
 
 /// Writes tensors atomically in the format that the ending names (`.safetensors` or `.npz`); the same tensors give the
 /// same bytes.

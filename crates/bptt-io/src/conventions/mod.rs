@@ -5,6 +5,7 @@
 
 use bptt::{CellId, CellSpec};
 
+pub(crate) mod recipe;
 pub(crate) mod recipes;
 
 /// Whose names and whose arrangement a module's tensors have.
