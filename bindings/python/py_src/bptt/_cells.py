@@ -69,6 +69,14 @@ class Steps(Protocol):
         """Their norms, products and sum."""
 
 
+def check_arguments(loss: object, grad_output: object, precision: str) -> None:
+    """Refuses arguments that contradict each other or are not possible."""
+    if (loss is None) == (grad_output is None):
+        raise ValueError("expected a loss or a grad_output, and not both")
+    if precision not in TOLERANCE:
+        raise ValueError(f"precision: {precision} is not possible; expected f64 or f32")
+
+
 def present(loss: Array | None, seeds: list[Array]) -> NDArray[np.bool_]:
     """The steps that have a loss, (T): one that is not zero, or has a gradient. Losses are (T, ...)."""
     found = [np.any(seed.reshape(len(seed), -1), axis=1) for seed in seeds]
@@ -77,8 +85,10 @@ def present(loss: Array | None, seeds: list[Array]) -> NDArray[np.bool_]:
     return np.asarray(np.any(found, axis=0))
 
 
-def seeds_of(losses: Array, steps: int, gradient: Callable[[Array], list[Array]], allowed: float) -> list[Array]:
-    """dL_k/d(output of step k) of losses, by one backward pass; a second one, with a random factor for each step, tells
+def seeds_of(
+    losses: Array, steps: int, gradient: Callable[[Array], list[Array]], allowed: float
+) -> tuple[list[Array], NDArray[np.bool_]]:
+    """dL_k/d(output of step k) of losses, by one backward pass, and the steps that have a loss; a second one, with a random factor for each step, tells
     whether the loss of each step depends on the output of that step alone."""
     if not np.isfinite(losses).all():
         raise NotFiniteError("loss: it is not finite")
@@ -87,7 +97,7 @@ def seeds_of(losses: Array, steps: int, gradient: Callable[[Array], list[Array]]
         raise NotFiniteError("loss: its gradient is not finite")
     reached = present(None, whole)
     if losses.ndim <= 1 and reached.sum() <= 1:
-        return whole
+        return whole, reached
     if losses.ndim == 0:
         raise ShapeError(
             "loss: expected one loss for each step, given one number that outputs of several steps lead to; return them "
@@ -106,7 +116,7 @@ def seeds_of(losses: Array, steps: int, gradient: Callable[[Array], list[Array]]
                 "over them?), or the first axis of the losses is not time; the ledger needs the gradient of each loss at its "
                 "own step: give grad_output"
             )
-    return whole
+    return whole, present(losses.reshape(steps, -1), whole) if reached.sum() > 1 else reached
 
 
 def ledger_of(

@@ -220,7 +220,7 @@ def _gru(s: Saved, act: dict[str, Float], wn: Float, dh: Float, dc: Float, flags
     if flags.get("reset") == "before":
         back = an @ wn.T
         ar = back * s.h * slopes["r"]
-        # What Wh_n is multiplied with is r*h: its way back to h is here, its part of dWh is the caller's.
+        # What Wh_n is multiplied with is r*h: its gradient for h is here, its part of dWh is the caller's.
         return _Adjoints({"r": ar, "z": az, "n": an}, {"r": ar, "z": az, "n": an}, direct + back * r, dc)
     ar = an * (r if flags.get("dr") == "r" else s.recurrent) * slopes["r"]
     q = an if flags.get("reset") == "missing" else an * r

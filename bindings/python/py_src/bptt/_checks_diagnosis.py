@@ -190,7 +190,7 @@ def known_mistake(task: Task, cases: list[Case]) -> Verdict | None:
             return Verdict(names[0], found[0].says, (names[0],))
         if names:
             said = " or ".join(MISTAKES[name] for name in names)
-            return Verdict(None, f"one of these, which cannot be told apart here: {said}")
+            return Verdict(None, f"one of these, which give the same numbers here: {said}")
     pairs = [
         (one, other)
         for one, other in combinations([d for d in deviations(task) if d.common], 2)

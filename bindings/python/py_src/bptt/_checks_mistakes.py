@@ -57,7 +57,7 @@ MISTAKES: dict[str, str] = {
     "wrong_sign": "the sign is wrong",
     "x_and_h_exchanged": "x and h are exchanged: one is used or returned where the other belongs",
     "z_exchanged": "z and 1 - z are exchanged in h' = (1 - z)*n + z*h",
-    "z_path_forgotten": "dnext_h*z, the way back through z*h, is left out of dprev_h",
+    "z_path_forgotten": "dnext_h*z, the gradient through z*h, is left out of dprev_h",
 }
 """Every name that `Check.mistake` can have, and what it says."""
 

@@ -14,9 +14,10 @@ from torch.utils import _pytree as pytree
 
 from ._bptt import ShapeError, UnsupportedError
 from ._cell_ledger import CellLedger
-from ._cells import Measured, ledger_of, present, seeds_of
+from ._cells import Measured, check_arguments, ledger_of, present, seeds_of
 from ._reading import Float
 from ._torch_losses import ROUNDING
+from ._torch_random import generator_states, restore
 
 Array = NDArray[Any]
 Step = Callable[[Any, Any, Any], Any]
@@ -55,21 +56,16 @@ def cell_ledger(
 
     Raises `BalanceError` if the components do not add up to autograd's gradient of the whole sequence.
     """
-    if (loss is None) == (grad_output is None):
-        raise ValueError("expected a loss or a grad_output, and not both")
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision: {precision} is not possible; expected f64 or f32")
+    check_arguments(loss, grad_output, precision)
     run = _Run(step, params, xs, state, precision)
     devices = sorted({leaf.device.index or 0 for leaf in run.tensors() if leaf.device.type == "cuda"})
     with torch.enable_grad(), torch.random.fork_rng(devices), warnings.catch_warnings():
         # A rule for batches that is missing costs time, and is said in the assumptions if there is no way around it.
         warnings.filterwarnings("ignore", message=".*performance drop.*")
-        random = [torch.get_rng_state()] + [torch.cuda.get_rng_state(device) for device in devices]
+        random = generator_states(run.tensors())
         run.forward()
         has_loss = run.read_loss(loss) if loss is not None else run.read_grad_output(grad_output)
-        torch.set_rng_state(random[0])
-        for device, drawn in zip(devices, random[1:]):
-            torch.cuda.set_rng_state(drawn, device)
+        restore(random)
         run.whole()
         return ledger_of(run, has_loss, precision, progress)
 
@@ -180,9 +176,8 @@ class _Run:
 
         allowed = max(ROUNDING.get(dtype, 0.03) for dtype in (losses.dtype, *[_real(leaf.dtype) for leaf in differentiable]))
         numbers = _numpy(losses.detach())
-        self.seeds = seeds_of(numbers, self.steps, gradient, allowed)
-        many = numbers.ndim > 0 and numbers.size % self.steps == 0 and present(None, self.seeds).sum() > 1
-        return present(numbers.reshape(self.steps, -1) if many else None, self.seeds)
+        self.seeds, has_loss = seeds_of(numbers, self.steps, gradient, allowed)
+        return has_loss
 
     def read_grad_output(self, grad_output: Any) -> NDArray[np.bool_]:
         """The same, of gradients that are given."""

@@ -142,7 +142,7 @@ class Module:
         with torch.no_grad():
             return self._output(arranged, hx)
 
-    def _output(self, arranged: Arranged, hx: Any, keep: torch.Tensor | None = None) -> Any:
+    def _output(self, arranged: Arranged, hx: Any) -> Any:
         if self.is_cell:
             return self._cell_output(arranged, hx)
         given = arranged.given
@@ -323,11 +323,9 @@ class Arranged:
     def from_numpy(self, output: Float) -> Any:
         """An output as the module gives it."""
         if self.packed is not None:
-            data = torch.from_numpy(output[self.is_read()]).to(self.packed.data)
+            data = self.like_output(output, self.packed.data)
             return PackedSequence(data, self.packed.batch_sizes, self.packed.sorted_indices, self.packed.unsorted_indices)
-        array = output if self.batched else output[:, 0]
-        array = np.swapaxes(array, 0, 1) if self.batch_first else array
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.given.device, self.dtype)
+        return self.like_output(output, torch.empty(0, device=self.given.device, dtype=self.dtype))
 
     def as_leaf(self, output: Any) -> tuple[torch.Tensor, Any]:
         """A tensor that collects the gradient, and the output made of it."""

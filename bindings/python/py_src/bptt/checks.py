@@ -5,7 +5,7 @@
 
 A student's NumPy function runs on random problems of several shapes, in f64, and every gradient that it returns is
 compared with the exact one; a known mistake is called by its name (`MISTAKES`). The signatures are those of two
-courses, which are told apart by the names of the arguments (`da…`: deeplearning.ai) or by `style`:
+courses, which are recognized by the names of the arguments (`da…`: deeplearning.ai) or by `style`:
 
 - CS231n, assignment 3: `rnn_step_backward(dnext_h, cache)`, `rnn_backward(dh, cache)` and so on, batch-first, a tuple
   returned. What is in the cache is the student's own business, so the student's forward function is needed and checked

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ._bptt import ShapeError, UnsupportedError
 from ._cell_ledger import CellLedger
-from ._cells import Measured, ledger_of, present, seeds_of
+from ._cells import Measured, check_arguments, ledger_of, present, seeds_of
 from ._reading import Float
 
 __all__ = ["cell_ledger", "equinox_cell", "linen_cell", "nnx_cell"]
@@ -66,10 +66,7 @@ def cell_ledger(
 
     Raises `BalanceError` if the components do not add up to JAX's gradient of the whole sequence.
     """
-    if (loss is None) == (grad_output is None):
-        raise ValueError("expected a loss or a grad_output, and not both")
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision: {precision} is not possible; expected f64 or f32")
+    check_arguments(loss, grad_output, precision)
     with _wide(precision == "f64"):
         run = _Run(step, params, xs, state, precision)
         outputs = run.forward()
@@ -207,12 +204,10 @@ class _Run:
 
         allowed = max(ROUNDING.get(jnp.zeros((), leaf.dtype).real.dtype.name, 0.03) for leaf in [losses, *leaves])
         numbers = np.asarray(losses, np.float64)
-        self.seeds = seeds_of(numbers, self.steps, gradient, allowed)
-        found = present(None, self.seeds)
-        if not found.any():
+        self.seeds, has_loss = seeds_of(numbers, self.steps, gradient, allowed)
+        if not present(None, self.seeds).any():
             raise UnsupportedError("loss: it does not depend on the outputs")
-        many = numbers.ndim > 0 and numbers.size % self.steps == 0 and found.sum() > 1
-        return present(numbers.reshape(self.steps, -1) if many else None, self.seeds)
+        return has_loss
 
     def read_grad_output(self, grad_output: Any) -> NDArray[np.bool_]:
         """The same, of gradients that are given."""

@@ -15,10 +15,12 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from ._bptt import BalanceError, NotFiniteError
+from ._cells import check_arguments
 from ._ledger import Ledger
 from ._torch_cells import cell_ledger
 from ._torch_losses import Seeds, of_grad_output, of_loss
 from ._torch_modules import Arranged, Module
+from ._torch_random import generator_states, restore
 from ._torch_watch import Update, watch
 
 __all__ = ["Update", "cell_ledger", "ledger", "watch"]
@@ -62,20 +64,19 @@ def ledger(
 
     Raises `BalanceError` if the module does not compute what the ledger does, or `check` finds a difference.
     """
-    if (loss is None) == (grad_output is None):
-        raise ValueError("expected a loss or a grad_output, and not both")
+    check_arguments(loss, grad_output, precision)
     with _as_found(module):
         read = Module.read(module)
         arranged = Arranged.of(read, x, lengths, resets)
         numbers = arranged.numbers()
         _check_finite("x", numbers, arranged)
         state = read.initial(hx, arranged)
-        generator = _generator_states(module)
+        generator = generator_states(module.parameters())
         output = read.run(arranged, hx) if resets is None and detach_every is None else None
-        _restore(generator)
+        restore(generator)
         read = Module.read(module)
         masks = read.dropout_masks(arranged)
-        _restore(generator)
+        restore(generator)
         scan = read.network().scan(
             numbers,
             hx=state,
@@ -95,7 +96,7 @@ def ledger(
         else:
             assert grad_output is not None
             seeds = of_grad_output(arranged, grad_output)
-        _restore(generator)
+        restore(generator)
         found = scan.ledger(
             seeds.grad_output,
             present=seeds.present,
@@ -110,7 +111,7 @@ def ledger(
         found.assumptions += assumptions
         if check:
             _check(read, arranged, hx, detach_every, scan.gradient(seeds.grad_output), seeds, precision)
-            _restore(generator)
+            restore(generator)
     return found
 
 
@@ -119,7 +120,7 @@ class _as_found:
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._attributes = [(part, dict(part.__dict__)) for part in module.modules()]
-        self._generator = _generator_states(module)
+        self._generator = generator_states(module.parameters())
 
     def __enter__(self) -> None:
         pass
@@ -128,21 +129,7 @@ class _as_found:
         for part, attributes in self._attributes:
             part.__dict__.clear()
             part.__dict__.update(attributes)
-        _restore(self._generator)
-
-
-def _generator_states(module: torch.nn.Module) -> list[tuple[torch.device | None, torch.Tensor]]:
-    devices = {parameter.device for parameter in module.parameters() if parameter.device.type == "cuda"}
-    states: list[tuple[torch.device | None, torch.Tensor]] = [(None, torch.get_rng_state())]
-    return states + [(device, torch.cuda.get_rng_state(device)) for device in devices]
-
-
-def _restore(states: list[tuple[torch.device | None, torch.Tensor]]) -> None:
-    for device, state in states:
-        if device is None:
-            torch.set_rng_state(state)
-        else:
-            torch.cuda.set_rng_state(state, device)
+        restore(self._generator)
 
 
 def _check_finite(what: str, numbers: np.ndarray[Any, Any], arranged: Arranged) -> None:
