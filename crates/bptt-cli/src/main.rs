@@ -93,6 +93,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     if let Some(threads) = cli.threads {
         pool = pool.num_threads(usize::from(threads));
     }
+    if cli.quiet {
+        progress::without_bars();
+    }
     let pool = pool.build().map_err(|error| Failure::Other(format!("cannot start threads: {error}")))?;
     pool.install(|| match &cli.command {
         Command::Article(args) => commands::article::run(args),

@@ -4,8 +4,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use bptt::Control;
 use bptt_train::{Config, Event, Flow, Observer, task_by_name};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -33,6 +36,46 @@ pub(crate) fn stop_on_ctrl_c() -> Result<(), Failure> {
 /// Whether Ctrl-C has been pressed since [`stop_on_ctrl_c`].
 pub(crate) fn interrupted() -> bool {
     INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// How long a computation takes before a bar is drawn.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is drawn.
+const TURN: Duration = Duration::from_millis(100);
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Draws no bars from now on.
+pub(crate) fn without_bars() {
+    QUIET.store(true, Ordering::Relaxed);
+}
+
+/// Runs `compute`; if it takes long, a bar on a terminal shows which part of `what` is done.
+pub(crate) fn with_bar<R>(what: &'static str, compute: impl FnOnce(&Control) -> R) -> R {
+    let control = Control::default();
+    let seen = &control;
+    let (running, ended) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // The other end is dropped when the computation ends, also by a panic.
+            let lasts = |time| ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+            if QUIET.load(Ordering::Relaxed) || !lasts(PATIENCE) {
+                return;
+            }
+            let bar = ProgressBar::new(100);
+            let style = ProgressStyle::with_template("{bar:24} {pos} % {msg}, {eta} left");
+            bar.set_style(style.expect("the template is well-formed"));
+            bar.set_message(what);
+            while lasts(TURN) {
+                bar.set_position((100.0 * seen.progress().unwrap_or(0.0)) as u64);
+            }
+            bar.finish_and_clear();
+        });
+        let result = compute(seen);
+        drop(running);
+        result
+    })
 }
 
 /// The unit in which losses are shown.

@@ -10,7 +10,8 @@ mod page;
 mod verdict;
 
 use bptt::cell::{ParamKind, ParamSpec, Role};
-use bptt::{CellId, CellSpec, Entry, GateSaturation, Ledger, cell_by_name};
+use bptt::dynamics::sigma_max;
+use bptt::{CellId, CellSpec, Entry, GateSaturation, Ledger, Network, cell_by_name};
 use serde_json::{Map, Value, json};
 
 use crate::json;
@@ -105,6 +106,26 @@ pub struct Block {
     pub gate: &'static str,
     /// Its largest singular value.
     pub sigma_max: f64,
+}
+
+/// The largest number of units with singular values; larger blocks would take longer than the rest of a report.
+const MOST_UNITS: usize = 256;
+
+impl Block {
+    /// Those of a network's recurrent weights; none if it has too many units.
+    pub fn all(network: &Network<f64>) -> Vec<Self> {
+        if network.hidden() > MOST_UNITS {
+            return Vec::new();
+        }
+        let cells = network.weights().cells.iter().enumerate();
+        let blocks = cells.flat_map(|(index, params)| {
+            network.spec().gates.iter().enumerate().filter_map(move |(number, gate)| {
+                let sigma_max = sigma_max(params.recurrent_block(number)?);
+                Some(Self { cell: network.weights().cell_id(index), gate: gate.name, sigma_max })
+            })
+        });
+        blocks.collect()
+    }
 }
 
 impl Subject {

@@ -27,14 +27,14 @@ impl Control {
         (total > 0).then(|| self.done.load(Ordering::Relaxed) as f64 / total as f64)
     }
 
-    /// The size of the work to come, in any unit.
-    pub(crate) fn expect(&self, total: usize) {
+    /// Says the size of the work to come, in any unit: for whoever computes.
+    pub fn expect(&self, total: usize) {
         self.done.store(0, Ordering::Relaxed);
         self.total.store(total as u64, Ordering::Relaxed);
     }
 
-    /// So much of it is done.
-    pub(crate) fn advance(&self, done: usize) {
+    /// Says that so much of it is done.
+    pub fn advance(&self, done: usize) {
         self.done.fetch_add(done as u64, Ordering::Relaxed);
     }
 }

@@ -8,12 +8,12 @@ use bptt::{
 };
 use bptt_train::article::article;
 use bptt_view::json::{self, Context};
-use bptt_view::report::{LossUnit, Report, Stage, Subject};
+use bptt_view::report::{Block, LossUnit, Report, Stage, Subject};
 use bptt_view::table::{Align, number, table};
 use serde_json::{Value, json};
 
 use super::provenance::Provenance;
-use super::report::{self, blocks, facts};
+use super::report::{self, facts};
 use super::{print, print_json};
 use crate::Failure;
 use crate::args::ArticleArgs;
@@ -93,7 +93,7 @@ fn example_report(network: &Network<f64>, trace: &ForwardCache<f64>, ledger: Led
         losses: None,
         unit: LossUnit::Nats,
         k: LOSS,
-        blocks: blocks(network),
+        blocks: Block::all(network),
         saturation: in_f64::saturation(network, trace),
         metrics: Vec::new(),
         stages: vec![Stage { step: None, ledger }],

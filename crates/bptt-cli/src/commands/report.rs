@@ -5,7 +5,6 @@ pub(super) mod facts;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bptt::dynamics::sigma_max;
 use bptt::in_f64;
 use bptt::{Inputs, Network, Reduction, Symbols, Targets};
 use bptt_io::files;
@@ -24,9 +23,6 @@ use crate::progress::bits;
 
 /// The file name of the report in the folder of a run.
 pub(super) const FILE: &str = "report.html";
-
-/// The largest number of units with singular values; larger blocks would take longer than the rest of the report.
-const MOST_UNITS: usize = 256;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if cfg!(not(feature = "report")) {
@@ -207,7 +203,7 @@ impl Reading<'_> {
         }
         let network = network.cast::<f64>()?;
         let traced = self.ledger(&network, true)?;
-        let (blocks, saturation) = (blocks(&network), in_f64::saturation(&network, &traced.trace));
+        let (blocks, saturation) = (Block::all(&network), in_f64::saturation(&network, &traced.trace));
         stages.push(Stage { step: Some(updates), ledger: traced.ledger });
         let (unit, scale) = match (&self.batch.targets, self.source) {
             (Targets::SquaredError(_), _) => (LossUnit::SquaredError, 1.0),
@@ -272,21 +268,6 @@ fn metrics(folder: &Path) -> Result<Vec<Value>, Failure> {
             .map_err(|error| Failure::Other(format!("{} is damaged: {error}", path.display())))
     };
     lines.map(event).collect()
-}
-
-/// σ_max of each gate's block of each W_hh; none for blocks that are too large.
-pub(super) fn blocks(network: &Network<f64>) -> Vec<Block> {
-    if network.hidden() > MOST_UNITS {
-        return Vec::new();
-    }
-    let cells = network.weights().cells.iter().enumerate();
-    let blocks = cells.flat_map(|(index, params)| {
-        network.spec().gates.iter().enumerate().filter_map(move |(number, gate)| {
-            let sigma_max = sigma_max(params.recurrent_block(number)?);
-            Some(Block { cell: network.weights().cell_id(index), gate: gate.name, sigma_max })
-        })
-    });
-    blocks.collect()
 }
 
 /// Writes the report atomically, and creates its folder.

@@ -21,7 +21,7 @@ use super::provenance::Provenance;
 use super::{cannot_make, ending, print, print_json, table_bytes, trace_model, trace_task};
 use crate::Failure;
 use crate::args::{Reading, ReadingArgs, TraceArgs};
-use crate::progress::bits;
+use crate::progress::{bits, with_bar};
 
 /// The file types of a ledger.
 const ENDINGS: [&str; 4] = ["npz", "json", "parquet", "csv"];
@@ -264,7 +264,10 @@ impl Traced {
         losses: Losses<f64>,
         options: &ItemizeOptions<'_, f64>,
     ) -> Result<Self, Failure> {
-        let ledger = in_f64::itemize(network, &trace, &losses, options)?;
+        let ledger = with_bar("of the ledger", |control| {
+            let options = ItemizeOptions { control: Some(control), ..*options };
+            in_f64::itemize(network, &trace, &losses, &options)
+        })?;
         Ok(Self { trace, losses, ledger })
     }
 

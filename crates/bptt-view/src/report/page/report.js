@@ -69,6 +69,7 @@ async function start() {
 
   byId("title").textContent = data.title;
   byId("program").textContent = data.program;
+  byId("reproduce").hidden = document.querySelector("a[href='#reproduce']").hidden = data.reproduce.length === 0;
   byId("reproduce-list").replaceChildren(...data.reproduce.map((line) => el("li", {}, el("code", {}, line))));
   const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, state.now.t) }));
   const heatmap = new Heatmap(byId("heatmap-chart"), byId("heatmap-key"), (cell) => state.set(cell), tooltip(view));
