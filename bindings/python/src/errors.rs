@@ -42,6 +42,14 @@ pub fn of_file(error: bptt_io::Error) -> PyErr {
     }
 }
 
+/// The exception for an error of settings, texts, tasks and trainings.
+pub fn of_training(error: bptt_train::Error) -> PyErr {
+    match error {
+        bptt_train::Error::Model(error) => to_python(error),
+        error => BpttError::new_err(error.to_string()),
+    }
+}
+
 pub fn add_to(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = m.py();
     m.add("BpttError", py.get_type::<BpttError>())?;

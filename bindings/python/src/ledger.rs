@@ -13,8 +13,8 @@ use crate::arrays::grid;
 /// A ledger; its entries are numbered.
 #[pyclass(frozen, module = "bptt._bptt")]
 pub struct Ledger {
-    of: bptt::Ledger,
-    losses: Losses<f64>,
+    pub of: bptt::Ledger,
+    pub losses: Losses<f64>,
 }
 
 /// Layer, direction, parameter; the layer is `None` of a readout.

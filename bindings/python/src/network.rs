@@ -26,6 +26,12 @@ pub struct Network {
     assumptions: Vec<String>,
 }
 
+impl Network {
+    pub fn wrap(of: bptt::Network<f64>, assumptions: Vec<String>) -> Self {
+        Self { of: Arc::new(of), assumptions }
+    }
+}
+
 #[pymethods]
 impl Network {
     /// A network of the cell called `cell`. `weights` has its parameters by PyTorch's names, "weight_ih_l0" to
@@ -83,10 +89,7 @@ impl Network {
             .map(|(w_hy, b_y)| Ok::<_, PyErr>(Readout { w_hy: matrix(&w_hy)?, b_y: matrix(&b_y)? }))
             .transpose()?;
         let weights = Weights { cells, bidirectional, readout };
-        Ok(Self {
-            of: Arc::new(bptt::Network::new(kind, weights).map_err(to_python)?),
-            assumptions: Vec::new(),
-        })
+        Ok(Self::wrap(bptt::Network::new(kind, weights).map_err(to_python)?, Vec::new()))
     }
 
     /// The cell's name.
@@ -136,5 +139,5 @@ pub fn open_file(path: PathBuf, module: Option<&str>, cell: Option<&str>) -> PyR
     let tensors = bptt_io::Tensors::read(&path).map_err(of_file)?;
     let module = bptt_io::choose(&tensors, module, cell).map_err(of_file)?;
     let network = module.network(None).map_err(to_python)?;
-    Ok(Network { of: Arc::new(network), assumptions: module.assumptions })
+    Ok(Network::wrap(network, module.assumptions))
 }

@@ -3,25 +3,26 @@
 use std::sync::Arc;
 
 use bptt::{
-    Control, Error, ForwardCache, GradientOptions, Inputs, ItemizeOptions, Losses, Matrix, Real, ScanOptions,
-    Sequence, State, Symbols, in_f64,
+    Control, Error, ForwardCache, GradientOptions, Inputs, ItemizeOptions, Losses, Matrix, ScanOptions,
+    State, in_f64,
 };
-use numpy::{PyArray2, PyArray3, PyReadonlyArray1, PyReadonlyArray2, PyReadonlyArray3};
+use numpy::{PyArray2, PyArray3, PyReadonlyArray2, PyReadonlyArray3};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::arrays::{from_matrix, from_sequence, matrix, sequence};
+use crate::arrays::{from_matrix, from_sequence, grid, matrix, sequence};
 use crate::errors::to_python;
+use crate::given::{Given, GivenLosses, symbols};
 use crate::ledger::Ledger;
 use crate::network::Network;
-use crate::threads::compute;
+use crate::threads::{self, compute};
 
 /// A network, what it reads, and how.
-struct Problem {
-    network: Arc<bptt::Network<f64>>,
-    inputs: Inputs<f64>,
-    initial: State<f64>,
-    options: ScanOptions<f64>,
+pub struct Problem {
+    pub network: Arc<bptt::Network<f64>>,
+    pub inputs: Inputs<f64>,
+    pub initial: State<f64>,
+    pub options: ScanOptions<f64>,
 }
 
 /// The numbers of a scan.
@@ -33,8 +34,24 @@ enum Cache {
 /// A forward scan.
 #[pyclass(frozen, module = "bptt._bptt")]
 pub struct Scan {
-    problem: Arc<Problem>,
+    pub problem: Arc<Problem>,
     cache: Arc<Cache>,
+}
+
+impl Scan {
+    /// Runs `compute` on the network and the scan in f64.
+    pub fn in_f64<R: Send + 'static>(
+        &self,
+        py: Python<'_>,
+        compute: impl FnOnce(&bptt::Network<f64>, &ForwardCache<f64>) -> Result<R, Error> + Send + 'static,
+    ) -> PyResult<R> {
+        let (problem, cache) = (Arc::clone(&self.problem), Arc::clone(&self.cache));
+        let result = threads::compute(py, &Arc::default(), None, move || match &*cache {
+            Cache::F64(cache) => compute(&problem.network, cache),
+            Cache::F32(_) => compute(&problem.network, &problem.scan()?),
+        })?;
+        result.map_err(to_python)
+    }
 }
 
 impl Problem {
@@ -51,26 +68,6 @@ impl Problem {
         let cache = network.scan_with(inputs, &self.initial.cast(), self.options.cast())?;
         Ok(Cache::F32(Box::new((network, cache))))
     }
-}
-
-/// Losses that are known by their gradients ∂L_k/∂h_k.
-fn losses<T: Real>(given: &Given) -> Losses<T> {
-    let mut losses = Losses::from_seeds(given.seeds.cast());
-    if let Some(present) = &given.present {
-        losses.present.clone_from(present);
-    }
-    if let Some(values) = &given.values {
-        losses.values.clone_from(values);
-        losses.total = values.iter().sum();
-    }
-    losses
-}
-
-/// Losses as they are given.
-struct Given {
-    seeds: Sequence<f64>,
-    present: Option<Vec<bool>>,
-    values: Option<Vec<f64>>,
 }
 
 /// What a ledger is to have.
@@ -124,11 +121,7 @@ impl Scan {
         let inputs = if let Ok(x) = x.extract::<PyReadonlyArray3<'_, f64>>() {
             Inputs::Dense(sequence(&x)?)
         } else {
-            let ids = x.extract::<PyReadonlyArray2<'_, u32>>()?;
-            let (steps, batch) = ids.as_array().dim();
-            Inputs::Symbols(
-                Symbols::new(steps, batch, ids.as_array().iter().copied().collect()).map_err(to_python)?,
-            )
+            Inputs::Symbols(symbols(&x.extract::<PyReadonlyArray2<'_, u32>>()?)?)
         };
         let (_, batch) = inputs.shape();
         let initial = match initial {
@@ -172,35 +165,55 @@ impl Scan {
         state.cells.iter().map(|cell| cell.iter().map(|m| from_matrix(py, m)).collect()).collect()
     }
 
-    /// The ordinary gradient for losses with these ∂L_k/∂h_k, (T, B, D·P), by parameter; vectors as (1, n).
-    fn gradient<'py>(&self, py: Python<'py>, seeds: PyReadonlyArray3<'_, f64>) -> PyResult<Gradients<'py>> {
-        let given = Given { seeds: sequence(&seeds)?, present: None, values: None };
+    /// The head's outputs, (T, B, V).
+    fn head_outputs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray3<f64>>> {
+        let outputs = match &*self.cache {
+            Cache::F64(cache) => self.problem.network.outputs(cache),
+            Cache::F32(of) => of.0.outputs(&of.1).map(|outputs| outputs.cast()),
+        };
+        Ok(from_sequence(py, outputs.map_err(to_python)?.view()))
+    }
+
+    /// The losses one by one, (T, B), 0 where there is none, and what they are reduced to.
+    fn losses<'py>(
+        &self,
+        py: Python<'py>,
+        losses: GivenLosses<'_>,
+    ) -> PyResult<(Bound<'py, PyArray2<f64>>, f64)> {
+        let given = Given::read(&losses)?;
+        let losses = self.in_f64(py, move |network, cache| given.losses(network, cache))?;
+        let (steps, batch) = self.problem.inputs.shape();
+        Ok((
+            grid(py, steps, batch, |t, b| losses.values.get(t * batch + b).copied().unwrap_or(f64::NAN)),
+            losses.total,
+        ))
+    }
+
+    /// The ordinary gradient by parameter; vectors as (1, n).
+    fn gradient<'py>(&self, py: Python<'py>, losses: GivenLosses<'_>) -> PyResult<Gradients<'py>> {
+        let given = Given::read(&losses)?;
         let (problem, cache) = (Arc::clone(&self.problem), Arc::clone(&self.cache));
         let weights = compute(py, &Arc::default(), None, move || match &*cache {
             Cache::F64(cache) => {
-                let gradient =
-                    problem.network.gradient(cache, &losses(&given), GradientOptions::default())?;
-                Ok(gradient.weights)
+                let losses = given.losses(&problem.network, cache)?;
+                Ok(problem.network.gradient(cache, &losses, GradientOptions::default())?.weights)
             }
             Cache::F32(of) => {
-                let gradient = of.0.gradient(&of.1, &losses(&given), GradientOptions::default())?;
-                Ok(gradient.weights.cast())
+                let losses = given.losses(&of.0, &of.1)?;
+                Ok(of.0.gradient(&of.1, &losses, GradientOptions::default())?.weights.cast())
             }
         })?;
         let weights: bptt::Weights<f64> = weights.map_err(to_python)?;
         Ok(weights.tensors().into_iter().map(|(name, tensor)| (name, from_matrix(py, tensor))).collect())
     }
 
-    /// The ledger of losses with these ∂L_k/∂h_k, (T, B, D·P). `present` (T) says which steps have a loss, `values` (T, B)
-    /// what it is. In f32, `estimate_errors` itemizes some losses again in f64.
-    #[pyo3(signature = (seeds, *, present = None, values = None, gates = false, sequences = false, inputs = true, tolerance = None, estimate_errors = true, progress = None))]
+    /// The ledger of these losses. In f32, `estimate_errors` itemizes some losses again in f64.
+    #[pyo3(signature = (losses, *, gates = false, sequences = false, inputs = true, tolerance = None, estimate_errors = true, progress = None))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools)] // they have names
     fn ledger(
         &self,
         py: Python<'_>,
-        seeds: PyReadonlyArray3<'_, f64>,
-        present: Option<PyReadonlyArray1<'_, bool>>,
-        values: Option<PyReadonlyArray2<'_, f64>>,
+        losses: GivenLosses<'_>,
         gates: bool,
         sequences: bool,
         inputs: bool,
@@ -208,36 +221,28 @@ impl Scan {
         estimate_errors: bool,
         progress: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Ledger> {
-        let given = Given {
-            seeds: sequence(&seeds)?,
-            present: present.map(|present| present.as_array().to_vec()),
-            values: values.map(|values| values.as_array().iter().copied().collect()),
-        };
-        let steps = given.seeds.steps();
-        if given.present.as_ref().is_some_and(|present| present.len() != steps) {
-            return Err(to_python(Error::Shape {
-                what: "present".into(),
-                expected: format!("(T) = ({steps})"),
-                given: format!("({})", given.present.map_or(0, |present| present.len())),
-            }));
-        }
+        let given = Given::read(&losses)?;
         let kept = Kept { sequences, gates, inputs, tolerance };
         let control = Arc::new(Control::default());
         let (problem, cache, seen) =
             (Arc::clone(&self.problem), Arc::clone(&self.cache), Arc::clone(&control));
         let ledger = compute(py, &control, progress, move || match &*cache {
             Cache::F64(cache) => {
-                let losses = losses(&given);
+                let losses = given.losses(&problem.network, cache)?;
                 in_f64::itemize(&problem.network, cache, &losses, &kept.options(&seen))
                     .map(|ledger| (ledger, losses))
             }
             Cache::F32(of) => {
-                let mut ledger = of.0.itemize(&of.1, &losses(&given), &kept.options(&seen))?;
-                let losses = losses(&given);
+                let losses = given.losses(&of.0, &of.1)?;
+                let mut ledger = of.0.itemize(&of.1, &losses, &kept.options(&seen))?;
                 if estimate_errors {
-                    ledger.estimate_errors(&problem.network, &problem.scan()?, &losses)?;
+                    let cache = problem.scan()?;
+                    let losses = given.losses(&problem.network, &cache)?;
+                    ledger.estimate_errors(&problem.network, &cache, &losses)?;
                 }
-                Ok((ledger, losses))
+                let mut values = Losses::default();
+                (values.values, values.total, values.present) = (losses.values, losses.total, losses.present);
+                Ok((ledger, values))
             }
         })?;
         ledger.map(|(ledger, losses)| Ledger::new(ledger, losses)).map_err(to_python)

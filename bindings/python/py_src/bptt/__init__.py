@@ -1,7 +1,7 @@
 """Which past step taught a recurrent network what: exact ledgers of gradients through time.
 
 `bptt.torch.ledger` takes a live PyTorch module; `bptt.torch.cell_ledger` and `bptt.jax.cell_ledger` take any step function;
-`Network` takes NumPy arrays; `open` reads model files;
+`Network` takes NumPy arrays; `open` reads model files; `train` trains without PyTorch;
 `bptt.checks` checks a student's backward functions.
 """
 
@@ -18,8 +18,10 @@ from ._bptt import (
     UnsupportedError,
 )
 from ._cell_ledger import CellLedger
+from ._findings import Diagnosis, GateSaturation, GateSpectrum, Lyapunov, SmallestWindow, Truncation
 from ._ledger import Ledger
 from ._network import Network, Scan, cells, open
+from ._training import Task, TaskBatch, Training, task_batch, tasks, train
 
 __version__: str = _bptt.__version__
 
@@ -27,14 +29,26 @@ __all__ = [
     "BalanceError",
     "BpttError",
     "CellLedger",
+    "Diagnosis",
     "FileError",
+    "GateSaturation",
+    "GateSpectrum",
     "Ledger",
+    "Lyapunov",
     "Network",
     "NotFiniteError",
     "Scan",
     "ShapeError",
+    "SmallestWindow",
+    "Task",
+    "TaskBatch",
+    "Training",
+    "Truncation",
     "UnknownCellError",
     "UnsupportedError",
     "cells",
     "open",
+    "task_batch",
+    "tasks",
+    "train",
 ]

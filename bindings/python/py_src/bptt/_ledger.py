@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -129,6 +130,31 @@ class Ledger(Reading):
         """The ledger in the schema bptt.ledger/2, as the command writes it."""
         return self._of.json(json.dumps(self.provenance), self.assumptions)
 
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str = "The ledger of a recurrent network",
+        symbols: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
+        unit: str | None = None,
+    ) -> None:
+        """Writes a page with the figures, tables and sentences of `bptt report`: one HTML file that needs no network.
+
+        `symbols` and `targets`: what is read and predicted at each step, as text. `unit`: "nats", "bits" (losses are in nats)
+        or "squared error", where the values of the losses are known.
+        """
+        facts = [(name.capitalize(), str(value)) for name, value in self.provenance.items()]
+        facts += [("Assumed", assumption) for assumption in self.assumptions]
+        texts = {
+            "title": title,
+            "facts": facts,
+            "symbols": None if symbols is None else [str(symbol) for symbol in symbols],
+            "targets": None if targets is None else [str(target) for target in targets],
+            "unit": unit,
+        }
+        _bptt.write_report(self._of, self._source[0]._of, os.fspath(path), texts)
+
     def to_xarray(self) -> xarray.Dataset:
         """norm, log10_norm and share with dimensions (layer, direction, parameter, loss_step, past_step)."""
         import xarray
@@ -197,5 +223,5 @@ def _again(source: tuple[Scan, dict[str, Any]], provenance: Mapping[str, object]
 def _name(name: _bptt.Name) -> str:
     layer, direction, parameter = name
     if layer is None:
-        return parameter
+        return parameter.replace("head_", "head.")
     return f"{parameter}_l{layer}{'_reverse' if direction == 'reverse' else ''}"

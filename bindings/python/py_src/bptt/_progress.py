@@ -14,7 +14,8 @@ PATIENCE = 2.0
 class Progress:
     """Calls the user's function, or writes a line to stderr if it is a terminal; `False` does neither."""
 
-    def __init__(self, progress: bool | Callable[[float], object] | None) -> None:
+    def __init__(self, progress: bool | Callable[[float], object] | None, what: str = "the ledger") -> None:
+        self._what = what
         self._call = progress if callable(progress) else None
         self._line = progress is True or (progress is None and sys.stderr.isatty())
         self._started = time.monotonic()
@@ -28,7 +29,7 @@ class Progress:
     def _show(self, done: float) -> None:
         if time.monotonic() - self._started >= PATIENCE:
             self._shown = True
-            print(f"\rbptt: {done:4.0%} of the ledger", end="", file=sys.stderr, flush=True)
+            print(f"\rbptt: {done:4.0%} of {self._what}", end="", file=sys.stderr, flush=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -47,6 +47,7 @@ def ledger(
     sequences: bool = False,
     inputs: bool = True,
     tolerance: float | None = None,
+    estimate_errors: bool = True,
     progress: bool | Callable[[float], object] | None = None,
 ) -> Ledger:
     """The ledger of `module` (nn.RNN, nn.LSTM, nn.GRU, or a cell of theirs that is run over the steps) that reads `x`.
@@ -105,6 +106,7 @@ def ledger(
             sequences=sequences,
             inputs=inputs,
             tolerance=tolerance,
+            estimate_errors=estimate_errors,
             progress=progress,
         )
         found.provenance = {"module": type(module).__name__, **found.provenance}

@@ -1,0 +1,103 @@
+"""What is found beside a ledger, as dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class GateSpectrum:
+    """The spectrum of one gate's (H, H) block of the recurrent weights."""
+
+    layer: int
+    direction: str
+    gate: str
+    singular_values: Float
+    """The largest first."""
+    eigenvalues: NDArray[np.complex128]
+    """Those of largest modulus first."""
+    sigma_limit: float
+    """1 / the largest slope of the activation, what the largest singular value is compared with."""
+    implication: str
+    """What that implies for a cell without gates: "vanishing", "no explosion" or "open"; "does not apply" to others (Pascanu,
+    Mikolov and Bengio 2013)."""
+
+    @property
+    def sigma_max(self) -> float:
+        """The largest singular value."""
+        return float(self.singular_values[0])
+
+    @property
+    def spectral_radius(self) -> float:
+        """The largest modulus of an eigenvalue."""
+        return float(abs(self.eigenvalues[0]))
+
+
+@dataclass(frozen=True)
+class Lyapunov:
+    """Lyapunov exponents of one layer along what it reads, in nats per step."""
+
+    exponents: Float
+    """The largest first, means over sequences; -inf where Jacobians are singular."""
+    standard_error: Float | None
+    """Over sequences; None for one sequence."""
+    by_sequence: Float
+    """(B, m)."""
+    steps: int
+    """That they are means of, over all sequences."""
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """How far the gradient g_w of truncated backpropagation through time is from the gradient g, for each window w."""
+
+    windows: NDArray[np.int64]
+    bias: Float
+    """|g_w - g| / |g| of all parameters as one vector; NaN where the gradient is zero."""
+    cosine: Float
+    """cos(g_w, g)."""
+    parameters: dict[str, tuple[Float, Float]]
+    """Both for each parameter."""
+
+
+@dataclass(frozen=True)
+class SmallestWindow:
+    """A window whose bias is small enough."""
+
+    window: int
+    bias: float
+    cosine: float
+
+
+@dataclass(frozen=True)
+class GateSaturation:
+    """How one gate behaved."""
+
+    layer: int
+    direction: str
+    gate: str
+    saturated: tuple[float, float] | None
+    """Fractions of activations beyond 95 % of the lower and the upper half of the range; None if it has no two ends."""
+    dead: list[int] | None
+    """Units that were 0 at every step; None for activations other than relu."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """How far back gradients reach, and what limits them."""
+
+    kind: str
+    sentence: str
+    evidence: list[str]
+    """The other measurements, a sentence each."""
+    numbers: dict[str, Any]
+    """The measurements."""
+
+    def __str__(self) -> str:
+        return "\n".join([self.sentence, *(f"- {sentence}" for sentence in self.evidence)])
