@@ -17,7 +17,7 @@ pub struct F32ErrorsArgs {
     /// Steps
     #[arg(long, value_delimiter = ',', default_values_t = [512, 2048, 8192])]
     steps: Vec<usize>,
-    /// Only these cells
+    /// Only these cells, without what follows the colon
     #[arg(long, value_delimiter = ',')]
     cells: Option<Vec<String>>,
     /// Units
@@ -58,15 +58,17 @@ fn options<T: Real>() -> ItemizeOptions<'static, T> {
     ItemizeOptions { sequences: false, inputs: false, ..ItemizeOptions::default() }
 }
 
-/// Prints a row for each cell without chosen activations and number of steps.
+/// Prints a row for each cell and number of steps.
 pub fn run(args: &F32ErrorsArgs) -> Result<(), Box<dyn Error>> {
     println!(
         "| cell | T | entries | median error | 99.9 % | largest | covered, % | estimate / error, median | f32, s | estimate, s |"
     );
     println!("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
-    let names = cells().into_iter().filter(|name| !name.contains(':'));
-    let chosen = |name: &&str| args.cells.as_ref().is_none_or(|cells| cells.iter().any(|c| c == name));
-    for name in names.filter(chosen) {
+    let chosen = |name: &&str| {
+        let cell = name.split(':').next();
+        args.cells.as_ref().is_none_or(|cells| cells.iter().any(|c| Some(c.as_str()) == cell))
+    };
+    for name in cells().into_iter().filter(chosen) {
         for &steps in &args.steps {
             one(args, name, steps)?;
         }
