@@ -184,3 +184,27 @@ def test_a_report_is_one_file(tmp_path) -> None:
         ledger.report(page, symbols=["a"])
     with pytest.raises(ValueError, match="unit: hours"):
         ledger.report(page, unit="hours")
+
+
+def test_figures() -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    scan = rnn(**head()).scan(X)
+    ledger = scan.ledger(targets=CLASSES)
+    ax = ledger.plot("rainbow")
+    # Bars add up to the norms of the losses behind each step.
+    tops = np.nansum(ledger.norms(), axis=0)
+    areas = [area for area in ax.collections if len(area.get_paths()) == 1]
+    assert max(area.get_paths()[0].vertices[:, 1].max() for area in areas) == pytest.approx(tops.max())
+    curve = scan.truncation(targets=CLASSES)
+    assert curve.plot().get_lines()[0].get_ydata() == pytest.approx(np.maximum(curve.bias, 1e-16))
+    spectrum = rnn().spectra()[0]
+    assert spectrum.plot().get_lines()[0].get_ydata() == pytest.approx(spectrum.singular_values)
+    training = bptt.train(task="adding", length=6, hidden=4, steps=10, batch=2, trace_every=5)
+    assert len(training.plot().get_lines()[0].get_xdata()) == 10
+    assert training.plot("horizon").get_ylabel() == "horizon"
+    with pytest.raises(ValueError, match="what: luck"):
+        training.plot("luck")
+    plt.close("all")

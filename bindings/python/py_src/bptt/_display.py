@@ -1,4 +1,4 @@
-"""How ledgers look: text, HTML, matplotlib."""
+"""How ledgers look as text and HTML."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    import matplotlib.axes
-
     from ._reading import Reading
 
 LARGEST = 250_000
 """Bytes of a picture in a notebook, at most."""
 
-KINDS = ("heatmap", "shares", "profile")
 
 
 def sentence(ledger: Reading) -> str:
@@ -71,41 +68,3 @@ def html(ledger: Reading) -> str:
             source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
             picture = f'<img alt="{escape(name)}" style="max-width:640px" src="{source}">'
     return f"<div><p>{escape(sentence(ledger))}</p>{picture}<pre>{escape(text(ledger))}</pre></div>"
-
-
-def plot(
-    ledger: Reading, kind: str, parameter: str | None, ax: matplotlib.axes.Axes | None
-) -> matplotlib.axes.Axes:
-    """See `Ledger.plot`."""
-    if kind not in KINDS:
-        raise ValueError(f"kind: {kind} is not possible; expected {', '.join(KINDS)}")
-    import matplotlib.pyplot as plt
-
-    if ax is None:
-        _, ax = plt.subplots()
-    name = parameter or ledger._shown() or ""
-    if kind == "profile":
-        lags, log10 = ledger.profile(name)
-        finite = np.where(np.isfinite(log10), log10, np.nan)
-        ax.fill_between(lags, finite[:, 0], finite[:, 4], alpha=0.2, label="10 % to 90 % of the losses")
-        ax.plot(lags, finite[:, 2], label="median")
-        horizon = ledger.horizon(0.99, name)
-        if horizon is not None:
-            ax.axvline(horizon, linestyle=":", color="gray", label=f"horizon(0.99) = {horizon}")
-        ax.set(xlabel="lag (steps)", ylabel="log10 |component|", title=name)
-        ax.legend()
-        return ax
-    if kind == "heatmap":
-        numbers = ledger.log10_norms(name)
-        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
-        largest = np.nanmax(numbers) if np.isfinite(numbers).any() else 0.0
-        image = ax.imshow(numbers, origin="lower", vmin=max(largest - 12, np.nanmin(numbers, initial=largest)), vmax=largest)
-        label = "log10 |component|"
-    else:
-        numbers = ledger.shares(name)
-        largest = np.nanmax(np.abs(numbers), initial=0.0) or 1.0
-        image = ax.imshow(numbers, origin="lower", cmap="RdBu_r", vmin=-largest, vmax=largest)
-        label = "share of the gradient"
-    ax.set(xlabel="past step t", ylabel="loss step k", title=name)
-    ax.figure.colorbar(image, ax=ax, label=label)
-    return ax

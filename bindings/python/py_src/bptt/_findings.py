@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from . import _plots
+
+if TYPE_CHECKING:
+    import matplotlib.axes
 
 Float = NDArray[np.float64]
 
@@ -38,6 +43,10 @@ class GateSpectrum:
         """The largest modulus of an eigenvalue."""
         return float(abs(self.eigenvalues[0]))
 
+    def plot(self, ax: matplotlib.axes.Axes | None = None) -> matplotlib.axes.Axes:
+        """Singular values, and moduli of eigenvalues, with matplotlib."""
+        return _plots.spectrum(self, ax)
+
 
 @dataclass(frozen=True)
 class Lyapunov:
@@ -64,6 +73,10 @@ class Truncation:
     """cos(g_w, g)."""
     parameters: dict[str, tuple[Float, Float]]
     """Both for each parameter."""
+
+    def plot(self, ax: matplotlib.axes.Axes | None = None) -> matplotlib.axes.Axes:
+        """Bias and cosine by window, with matplotlib."""
+        return _plots.truncation(self, ax)
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,9 @@ class Reading(ABC):
     def plot(
         self, kind: str = "heatmap", parameter: str | None = None, ax: matplotlib.axes.Axes | None = None
     ) -> matplotlib.axes.Axes:
-        """Draws "heatmap" (log10 of the norms), "shares" or "profile" (by lag) with matplotlib; returns the Axes."""
-        from ._display import plot
+        """Draws "heatmap" (log10 of the norms), "shares", "profile" (by lag) or "rainbow" (of each step to the later losses)
+        with matplotlib; returns the Axes."""
+        from ._plots import plot
 
         return plot(self, kind, parameter, ax)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _bptt
+from . import _bptt, _plots
 from ._network import Network
 from ._progress import Progress
+
+if TYPE_CHECKING:
+    import matplotlib.axes
 
 Float = NDArray[np.float64]
 
@@ -58,6 +61,10 @@ class Training:
     """For each ledger on the way: update, horizon, decay of W_hh."""
     evaluations: dict[str, Float]
     """For each evaluation on held-out data: update, loss, and of a task the fraction of solved sequences."""
+
+    def plot(self, what: str = "loss", ax: matplotlib.axes.Axes | None = None) -> matplotlib.axes.Axes:
+        """"loss", "norm", "learning_rate", "horizon" or "decay" over the updates, with matplotlib."""
+        return _plots.training(self, what, ax)
 
 
 def tasks() -> list[Task]:
