@@ -64,6 +64,8 @@ def test_names_and_frames() -> None:
     assert list(gates) == ["i", "f", "g", "o"]
     np.testing.assert_allclose(sum(norms**2 for norms in gates.values()), found.norms() ** 2, rtol=1e-12)
     assert found.sequence_norms(1).shape == (5, 5)
+    for package in ("pandas", "polars", "xarray"):
+        pytest.importorskip(package)
     table = found.to_pandas()
     assert list(table.columns) == list(found.to_polars().columns)
     assert len(table) == 4 * 15
@@ -77,9 +79,7 @@ def test_names_and_frames() -> None:
 
 
 def test_displays() -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
+    pytest.importorskip("matplotlib").use("Agg")
     found = ledger(40)
     text = repr(found)
     assert text.startswith("Ledger of 40 losses over 40 steps") and "99 %" in text and text.count("\n") < 24
