@@ -193,6 +193,37 @@ fn wrong_usage_is_another_exit_code_than_a_failed_check() {
 }
 
 #[test]
+fn the_log_of_a_watched_training_is_held_against_limits() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = r#"{"module": "core", "nearest_lag": 0, "crossing": 0, "state_error": 0.008}
+{"module": "core", "nearest_lag": 6, "crossing": 0, "state_error": null}
+"#;
+    fs::write(folder.path().join("log.jsonl"), log).unwrap();
+    let check =
+        |limits: &[&str]| bptt(folder.path(), &[&["check", "--watch", "log.jsonl"][..], limits].concat());
+    let said = stdout(&check(&["--no-crossing", "--state-error", "0.01"]));
+    assert!(said.contains("no-crossing") && said.contains("stored states off by 0.008"), "{said}");
+    let (code, message) = refusal(&check(&["--max-nearest-lag", "1"]));
+    assert_eq!(code, 1);
+    assert_eq!(
+        message,
+        "log.jsonl: --max-nearest-lag: core: a nearest lag of 6 steps, the worst of 2 updates; at most 1 is required"
+    );
+    let (code, message) = refusal(&check(&["--no-padding"]));
+    assert_eq!(code, 1);
+    assert!(message.contains("not measured: none of 2 updates has this number"), "{message}");
+    let (code, message) = refusal(&check(&[]));
+    assert_eq!(code, 2);
+    assert!(message.contains("no limit is given"), "{message}");
+    let (code, _) = refusal(&bptt(folder.path(), &["check", "run", "--max-nearest-lag", "1"]));
+    assert_eq!(code, 2);
+    fs::write(folder.path().join("log.jsonl"), "{}").unwrap();
+    let (code, message) = refusal(&check(&["--no-crossing"]));
+    assert_eq!(code, 1);
+    assert!(message.starts_with("log.jsonl: line 1 is no watched update"), "{message}");
+}
+
+#[test]
 fn update_precision_and_windows_are_reported_on_request() {
     let fixture = Fixture::new();
     fixture.train("faint", &["--init", "orthogonal", "--sigma-max", "0.5", "--optimizer", "sgd"]);

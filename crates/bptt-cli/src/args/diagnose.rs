@@ -10,7 +10,6 @@ use super::ModelArgs;
 #[derive(Debug, Args)]
 pub(crate) struct SubjectArgs {
     /// Folder of a run
-    #[arg(required_unless_present = "model")]
     pub run: Option<PathBuf>,
     /// Lag of the dependency: how many steps before a loss the step lies that determines it [default: the lag of the task;
     /// otherwise the end of the window is used]
@@ -64,11 +63,15 @@ pub(crate) struct DiagnoseArgs {
 #[command(after_help = "Examples:
   bptt check runs/copy --min-horizon 50
   bptt check runs/book --max-decay 0.1 --no-cuts --lag 40 --json
+  bptt check --watch training.jsonl --max-nearest-lag 1 --no-crossing --state-error 0.01
 
 Exit codes: 0 if every limit is met; 1 if one is not or cannot be measured (the reason is on stderr); 2 for wrong usage.")]
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,
+    /// Check each update in the log of a training watched in Python: bptt.torch.watch(log=FILE)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["run", "model", "no_cuts"])]
+    pub watch: Option<PathBuf>,
     /// The learning horizon (99 % of the contributions to W_hh) must be at least N steps
     #[arg(long, value_name = "N")]
     pub min_horizon: Option<usize>,
@@ -78,7 +81,33 @@ pub(crate) struct CheckArgs {
     /// No gradient may be cut between a loss and the step at the lag, or anywhere if no lag is known
     #[arg(long)]
     pub no_cuts: bool,
+    #[command(flatten)]
+    pub log: WatchLimitArgs,
     /// Print JSON (schema bptt.check/1)
     #[arg(long)]
     pub json: bool,
+}
+
+/// Limits for the log of a watched training.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits for --watch")]
+pub(crate) struct WatchLimitArgs {
+    /// The nearest input that a loss sees may lie at most N steps before it
+    #[arg(long, value_name = "N", requires = "watch")]
+    pub max_nearest_lag: Option<usize>,
+    /// The farthest input that a loss sees must lie at least N steps before it
+    #[arg(long, value_name = "N", requires = "watch")]
+    pub min_farthest_lag: Option<usize>,
+    /// No loss may see a step with another id (episode, document, trial)
+    #[arg(long, requires = "watch")]
+    pub no_crossing: bool,
+    /// Stored states may differ by at most this fraction from those that the present weights give
+    #[arg(long, value_name = "FRACTION", requires = "watch")]
+    pub state_error: Option<f64>,
+    /// Outputs may differ by at most this fraction from those of the rollout
+    #[arg(long, value_name = "FRACTION", requires = "watch")]
+    pub output_error: Option<f64>,
+    /// No padding may have a loss
+    #[arg(long, requires = "watch")]
+    pub no_padding: bool,
 }
