@@ -88,6 +88,13 @@ fn flax_cells_of_linen_and_nnx() {
 }
 
 #[test]
+fn equinox_cells() {
+    for cell in ["lstm", "gru"] {
+        check("equinox", cell, &format!("equinox_{cell}.npz"), None, "Equinox", cell);
+    }
+}
+
+#[test]
 fn haiku_cores() {
     let lstm = check("haiku", "lstm", "haiku_lstm.npz", None, "Haiku", "lstm");
     assert_eq!(
