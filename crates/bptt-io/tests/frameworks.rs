@@ -122,6 +122,16 @@ fn paddle_layers() {
 }
 
 #[test]
+fn candles_layers() {
+    let lstm = check("candle", "lstm", "candle_lstm.safetensors", Some("candle"), "candle", "lstm");
+    assert_eq!(lstm.description(), "lstm, 2 layers, I 2, H 3");
+    check("candle", "gru", "candle_gru.safetensors", Some("candle"), "candle", "gru");
+    check("candle", "backward", "candle_backward.safetensors", Some("candle"), "candle", "lstm");
+    // Names and arrangement are PyTorch's.
+    check("candle", "lstm", "candle_lstm.safetensors", None, "PyTorch", "lstm");
+}
+
+#[test]
 fn chainer_links() {
     for (case, cell) in
         [("lstm", "lstm"), ("gru", "gru_reset_before"), ("steps_lstm", "lstm"), ("steps_bigru", "gru")]
