@@ -18,9 +18,9 @@ fn numbers(seed: f64, count: usize) -> Vec<f64> {
     (0..count).map(|i| (seed + 1.7 * i as f64).sin() * 0.8).collect()
 }
 
-fn module(file: &str, layout: Option<&str>) -> Module {
+fn module(file: &str, layout: Option<&str>, cell: Option<&str>) -> Module {
     let tensors = Tensors::read_as(&data(file), &Layout::new(layout, None).unwrap()).unwrap();
-    choose(&tensors, None, None).unwrap_or_else(|error| panic!("{file}: {error}"))
+    choose(&tensors, None, cell).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 fn norm(matrix: &Matrix<f64>) -> f64 {
@@ -40,7 +40,8 @@ fn assert_close(found: &[f64], expected: &[f64], what: &str) {
 fn check(framework: &str, case: &str, file: &str, layout: Option<&str>, title: &str, cell: &str) -> Module {
     let proofs = Tensors::read(&data(&format!("{framework}.npz"))).unwrap();
     let proof = |what: &str| proofs.get(&format!("{case}.{what}")).unwrap().floats().unwrap();
-    let module = module(file, layout);
+    // What no file tells is asked for.
+    let module = module(file, layout, (case == "gru_before").then_some(cell));
     assert_eq!((module.outline.convention.title(), module.cell.as_str()), (title, cell), "{file}");
     let network = module.network(None).unwrap();
     let x = Sequence::new(T, 1, I, &numbers(0.3, T * I)).unwrap();
@@ -129,6 +130,22 @@ fn candles_layers() {
     check("candle", "backward", "candle_backward.safetensors", Some("candle"), "candle", "lstm");
     // Names and arrangement are PyTorch's.
     check("candle", "lstm", "candle_lstm.safetensors", None, "PyTorch", "lstm");
+}
+
+#[test]
+fn burns_modules() {
+    for (case, cell) in [
+        ("lstm", "lstm"),
+        ("bilstm", "lstm"),
+        ("gru", "gru"),
+        ("gru_before", "gru_reset_before"),
+        ("bigru", "gru"),
+        ("rnn", "rnn"),
+        ("birnn", "rnn"),
+    ] {
+        let module = check("burn", case, &format!("burn_{case}.safetensors"), None, "burn", cell);
+        assert_eq!(module.weights.bidirectional, case.starts_with("bi"));
+    }
 }
 
 #[test]

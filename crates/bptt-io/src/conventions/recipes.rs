@@ -372,6 +372,20 @@ const BURN_GRU: Recipe = Recipe {
     ..BURN_LSTM
 };
 
+/// burn-nn 0.21.0 to 0.22.1, src/modules/rnn/basic.rs, `Rnn::forward_iter`: one gate.
+const BURN_RNN: Recipe = Recipe {
+    cell: "rnn",
+    parts: &[
+        columns("gate/hidden_transform/weight", WeightHh, &[0]),
+        columns("gate/input_transform/weight", WeightIh, &[0]),
+        maybe(rows("gate/input_transform/bias", BiasIh, &[0])),
+        maybe(rows("gate/hidden_transform/bias", BiasHh, &[0])),
+    ],
+    assumes: "has the activation tanh and none of reverse and clip, the defaults of its configuration, which the tensors do not \
+              tell (another activation: --cell rnn_relu or rnn_identity)",
+    ..BURN_LSTM
+};
+
 /// tinygrad 0.14.0, nn/__init__.py: `LSTMCell`, with PyTorch's names and order; a list of them is a stack.
 const TINYGRAD: Recipe = Recipe {
     convention: Convention::Tinygrad,
@@ -388,7 +402,7 @@ const TINYGRAD: Recipe = Recipe {
 };
 
 /// All recipes; of those with the same first part the first that fits is taken.
-pub(crate) const RECIPES: [Recipe; 23] = [
+pub(crate) const RECIPES: [Recipe; 24] = [
     FLAX_LSTM,
     NNX_LSTM,
     FLAX_GRU,
@@ -411,5 +425,6 @@ pub(crate) const RECIPES: [Recipe; 23] = [
     CHAINER_N_STEP_GRU,
     BURN_LSTM,
     BURN_GRU,
+    BURN_RNN,
     TINYGRAD,
 ];
