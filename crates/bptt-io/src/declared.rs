@@ -16,7 +16,7 @@ const PROJECTION: (&str, &str) = ("weight_hr", "lstm_projected");
 
 impl Outline {
     /// The specification of the cell, if the table has no module with its parameters and gates: of the cell that was asked
-    /// for or that the file's metadata names, or of the LSTM with projection, which its tensors tell.
+    /// for or that the file's metadata or its graph names, or of the LSTM with projection, which its tensors tell.
     ///
     /// # Errors
     /// If the tensors are of an LSTM with projection and another cell is asked for.
@@ -31,7 +31,8 @@ impl Outline {
         let (parameter, projected) = PROJECTION;
         let projection = tensors.get(&self.parameter(parameter, 0));
         let stamped = tensors.stamp().map(|stamp| stamp.cell.as_str());
-        let known = told.or(stamped).map_or(Ok(None), |name| cell_by_name(name).map(Some))?;
+        let configured = tensors.settings().cell(self.path(), self.prefixes.len()).and_then(Result::ok);
+        let known = told.or(stamped).or(configured).map_or(Ok(None), |name| cell_by_name(name).map(Some))?;
         let spec = match (known, projection) {
             (None, None) => return Ok(None),
             (None, Some(_)) => Arc::clone(cell_by_name(projected)?.spec()),
@@ -84,7 +85,8 @@ impl Outline {
         }
         let weights = Weights { cells, bidirectional: directions == 2, readout: None };
         let computed = sources.iter().filter_map(|name| tensors.computed(name)).map(String::from);
-        let (outline, cell, assumptions) = (self.clone(), spec.name.clone(), computed.collect());
+        let assumptions = tensors.settings().said.iter().cloned().chain(computed).collect();
+        let (outline, cell) = (self.clone(), spec.name.clone());
         let arrangement = self.convention.arrangement(&spec.gate_names());
         Ok(Module { outline, cell, weights, dtypes, sources, arrangement, assumptions })
     }

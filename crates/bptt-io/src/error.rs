@@ -3,6 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+/// The way out where no registered cell computes what a layer does.
+pub(crate) const ANY_STEP: &str =
+    "in Python, bptt.torch.cell_ledger and bptt.jax.cell_ledger itemize any step that is given as a function";
+
 /// An error of this crate. Every message names the thing, what was expected, and the way out where there is one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bptt::{Inputs, Sequence};
-use bptt_io::{Tensors, choose, inspect};
+use bptt_io::{Module, Tensors, choose, inspect};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
@@ -123,4 +123,83 @@ fn lengths_and_initial_states_of_the_graph_are_said() {
     ];
     // The zeros of `turned` are not worth a word.
     assert_eq!(said, expected);
+}
+
+/// Both directions' outputs (T, D·H) as ONNX has them, of one sequence.
+fn outputs(module: &Module, x: &[f64]) -> Vec<f64> {
+    let network = module.network(None).unwrap();
+    let inputs = Inputs::Dense(Sequence::new(4, 1, 2, x).unwrap());
+    network.scan(inputs, &network.zero_state(1)).unwrap().output().data().to_vec()
+}
+
+fn assert_close(found: &[f64], expected: &[f64], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-6, "{what}: {found} is not {expected}");
+    }
+}
+
+/// The rows of a sequence from the last to the first.
+fn reversed(rows: &[f64], width: usize) -> Vec<f64> {
+    rows.chunks(width).rev().flatten().copied().collect()
+}
+
+#[test]
+fn peepholes_are_read() {
+    let [model, expected] = ["ways_out.onnx", "ways_out.npz"].map(|name| Tensors::read(&data(name)).unwrap());
+    for (name, description) in [
+        ("peephole", "lstm_peephole, 1 layer, I 2, H 3"),
+        ("peepholes", "lstm_peephole, 1 layer, both directions, I 2, H 3"),
+    ] {
+        let module = choose(&model, Some(name), None).unwrap();
+        assert_eq!(module.description(), description);
+        assert_close(&outputs(&module, &numbers(&expected, "x")), &numbers(&expected, name), name);
+    }
+    let refused = choose(&model, Some("peephole"), Some("lstm")).unwrap_err().to_string();
+    assert!(refused.contains("tensor peephole.peephole_f_l0 of shape (3,) and 2 more stands beside"), "{refused}");
+}
+
+/// What a refusal asks for is in the graph, too, with the same weights.
+#[test]
+fn ways_out_of_refused_nodes_compute_what_the_nodes_do() {
+    let [model, expected] = ["ways_out.onnx", "ways_out.npz"].map(|name| Tensors::read(&data(name)).unwrap());
+    let x = numbers(&expected, "x");
+    let refuse = |name: &str, way_out: &str| {
+        let refused = choose(&model, Some(name), None).unwrap_err().to_string();
+        assert!(refused.contains(&format!("{name}: it")) && refused.contains(way_out), "{refused}");
+    };
+    let read = |name: &str| choose(&model, Some(name), None).unwrap();
+    for kind in ["LSTM", "GRU"] {
+        refuse(
+            &format!("reverse_{kind}"),
+            "(direction reverse), which is not read; set its direction to forward, give the inputs from the last step to the first",
+        );
+        let found = outputs(&read(&format!("turned_{kind}")), &reversed(&x, 2));
+        assert_close(&reversed(&found, 3), &numbers(&expected, &format!("reverse_{kind}")), kind);
+    }
+    refuse("clipped", "±50 (clip), which no cell here does; if none of them gets there, remove the attribute");
+    assert_close(&outputs(&read("unclipped"), &x), &numbers(&expected, "clipped"), "clipped");
+    refuse("explicit", "activation_beta), which are not read; if they are the defaults of ONNX, remove the attributes");
+    assert_close(&outputs(&read("implicit"), &x), &numbers(&expected, "explicit"), "explicit");
+    refuse("unlike", "different activations, which is not read; make a node of each, of direction forward");
+    let halves = [outputs(&read("unlike_0"), &x), reversed(&outputs(&read("unlike_1"), &reversed(&x, 2)), 3)];
+    let joined: Vec<f64> =
+        halves[0].chunks(3).zip(halves[1].chunks(3)).flat_map(|(f, b)| [f, b].concat()).collect();
+    assert_close(&joined, &numbers(&expected, "unlike"), "unlike");
+}
+
+#[test]
+fn steps_that_no_cell_computes_are_sent_to_python() {
+    let model = Tensors::read(&data("ways_out.onnx")).unwrap();
+    for (name, problem) in [
+        ("joined", "its input and forget gates are one (input_forget), which no cell here has"),
+        ("soft", "its activations are sigmoid, softsign, which are not known here"),
+        ("vanilla", "its activation is sigmoid, which a vanilla layer has not here"),
+        ("relu_peephole", "it has peepholes (input P) and the activations sigmoid, tanh, relu"),
+        ("clipped", "otherwise in Python"),
+    ] {
+        let refused = choose(&model, Some(name), None).unwrap_err().to_string();
+        assert!(refused.contains(problem), "{refused}");
+        assert!(refused.contains("bptt.torch.cell_ledger and bptt.jax.cell_ledger itemize any step"), "{refused}");
+    }
 }

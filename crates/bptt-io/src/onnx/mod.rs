@@ -1,5 +1,6 @@
 //! ONNX graphs: their LSTM, GRU and RNN nodes as modules with PyTorch's names.
 
+mod cell;
 mod constants;
 mod graph;
 mod nodes;

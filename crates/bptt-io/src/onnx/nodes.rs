@@ -1,13 +1,14 @@
 //! The recurrent nodes of a graph.
 //!
 //! Source: docs/Operators.md of ONNX 1.23 (LSTM-22, GRU-22, RNN-22) and docs/ContribOperators.md of ONNX Runtime 1.32
-//! (DynamicQuantizeLSTM): W (D, G·H, I), R (D, G·H, H), B (D, 2·G·H), gates i, o, f, c and z, r, h; quantized weights are
-//! (D, I, G·H).
+//! (DynamicQuantizeLSTM): W (D, G·H, I), R (D, G·H, H), B (D, 2·G·H), gates i, o, f, c and z, r, h, peepholes P (D, 3·H) of i, o, f;
+//! quantized weights are (D, I, G·H).
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::cell::{cell, directions};
 use super::constants::{self, Constants, Values};
-use super::graph::{Attribute, Graph, Model, Node};
+use super::graph::{Graph, Model, Node};
 use crate::keras::Settings;
 use crate::tensor::{Dtype, Tensor, shape};
 
@@ -105,21 +106,11 @@ impl Reader {
             _ => (&[0, 2, 3, 1], 4),
         };
         let attribute = |name: &str| node.attribute(name);
-        let cell = cell(&node.kind, &attribute)?;
-        let directions = match attribute("direction").map_or(&b"forward"[..], |of| &of.text) {
-            b"forward" => 1,
-            b"bidirectional" => 2,
-            _ => {
-                return Err(
-                    "it reads backwards (direction reverse), which is not read; reverse its inputs".into()
-                );
-            }
-        };
         let input = |place: usize| node.inputs.get(place).filter(|name| !name.is_empty());
         let quantized = node.kind == "DynamicQuantizeLSTM";
-        if node.kind != "RNN" && node.kind != "GRU" && input(7).is_some() {
-            return Err("it has peepholes (input P), which are not read".into());
-        }
+        let peepholes = input(7).filter(|_| order.len() == 4).cloned();
+        let cell = cell(&node.kind, peepholes.is_some(), &attribute)?;
+        let directions = directions(&attribute)?;
         let hidden = attribute("hidden_size").and_then(|of| usize::try_from(of.int).ok());
         let hidden =
             hidden.filter(|hidden| (1..=1 << 32).contains(hidden)).ok_or("it has no possible hidden_size")?;
@@ -142,9 +133,15 @@ impl Reader {
         if b.as_ref().is_some_and(|b| b.shape != [directions, 2 * rows]) {
             return Err(format!("its bias does not fit hidden_size {hidden} and its direction"));
         }
+        let p = peepholes.map(|p| self.values(&p)).transpose()?;
+        if p.as_ref().is_some_and(|p| p.shape != [directions, 3 * hidden]) {
+            return Err(format!("its peepholes do not fit hidden_size {hidden} and its direction"));
+        }
         let [w, r] = [w, r].map(|values| values.numbers);
         let b = b.map(|values| values.numbers);
-        let bytes = 8 * (w.len() + r.len() + b.as_ref().map_or(0, Vec::len));
+        let p = p.map(|values| values.numbers);
+        let vectors = [&b, &p].map(|numbers| numbers.as_ref().map_or(0, Vec::len));
+        let bytes = 8 * (w.len() + r.len() + vectors.iter().sum::<usize>());
         let left = self.left.checked_sub(bytes);
         self.left = left.ok_or("its weights are those of more nodes than a file of its length may have")?;
         for d in 0..directions {
@@ -161,6 +158,12 @@ impl Reader {
             if let Some(b) = &b {
                 put("bias_ih", &b[d * 2 * rows..][..rows], vec![rows]);
                 put("bias_hh", &b[(d * 2 + 1) * rows..][..rows], vec![rows]);
+            }
+            for (place, parameter) in ["peephole_i", "peephole_o", "peephole_f"].into_iter().enumerate() {
+                let Some(p) = &p else { continue };
+                let own = &p[(3 * d + place) * hidden..][..hidden];
+                let full = format!("{name}.{parameter}{suffix}");
+                self.tensors.insert(full.clone(), Tensor::of_floats(full, Dtype::F64, vec![hidden], own));
             }
         }
         if quantized {
@@ -236,57 +239,4 @@ impl Reader {
         let numbers = all.map(|(d, row, i)| number(d, row, i)).collect();
         Ok(Values { shape: vec![directions, rows, width], numbers, sources })
     }
-}
-
-/// The registered cell of a node.
-fn cell<'a>(kind: &str, attribute: &impl Fn(&str) -> Option<&'a Attribute>) -> Result<String, String> {
-    if attribute("clip").is_some_and(|of| of.float != 0.0) {
-        return Err("it clips its pre-activations (clip), which no cell here does".into());
-    }
-    if attribute("input_forget").is_some_and(|of| of.int != 0) {
-        return Err("its input and forget gates are one (input_forget), which no cell here has".into());
-    }
-    if attribute("activation_alpha").or(attribute("activation_beta")).is_some() {
-        return Err(
-            "its activations have parameters (activation_alpha, activation_beta), which are not read".into(),
-        );
-    }
-    let given: Vec<String> = attribute("activations")
-        .map(|of| of.texts.iter().map(|name| String::from_utf8_lossy(name).to_lowercase()).collect())
-        .unwrap_or_default();
-    let usual: &[&str] = match kind {
-        "RNN" => &["tanh"],
-        "GRU" => &["sigmoid", "tanh"],
-        _ => &["sigmoid", "tanh", "tanh"],
-    };
-    let known = |name: &str| match name {
-        // ONNX' HardSigmoid is clip(0.2 a + 0.5, 0, 1) by default.
-        "hardsigmoid" => Some("hard_sigmoid_0.2"),
-        "tanh" => Some("tanh"),
-        "sigmoid" => Some("sigmoid"),
-        "relu" => Some("relu"),
-        _ => None,
-    };
-    let names: Option<Vec<&str>> = given.iter().map(|name| known(name)).collect();
-    let names =
-        names.ok_or_else(|| format!("its activations are {}, which are not known here", given.join(", ")))?;
-    let names = if names.is_empty() { usual.to_vec() } else { names };
-    let (first, rest) = names.split_at_checked(usual.len()).ok_or("it has too few activations")?;
-    if !rest.is_empty() && rest != first {
-        return Err("its two directions have different activations".into());
-    }
-    let before = attribute("linear_before_reset").is_none_or(|of| of.int == 0);
-    Ok(match (kind, first) {
-        ("RNN", ["tanh"]) => "rnn".into(),
-        ("RNN", ["relu"]) => "rnn_relu".into(),
-        ("RNN", _) => {
-            return Err(format!("its activation is {}, which a vanilla layer has not here", first[0]));
-        }
-        ("GRU", _) => {
-            let base = if before { "gru_reset_before" } else { "gru" };
-            if first == usual { base.into() } else { format!("{base}_with:{}", first.join(",")) }
-        }
-        _ if first == usual => "lstm".into(),
-        _ => format!("lstm_with:{}", first.join(",")),
-    })
 }

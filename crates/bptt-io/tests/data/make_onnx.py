@@ -1,5 +1,6 @@
 """Makes onnx.onnx and onnx.npz (onnx 1.23, onnxruntime 1.32): a graph of recurrent nodes, its input and its outputs; quantized.onnx with
-its weights; computed.onnx and computed.npz, whose nodes' weights are computed in the graph from arrays.
+its weights; computed.onnx and computed.npz, whose nodes' weights are computed in the graph from arrays; ways_out.onnx and ways_out.npz,
+peepholes, and nodes that are refused beside those that the refusals ask for, of the same weights.
 """
 from pathlib import Path
 
@@ -133,3 +134,51 @@ names = [output.name for output in outputs]
 given = {"x": numbers, "state": numpy.zeros((1, 1, H), dtype=numpy.float32)}
 arrays = {array.name: numpy_helper.to_array(array) for array in arrays}
 numpy.savez(here / "computed.npz", x=numbers, h0=arrays["h0"], c0=arrays["c0"], **dict(zip(names, session.run(names, given))))
+
+# Peepholes; then of each pair of nodes the first is refused and the others are what the refusal asks for.
+nodes, arrays, outputs = [], [], []
+
+
+def weights(name, gates, directions=1):
+    return [array(f"{name}_{part}", directions, *size) for part, size in (("w", (gates * H, I)), ("r", (gates * H, H)), ("b", (2 * gates * H,)))]
+
+
+def node(name, kind, inputs, directions=1, **attributes):
+    nodes.append(helper.make_node(kind, ["x", *inputs], [name], name=name, hidden_size=H, **attributes))
+    outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [T, directions, 1, H]))
+
+
+def half(name, of, direction):
+    arrays.append(numpy_helper.from_array(numpy_helper.to_array(next(a for a in arrays if a.name == of))[direction : direction + 1], name))
+    return name
+
+
+node("peephole", "LSTM", [*weights("p", 4), "", "", "", array("p_p", 1, 3 * H)])
+w, r, _ = weights("q", 4, 2)
+node("peepholes", "LSTM", [w, r, "", "", "", "", array("q_p", 2, 3 * H)], 2, direction="bidirectional")
+node("relu_peephole", "LSTM", [*weights("s", 4), "", "", "", "p_p"], activations=["Sigmoid", "Tanh", "Relu"])
+for kind, gates in (("LSTM", 4), ("GRU", 3)):
+    shared = weights(f"turned_{kind}", gates)
+    node(f"reverse_{kind}", kind, shared, direction="reverse")
+    node(f"turned_{kind}", kind, shared)
+shared = weights("wide", 4)
+node("clipped", "LSTM", shared, clip=50.0)
+node("unclipped", "LSTM", shared)
+shared = weights("hard", 4)
+hard = {"activations": ["HardSigmoid", "Tanh", "Tanh"]}
+node("explicit", "LSTM", shared, activation_alpha=[0.2], activation_beta=[0.5], **hard)
+node("implicit", "LSTM", shared, **hard)
+shared = weights("unlike", 1, 2)
+node("unlike", "RNN", shared, 2, direction="bidirectional", activations=["Tanh", "Relu"])
+for direction, activation in enumerate(["Tanh", "Relu"]):
+    node(f"unlike_{direction}", "RNN", [half(f"unlike_{direction}_{of}", of, direction) for of in shared], activations=[activation])
+node("joined", "LSTM", weights("joined", 4), input_forget=1)
+node("soft", "GRU", weights("soft", 3), activations=["Sigmoid", "Softsign"])
+node("vanilla", "RNN", weights("vanilla", 1), activations=["Sigmoid"])
+graph = helper.make_graph(nodes, "ways_out", [x], outputs, arrays)
+model = helper.make_model(graph, opset_imports=opsets[:1], ir_version=8)
+onnx.checker.check_model(model)
+onnx.save(model, here / "ways_out.onnx")
+session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+names = [output.name for output in outputs]
+numpy.savez(here / "ways_out.npz", x=numbers, **dict(zip(names, session.run(names, {"x": numbers}))))
