@@ -257,6 +257,12 @@ impl Outline {
                 }
             }
         };
+        if self.convention.is_keras() && self.prefixes.len() == 2 && configured.is_none() {
+            assumed.push(format!(
+                "the two directions of {} are read side by side (merge_mode concat), which is not in the file",
+                self.title()
+            ));
+        }
         match cell_by_name(&cell) {
             Ok(known) if known.spec().gate_count() == gates => Ok((cell, assumed)),
             Ok(known) => Err(tensors.problem(format!(

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use bptt::{Inputs, Sequence};
-use bptt_io::{Tensors, choose, find, inspect};
+use bptt::{GradientOptions, Inputs, Losses, Sequence};
+use bptt_io::{Module, Tensors, choose, find, inspect};
 
 fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
@@ -49,6 +49,8 @@ fn weights_without_a_configuration_are_read_with_defaults_and_that_is_said() {
     let weights = Tensors::read(&data("keras.weights.h5")).unwrap();
     let module = choose(&weights, Some("both/lstm/lstm_cell"), None).unwrap();
     assert!(module.assumptions[0].starts_with("the activations of both/lstm/lstm_cell are sigmoid and tanh"));
+    let both = "the two directions of both/lstm/lstm_cell are read side by side (merge_mode concat), which is not in the file";
+    assert_eq!(module.assumptions[1..], [both]);
     let model = Tensors::read(&data("keras.h5")).unwrap();
     let of_model = choose(&model, Some("both/lstm/lstm_cell"), None).unwrap();
     assert!(of_model.assumptions.is_empty(), "{:?}", of_model.assumptions);
@@ -87,6 +89,95 @@ fn weights_of_keras_2_have_its_defaults_and_cudnns_are_rearranged() {
     }
     let refused = choose(&model, Some("lstm_1"), Some("gru")).unwrap_err().to_string();
     assert!(refused.contains("lstm_1 with 4 gates"), "{refused}");
+}
+
+fn assert_close(found: &[f64], expected: &[f64], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 1e-6, "{what}: {found} is not {expected}");
+    }
+}
+
+/// The module of the layer called `name`.
+fn layer(model: &Tensors, name: &str) -> Result<Module, String> {
+    let outlines = find(model);
+    let path = &outlines.iter().find(|outline| outline.name.split('/').next() == Some(name)).unwrap().name;
+    choose(model, Some(path), None).map_err(|error| error.to_string())
+}
+
+/// See `data/make_keras_refused.py`: what a refusal asks for computes what Keras does.
+#[test]
+fn merged_directions_are_refused_with_the_gradients_of_both() {
+    let [model, numbers] = ["refused.keras", "refused.npz"].map(|name| Tensors::read(&data(name)).unwrap());
+    let floats = |name: &str| numbers.get(name).unwrap().floats().unwrap();
+    let module = layer(&model, "joined").unwrap();
+    let network = module.network(None).unwrap();
+    let x = Inputs::Dense(Sequence::new(4, 1, 2, &floats("x")).unwrap());
+    let cache = network.scan(x, &network.zero_state(1)).unwrap();
+    let (y, seeds) = (cache.output().data(), floats("seeds"));
+    assert_close(y, &floats("joined"), "joined");
+    // For each mode y of both outputs of a unit, and the gradient by the first of L = s y.
+    type Merge = fn(f64, f64) -> f64;
+    let modes: [(&str, &str, &str, Merge, Merge); 3] = [
+        ("summed", "sum", "that by the sum, twice", |f, b| f + b, |s, _| s),
+        ("averaged", "ave", "half of that by the average, twice", |f, b| (f + b) / 2.0, |s, _| s / 2.0),
+        ("multiplied", "mul", "that by the product, times the output of the other", |f, b| f * b, |s, b| s * b),
+    ];
+    for (name, mode, both, merge, gradient) in modes {
+        let refused = layer(&model, name).unwrap_err();
+        assert!(refused.contains(&format!("its two directions are merged by {mode}, which is not read")), "{refused}");
+        assert!(refused.contains("set its merge_mode to concat") && refused.contains(both), "{refused}");
+        let rows: Vec<(&[f64], &[f64])> = y.chunks(6).map(|row| row.split_at(3)).collect();
+        let merged: Vec<f64> = rows.iter().flat_map(|(f, b)| (0..3).map(|u| merge(f[u], b[u]))).collect();
+        assert_close(&merged, &floats(name), name);
+        let of_both: Vec<f64> = rows
+            .iter()
+            .zip(seeds.chunks(3))
+            .flat_map(|((f, b), s)| {
+                let of = |other: &[f64]| (0..3).map(|u| gradient(s[u], other[u])).collect::<Vec<f64>>();
+                [of(b), of(f)].concat()
+            })
+            .collect();
+        let losses = Losses::from_seeds(Sequence::new(4, 1, 6, &of_both).unwrap());
+        let gradient = network.gradient(&cache, &losses, GradientOptions { inputs: true }).unwrap();
+        assert_close(gradient.inputs.unwrap().data(), &floats(&format!("{name}.dx")), name);
+    }
+    // None: two outputs, which stand side by side here, and that is said.
+    let apart = layer(&model, "apart").unwrap();
+    assert_eq!(apart.weights, module.weights);
+    assert_close(y, &floats("apart"), "apart");
+    let said = "apart gives out its two directions apart (merge_mode None); they are read side by side, the forward one first";
+    assert_eq!(apart.assumptions, [said]);
+}
+
+#[test]
+fn what_refusals_ask_for_computes_what_the_layers_do() {
+    let [model, numbers] = ["refused.keras", "refused.npz"].map(|name| Tensors::read(&data(name)).unwrap());
+    let floats = |name: &str| numbers.get(name).unwrap().floats().unwrap();
+    let outputs = |name: &str, x: &[f64]| {
+        let network = layer(&model, name).unwrap().network(None).unwrap();
+        let x = Inputs::Dense(Sequence::new(4, 1, 2, x).unwrap());
+        network.scan(x, &network.zero_state(1)).unwrap().output().data().to_vec()
+    };
+    let reversed =
+        |rows: &[f64], width: usize| -> Vec<f64> { rows.chunks(width).rev().flatten().copied().collect() };
+    let x = floats("x");
+    for (name, way_out) in [
+        ("backwards", "(go_backwards), which is not read; set go_backwards to false and give its inputs reversed"),
+        ("cells", "it is an RNN of given cells, which is not read; the layers LSTM, GRU and SimpleRNN take the weights"),
+        ("unlike", "different layers, which is not read; make a layer of each, the second without go_backwards"),
+        ("named", "of which the other was not found; Bidirectional without a backward_layer takes the weights of both"),
+    ] {
+        let refused = layer(&model, name).unwrap_err();
+        assert!(refused.contains(way_out), "{refused}");
+    }
+    assert_close(&outputs("plain", &reversed(&x, 2)), &floats("backwards"), "backwards");
+    assert_close(&outputs("plain", &x), &floats("cells"), "cells");
+    assert_close(&outputs("joined", &x), &floats("named"), "named");
+    let halves = [outputs("plain", &x), reversed(&outputs("relu", &reversed(&x, 2)), 3)];
+    let joined: Vec<f64> =
+        halves[0].chunks(3).zip(halves[1].chunks(3)).flat_map(|(f, b)| [f, b].concat()).collect();
+    assert_close(&joined, &floats("unlike"), "unlike");
 }
 
 #[test]

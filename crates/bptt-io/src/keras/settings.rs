@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::error::ANY_STEP;
+
 /// What the configuration says of each recurrent layer, by its name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
@@ -35,12 +37,14 @@ impl Settings {
         let Some(key) = self.layers.keys().filter(leads_here).max_by_key(|key| key.split('/').count()) else {
             return self.is_whole.then_some(Err("the configuration in the file says nothing of it"));
         };
-        if self.both.contains(key) && directions == 1 {
+        let cell = self.layers.get(key)?.as_ref().map(String::as_str).map_err(String::as_str);
+        if cell.is_ok() && self.both.contains(key) && directions == 1 {
             return Some(Err(
-                "it is one direction of a Bidirectional layer, of which the other was not found",
+                "it is one direction of a Bidirectional layer, of which the other was not found; Bidirectional without a \
+                 backward_layer takes the weights of both (set_weights)",
             ));
         }
-        self.layers.get(key).map(|layer| layer.as_ref().map(String::as_str).map_err(String::as_str))
+        Some(cell)
     }
 
     /// The activation behind the dense layer at `path`, if there is one besides softmax, which cross-entropy has, too.
@@ -103,10 +107,25 @@ impl Settings {
         if let Some(cell) = cell_of(class, config, old) {
             let path = format!("{around}{name}");
             if class == "Bidirectional" {
+                if config.get("merge_mode").is_some_and(Value::is_null) && cell.is_ok() {
+                    self.said.push(format!(
+                        "{name} gives out its two directions apart (merge_mode None); they are read side by side, the forward one first"
+                    ));
+                }
                 self.both.insert(path.clone());
             }
             self.layers.insert(path, cell);
         }
+    }
+}
+
+/// What the gradients by the outputs of both directions are, from that by what `merge_mode` makes of them.
+fn gradient_of_both(mode: &str) -> Option<&'static str> {
+    match mode {
+        "sum" => Some("that by the sum, twice"),
+        "ave" => Some("half of that by the average, twice"),
+        "mul" => Some("that by the product, times the output of the other direction"),
+        _ => None,
     }
 }
 
@@ -116,7 +135,13 @@ fn cell_of(class: &str, config: &Value, old: bool) -> Option<Result<String, Stri
     match class {
         "Bidirectional" => {
             if let Some(mode) = config["merge_mode"].as_str().filter(|mode| *mode != "concat") {
-                return problem(format!("its two directions are merged by {mode}; expected concat"));
+                return problem(match gradient_of_both(mode) {
+                    Some(both) => format!(
+                        "its two directions are merged by {mode}, which is not read; set its merge_mode to concat, and give the \
+                         gradient of both directions with --grad-output, the forward one first: {both}"
+                    ),
+                    None => format!("its two directions are merged by {mode}, which is not known here"),
+                });
             }
             let inner = &config["layer"];
             let other = &config["backward_layer"];
@@ -128,27 +153,41 @@ fn cell_of(class: &str, config: &Value, old: bool) -> Option<Result<String, Stri
                         .and_then(Result::ok)
                 });
                 if inner["class_name"] != other["class_name"] || first != second {
-                    return problem("its two directions are different layers, which is not read".into());
+                    return problem(
+                        "its two directions are different layers, which is not read; make a layer of each, the second without \
+                         go_backwards and with its inputs reversed"
+                            .into(),
+                    );
                 }
             }
             return match cell_of(inner["class_name"].as_str().unwrap_or_default(), &inner["config"], old) {
-                None => problem("its layer is of a class that is not known here".into()),
+                None => problem(format!("its layer is of a class that is not known here; {ANY_STEP}")),
                 cell => cell,
             };
         }
-        "RNN" | "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D" => {
-            return problem(format!("it is a {class}, which is not read"));
+        "RNN" => {
+            return problem(format!(
+                "it is an RNN of given cells, which is not read; the layers LSTM, GRU and SimpleRNN take the weights of their cells \
+                 (set_weights); otherwise {ANY_STEP}"
+            ));
+        }
+        "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D" => {
+            return problem(format!("it is a {class}, which is not read; {ANY_STEP}"));
         }
         "LSTM" | "GRU" | "SimpleRNN" | "CuDNNLSTM" | "CuDNNGRU" => {}
         _ => return None,
     }
     if config["go_backwards"] == true {
-        return problem("it reads backwards (go_backwards), which is not read; reverse its inputs".into());
+        return problem(
+            "it reads backwards (go_backwards), which is not read; set go_backwards to false and give its inputs reversed, its outputs \
+             are then the same"
+                .into(),
+        );
     }
     let name = |key: &str, usual: &str| match &config[key] {
         Value::Null => Ok(usual.to_owned()),
         Value::String(name) => Ok(name.clone()),
-        other => Err(format!("its {key} is {other}, which is not known here")),
+        other => Err(format!("its {key} is {other}, which is not known here; {ANY_STEP}")),
     };
     let known = |key: &str, usual: &str| -> Result<&'static str, String> {
         Ok(match name(key, usual)?.as_str() {
@@ -158,7 +197,7 @@ fn cell_of(class: &str, config: &Value, old: bool) -> Option<Result<String, Stri
             "linear" => "identity",
             "hard_sigmoid" if old => "hard_sigmoid_0.2",
             "hard_sigmoid" => "hard_sigmoid",
-            other => return Err(format!("its {key} is {other}, which is not known here")),
+            other => return Err(format!("its {key} is {other}, which is not known here; {ANY_STEP}")),
         })
     };
     // Before 2.3 the gates' default was the hard sigmoid; configurations name it, those of Keras 1 by another key.
@@ -171,7 +210,7 @@ fn cell_of(class: &str, config: &Value, old: bool) -> Option<Result<String, Stri
             ("SimpleRNN", _, "relu") => "rnn_relu".into(),
             ("SimpleRNN", _, "identity") => "rnn_identity".into(),
             ("SimpleRNN", _, other) => {
-                return Err(format!("its activation is {other}, which a vanilla layer has not here"));
+                return Err(format!("its activation is {other}, which a vanilla layer has not here; {ANY_STEP}"));
             }
             ("CuDNNLSTM", ..) | ("LSTM", "sigmoid", "tanh") => "lstm".into(),
             ("LSTM", gates, state) => format!("lstm_with:{gates},{state}"),
@@ -250,11 +289,12 @@ mod tests {
             ("GRU", json!({"recurrent_activation": {"class_name": "Mine"}}), "its recurrent_activation is {"),
             ("SimpleRNN", json!({"activation": "sigmoid"}), "its activation is sigmoid"),
             ("CuDNNLSTM", json!({"go_backwards": true}), "go_backwards"),
-            ("RNN", json!({}), "it is a RNN"),
+            ("RNN", json!({}), "it is an RNN of given cells, which is not read; the layers LSTM, GRU and SimpleRNN"),
+            ("ConvLSTM2D", json!({}), "it is a ConvLSTM2D, which is not read; in Python, bptt.torch.cell_ledger"),
             (
                 "Bidirectional",
                 json!({"merge_mode": "sum", "layer": {"class_name": "LSTM", "config": {}}}),
-                "merged by sum",
+                "merged by sum, which is not read; set its merge_mode to concat",
             ),
         ];
         for (class, config, problem) in refused {
