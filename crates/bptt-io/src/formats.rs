@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
+use std::path::Path;
 
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -10,7 +11,7 @@ use zip::ZipArchive;
 use crate::keras::{self, Settings};
 use crate::tensor::{Dtype, FLOATS, Tensor, shape};
 use crate::tensors::{Named, STAMP, Stamp};
-use crate::{arrays, msgpack, onnx, pytorch};
+use crate::{arrays, msgpack, onnx, pytorch, tfjs};
 
 const SAVE: &str =
     "from safetensors.torch import save_file; save_file(model.state_dict(), \"model.safetensors\")";
@@ -38,12 +39,13 @@ impl From<(Named, BTreeMap<String, String>, Settings)> for Contents {
     }
 }
 
-/// Reads a file that is in memory.
+/// Reads a file that is in memory; `folder` is where it was, if anywhere.
 ///
 /// # Errors
 /// If it is damaged or has no format that is known here: what it is instead, or what is wrong.
-pub(crate) fn read(bytes: &[u8]) -> Result<Contents, String> {
+pub(crate) fn read(bytes: &[u8], folder: Option<&Path>) -> Result<Contents, String> {
     match bytes {
+        bytes if tfjs::is_model(bytes) => tfjs::read(bytes, folder).map(Contents::from),
         // The header's length may look like anything; what follows is JSON.
         bytes if bytes.get(8) == Some(&b'{') => read_safetensors(bytes),
         bytes if bytes.starts_with(b"PK") => read_archive(bytes),

@@ -27,6 +27,7 @@ mod same_names;
 mod stack;
 mod tensor;
 mod tensors;
+mod tfjs;
 mod unread;
 mod weight_norm;
 

@@ -122,15 +122,19 @@ impl Tensors {
         if path.is_dir() && ORBAX.iter().any(|file| path.join(file).exists()) {
             return Err(Error::ModelFile { path: path.into(), problem: OF_ORBAX.into() });
         }
-        Self::of_bytes(path, &files::read(path)?, layout)
+        let contents = formats::read(&files::read(path)?, Some(path.parent().unwrap_or(Path::new(""))));
+        Self::of_contents(path, contents, layout)
     }
 
-    /// Reads a file that is in memory; errors name it by `path`.
+    /// Reads a file that is in memory; errors name it by `path`. Files beside it are not looked for.
     ///
     /// # Errors
     /// If it is damaged or has no format that is known here: the message says how to save such a file.
     pub fn of_bytes(path: &Path, bytes: &[u8], layout: &Layout) -> Result<Self, Error> {
-        let contents = formats::read(bytes);
+        Self::of_contents(path, formats::read(bytes, None), layout)
+    }
+
+    fn of_contents(path: &Path, contents: Result<Contents, String>, layout: &Layout) -> Result<Self, Error> {
         let Contents { mut by_name, unreadable, stamp, settings } =
             contents.map_err(|problem| Error::ModelFile { path: path.into(), problem })?;
         let mut computed = weight_norm::materialize(&mut by_name);

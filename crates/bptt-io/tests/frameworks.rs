@@ -30,15 +30,16 @@ fn norm(matrix: &Matrix<f64>) -> f64 {
 fn assert_close(found: &[f64], expected: &[f64], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (i, (found, expected)) in found.iter().zip(expected).enumerate() {
-        // MLX multiplies f64 with the precision of f32.
-        let limit = if what.starts_with("mlx") { 1e-6 } else { 1e-12 };
+        // MLX multiplies f64 with the precision of f32, and TensorFlow.js computes in f32.
+        let limit = if what.starts_with("mlx") || what.starts_with("tfjs") { 1e-6 } else { 1e-12 };
         assert!((found - expected).abs() < limit, "{what}, {i}: {found} is not {expected}");
     }
 }
 
 /// Compares the module in `file` with the numbers of `case`.
 fn check(framework: &str, case: &str, file: &str, layout: Option<&str>, title: &str, cell: &str) -> Module {
-    let proofs = Tensors::read(&data(&format!("{framework}.npz"))).unwrap();
+    let proofs = ["npz", "safetensors"].map(|ending| data(&format!("{framework}.{ending}")));
+    let proofs = Tensors::read(proofs.iter().find(|path| path.exists()).unwrap()).unwrap();
     let proof = |what: &str| proofs.get(&format!("{case}.{what}")).unwrap().floats().unwrap();
     // What no file tells is asked for.
     let module = module(file, layout, (case == "gru_before").then_some(cell));
@@ -145,6 +146,19 @@ fn burns_modules() {
     ] {
         let module = check("burn", case, &format!("burn_{case}.safetensors"), None, "burn", cell);
         assert_eq!(module.weights.bidirectional, case.starts_with("bi"));
+    }
+}
+
+#[test]
+fn layers_of_tensorflow_js() {
+    for (case, cell) in [
+        ("lstm", "lstm_with:hard_sigmoid_0.2,tanh"),
+        ("gru", "gru_reset_before_with:hard_sigmoid_0.2,tanh"),
+        ("both", "rnn"),
+    ] {
+        let module = check("tfjs", case, &format!("tfjs_{case}/model.json"), None, "Keras", cell);
+        assert_eq!(module.weights.bidirectional, case == "both");
+        assert!(module.assumptions.is_empty(), "{:?}", module.assumptions);
     }
 }
 

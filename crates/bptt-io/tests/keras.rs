@@ -121,11 +121,20 @@ fn merged_directions_are_refused_with_the_gradients_of_both() {
     let modes: [(&str, &str, &str, Merge, Merge); 3] = [
         ("summed", "sum", "that by the sum, twice", |f, b| f + b, |s, _| s),
         ("averaged", "ave", "half of that by the average, twice", |f, b| (f + b) / 2.0, |s, _| s / 2.0),
-        ("multiplied", "mul", "that by the product, times the output of the other", |f, b| f * b, |s, b| s * b),
+        (
+            "multiplied",
+            "mul",
+            "that by the product, times the output of the other",
+            |f, b| f * b,
+            |s, b| s * b,
+        ),
     ];
     for (name, mode, both, merge, gradient) in modes {
         let refused = layer(&model, name).unwrap_err();
-        assert!(refused.contains(&format!("its two directions are merged by {mode}, which is not read")), "{refused}");
+        assert!(
+            refused.contains(&format!("its two directions are merged by {mode}, which is not read")),
+            "{refused}"
+        );
         assert!(refused.contains("set its merge_mode to concat") && refused.contains(both), "{refused}");
         let rows: Vec<(&[f64], &[f64])> = y.chunks(6).map(|row| row.split_at(3)).collect();
         let merged: Vec<f64> = rows.iter().flat_map(|(f, b)| (0..3).map(|u| merge(f[u], b[u]))).collect();
@@ -163,10 +172,22 @@ fn what_refusals_ask_for_computes_what_the_layers_do() {
         |rows: &[f64], width: usize| -> Vec<f64> { rows.chunks(width).rev().flatten().copied().collect() };
     let x = floats("x");
     for (name, way_out) in [
-        ("backwards", "(go_backwards), which is not read; set go_backwards to false and give its inputs reversed"),
-        ("cells", "it is an RNN of given cells, which is not read; the layers LSTM, GRU and SimpleRNN take the weights"),
-        ("unlike", "different layers, which is not read; make a layer of each, the second without go_backwards"),
-        ("named", "of which the other was not found; Bidirectional without a backward_layer takes the weights of both"),
+        (
+            "backwards",
+            "(go_backwards), which is not read; set go_backwards to false and give its inputs reversed",
+        ),
+        (
+            "cells",
+            "it is an RNN of given cells, which is not read; the layers LSTM, GRU and SimpleRNN take the weights",
+        ),
+        (
+            "unlike",
+            "different layers, which is not read; make a layer of each, the second without go_backwards",
+        ),
+        (
+            "named",
+            "of which the other was not found; Bidirectional without a backward_layer takes the weights of both",
+        ),
     ] {
         let refused = layer(&model, name).unwrap_err();
         assert!(refused.contains(way_out), "{refused}");

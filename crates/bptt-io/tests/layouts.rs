@@ -222,3 +222,34 @@ fn square_matrices_are_read_as_the_layout_says() {
     assert_eq!(other.weights.cells[0]["weight_hh"].data(), arrays[1].2);
     assert_ne!(plain.weights.cells[0]["weight_hh"].data(), arrays[1].2);
 }
+
+/// @tensorflow/tfjs-layers 4.22.0, dist/layers/recurrent.js, `GRUCell.call`: blocks z, r, h; h = z h + (1 − z) tanh(x W + (r h) U + b), and
+/// the gates' default is 0.2 a + 0.5, clipped.
+#[test]
+fn tensorflow_js_gru_resets_before_the_product() {
+    let arrays = [
+        array("gru/kernel", &[I, 3 * H], 1.0),
+        array("gru/recurrent_kernel", &[H, 3 * H], 2.0),
+        array("gru/bias", &[3 * H], 3.0),
+    ];
+    let hard = |a: f64| (0.2 * a + 0.5).clamp(0.0, 1.0);
+    let (mut h, mut expected) = (vec![0.0; H], Vec::new());
+    for x in inputs().chunks(I) {
+        let a = |h: &[f64], place: usize, u: usize| {
+            let column = place * H + u;
+            times(x, &arrays[0].2, 3 * H, column)
+                + times(h, &arrays[1].2, 3 * H, column)
+                + arrays[2].2[column]
+        };
+        let reset: Vec<f64> = (0..H).map(|u| hard(a(&h, 1, u)) * h[u]).collect();
+        let unit = |u: usize| {
+            let z = hard(a(&h, 0, u));
+            z * h[u] + (1.0 - z) * a(&reset, 2, u).tanh()
+        };
+        h = (0..H).map(unit).collect();
+        expected.extend(&h);
+    }
+    let module = read(&arrays, Some("tensorflow.js"), None).unwrap();
+    assert_eq!(module.cell, "gru_reset_before_with:hard_sigmoid_0.2,tanh");
+    assert_close(&outputs(&module), &expected);
+}

@@ -156,7 +156,10 @@ fn peepholes_are_read() {
         assert_close(&outputs(&module, &numbers(&expected, "x")), &numbers(&expected, name), name);
     }
     let refused = choose(&model, Some("peephole"), Some("lstm")).unwrap_err().to_string();
-    assert!(refused.contains("tensor peephole.peephole_f_l0 of shape (3,) and 2 more stands beside"), "{refused}");
+    assert!(
+        refused.contains("tensor peephole.peephole_f_l0 of shape (3,) and 2 more stands beside"),
+        "{refused}"
+    );
 }
 
 /// What a refusal asks for is in the graph, too, with the same weights.
@@ -177,9 +180,15 @@ fn ways_out_of_refused_nodes_compute_what_the_nodes_do() {
         let found = outputs(&read(&format!("turned_{kind}")), &reversed(&x, 2));
         assert_close(&reversed(&found, 3), &numbers(&expected, &format!("reverse_{kind}")), kind);
     }
-    refuse("clipped", "±50 (clip), which no cell here does; if none of them gets there, remove the attribute");
+    refuse(
+        "clipped",
+        "±50 (clip), which no cell here does; if none of them gets there, remove the attribute",
+    );
     assert_close(&outputs(&read("unclipped"), &x), &numbers(&expected, "clipped"), "clipped");
-    refuse("explicit", "activation_beta), which are not read; if they are the defaults of ONNX, remove the attributes");
+    refuse(
+        "explicit",
+        "activation_beta), which are not read; if they are the defaults of ONNX, remove the attributes",
+    );
     assert_close(&outputs(&read("implicit"), &x), &numbers(&expected, "explicit"), "explicit");
     refuse("unlike", "different activations, which is not read; make a node of each, of direction forward");
     let halves = [outputs(&read("unlike_0"), &x), reversed(&outputs(&read("unlike_1"), &reversed(&x, 2)), 3)];
@@ -200,6 +209,9 @@ fn steps_that_no_cell_computes_are_sent_to_python() {
     ] {
         let refused = choose(&model, Some(name), None).unwrap_err().to_string();
         assert!(refused.contains(problem), "{refused}");
-        assert!(refused.contains("bptt.torch.cell_ledger and bptt.jax.cell_ledger itemize any step"), "{refused}");
+        assert!(
+            refused.contains("bptt.torch.cell_ledger and bptt.jax.cell_ledger itemize any step"),
+            "{refused}"
+        );
     }
 }

@@ -210,7 +210,9 @@ fn cell_of(class: &str, config: &Value, old: bool) -> Option<Result<String, Stri
             ("SimpleRNN", _, "relu") => "rnn_relu".into(),
             ("SimpleRNN", _, "identity") => "rnn_identity".into(),
             ("SimpleRNN", _, other) => {
-                return Err(format!("its activation is {other}, which a vanilla layer has not here; {ANY_STEP}"));
+                return Err(format!(
+                    "its activation is {other}, which a vanilla layer has not here; {ANY_STEP}"
+                ));
             }
             ("CuDNNLSTM", ..) | ("LSTM", "sigmoid", "tanh") => "lstm".into(),
             ("LSTM", gates, state) => format!("lstm_with:{gates},{state}"),
@@ -289,8 +291,16 @@ mod tests {
             ("GRU", json!({"recurrent_activation": {"class_name": "Mine"}}), "its recurrent_activation is {"),
             ("SimpleRNN", json!({"activation": "sigmoid"}), "its activation is sigmoid"),
             ("CuDNNLSTM", json!({"go_backwards": true}), "go_backwards"),
-            ("RNN", json!({}), "it is an RNN of given cells, which is not read; the layers LSTM, GRU and SimpleRNN"),
-            ("ConvLSTM2D", json!({}), "it is a ConvLSTM2D, which is not read; in Python, bptt.torch.cell_ledger"),
+            (
+                "RNN",
+                json!({}),
+                "it is an RNN of given cells, which is not read; the layers LSTM, GRU and SimpleRNN",
+            ),
+            (
+                "ConvLSTM2D",
+                json!({}),
+                "it is a ConvLSTM2D, which is not read; in Python, bptt.torch.cell_ledger",
+            ),
             (
                 "Bidirectional",
                 json!({"merge_mode": "sum", "layer": {"class_name": "LSTM", "config": {}}}),

@@ -63,7 +63,8 @@ pub(super) fn cell<'a>(
         _ => None,
     };
     let names: Option<Vec<&str>> = given.iter().map(|name| known(name)).collect();
-    let unknown = || format!("its activations are {}, which are not known here; {ANY_STEP}", given.join(", "));
+    let unknown =
+        || format!("its activations are {}, which are not known here; {ANY_STEP}", given.join(", "));
     let names = names.ok_or_else(unknown)?;
     let names = if names.is_empty() { usual.to_vec() } else { names };
     let (first, rest) = names.split_at_checked(usual.len()).ok_or("it has too few activations")?;
