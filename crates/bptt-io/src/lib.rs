@@ -9,6 +9,7 @@ mod declared;
 mod error;
 mod export;
 pub mod files;
+mod folders;
 mod formats;
 mod head_chain;
 mod inspect;

@@ -16,16 +16,11 @@ use crate::keras::{self, Settings};
 use crate::layout::Layout;
 use crate::rearrange::{Rearranged, rearrange};
 use crate::tensor::{FLOATS, Tensor, shape};
-use crate::{Error, files, same_names, weight_norm};
+use crate::{Error, files, folders, same_names, weight_norm};
 
 /// The one key of the metadata of this project's files; its value is JSON, because the order of several keys would not
 /// be stable.
 pub(crate) const STAMP: &str = "bptt";
-
-/// Files of Orbax's in its folders.
-const ORBAX: [&str; 4] = ["_METADATA", "_CHECKPOINT_METADATA", "manifest.ocdbt", "ocdbt.process_0"];
-const OF_ORBAX: &str = "it is a folder of Orbax's, which is not read; restore it and write the parameters to a file: \
-                        open(\"model.msgpack\", \"wb\").write(flax.serialization.to_bytes(parameters))";
 
 /// What the tensors alone do not tell: the cell, and a checksum.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -119,8 +114,8 @@ impl Tensors {
     /// # Errors
     /// As those of `read`.
     pub fn read_as(path: &Path, layout: &Layout) -> Result<Self, Error> {
-        if path.is_dir() && ORBAX.iter().any(|file| path.join(file).exists()) {
-            return Err(Error::ModelFile { path: path.into(), problem: OF_ORBAX.into() });
+        if path.is_dir() {
+            return Err(Error::ModelFile { path: path.into(), problem: folders::what_it_is(path) });
         }
         let contents = formats::read(&files::read(path)?, Some(path.parent().unwrap_or(Path::new(""))));
         Self::of_contents(path, contents, layout)

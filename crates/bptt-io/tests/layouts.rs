@@ -253,3 +253,17 @@ fn tensorflow_js_gru_resets_before_the_product() {
     assert_eq!(module.cell, "gru_reset_before_with:hard_sigmoid_0.2,tanh");
     assert_close(&outputs(&module), &expected);
 }
+
+/// Wxh and Whh of mlx 0.32.4 without a bias; with another bias beside them they are not MLX' alone.
+#[test]
+fn what_stands_beside_mlx_names_is_not_left_out() {
+    let arrays = [
+        array("Wxh", &[H, I], 1.0),
+        array("Whh", &[H, H], 2.0),
+        array("bh", &[H], 3.0),
+        array("Why", &[2, H], 4.0),
+    ];
+    assert_eq!(read(&arrays[..2], None, None).unwrap().cell, "rnn");
+    let refused = read(&arrays, None, None).unwrap_err();
+    assert!(refused.contains("tensor Why of shape (2, 3) and 1 more stands beside the weights"), "{refused}");
+}

@@ -132,9 +132,10 @@ pub fn remove(folder: &Path) -> Result<(), Error> {
     Ok(names.iter().try_for_each(|file| files::remove(&folder.join(file)))?)
 }
 
-/// The model file of the run in `path` if that is a folder; otherwise `path`.
+/// The model file of the run in `path` if that is the folder of one, whether or not it has a model yet; otherwise `path`.
 pub fn model_file(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join(MODEL) } else { path.into() }
+    let is_run = [MODEL, CONFIG, METRICS].iter().any(|file| path.join(file).exists());
+    if is_run { path.join(MODEL) } else { path.into() }
 }
 
 /// What to do with a run that is already in a folder.

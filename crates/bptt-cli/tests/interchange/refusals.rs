@@ -261,3 +261,37 @@ fn arrays_that_do_not_fit_are_refused_with_both_shapes() {
         assert_eq!(trace(arguments), (code, expected));
     }
 }
+
+#[test]
+fn folders_of_others_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    // As Orbax 0.12.8 writes them: the folder of a step, and that of its manager.
+    for file in [
+        "orbax/_METADATA",
+        "orbax/d/0",
+        "steps/3/_CHECKPOINT_METADATA",
+        "tf/saved_model.pb",
+        "tfjs/model.json",
+        "empty/a/b",
+    ] {
+        let path = folder.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "").unwrap();
+    }
+    for (name, problem) in [
+        (
+            "orbax",
+            "orbax is not a usable model: it is a folder of Orbax's, which is not read; restore it and write",
+        ),
+        ("steps", "steps is not a usable model: it is a folder of Orbax's, which is not read"),
+        ("steps/3", "steps/3 is not a usable model: it is a folder of Orbax's, which is not read"),
+        ("tf", "it is a SavedModel of TensorFlow's, which is not read; save the model as a file of Keras'"),
+        ("tfjs", "it is a folder; give the file model.json in it"),
+        ("empty", "it is a folder; give the file of the model"),
+    ] {
+        for arguments in [&["inspect", name][..], &["export", name, "--to", "a.safetensors"]] {
+            let (code, message) = refusal(&bptt(folder.path(), arguments));
+            assert!(code == 1 && message.contains(problem), "{arguments:?}: {code} {message}");
+        }
+    }
+}

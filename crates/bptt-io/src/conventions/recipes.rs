@@ -226,7 +226,7 @@ const MLX_GRU: Recipe = Recipe {
 const MLX_RNN: Recipe = Recipe {
     convention: Convention::Mlx,
     cell: "rnn",
-    parts: &[rows("Whh", WeightHh, &[0]), rows("Wxh", WeightIh, &[0]), rows("bias", BiasIh, &[0])],
+    parts: &[rows("Whh", WeightHh, &[0]), rows("Wxh", WeightIh, &[0]), maybe(rows("bias", BiasIh, &[0]))],
     names: Names::Shared,
     assumes: "has the activation tanh, the default of its class",
     ..LSTM

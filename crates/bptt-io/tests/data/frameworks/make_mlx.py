@@ -16,7 +16,8 @@ def array(values):
     return mx.array(values, dtype=mx.float64)
 
 
-def case(name, layer, input, recurrent, bias):
+def case(name, layer, *names):
+    """`names`: of input weights, recurrent weights and, if it has one, the bias."""
     flat = tree_flatten(layer.parameters())
     layer.update(tree_unflatten([(key, array(numbers(2.0 + 0.37 * n, a.size).reshape(a.shape))) for n, (key, a) in enumerate(flat)]))
     outputs = lambda x: layer(x[None])[0] if name == "lstm" else layer(x[None])
@@ -30,7 +31,7 @@ def case(name, layer, input, recurrent, bias):
     for k in range(T):
         by_p, by_x = mx.grad(of, argnums=(0, 1))(layer.parameters(), array(x), k)
         g = {key: numpy.array(a) for key, a in tree_flatten(by_p)}
-        losses.append((numpy.array(by_x), [norm(g[input]), norm(g[recurrent]), norm(g[bias])]))
+        losses.append((numpy.array(by_x), [norm(g[name]) for name in names]))
     proofs.add(name, y, losses)
     numpy.savez(here / f"mlx_{name}.npz", **{f"layer.{key}": numpy.array(a) for key, a in tree_flatten(layer.parameters())})
 
@@ -38,4 +39,5 @@ def case(name, layer, input, recurrent, bias):
 case("lstm", nn.LSTM(I, H), "Wx", "Wh", "bias")
 case("gru", nn.GRU(I, H), "Wx", "Wh", "b")
 case("rnn", nn.RNN(I, H), "Wxh", "Whh", "bias")
+case("unbiased", nn.RNN(I, H, bias=False), "Wxh", "Whh")
 proofs.save("mlx.npz")
