@@ -5,8 +5,18 @@
 
 use bptt::{CellId, CellSpec};
 
+mod flax;
+mod names;
 pub(crate) mod recipe;
 pub(crate) mod recipes;
+mod rows;
+
+pub(crate) use names::{SEPARATORS, recognize};
+pub(crate) use rows::{BIAS_N, Kind, Undecided};
+use rows::{
+    BURN, CANDLE, CHAINER, CS231N, EQUINOX, FLAX, FLAX_NNX, HAIKU, HASTE, KERAS, MLX, PADDLE, PYTORCH,
+    PYTORCH_CELL, PYTORCH_SHORT, Row, TENSORFLOW_JS, TINYGRAD,
+};
 
 /// Whose names and whose arrangement a module's tensors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,171 +67,6 @@ pub(crate) enum Parameter {
     BiasHh,
 }
 
-/// A convention's row of the table.
-struct Row {
-    title: &'static str,
-    /// The names of w_ih, w_hh, b_ih and b_hh; the same one twice where there is one bias.
-    names: [&'static str; 4],
-    /// Whether a name ends with layer and direction: `_l0_reverse`.
-    numbered: bool,
-    /// Whether weights are (features, G·H), x W in place of PyTorch's x Wᵀ, with a single bias.
-    transposed: bool,
-    kinds: &'static [Kind],
-    /// Names that its models have beside a cell's, behind the same prefix.
-    beside: &'static [&'static str],
-}
-
-/// A kind of recurrent module, known by its number of gates.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Kind {
-    /// For each of the cell's gates, which of the convention's blocks of H it is.
-    pub order: &'static [usize],
-    /// What a convention with weights (features, G·H) calls its blocks, in its order.
-    pub gates: &'static str,
-    /// Whether the one bias may have a second row, for the recurrent side.
-    pub two_rows_of_bias: bool,
-    /// The cells it may be, without a bias, with a bias of one axis, and with one of two.
-    cells: [Cells; 3],
-}
-
-/// The registered cells that tensors may be of.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Cells {
-    /// The first is meant unless another is asked for by name.
-    pub names: &'static [&'static str],
-    pub undecided: Undecided,
-}
-
-/// What to do where names and shapes leave the cell open and none is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Undecided {
-    /// Nothing else is known to have these names.
-    No,
-    /// The first is assumed; it has this activation.
-    Assume(&'static str),
-    /// The cell has to be given; this says what the module is and why.
-    Ask(&'static str),
-}
-
-const RNN: Kind = Kind::any_bias(
-    &[0],
-    "",
-    Cells { names: &["rnn", "rnn_relu", "rnn_identity"], undecided: Undecided::Assume("tanh") },
-);
-const LSTM: Kind = Kind::any_bias(&[0, 1, 2, 3], "i, f, c, o", LSTM_CELLS);
-const LSTM_CELLS: Cells = Cells { names: &["lstm"], undecided: Undecided::No };
-/// PyTorch has only the first, but this project writes the other with its names.
-const GRU: Kind = Kind::any_bias(
-    &[0, 1, 2],
-    "r, z, n",
-    Cells { names: &["gru", "gru_reset_before"], undecided: Undecided::No },
-);
-/// r, z, n of z, r, h. The bias has two rows exactly if `reset_after` is set; without it the reset gate multiplies h before
-/// the product with W_hn.
-const KERAS_GRU: Kind = Kind {
-    order: &[1, 0, 2],
-    gates: "z, r, h",
-    two_rows_of_bias: true,
-    cells: [
-        Cells {
-            names: &["gru", "gru_reset_before"],
-            undecided: Undecided::Ask(
-                "is a Keras GRU without a bias, so the file does not say whether reset_after is set; give --cell gru \
-                 (reset_after=True, Keras' default) or --cell gru_reset_before",
-            ),
-        },
-        Cells { names: &["gru_reset_before"], undecided: Undecided::No },
-        Cells { names: &["gru"], undecided: Undecided::No },
-    ],
-};
-/// i, f, g, o of i, f, o, g.
-const CS231N_LSTM: Kind = Kind::any_bias(&[0, 1, 3, 2], "i, f, o, g", LSTM_CELLS);
-
-const PYTORCH: Row = Row {
-    title: "PyTorch",
-    names: ["weight_ih", "weight_hh", "bias_ih", "bias_hh"],
-    numbered: true,
-    transposed: false,
-    kinds: &[RNN, GRU, LSTM],
-    beside: &[],
-};
-const PYTORCH_CELL: Row = Row { numbered: false, ..PYTORCH };
-/// As in g2p-en 2.1.0's checkpoint20.npz, whose `grucell` has PyTorch's equations and order of gates.
-const PYTORCH_SHORT: Row = Row {
-    title: "PyTorch, in short names",
-    names: ["w_ih", "w_hh", "b_ih", "b_hh"],
-    numbered: false,
-    beside: &["emb"],
-    ..PYTORCH
-};
-/// One bias on the input side, and of a GRU, `bias_n`, the recurrent side's of its candidate (equinox 0.13.8, nn/_rnn.py).
-const EQUINOX: Row = Row {
-    title: "Equinox",
-    names: ["weight_ih", "weight_hh", "bias", "bias"],
-    numbered: false,
-    transposed: false,
-    kinds: &[EQUINOX_GRU, LSTM],
-    beside: &[],
-};
-const EQUINOX_GRU: Kind =
-    Kind::any_bias(&[0, 1, 2], "r, z, n", Cells { names: &["gru"], undecided: Undecided::No });
-/// The recurrent bias of an Equinox GRU's candidate, (H,).
-pub(crate) const BIAS_N: &str = "bias_n";
-/// Its c is PyTorch's g.
-const KERAS: Row = Row {
-    title: "Keras",
-    names: ["kernel", "recurrent_kernel", "bias", "bias"],
-    numbered: false,
-    transposed: true,
-    kinds: &[RNN, KERAS_GRU, LSTM],
-    beside: &[],
-};
-const CS231N: Row = Row {
-    title: "CS231n",
-    names: ["Wx", "Wh", "b", "b"],
-    numbered: false,
-    transposed: true,
-    kinds: &[RNN, CS231N_LSTM],
-    // Of the captioning model of assignment 3.
-    beside: &["W_embed", "W_proj", "b_proj", "W_vocab", "b_vocab"],
-};
-/// @tensorflow/tfjs-layers 4.22.0, dist/layers/recurrent.js, `LSTMCell`, `GRUCell`: the gates' default is `hardSigmoid`, 0.2 a + 0.5
-/// clipped (dist/backend/tfjs_backend.js), and a GRU resets before the product, has a bias (3·H,) and refuses `resetAfter`.
-const TENSORFLOW_JS: Row = Row {
-    title: "TensorFlow.js",
-    kinds: &[
-        RNN,
-        Kind::any_bias(
-            &[1, 0, 2],
-            "z, r, h",
-            Cells {
-                names: &["gru_reset_before_with:hard_sigmoid_0.2,tanh", "gru_reset_before"],
-                undecided: Undecided::Assume("the hard sigmoid in its gates"),
-            },
-        ),
-        Kind::any_bias(
-            &[0, 1, 2, 3],
-            "i, f, c, o",
-            Cells {
-                names: &["lstm_with:hard_sigmoid_0.2,tanh", "lstm"],
-                undecided: Undecided::Assume("the hard sigmoid in its gates"),
-            },
-        ),
-    ],
-    ..KERAS
-};
-// What `recipes.rs` puts together has PyTorch's names and arrangement from then on.
-const PADDLE: Row = Row { title: "Paddle", ..PYTORCH };
-const CANDLE: Row = Row { title: "candle", ..PYTORCH };
-const TINYGRAD: Row = Row { title: "tinygrad", ..PYTORCH };
-const FLAX: Row = Row { title: "Flax linen", ..PYTORCH };
-const FLAX_NNX: Row = Row { title: "Flax nnx", ..PYTORCH };
-const HAIKU: Row = Row { title: "Haiku", ..PYTORCH };
-const HASTE: Row = Row { title: "Haste", ..PYTORCH };
-const MLX: Row = Row { title: "MLX", ..PYTORCH };
-const CHAINER: Row = Row { title: "Chainer", ..PYTORCH };
-const BURN: Row = Row { title: "burn", ..PYTORCH };
-
 /// A cell as PyTorch makes it: its registered name, PyTorch's class, and the options that the class needs.
 const IN_PYTORCH: [(&str, &str, &str); 5] = [
     ("rnn", "RNN", ""),
@@ -230,18 +75,6 @@ const IN_PYTORCH: [(&str, &str, &str); 5] = [
     ("lstm", "LSTM", ""),
     ("lstm_projected", "LSTM", ""),
 ];
-
-impl Kind {
-    /// A kind whose cells do not depend on the bias.
-    const fn any_bias(order: &'static [usize], gates: &'static str, cells: Cells) -> Self {
-        Self { order, gates, two_rows_of_bias: false, cells: [cells; 3] }
-    }
-
-    /// The cells it may be. `bias` is the number of the bias's axes, if there is a bias.
-    pub fn cells(&self, bias: Option<usize>) -> Cells {
-        self.cells[bias.unwrap_or(0).min(2)]
-    }
-}
 
 impl Convention {
     fn row(self) -> &'static Row {
@@ -376,47 +209,6 @@ pub(crate) fn default_in_pytorch(gates: usize) -> Option<&'static str> {
     Convention::PyTorch.kind(gates).map(|kind| kind.cells(None).names[0])
 }
 
-/// What a recurrent weight's name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Recognized<'a> {
-    pub convention: Convention,
-    /// The module's prefix, separator included.
-    pub prefix: &'a str,
-    /// What follows the parameter's name: TensorFlow's `:0`, or nothing.
-    pub suffix: &'a str,
-    pub layer: usize,
-    pub reverse: bool,
-}
-
-/// What separates a module's name from its parameter's.
-pub(crate) const SEPARATORS: [char; 3] = ['.', '/', '_'];
-
-/// The name as one of a recurrent module's weights, if it is one.
-pub(crate) fn recognize(name: &str) -> Option<Recognized<'_>> {
-    pytorch(name).or_else(|| {
-        let (name, suffix) = name.strip_suffix(":0").map_or((name, ""), |short| (short, ":0"));
-        [Convention::PyTorchShort, Convention::Keras, Convention::Cs231n].into_iter().find_map(|convention| {
-            let prefix = name.strip_suffix(convention.row().names[Parameter::WeightHh as usize])?;
-            let whole = prefix.is_empty() || prefix.ends_with(SEPARATORS);
-            whole.then_some(Recognized { convention, prefix, suffix, layer: 0, reverse: false })
-        })
-    })
-}
-
-fn pytorch(name: &str) -> Option<Recognized<'_>> {
-    let weight = ["weight_hh", "weight_ih"].into_iter().find_map(|weight| name.rfind(weight))?;
-    let prefix = &name[..weight];
-    let rest = &name[weight + "weight_hh".len()..];
-    if rest.is_empty() {
-        let convention = Convention::PyTorchCell;
-        return Some(Recognized { convention, prefix, suffix: "", layer: 0, reverse: false });
-    }
-    let place = rest.strip_prefix("_l")?;
-    let (layer, reverse) = place.strip_suffix("_reverse").map_or((place, false), |layer| (layer, true));
-    let layer = layer.parse().ok()?;
-    Some(Recognized { convention: Convention::PyTorch, prefix, suffix: "", layer, reverse })
-}
-
 /// The blocks of H in the order of `order`: of a (width, G·H) matrix, transposed to (G·H, width); of a bias, (1, G·H),
 /// in its place.
 pub(crate) fn to_pytorch(numbers: &[f64], hidden: usize, order: &[usize], transposed: bool) -> Vec<f64> {
@@ -436,30 +228,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modules_are_known_by_the_names_of_their_weights() {
-        let cases = [
-            ("weight_hh_l0", Convention::PyTorch, "", "", 0, false),
-            ("net.actor.weight_ih_l12_reverse", Convention::PyTorch, "net.actor.", "", 12, true),
-            ("cells.0.weight_hh", Convention::PyTorchCell, "cells.0.", "", 0, false),
-            ("lstm/lstm_cell/recurrent_kernel:0", Convention::Keras, "lstm/lstm_cell/", ":0", 0, false),
-            ("gru_recurrent_kernel", Convention::Keras, "gru_", "", 0, false),
-            ("Wh", Convention::Cs231n, "", "", 0, false),
-            ("enc_w_hh", Convention::PyTorchShort, "enc_", "", 0, false),
-        ];
-        for (name, convention, prefix, suffix, layer, reverse) in cases {
-            assert_eq!(
-                recognize(name),
-                Some(Recognized { convention, prefix, suffix, layer, reverse }),
-                "{name}"
-            );
-        }
-        for name in ["head.weight", "weight_hh_l", "weight_hh_lx", "weight_hh_l0_backward", "kernel", "myWh"]
-        {
-            assert_eq!(recognize(name), None, "{name}");
-        }
-    }
-
-    #[test]
     fn blocks_are_put_in_pytorchs_order() {
         // One input, one unit: the blocks of i, f, o, g are 1 to 4.
         let order = Convention::Cs231n.kind(4).unwrap().order;
@@ -474,15 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cell_of_the_table_is_registered_with_its_number_of_gates() {
-        for row in [PYTORCH, PYTORCH_SHORT, EQUINOX, KERAS, CS231N] {
-            for kind in row.kinds {
-                for name in kind.cells.iter().flat_map(|cells| cells.names) {
-                    let cell = cell_by_name(name).unwrap();
-                    assert_eq!(cell.spec().gate_count(), kind.order.len(), "{name}");
-                }
-            }
-        }
+    fn pytorchs_classes_are_those_of_the_cells_gates() {
         for (cell, class, _) in IN_PYTORCH {
             let gates = cell_by_name(cell).unwrap().spec().gate_count();
             assert_eq!(in_pytorch(cell, gates).0, class);

@@ -22,6 +22,21 @@ pub(crate) struct Recipe {
     pub assumes: &'static str,
 }
 
+/// What most recipes of an LSTM have.
+pub(super) const LSTM: Recipe = Recipe {
+    convention: Convention::PyTorch,
+    cell: "lstm",
+    parts: &[],
+    within: "",
+    names: Names::Alone,
+    stack: Stack::No,
+    negated: None,
+    one_added: None,
+    assumes: "",
+};
+/// What most recipes of a GRU have.
+pub(super) const GRU: Recipe = Recipe { cell: "gru", ..LSTM };
+
 /// What the names of a recipe's parts tell.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Names {
