@@ -83,11 +83,8 @@ pub(crate) fn read(bytes: &[u8], folder: Option<&Path>) -> Result<Found, String>
     let version = topology["keras_version"].as_str().unwrap_or_default();
     let mut settings = Settings::new(config, version);
     let (mut tensors, mut unreadable) = (BTreeMap::new(), BTreeMap::new());
-    let mut paths = BTreeSet::new();
-    if let Some(twice) = model.groups.iter().flat_map(|group| &group.paths).find(|path| !paths.insert(*path))
-    {
-        return Err(format!("it names the file of weights {twice} twice"));
-    }
+    refuse_twice("file of weights", model.groups.iter().flat_map(|group| &group.paths))?;
+    refuse_twice("weight", model.groups.iter().flat_map(|group| &group.weights).map(|weight| &weight.name))?;
     for group in &model.groups {
         let data = shards(folder, &group.paths)?;
         let mut rest = data.as_slice();
@@ -103,12 +100,10 @@ pub(crate) fn read(bytes: &[u8], folder: Option<&Path>) -> Result<Found, String>
                     .said
                     .push(format!("the weight {name} is quantized to {}; it is {how}", quantization.dtype));
             }
-            match tensor {
-                Some(tensor) => drop(tensors.insert(name.clone(), tensor)),
-                None => {
-                    let problem = format!("its type is {}; expected float32", weight.dtype);
-                    unreadable.insert(name.clone(), problem);
-                }
+            if let Some(tensor) = tensor {
+                tensors.insert(name.clone(), tensor);
+            } else {
+                unreadable.insert(name.clone(), format!("its type is {}; expected float32", weight.dtype));
             }
         }
         if !rest.is_empty() {
@@ -116,6 +111,16 @@ pub(crate) fn read(bytes: &[u8], folder: Option<&Path>) -> Result<Found, String>
         }
     }
     Ok((tensors, unreadable, settings))
+}
+
+/// Refuses a name that stands there twice.
+fn refuse_twice<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> Result<(), String> {
+    let mut known = BTreeSet::new();
+    let mut names = names.map(|name| name.trim_start_matches("./"));
+    match names.find(|name| !known.insert(*name)) {
+        Some(twice) => Err(format!("it names the {what} {twice} twice")),
+        None => Ok(()),
+    }
 }
 
 /// The files of a group, one behind the other.

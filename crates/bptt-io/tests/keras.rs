@@ -105,6 +105,9 @@ fn layer(model: &Tensors, name: &str) -> Result<Module, String> {
     choose(model, Some(path), None).map_err(|error| error.to_string())
 }
 
+/// For a `merge_mode`, what it makes of two numbers.
+type Merge = fn(f64, f64) -> f64;
+
 /// See `data/make_keras_refused.py`: what a refusal asks for computes what Keras does.
 #[test]
 fn merged_directions_are_refused_with_the_gradients_of_both() {
@@ -116,11 +119,10 @@ fn merged_directions_are_refused_with_the_gradients_of_both() {
     let cache = network.scan(x, &network.zero_state(1)).unwrap();
     let (y, seeds) = (cache.output().data(), floats("seeds"));
     assert_close(y, &floats("joined"), "joined");
-    // For each mode y of both outputs of a unit, and the gradient by the first of L = s y.
-    type Merge = fn(f64, f64) -> f64;
+    // y of both outputs of a unit, and the gradient by the first of L = s y.
     let modes: [(&str, &str, &str, Merge, Merge); 3] = [
         ("summed", "sum", "that by the sum, twice", |f, b| f + b, |s, _| s),
-        ("averaged", "ave", "half of that by the average, twice", |f, b| (f + b) / 2.0, |s, _| s / 2.0),
+        ("averaged", "ave", "half of that by the average, twice", f64::midpoint, |s, _| s / 2.0),
         (
             "multiplied",
             "mul",

@@ -198,7 +198,7 @@ fn beside_its_weights(file: &str, bytes: &[u8]) -> Result<Tensors, bptt_io::Erro
 fn read(file: &str, bytes: &[u8]) -> bool {
     let most = 4 * bytes.len() + (64 << 20);
     let (before, start) = (memory(true), Instant::now());
-    let tensors = if file.ends_with(".json") {
+    let tensors = if file.ends_with("/model.json") {
         beside_its_weights(file, bytes)
     } else {
         Tensors::of_bytes(Path::new(file), bytes, &Layout::default())

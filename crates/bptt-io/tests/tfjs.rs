@@ -121,9 +121,14 @@ fn what_is_not_beside_the_file_or_damaged_is_refused() {
         "weight lstm_LSTM1/kernel is longer than the files of weights",
     );
     refused(
-        |model| model["weightsManifest"][0]["paths"] = json!(["weights.bin", "weights.bin"]),
+        |model| model["weightsManifest"][0]["paths"] = json!(["./weights.bin", "weights.bin"]),
         &own,
         "it names the file of weights weights.bin twice",
+    );
+    refused(
+        |model| model["weightsManifest"][0]["weights"][1]["name"] = json!("lstm_LSTM1/kernel"),
+        &own,
+        "it names the weight lstm_LSTM1/kernel twice",
     );
     refused(|model| model["modelTopology"] = Value::Null, &own, "without a modelTopology");
     refused(
