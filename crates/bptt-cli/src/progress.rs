@@ -68,6 +68,7 @@ pub(crate) fn with_bar<R>(what: &'static str, compute: impl FnOnce(&Control) -> 
             bar.set_style(style.expect("the template is well-formed"));
             bar.set_message(what);
             while lasts(TURN) {
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // a percentage
                 bar.set_position((100.0 * seen.progress().unwrap_or(0.0)) as u64);
             }
             bar.finish_and_clear();
