@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ._torch_modules import Arranged
+from ._torch_update import Update
 
 Float = NDArray[np.float64]
 
@@ -25,8 +26,29 @@ class Said(NamedTuple):
     alarm: bool = False
 
 
+WHOLE = [
+    ("horizon", "horizon(0.99)", " steps"),
+    ("farthest_lag", "the farthest lag", " steps"),
+    ("state_error", "difference of stored states from those by the present weights", ""),
+]
+"""What is told of all updates together."""
+
 NODES = 10_000
 """Operations of a graph that are looked through for an earlier call, at most."""
+
+
+FOLLOWED = 1000
+"""Calls that are followed to their gradients, to see which are reached together."""
+
+
+@dataclass
+class Followed:
+    """A call that may get a gradient."""
+
+    before: Followed | None = None
+    """The one whose detached state it began with."""
+    behind: Followed | None = None
+    arrived: bool = False
 
 
 @dataclass
@@ -48,19 +70,56 @@ class Facts:
     """Whether a backward pass came in train mode."""
     resets: int = 0
     """Calls that began with zeros, in some sequence, after one that did not."""
-    horizons: list[int | None] = field(default_factory=list)
+    followed: Followed | None = None
+    followed_calls: int = 0
+    linked: bool = False
+    """Whether a call was ever linked to the one before."""
+    cut: bool = False
+    """Whether a state was detached between two calls that one backward pass reaches."""
+    is_cell: bool = False
 
-    def at_end(self) -> list[Said]:
+    def at_end(self, updates: list[Update]) -> list[Said]:
         """What the whole tells."""
         facts = []
+        if self.cut and self.is_cell and not self.linked:
+            text = "the state is detached before every step: no gradient reaches an earlier step"
+            facts.append(Said(text, alarm=True))
+        elif self.cut:
+            facts.append(Said("the state is detached between two calls of one update: no gradient passes there"))
         if self.carried >= NEVER and self.carried == self.calls - 1 and self.resets == 0:
             text = f"the state was carried from each of {self.calls} calls to the next and never reset, in any sequence"
             facts.append(Said(text))
-        known = sorted(horizon for horizon in self.horizons if horizon is not None)
-        if known:
-            low, middle, high = known[0], known[len(known) // 2], known[-1]
-            facts.append(Said(f"horizon(0.99) over {len(known)} updates: {low} to {high} steps, median {middle}"))
+        for key, what, unit in WHOLE:
+            known = sorted(value for update in updates if (value := getattr(update, key)) is not None)
+            if not known:
+                continue
+            low, middle, high = (f"{value:.2g}" if unit == "" else str(value) for value in (known[0], known[len(known) // 2], known[-1]))
+            facts.append(Said(f"{what} over {len(known)} updates: {low} to {high}{unit}, median {middle}"))
+        pairs, crossing = (sum(getattr(update, key) or 0 for update in updates) for key in ("pairs", "crossing"))
+        if any(update.crossing is not None for update in updates):
+            facts.append(Said(f"{crossing} of {pairs} pairs of a loss and a step before it cross from one id to another"))
         return facts
+
+
+    def follow(self, data: torch.Tensor, linked: bool, carried: bool, one_step: bool) -> None:
+        """Remembers whether one backward pass reaches two calls, the second of which began with the first one's detached state."""
+        self.linked |= linked
+        self.is_cell = one_step
+        if self.followed_calls >= FOLLOWED:
+            return
+        self.followed_calls += 1
+        last = self.followed
+        this = self.followed = Followed(last if carried and not linked and last is not None and not last.arrived else None)
+
+        def arrived(gradient: torch.Tensor) -> None:
+            this.arrived = True
+            before, this.before = this.before, None
+            if before is not None:
+                before.behind = this
+            if (before is not None and before.arrived) or (this.behind is not None and this.behind.arrived):
+                self.cut = True
+
+        data.register_hook(arrived)
 
 
 def of_weights(module: nn.Module) -> list[Said]:
@@ -76,17 +135,36 @@ def of_weights(module: nn.Module) -> list[Said]:
     return []
 
 
-def of_start(state: Facts, module: nn.Module, hx: Any, left: Any, steps: int) -> list[Said]:
+def start_of(state: Facts, hx: tuple[torch.Tensor, ...] | None) -> str:
+    """ "zeros", "carried" or "given"."""
+    if hx is None or not any(bool(part.detach().any()) for part in hx):
+        return "zeros"
+    if state.last is not None and all(_same(part.detach(), last) for part, last in zip(hx, state.last)):
+        return "carried"
+    return "given"
+
+
+def links(state: Facts, hx: tuple[torch.Tensor, ...] | None, steps: int) -> bool:
+    """Whether a call's states are made from those that the last one left, in the same update."""
+    return hx is not None and state.steps == steps and any(leads_to(part.grad_fn, state.node) for part in hx)
+
+
+def of_start(
+    state: Facts, module: nn.Module, given: tuple[torch.Tensor, ...] | None, left: Any, steps: int, linked: bool
+) -> list[Said]:
     """The states that a call begins with, after so many steps of optimizers; remembers those that it leaves."""
     facts = []
-    given = None if hx is None else tuple(hx) if isinstance(hx, tuple) else (hx,)
+    counts = state.carried, state.resets
     if given is not None and state.last is not None:
-        if steps > state.steps and any(_leads_to(part.grad_fn, state.node) for part in given):
+        if steps > state.steps and any(leads_to(part.grad_fn, state.node) for part in given):
             text = "it begins with a state that is not detached: the graph reaches into calls before the last update"
             facts.append(Said(text, alarm=True))
         facts += _carried(state, given)
     if given is None or not any(bool(part.detach().any()) for part in given):
         state.resets += state.carried > 0
+    if linked:
+        # A part of the sequence before, not a new one.
+        state.carried, state.resets = counts
     state.started = None if given is None else tuple(part.detach().clone() for part in given)
     after = tuple(left) if isinstance(left, tuple) else (left,)
     state.last = tuple(part.detach().clone() for part in after)
@@ -94,7 +172,7 @@ def of_start(state: Facts, module: nn.Module, hx: Any, left: Any, steps: int) ->
     return facts
 
 
-def _leads_to(node: Any, wanted: Any) -> bool:
+def leads_to(node: Any, wanted: Any) -> bool:
     """Whether a graph has the operation `wanted` among its first nodes."""
     if node is None or wanted is None:
         return False
@@ -151,10 +229,10 @@ def of_steps(seeds: Float, arranged: Arranged) -> list[Said]:
     return []
 
 
-def of_padding(inputs: Float, seeds: Float, arranged: Arranged) -> list[Said]:
-    """Whether steps behind a sequence's last nonzero input have a loss."""
+def of_padding(inputs: Float, seeds: Float, arranged: Arranged) -> tuple[float | None, list[Said]]:
+    """The part of the squared gradient that is at padding, None where no padding is recognized."""
     if arranged.lengths is not None:
-        return []
+        return None, []
     steps, batch, _ = inputs.shape
     # The same vector to the end of at least two sequences, for different times, and nowhere else, is padding.
     last = inputs[-1]
@@ -164,18 +242,18 @@ def of_padding(inputs: Float, seeds: Float, arranged: Arranged) -> list[Said]:
     short = lengths < steps - 1
     alike = short.sum() >= 2 and len(np.unique(lengths[short])) >= 2 and (last[short] == last[short][0]).all()
     if not alike:
-        return []
+        return None, []
     behind = np.arange(steps)[:, None] >= lengths[None, :]
     if ((inputs == last[short][0]).all(axis=2) & ~behind).any():
-        return []
+        return None, []
     behind &= short[None, :]
     weight = np.square(seeds).sum(axis=2)
     part = float(weight[behind].sum() / max(weight.sum(), 1e-300))
     if part == 0:
-        return []
+        return part, []
     weighed = (weight > 0) & short[None, :]
     if (weighed[-1] == weighed.any(axis=0)).all() and not weighed[:-1].any():
         text = "the last output is taken at padding: sequences that end before it have their loss behind their end"
-        return [Said(text, alarm=True)]
+        return part, [Said(text, alarm=True)]
     text = f"padding has a loss: {part:.0%} of the squared gradient at the output is behind the sequences' last inputs"
-    return [Said(text, alarm=True)]
+    return part, [Said(text, alarm=True)]

@@ -18,12 +18,14 @@ from ._bptt import BalanceError, NotFiniteError
 from ._cells import check_arguments
 from ._ledger import Ledger
 from ._torch_cells import cell_ledger
+from ._torch_dependence import Dependence, dependence
 from ._torch_losses import Seeds, of_grad_output, of_loss
 from ._torch_modules import Arranged, Module
 from ._torch_random import generator_states, restore
-from ._torch_watch import Update, watch
+from ._torch_update import Update
+from ._torch_watch import watch
 
-__all__ = ["Update", "cell_ledger", "ledger", "watch"]
+__all__ = ["Dependence", "Update", "cell_ledger", "dependence", "ledger", "watch"]
 
 Loss = Callable[[Any], torch.Tensor]
 
