@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +117,11 @@ class Batch:
         return np.maximum.accumulate(at, axis=0)
 
 
+def on_gradient(tensor: Any, hook: Callable[[torch.Tensor], None]) -> None:
+    """Calls `hook` with the gradient of a tensor."""
+    tensor.register_hook(hook)
+
+
 def detached(value: Any) -> Any:
     """A copy without a graph."""
     if isinstance(value, PackedSequence):
@@ -125,12 +131,15 @@ def detached(value: Any) -> Any:
     return None if value is None else value.detach().clone()
 
 
-def batch_of(chain: Chain, read: Module) -> Batch:
-    """A chain as arrays."""
+def batch_of(chain: Chain, read: Module, annotated: bool = True) -> Batch:
+    """A chain as arrays, with ids and times if `annotated`."""
     parts = [_arrays(call, read) for call in chain.calls]
     first = parts[0].arranged
     unread = list(parts[-1].unread)
+    of = [("ids", [call.ids for call in chain.calls]), ("times", [call.times for call in chain.calls])]
+    ids, times = (_annotated(given, parts, read, name) if annotated else None for name, given in of)
     if len(parts) == 1:
+        parts[0].ids, parts[0].times = ids, times
         parts[0].hx = _state(chain.calls[0], read)
         return parts[0]
     if read.bidirectional or any(part.arranged.lengths is not None for part in parts):
@@ -141,10 +150,6 @@ def batch_of(chain: Chain, read: Module) -> Batch:
         resets[-1][0] = _begins_anew(call, before)
     whole = [np.concatenate([getattr(part, name) for part in parts]) for name in ("inputs", "seeds", "output")]
     first.steps = len(whole[0])
-    ids, times = (
-        np.concatenate([getattr(part, name) for part in parts]) if all(getattr(part, name) is not None for part in parts) else None
-        for name in ("ids", "times")
-    )
     began = np.concatenate([np.zeros(parts[0].inputs.shape[:2], bool), *resets])
     hx = _state(chain.calls[0], read)
     return Batch(first, whole[0], whole[1], whole[2], hx, began if began.any() else None, ids, times, unread)
@@ -180,8 +185,7 @@ def _arrays(call: Call, read: Module) -> Batch:
         unread = _add_final(seeds, call, read, arranged)
     elif of_cell and 1 in call.final and bool(call.final[1].any()):
         unread = ["c"]
-    ids, times = (_arranged(of, arranged, read, name) for name, of in (("ids", call.ids), ("times", call.times)))
-    return Batch(arranged, arranged.numbers(), seeds, numbers(call.output), None, None, ids, times, unread)
+    return Batch(arranged, arranged.numbers(), seeds, numbers(call.output), None, None, None, None, unread)
 
 
 def _of_losses(call: Call) -> torch.Tensor | None:
@@ -226,7 +230,7 @@ def _begins_anew(call: Call, before: Call) -> NDArray[np.bool_]:
         if not (zero | (ours == theirs).all(axis=1)).all():
             raise UnsupportedError("the state is changed between two calls of one graph: it is neither that before nor zero")
         zero &= theirs.any(axis=1)
-        anew = zero if anew is None else anew & zero
+        anew = np.asarray(zero if anew is None else anew & zero)
     assert anew is not None
     return anew
 
@@ -239,10 +243,22 @@ def rows_of(state: torch.Tensor) -> Float:
     return array.reshape(-1, array.shape[-1])
 
 
-def _arranged(of: NDArray[Any] | None, arranged: Arranged, read: Module, name: str) -> NDArray[Any] | None:
-    """(T, B) of what was said of a call's steps."""
-    if of is None:
+def _annotated(given: list[NDArray[Any] | None], parts: list[Batch], read: Module, name: str) -> NDArray[Any] | None:
+    """(T, B) of what was said of a chain's steps: of each call, or once of all."""
+    first = given[0]
+    if first is None:
         return None
+    total = (sum(part.arranged.steps for part in parts), parts[0].arranged.batch)
+    whole = total[::-1] if read.batch_first else total
+    if len(parts) > 1 and all(of is first for of in given) and first.shape == whole:
+        return first.T if read.batch_first else first
+    if any(of is None for of in given):
+        return None
+    return np.concatenate([_arranged(of, part.arranged, read, name) for of, part in zip(given, parts) if of is not None])
+
+
+def _arranged(of: NDArray[Any], arranged: Arranged, read: Module, name: str) -> NDArray[Any]:
+    """(T, B) of what was said of a call's steps."""
     if arranged.packed is not None:
         data = (len(arranged.packed.data),)
         if of.shape == data:

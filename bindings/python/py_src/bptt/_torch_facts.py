@@ -101,7 +101,7 @@ class Facts:
         return facts
 
 
-    def follow(self, data: torch.Tensor, linked: bool, carried: bool, one_step: bool) -> None:
+    def follow(self, data: Any, linked: bool, carried: bool, one_step: bool) -> None:
         """Remembers whether one backward pass reaches two calls, the second of which began with the first one's detached state."""
         self.linked |= linked
         self.is_cell = one_step

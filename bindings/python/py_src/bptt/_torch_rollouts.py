@@ -127,7 +127,7 @@ class Rollouts:
                 starts.neither += 1
             if before and states[b].any():
                 stored.append((at, states[b]))
-            starts.found.append((b, tuple(at)))
+            starts.found.append((b, (at.call, at.step, at.sequence)))
         if starts.before + starts.after + starts.neither == 0:
             return None
         starts.state_error = self._stale(module, read, stored)
@@ -203,12 +203,12 @@ class Rollouts:
 
     def _stale(self, module: Any, read: Module, stored: list[tuple[At, Float]]) -> float | None:
         """How far the stored states are from those that the present weights give from the recorded beginning."""
-        stored = [(at, state) for at, state in stored if at.step == 0]
+        stored = [(at, given) for at, given in stored if at.step == 0]
         if not stored or read.drops():
             return None
         wanted: dict[int, list[tuple[int, Float]]] = {}
-        for at, state in stored:
-            wanted.setdefault(at.call, []).append((at.sequence, state))
+        for at, given in stored:
+            wanted.setdefault(at.call, []).append((at.sequence, given))
         last = max(wanted)
         first = max(self.calls[0].number, last - RUN_AGAIN)
         state: tuple[torch.Tensor, ...] | None = None
@@ -247,7 +247,7 @@ class Rollouts:
     def _run(module: Any, read: Module, call: Call, state: tuple[torch.Tensor, ...] | None) -> tuple[Any, tuple[torch.Tensor, ...]]:
         """The module's own numbers, past its hooks."""
         is_lstm = read.cell.startswith("lstm")
-        hx = state if state is None or is_lstm else state[0]
+        hx: Any = state if state is None or is_lstm else state[0]
         if read.is_cell:
             after = module.forward(call.x[0], hx)
             after = after if isinstance(after, tuple) else (after,)

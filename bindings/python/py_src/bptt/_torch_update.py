@@ -21,6 +21,9 @@ class Update:
     """Steps between a loss and the nearest input that it sees; 0 where each step has a loss of its own. None if no loss
     has a path to a step."""
     farthest_lag: int
+    """The largest lag whose contribution is above 1e-12 of the largest one, among the sequences that were itemized."""
+    longest_path: int = 0
+    """The largest lag that a path links, in any sequence, however small its contribution."""
     update: int = 0
     """Steps of optimizers before it."""
     calls: int = 1

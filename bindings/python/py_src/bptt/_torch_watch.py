@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ._bptt import BpttError
 from ._ledger import Ledger
-from ._torch_calls import Batch, Call, Chain, batch_of, detached, rows_of
+from ._torch_calls import Batch, Call, Chain, batch_of, detached, on_gradient, rows_of
 from ._torch_facts import Facts, Said, leads_to, links, of_padding, of_start, of_steps, of_weights, start_of
 from ._torch_modules import Module
 from ._torch_order import Order
@@ -148,7 +148,7 @@ class watch:
                     # Sequences that are set to zero pass nothing on.
                     last.through_next = gradient * (given != 0).any(-1, keepdim=True)
 
-                h.register_hook(through)
+                on_gradient(h, through)
             else:
                 return None
             new = (h, *hx[1:]) if isinstance(module, nn.LSTMCell) else h
@@ -202,11 +202,11 @@ class watch:
         chain.calls.append(call)
         if len(chain.calls) == 1 and self._rollouts[name].calls:
             read = Module.read(module)
-            chain.starts = self._rollouts[name].compare(module, read, batch_of(chain, read), hx)
+            chain.starts = self._rollouts[name].compare(module, read, batch_of(chain, read, False), hx)
 
-        def arrived(gradient: torch.Tensor | None) -> None:
+        def arrived(gradient: torch.Tensor) -> None:
             # Once: a graph that is kept passes here again.
-            if gradient is None or call.gradient is not None or chain.done:
+            if call.gradient is not None or chain.done:
                 return
             call.gradient = gradient.detach()
             self._arrived(name, module, chain)
@@ -222,15 +222,15 @@ class watch:
         parts = _states(left)
         assert parts is not None
         if not isinstance(module, nn.RNNCellBase):
-            data.register_hook(arrived)
+            on_gradient(data, arrived)
             for position, part in enumerate(parts):
-                part.register_hook(final(position))
+                on_gradient(part, final(position))
             return None
         # What losses read is a view, so that their gradient is not that of the next call.
         call.inner, call.outer = parts[0], parts[0].view_as(parts[0])
-        call.outer.register_hook(arrived)
+        on_gradient(call.outer, arrived)
         if len(parts) > 1:
-            parts[1].register_hook(final(1))
+            on_gradient(parts[1], final(1))
         return (call.outer, *parts[1:]) if len(parts) > 1 else call.outer
 
     def _ends_of(self, name: str, module: nn.Module, hx: Any) -> None:
@@ -240,7 +240,7 @@ class watch:
         ids, times = self._ids, self._times
         if last is not None and hx is not None and (ids is None or ids.ndim == 2) and (times is None or times.ndim == 2):
             first = Ends(*(None if of is None else of.take(0, axis) for of in (ids, times)))
-            self._say(name, of_continuing(last, first, rows_of(hx[0]).any(axis=1)))
+            self._say(name, of_continuing(last, first, np.asarray(rows_of(hx[0]).any(axis=1))))
         if (ids is not None and ids.ndim == 2) or (times is not None and times.ndim == 2):
             self._ends[name] = Ends(*(None if of is None or of.ndim != 2 else of.take(-1, axis) for of in (ids, times)))
 
@@ -282,6 +282,8 @@ class watch:
             self._say(name, [Said("no loss sends a gradient into its output")])
             return
         norms = np.nan_to_num(ledger.norms("bias_ih_l0"))
+        if read.bidirectional:
+            norms = norms + np.nan_to_num(ledger.norms("bias_ih_l0_reverse"))
         k, t = np.nonzero(norms > 1e-12 * norms.max(initial=0.0))
         lags = abs(k - t) + self._ahead
         recurrent = ledger.parameters[ledger._of.recurrent(0) or 0]
@@ -292,6 +294,7 @@ class watch:
             decay=ledger.decay(recurrent),
             nearest_lag=int(lags.min(initial=len(norms) + self._ahead)) if len(lags) else None,
             farthest_lag=int(lags.max(initial=0)),
+            longest_path=batch.arranged.steps - 1 + self._ahead if read.bidirectional else int(longest.max()) + self._ahead,
             update=chain.update,
             calls=len(chain.calls),
             steps=batch.arranged.steps,

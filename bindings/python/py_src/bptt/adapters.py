@@ -11,6 +11,7 @@ The libraries are imported when they are used.
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -26,11 +27,14 @@ __all__ = ["agent", "keras_dependence", "lightning", "trainer_callback"]
 
 
 def agent(of: Any, **options: Any) -> watch:
-    """Watches an agent of reinforcement learning: a policy, or what has `policy` and perhaps `value` (sb3-contrib's RecurrentPPO,
+    """Watches an agent of reinforcement learning. The ids of RecurrentPPO's steps are its episodes. `of` is a policy, or what has `policy` and perhaps `value` (sb3-contrib's RecurrentPPO,
     skrl's PPO_RNN), or several modules in a dict. Options are those of `watch`."""
     parts: dict[str, Any] = {}
     if isinstance(of, torch.nn.Module):
-        return watch(of, **options)
+        seen = watch(of, **options)
+        if hasattr(of, "evaluate_actions") and hasattr(of, "lstm_actor"):
+            seen._handles.append(_Episodes(of, seen))
+        return seen
     if isinstance(of, dict):
         parts = dict(of)
     else:
@@ -43,9 +47,32 @@ def agent(of: Any, **options: Any) -> watch:
     return watch(torch.nn.ModuleDict(parts), **options)
 
 
+class _Episodes:
+    """Says the episodes of the steps that sb3-contrib's recurrent policies evaluate, until it is removed."""
+
+    def __init__(self, policy: Any, seen: watch) -> None:
+        self._policy = policy
+        original = policy.evaluate_actions
+
+        def evaluate(obs: Any, actions: Any, lstm_states: Any, episode_starts: torch.Tensor) -> Any:
+            # As the policy arranges them: sequences one after another, each padded to the longest.
+            starts = episode_starts.reshape(lstm_states.pi[0].shape[1], -1).T
+            # Sequences differ by a multiple that no count of episodes reaches.
+            seen.annotate(ids=starts.cumsum(0).long() + torch.arange(starts.shape[1]) * (len(starts) + 1))
+            found = original(obs, actions, lstm_states, episode_starts)
+            seen.annotate()
+            return found
+
+        policy.evaluate_actions = evaluate
+
+    def remove(self) -> None:
+        """Leaves the policy as it was."""
+        del self._policy.evaluate_actions
+
+
 @contextmanager
 def lightning(
-    of: type[torch.nn.Module], *, batch: Callable[[torch.nn.Module, Any], None] | None = None, **options: Any
+    of: Any, *, batch: Callable[[torch.nn.Module, Any], None] | None = None, **options: Any
 ) -> Iterator[list[watch]]:
     """Watches every instance of a Lightning module's class from its first `training_step` on.
 
@@ -58,7 +85,7 @@ def lightning(
     # Instances are kept, so that no other one gets their place in memory.
     kept: list[torch.nn.Module] = []
 
-    @functools.wraps(original)  # type: ignore[arg-type]
+    @functools.wraps(original)
     def step(self: torch.nn.Module, *args: Any, **kwargs: Any) -> Any:
         if id(self) not in found:
             found[id(self)] = watch(self, **options).__enter__()
@@ -66,15 +93,15 @@ def lightning(
             kept.append(self)
         if batch is not None:
             batch(self, args[0] if args else kwargs.get("batch"))
-        return original(self, *args, **kwargs)  # type: ignore[operator]
+        return original(self, *args, **kwargs)
 
     own = "training_step" in vars(of)
-    of.training_step = step  # type: ignore[assignment]
+    of.training_step = step
     try:
         yield seen
     finally:
         if own:
-            of.training_step = original  # type: ignore[assignment]
+            of.training_step = original
         else:
             del of.training_step
         for one in seen:
@@ -86,9 +113,9 @@ def trainer_callback(**options: Any) -> Any:
 
     Its attribute `seen` is the `watch`.
     """
-    from transformers import TrainerCallback
+    base: Any = importlib.import_module("transformers").TrainerCallback
 
-    class WatchCallback(TrainerCallback):  # type: ignore[misc, unused-ignore]
+    class WatchCallback(base):  # type: ignore[misc]
         seen: watch | None = None
 
         def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
@@ -109,7 +136,7 @@ def keras_dependence(
     The model gives outputs (B, T, ...); `loss(y, output)` gives (B, T) and is by default mean squared error over the rest. In
     training mode, with the state that the model has. Options are those of `dependence`.
     """
-    import keras
+    keras: Any = importlib.import_module("keras")
 
     def default(y: Any, output: Any) -> Any:
         return keras.ops.mean(keras.ops.square(output - y), axis=tuple(range(2, output.ndim)))
