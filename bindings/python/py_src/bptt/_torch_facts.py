@@ -33,11 +33,14 @@ WHOLE = [
 ]
 """What is told of all updates together."""
 
+LINKS = 64
+"""Calls that continue others of their graph whose states are looked at."""
+
 NODES = 10_000
 """Operations of a graph that are looked through for an earlier call, at most."""
 
 
-FOLLOWED = 1000
+FOLLOWED = 200
 """Calls that are followed to their gradients, to see which are reached together."""
 
 
@@ -78,6 +81,13 @@ class Facts:
     """Whether a state was detached between two calls that one backward pass reaches."""
     is_cell: bool = False
 
+    looked_links: int = 0
+
+    def remember(self, left: tuple[torch.Tensor, ...], steps: int) -> None:
+        """The states that a call left."""
+        self.last = tuple(part.detach() for part in left)
+        self.node, self.steps = left[0].grad_fn, steps
+
     def at_end(self, updates: list[Update]) -> list[Said]:
         """What the whole tells."""
         facts = []
@@ -99,7 +109,6 @@ class Facts:
         if any(update.crossing is not None for update in updates):
             facts.append(Said(f"{crossing} of {pairs} pairs of a loss and a step before it cross from one id to another"))
         return facts
-
 
     def follow(self, data: Any, linked: bool, carried: bool, one_step: bool) -> None:
         """Remembers whether one backward pass reaches two calls, the second of which began with the first one's detached state."""
@@ -146,6 +155,8 @@ def start_of(state: Facts, hx: tuple[torch.Tensor, ...] | None) -> str:
 
 def links(state: Facts, hx: tuple[torch.Tensor, ...] | None, steps: int) -> bool:
     """Whether a call's states are made from those that the last one left, in the same update."""
+    if hx is not None and hx[0].grad_fn is not None and hx[0].grad_fn is state.node and state.steps == steps:
+        return True
     return hx is not None and state.steps == steps and any(leads_to(part.grad_fn, state.node) for part in hx)
 
 
@@ -153,7 +164,12 @@ def of_start(
     state: Facts, module: nn.Module, given: tuple[torch.Tensor, ...] | None, left: Any, steps: int, linked: bool
 ) -> list[Said]:
     """The states that a call begins with, after so many steps of optimizers; remembers those that it leaves."""
-    facts = []
+    facts: list[Said] = []
+    after = tuple(left) if isinstance(left, tuple) else (left,)
+    if linked and state.looked_links >= LINKS:
+        state.remember(after, steps)
+        return facts
+    state.looked_links += linked
     counts = state.carried, state.resets
     if given is not None and state.last is not None:
         if steps > state.steps and any(leads_to(part.grad_fn, state.node) for part in given):
@@ -166,9 +182,7 @@ def of_start(
         # A part of the sequence before, not a new one.
         state.carried, state.resets = counts
     state.started = None if given is None else tuple(part.detach().clone() for part in given)
-    after = tuple(left) if isinstance(left, tuple) else (left,)
-    state.last = tuple(part.detach().clone() for part in after)
-    state.node, state.steps = after[0].grad_fn, steps
+    state.remember(after, steps)
     return facts
 
 

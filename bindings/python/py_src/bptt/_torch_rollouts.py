@@ -31,31 +31,56 @@ RUN_AGAIN = 4096
 
 @dataclass
 class Call:
-    """A call without gradients."""
+    """A call without gradients. What it was given and gave is not copied but for its input, which may be a NumPy array's."""
 
     number: int
     x: torch.Tensor
-    """(T, B, I), as the module reads it."""
-    h: torch.Tensor | None
-    """The last layer's h before it, (B, H); None for zeros."""
     hx: tuple[torch.Tensor, ...] | None
     output: torch.Tensor
-    """(T, B, P)."""
     update: int
     """Steps of optimizers before it."""
     training: bool
+    layout: tuple[bool, bool]
+    """Whether it is a cell's, and whether the module is batch_first."""
+    versions: tuple[int, ...]
+    """Of the states and the output: who writes to them in place makes them useless."""
     arrays: tuple[Float, Float, Float] | None = None
 
     def numbers(self) -> tuple[Float, Float, Float]:
-        """x, h and the output."""
+        """x (T, B, I), the last layer's h before it (B, P) and the output (T, B, P); not numbers if they were written to."""
         if self.arrays is None:
-            x, output = (part.to("cpu", torch.float64).numpy() for part in (self.x, self.output))
-            h = np.zeros(output.shape[1:]) if self.h is None else self.h.to("cpu", torch.float64).numpy()
+            x, output = (_time_major(part, *self.layout) for part in (self.x, self.output))
+            h = np.zeros(output.shape[1:])
+            if self.hx is not None:
+                last = self.hx[0] if self.layout[0] or self.hx[0].ndim == 1 else self.hx[0][-1]
+                h = last.reshape(-1, last.shape[-1]).to("cpu", torch.float64).numpy().copy()
+            if self.versions and self.versions != _versions(self.hx, self.output):
+                x = np.full_like(x, np.nan)
             self.arrays = x, h, output
         return self.arrays
 
-    def bytes(self) -> int:
-        return sum(part.nbytes for part in (self.x, self.output, *(self.hx or ())))
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.numbers()[0])
+
+    def input(self) -> torch.Tensor:
+        """(T, B, I)."""
+        return _arranged(self.x, *self.layout)
+
+
+def _arranged(part: torch.Tensor, is_cell: bool, batch_first: bool) -> torch.Tensor:
+    if is_cell:
+        return part.reshape(1, -1, part.shape[-1])
+    return part[:, None] if part.ndim == 2 else part.transpose(0, 1) if batch_first else part
+
+
+def _time_major(part: torch.Tensor, is_cell: bool, batch_first: bool) -> Float:
+    return np.array(_arranged(part, is_cell, batch_first).to("cpu", torch.float64).numpy())
+
+
+def _versions(hx: tuple[torch.Tensor, ...] | None, output: torch.Tensor) -> tuple[int, ...]:
+    return (output._version, *(part._version for part in hx or ()))
 
 
 class At(NamedTuple):
@@ -71,6 +96,8 @@ class Rollouts:
     """The calls of one module without gradients, the last ones."""
 
     calls: deque[Call] = field(default_factory=deque)
+    sizes: deque[int] = field(default_factory=deque)
+    """Their bytes."""
     used: int = 0
     count: int = 0
     _found: dict[bytes, list[At]] = field(default_factory=dict)
@@ -80,28 +107,24 @@ class Rollouts:
         """Remembers a call."""
         if not isinstance(x, torch.Tensor) or getattr(module, "bidirectional", False) or not x.is_floating_point():
             return
-        is_cell = isinstance(module, torch.nn.RNNCellBase)
-        first = getattr(module, "batch_first", False)
-
-        def arranged(part: torch.Tensor) -> torch.Tensor:
-            part = part.detach()
-            if is_cell:
-                return part.reshape(1, -1, part.shape[-1]).clone()
-            return (part[:, None] if part.ndim == 2 else part.transpose(0, 1) if first else part).clone()
-
-        h = None
-        if hx is not None:
-            hx = tuple(part.detach().clone() for part in hx)
-            h = hx[0].reshape(1, -1, hx[0].shape[-1])[0] if is_cell else hx[0][-1].reshape(-1, hx[0].shape[-1])
-        call = Call(self.count, arranged(x), h, hx, arranged(output), update, module.training)
-        size = call.bytes()
-        if size > BYTES or (h is not None and h.shape[-1] != call.output.shape[-1]):
+        size = x.element_size() * (x.numel() + output.numel() + sum(part.numel() for part in hx or ()))
+        if size > BYTES or (hx is not None and hx[0].shape[-1] != output.shape[-1]):
             return
-        self.calls.append(call)
+        layout = isinstance(module, torch.nn.RNNCellBase), getattr(module, "batch_first", False)
+        # Tensors of inference mode have no versions.
+        if output.is_inference() or any(part.is_inference() for part in hx or ()):
+            output, hx = output.clone(), None if hx is None else tuple(part.clone() for part in hx)
+            versions: tuple[int, ...] = ()
+        else:
+            output, hx = output.detach(), None if hx is None else tuple(part.detach() for part in hx)
+            versions = _versions(hx, output)
+        self.calls.append(Call(self.count, x.detach().clone(), hx, output, update, module.training, layout, versions))
+        self.sizes.append(size)
         self.count += 1
         self.used += size
         while self.used > BYTES:
-            self.used -= self.calls.popleft().bytes()
+            self.used -= self.sizes.popleft()
+            self.calls.popleft()
 
     def compare(self, module: Any, read: Module, batch: Batch, given: tuple[torch.Tensor, ...] | None) -> Starts | None:
         """The first inputs of an update's sequences, among those recorded; None if none is found."""
@@ -149,17 +172,17 @@ class Rollouts:
                 for b, x in enumerate(row):
                     self._found.setdefault(_key(x), []).append(At(call.number, step, b))
         self._indexed = self.count
-        if len(self._found) > 4 * sum(len(call.x) * call.x.shape[1] for call in self.calls):
+        if len(self._found) > 4 * sum(call.steps * call.numbers()[0].shape[1] for call in self.calls):
             self._found, self._indexed = {}, self.calls[0].number
             self._index()
 
     def _next(self, at: At) -> At | None:
         """The step behind, in the same stream."""
         call = self._get(at)
-        if at.step + 1 < len(call.x):
+        if at.step + 1 < call.steps:
             return At(at.call, at.step + 1, at.sequence)
         follows = At(at.call + 1, 0, at.sequence)
-        if follows.call > self.calls[-1].number or at.sequence >= self._get(follows).x.shape[1]:
+        if follows.call > self.calls[-1].number or at.sequence >= self._get(follows).numbers()[0].shape[1]:
             return None
         return follows
 
@@ -249,10 +272,10 @@ class Rollouts:
         is_lstm = read.cell.startswith("lstm")
         hx: Any = state if state is None or is_lstm else state[0]
         if read.is_cell:
-            after = module.forward(call.x[0], hx)
+            after = module.forward(call.input()[0], hx)
             after = after if isinstance(after, tuple) else (after,)
             return after[0][None], after
-        x = call.x
+        x = call.input()
         if hx is not None and (hx[0] if is_lstm else hx).ndim == 2:
             x = x[:, 0]
         elif read.batch_first:

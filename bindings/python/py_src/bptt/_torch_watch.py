@@ -183,7 +183,7 @@ class watch:
         """A call in training. Classes that inherit from PyTorch's may take `lengths`, too."""
         state = self._state[name]
         linked = links(state, hx, self._order.steps)
-        start = start_of(state, hx)
+        start = "carried" if linked else start_of(state, hx)
         self._say(name, of_start(state, module, hx, left, self._order.steps, linked))
         state.follow(data, linked, start == "carried", isinstance(module, nn.RNNCellBase))
         if not linked:
