@@ -62,15 +62,16 @@ def environment(folder: Path, packages: list[str], base: Path | None) -> Path:
     return python
 
 
-def rows_of(python: Path, script: Path, folder: Path, packages: Path) -> list[dict[str, str]]:
-    """What the script measures; a row that says so if it fails."""
+def rows_of(python: Path, script: Path, folder: Path, packages: Path) -> tuple[list[dict[str, str]], int, list[str]]:
+    """What the script measures, with a row that says so if it fails; how many trainings were watched, and the alarms."""
     environment = {**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{script.parent}", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([python, script], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     rows = [json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("ROW ")]
     if done.returncode != 0:
         print(done.stdout[-4000:], file=sys.stderr)
         rows.append({"library": script.stem, "start": f"failed: {done.stdout.strip().splitlines()[-1][:200]}"})
-    return rows
+    lines = done.stdout.splitlines()
+    return rows, lines.count("WATCHED"), [f"{rows[0]['library']}: {line[6:]}" for line in lines if line.startswith("ALARM ")]
 
 
 def table(rows: list[dict[str, str]]) -> str:
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="a virtual environment with " + ", ".join(BASE))
     parser.add_argument("--write", type=Path, help="a page whose table is replaced")
     args = parser.parse_args()
-    rows = []
+    rows, watched, alarms = [], 0, []
     with tempfile.TemporaryDirectory(prefix="reach") as name:
         folder = Path(name)
         packages = folder / "packages"
@@ -102,12 +103,14 @@ def main() -> None:
             print(f"{script.rstrip('_')}: {' '.join(needed)}", file=sys.stderr, flush=True)
             with tempfile.TemporaryDirectory(dir=folder) as own:
                 python = environment(Path(own) / "venv", needed, base)
-                rows += rows_of(python, Path(__file__).parent / "reach" / f"{script}.py", Path(own), packages)
-    print(table(rows))
+                found, count, named = rows_of(python, Path(__file__).parent / "reach" / f"{script}.py", Path(own), packages)
+                rows, watched, alarms = rows + found, watched + count, alarms + named
+    text = f"{table(rows)}\n\n{watched} trainings were watched. Alarms:\n\n" + "\n".join(f"- {alarm}" for alarm in alarms or ["none"])
+    print(text)
     if args.write:
         page = args.write.read_text()
         before, behind = page.split(BEGIN)[0], page.split(END)[1]
-        args.write.write_text(f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{behind}")
+        args.write.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{behind}")
 
 
 if __name__ == "__main__":

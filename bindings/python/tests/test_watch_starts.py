@@ -311,3 +311,25 @@ def test_dependence_by_gradients() -> None:
     assert found.crossing([0, 0, 0, 0, 0, 1, 1, 1, 1]) == (5 * 4 + 4 * 5, 81)
     direct = bptt.torch.dependence(core(x)[0][-3:].sum((1, 2)), x, loss_steps=[9, 10, 11])
     assert (direct.nearest_lag, direct.farthest_lag) == (3, 11)
+
+
+def test_whether_the_loss_adds_up_over_steps() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(4, 30, (24,), generator=generator).tolist()
+    for reduction, text in (("sum", "adds up over outputs"), ("mean", "averaged over outputs")):
+        model = Core("LSTM")
+        optimizer = torch.optim.SGD(model.parameters(), 1e-4)
+        with watched(model) as seen:
+            for length in lengths:
+                optimizer.zero_grad()
+                y = model.head(model.core(torch.randn(length, 8, INPUTS, generator=generator))[0])
+                target = torch.randn(y.shape, generator=generator)
+                getattr(nn.functional.mse_loss(y, target, reduction="none"), reduction)().backward()
+                optimizer.step()
+        assert [text in fact for fact in seen.facts if "over outputs" in fact] == [True]
+    # Of a constant number of outputs nothing can be known.
+    model = Core("LSTM")
+    with watched(model) as seen:
+        for _ in range(12):
+            model.head(model.core(torch.randn(5, 8, INPUTS))[0]).square().sum().backward()
+    assert not any("over outputs" in fact for fact in seen.facts)

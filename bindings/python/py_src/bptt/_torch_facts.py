@@ -40,6 +40,9 @@ NODES = 10_000
 """Operations of a graph that are looked through for an earlier call, at most."""
 
 
+VARIED = 10
+"""Updates from which the loss's reduction is told."""
+
 FOLLOWED = 200
 """Calls that are followed to their gradients, to see which are reached together."""
 
@@ -105,6 +108,7 @@ class Facts:
                 continue
             low, middle, high = (f"{value:.2g}" if unit == "" else str(value) for value in (known[0], known[len(known) // 2], known[-1]))
             facts.append(Said(f"{what} over {len(known)} updates: {low} to {high}{unit}, median {middle}"))
+        facts += of_reduction(updates)
         pairs, crossing = (sum(getattr(update, key) or 0 for update in updates) for key in ("pairs", "crossing"))
         if any(update.crossing is not None for update in updates):
             facts.append(Said(f"{crossing} of {pairs} pairs of a loss and a step before it cross from one id to another"))
@@ -129,6 +133,24 @@ class Facts:
                 self.cut = True
 
         data.register_hook(arrived)
+
+
+def of_reduction(updates: list[Update]) -> list[Said]:
+    """Whether the loss is a sum or a mean over steps, where their number varies enough to tell: gradients of single outputs go
+    with n^0 or n^-1."""
+    known = [(update.losses, update.gradient) for update in updates if update.gradient]
+    if len(known) < VARIED or max(n for n, _ in known) < 2 * min(n for n, _ in known):
+        return []
+    n, gradient = np.log(np.array(known, float)).T
+    spread = np.square(n - n.mean()).sum()
+    slope = float(((n - n.mean()) * gradient).sum() / spread)
+    rest = gradient - gradient.mean() - slope * (n - n.mean())
+    error = float(np.sqrt(np.square(rest).sum() / (len(n) - 2) / spread))
+    if error > 0.1 or min(abs(slope), abs(slope + 1)) > 0.25:
+        return []
+    if abs(slope) < 0.5:
+        return [Said("the loss adds up over outputs: an update with more of them weighs more")]
+    return [Said("the loss is averaged over outputs: each weighs less in an update with more of them")]
 
 
 def of_weights(module: nn.Module) -> list[Said]:

@@ -65,14 +65,14 @@ def of_continuing(last: Ends, first: Ends, carried: NDArray[np.bool_]) -> list[S
     return []
 
 
-def weights_of_steps(seeds: NDArray[np.float64]) -> tuple[int, tuple[float, float, float] | None]:
-    """How many outputs (t, b) have a loss; the smallest, median and largest norm of their gradients, relative to the mean."""
+def weights_of_steps(seeds: NDArray[np.float64]) -> tuple[int, float | None, tuple[float, float, float] | None]:
+    """How many outputs (t, b) have a loss; the mean norm of their gradients; the smallest, median and largest one relative to it."""
     norms = np.sqrt(np.square(seeds).sum(axis=2))
     norms = np.sort(norms[norms > 0])
     if len(norms) == 0:
-        return 0, None
+        return 0, None, None
     mean = float(norms.mean())
-    return len(norms), (float(norms[0]) / mean, float(np.median(norms)) / mean, float(norms[-1]) / mean)
+    return len(norms), mean, (float(norms[0]) / mean, float(np.median(norms)) / mean, float(norms[-1]) / mean)
 
 
 def of_unread(batch: Batch) -> list[Said]:

@@ -39,6 +39,8 @@ class Update:
     """Outputs (t, b) that a loss sends a gradient into."""
     step_weights: tuple[float, float, float] | None = None
     """The smallest, median and largest norm of these gradients, relative to their mean."""
+    gradient: float | None = None
+    """That mean."""
     padding: float | None = None
     """The part of the squared gradient that is at padding; None where none is recognized."""
     pairs: int | None = None

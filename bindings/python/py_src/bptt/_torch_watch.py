@@ -305,7 +305,7 @@ class watch:
             pairs=None if read.bidirectional else pairs,
             crossing=None if read.bidirectional else crossing,
         )
-        update.losses, update.step_weights = weights_of_steps(batch.seeds)
+        update.losses, update.gradient, update.step_weights = weights_of_steps(batch.seeds)
         if starts is not None:
             update.stored_before, update.stored_after, update.stored_neither = starts.before, starts.after, starts.neither
             update.state_error, update.output_error = starts.state_error, starts.output_error
