@@ -63,7 +63,7 @@ class Facts:
 
     calls: int = 0
     last: tuple[torch.Tensor, ...] | None = None
-    """The states that its last call left."""
+    """The states that its last call left, with their graph."""
     node: Any = None
     """The operation that made them."""
     steps: int = 0
@@ -86,10 +86,13 @@ class Facts:
 
     looked_links: int = 0
 
+    def known(self, unwatched: bool) -> bool:
+        """Whether a call that continues another one tells nothing new."""
+        return unwatched and self.looked_links >= LINKS and self.followed_calls >= FOLLOWED
+
     def remember(self, left: tuple[torch.Tensor, ...], steps: int) -> None:
         """The states that a call left."""
-        self.last = tuple(part.detach() for part in left)
-        self.node, self.steps = left[0].grad_fn, steps
+        self.last, self.node, self.steps = left, left[0].grad_fn, steps
 
     def at_end(self, updates: list[Update]) -> list[Said]:
         """What the whole tells."""
@@ -170,16 +173,19 @@ def start_of(state: Facts, hx: tuple[torch.Tensor, ...] | None) -> str:
     """ "zeros", "carried" or "given"."""
     if hx is None or not any(bool(part.detach().any()) for part in hx):
         return "zeros"
-    if state.last is not None and all(_same(part.detach(), last) for part, last in zip(hx, state.last)):
+    if state.last is not None and all(_same(part.detach(), last.detach()) for part, last in zip(hx, state.last)):
         return "carried"
     return "given"
 
 
 def links(state: Facts, hx: tuple[torch.Tensor, ...] | None, steps: int) -> bool:
     """Whether a call's states are made from those that the last one left, in the same update."""
-    if hx is not None and hx[0].grad_fn is not None and hx[0].grad_fn is state.node and state.steps == steps:
-        return True
-    return hx is not None and state.steps == steps and any(leads_to(part.grad_fn, state.node) for part in hx)
+    if hx is None or state.steps != steps:
+        return False
+    node = hx[0].grad_fn
+    if node is not None and (node is state.node or any(before is state.node for before, _ in node.next_functions)):
+        return state.node is not None
+    return any(leads_to(part.grad_fn, state.node) for part in hx)
 
 
 def of_start(
@@ -190,7 +196,7 @@ def of_start(
     after = tuple(left) if isinstance(left, tuple) else (left,)
     if linked and state.looked_links >= LINKS:
         state.remember(after, steps)
-        return facts
+        return []
     state.looked_links += linked
     counts = state.carried, state.resets
     if given is not None and state.last is not None:
@@ -226,7 +232,7 @@ def leads_to(node: Any, wanted: Any) -> bool:
 def _carried(state: Facts, given: tuple[torch.Tensor, ...]) -> list[Said]:
     """Whether the states that are given are those that the call before left."""
     assert state.last is not None
-    same = [_same(part.detach(), last) for part, last in zip(given, state.last)]
+    same = [_same(part.detach(), last.detach()) for part, last in zip(given, state.last)]
     zero = [not bool(part.detach().any()) for part in given]
     if len(same) == 2 and zero != [True, True]:
         for kept, lost, names in ((0, 1, ("h", "c")), (1, 0, ("c", "h"))):

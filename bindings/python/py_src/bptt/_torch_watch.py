@@ -183,6 +183,9 @@ class watch:
         """A call in training. Classes that inherit from PyTorch's may take `lengths`, too."""
         state = self._state[name]
         linked = links(state, hx, self._order.steps)
+        if linked and state.known(name not in self._chains):
+            state.remember(_states(left) or (), self._order.steps)
+            return None
         start = "carried" if linked else start_of(state, hx)
         self._say(name, of_start(state, module, hx, left, self._order.steps, linked))
         state.follow(data, linked, start == "carried", isinstance(module, nn.RNNCellBase))
