@@ -64,7 +64,7 @@ def environment(folder: Path, packages: list[str], base: Path | None) -> Path:
 
 def rows_of(python: Path, script: Path, folder: Path, packages: Path) -> tuple[list[dict[str, str]], int, list[str]]:
     """What the script measures, with a row that says so if it fails; how many trainings were watched, and the alarms."""
-    environment = {**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{script.parent}", "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    environment = {**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{script.parent}", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([python, script], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     rows = [json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("ROW ")]
     if done.returncode != 0:

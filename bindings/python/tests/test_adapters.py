@@ -106,7 +106,7 @@ print(found.nearest_lag, found.farthest_lag, int(found.depends.sum()))
 def rows(script: str, folder: Path) -> tuple[list[dict[str, str]], list[str]]:
     """What a script of reach/ prints, and the alarms."""
     path = os.pathsep.join([str(Path(bptt.__file__).parents[1]), str(REACH)])
-    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, REACH / script], env=environment, cwd=folder, text=True, capture_output=True, check=True)
     lines = done.stdout.splitlines()
     return [json.loads(line[4:]) for line in lines if line.startswith("ROW ")], [line[6:] for line in lines if line.startswith("ALARM ")]
