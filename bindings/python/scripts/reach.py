@@ -55,7 +55,9 @@ def environment(folder: Path, packages: list[str], base: Path | None) -> Path:
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     if base is not None:
-        site = subprocess.check_output([base / "bin" / "python", "-c", "import site; print(site.getsitepackages()[0])"], text=True)
+        site = subprocess.check_output(
+            [base / "bin" / "python", "-c", "import site; print(site.getsitepackages()[0])"], text=True
+        )
         (next(folder.glob("lib/python*/site-packages")) / "base.pth").write_text(site)
     if packages:
         subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", *packages], check=True)
@@ -64,8 +66,16 @@ def environment(folder: Path, packages: list[str], base: Path | None) -> Path:
 
 def rows_of(python: Path, script: Path, folder: Path, packages: Path) -> tuple[list[dict[str, str]], int, list[str]]:
     """What the script measures, with a row that says so if it fails; how many trainings were watched, and the alarms."""
-    environment = {**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{script.parent}", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([python, script], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{packages}{os.pathsep}{script.parent}",
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+        "JAX_PLATFORMS": "cpu",
+    }
+    done = subprocess.run(
+        [python, script], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     rows = [json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("ROW ")]
     if done.returncode != 0:
         print(done.stdout[-4000:], file=sys.stderr)
@@ -105,7 +115,9 @@ def main() -> None:
                 python = environment(Path(own) / "venv", needed, base)
                 found, count, named = rows_of(python, Path(__file__).parent / "reach" / f"{script}.py", Path(own), packages)
                 rows, watched, alarms = rows + found, watched + count, alarms + named
-    text = f"{table(rows)}\n\n{watched} trainings were watched. Alarms:\n\n" + "\n".join(f"- {alarm}" for alarm in alarms or ["none"])
+    text = f"{table(rows)}\n\n{watched} trainings were watched. Alarms:\n\n" + "\n".join(
+        f"- {alarm}" for alarm in alarms or ["none"]
+    )
     print(text)
     if args.write:
         page = args.write.read_text()

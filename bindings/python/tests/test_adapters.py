@@ -77,7 +77,13 @@ def test_a_trainer_of_transformers(tmp_path) -> None:
     data = [{"x": torch.randn(6, 2), "labels": torch.tensor(0.5)} for _ in range(16)]
     callback = adapters.trainer_callback(every=2, out=io.StringIO())
     arguments = transformers.TrainingArguments(
-        str(tmp_path), max_steps=6, per_device_train_batch_size=4, report_to=[], use_cpu=True, save_strategy="no", disable_tqdm=True
+        str(tmp_path),
+        max_steps=6,
+        per_device_train_batch_size=4,
+        report_to=[],
+        use_cpu=True,
+        save_strategy="no",
+        disable_tqdm=True,
     )
     transformers.Trainer(Model(), arguments, train_dataset=data, callbacks=[callback]).train()
     assert [update.count for update in callback.seen.updates] == [0, 2, 4]
@@ -107,9 +113,13 @@ def rows(script: str, folder: Path) -> tuple[list[dict[str, str]], list[str]]:
     """What a script of reach/ prints, and the alarms."""
     path = os.pathsep.join([str(Path(bptt.__file__).parents[1]), str(REACH)])
     environment = {**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, REACH / script], env=environment, cwd=folder, text=True, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, REACH / script], env=environment, cwd=folder, text=True, capture_output=True, check=True
+    )
     lines = done.stdout.splitlines()
-    return [json.loads(line[4:]) for line in lines if line.startswith("ROW ")], [line[6:] for line in lines if line.startswith("ALARM ")]
+    return [json.loads(line[4:]) for line in lines if line.startswith("ROW ")], [
+        line[6:] for line in lines if line.startswith("ALARM ")
+    ]
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,10 @@ def dependence(
     loss_steps: Sequence[int] | NDArray[np.int64] | None = None,
     relative: float = 0.0,
 ) -> Dependence:
-    """Which steps of `x` each of `losses` (K, ...) depends on: for each k, the gradient of the sum of losses[k] with respect to `x`.
+    """Which steps of `x` each of `losses` (K, ...) depends on: for each k, the gradient of the sum of losses[k] by `x`.
 
-    `x` is a tensor of the graph with its time on `axis`; `x.requires_grad_()` before the forward pass. `loss_steps` (K) says which
-    step of `x` each loss is of (default: 0, 1, ...). Gradients that are at most `relative` times the largest do not count. A
+    `x` is a tensor of the graph with its time on `axis`; `x.requires_grad_()` before the forward pass. `loss_steps` (K) says
+    which step of `x` each loss is of (default: 0, 1, ...). Gradients that are at most `relative` times the largest do not count. A
     gradient says how a loss changes with its input: what is detached or rounded has none, although the value is used.
     """
     steps = np.arange(len(losses)) if loss_steps is None else np.asarray(loss_steps, np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,7 +109,8 @@ class Facts:
             known = sorted(value for update in updates if (value := getattr(update, key)) is not None)
             if not known:
                 continue
-            low, middle, high = (f"{value:.2g}" if unit == "" else str(value) for value in (known[0], known[len(known) // 2], known[-1]))
+            three = known[0], known[len(known) // 2], known[-1]
+            low, middle, high = (f"{value:.2g}" if unit == "" else str(value) for value in three)
             facts.append(Said(f"{what} over {len(known)} updates: {low} to {high}{unit}, median {middle}"))
         facts += of_reduction(updates)
         pairs, crossing = (sum(getattr(update, key) or 0 for update in updates) for key in ("pairs", "crossing"))
@@ -118,7 +119,7 @@ class Facts:
         return facts
 
     def follow(self, data: Any, linked: bool, carried: bool, one_step: bool) -> None:
-        """Remembers whether one backward pass reaches two calls, the second of which began with the first one's detached state."""
+        """Remembers whether one backward pass reaches two calls, the second of which began with the first's detached state."""
         self.linked |= linked
         self.is_cell = one_step
         if self.followed_calls >= FOLLOWED:

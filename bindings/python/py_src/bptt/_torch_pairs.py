@@ -44,7 +44,7 @@ def of_times(batch: Batch) -> list[Said]:
         linked &= batch.ids[1:] == batch.ids[:-1]
     ahead = np.diff(batch.times, axis=0)[linked]
     if (ahead < 0).any():
-        text = f"{int((ahead < 0).sum())} of {ahead.size} steps of its sequences go back in time: steps are not in the order of time"
+        text = f"{int((ahead < 0).sum())} of {ahead.size} steps go back in time: they are not in the order of time"
         return [Said(text, alarm=True)]
     return []
 
@@ -56,8 +56,8 @@ def of_continuing(last: Ends, first: Ends, carried: NDArray[np.bool_]) -> list[S
         if last.ids is not None and first.ids is not None:
             wrong &= np.asarray(first.ids == last.ids)
         if wrong.any():
-            text = f"the state of {int(wrong.sum())} of {len(carried)} sequences is carried to steps that do not follow: they go back in time"
-            return [Said(text, alarm=True)]
+            count = f"{int(wrong.sum())} of {len(carried)} sequences"
+            return [Said(f"the state of {count} is carried to steps that do not follow: they go back in time", alarm=True)]
     if last.ids is not None and first.ids is not None and last.ids.shape == carried.shape == first.ids.shape:
         other = carried & np.asarray(first.ids != last.ids)
         if other.any():
@@ -66,7 +66,7 @@ def of_continuing(last: Ends, first: Ends, carried: NDArray[np.bool_]) -> list[S
 
 
 def weights_of_steps(seeds: NDArray[np.float64]) -> tuple[int, float | None, tuple[float, float, float] | None]:
-    """How many outputs (t, b) have a loss; the mean norm of their gradients; the smallest, median and largest one relative to it."""
+    """How many outputs (t, b) have a loss, the mean norm of their gradients, and the smallest, median and largest one by it."""
     norms = np.sqrt(np.square(seeds).sum(axis=2))
     norms = np.sort(norms[norms > 0])
     if len(norms) == 0:

@@ -80,7 +80,7 @@ def _time_major(part: torch.Tensor, is_cell: bool, batch_first: bool) -> Float:
 
 
 def _versions(hx: tuple[torch.Tensor, ...] | None, output: torch.Tensor) -> tuple[int, ...]:
-    return (output._version, *(part._version for part in hx or ()))
+    return (output._version, *[part._version for part in hx or ()])
 
 
 class At(NamedTuple):
@@ -107,7 +107,7 @@ class Rollouts:
         """Remembers a call."""
         if not isinstance(x, torch.Tensor) or getattr(module, "bidirectional", False) or not x.is_floating_point():
             return
-        size = x.element_size() * (x.numel() + output.numel() + sum(part.numel() for part in hx or ()))
+        size = x.element_size() * (x.numel() + output.numel() * (1 if hx is None else 1 + len(hx)))
         if size > BYTES or (hx is not None and hx[0].shape[-1] != output.shape[-1]):
             return
         layout = isinstance(module, torch.nn.RNNCellBase), getattr(module, "batch_first", False)
@@ -116,7 +116,7 @@ class Rollouts:
             output, hx = output.clone(), None if hx is None else tuple(part.clone() for part in hx)
             versions: tuple[int, ...] = ()
         else:
-            output, hx = output.detach(), None if hx is None else tuple(part.detach() for part in hx)
+            output, hx = _without_graph(output), None if hx is None else tuple([_without_graph(part) for part in hx])
             versions = _versions(hx, output)
         self.calls.append(Call(self.count, x.detach().clone(), hx, output, update, module.training, layout, versions))
         self.sizes.append(size)
@@ -267,7 +267,9 @@ class Rollouts:
         return tuple(torch.where(keep.reshape(shape), ours, theirs) for ours, theirs in zip(state, recorded))
 
     @staticmethod
-    def _run(module: Any, read: Module, call: Call, state: tuple[torch.Tensor, ...] | None) -> tuple[Any, tuple[torch.Tensor, ...]]:
+    def _run(
+        module: Any, read: Module, call: Call, state: tuple[torch.Tensor, ...] | None
+    ) -> tuple[Any, tuple[torch.Tensor, ...]]:
         """The module's own numbers, past its hooks."""
         is_lstm = read.cell.startswith("lstm")
         hx: Any = state if state is None or is_lstm else state[0]
@@ -282,6 +284,10 @@ class Rollouts:
             x = x.transpose(0, 1)
         output, after = module.forward(x, hx)
         return output, after if isinstance(after, tuple) else (after,)
+
+
+def _without_graph(part: torch.Tensor) -> torch.Tensor:
+    return part.detach() if part.requires_grad else part
 
 
 def _key(x: Float) -> bytes:
@@ -300,10 +306,11 @@ def of_starts(starts: Starts) -> list[Said]:
     found = starts.before + starts.after + starts.neither
     facts = []
     if starts.after > 1 and starts.after > starts.before:
-        text = f"{starts.after} of {found} sequences begin with the state that was recorded after their first input, not before it"
+        text = f"{starts.after} of {found} sequences begin with the state recorded after their first input, not before it"
         facts.append(Said(text, alarm=True))
     if starts.neither > 0:
-        facts.append(Said(f"{starts.neither} of {found} sequences begin with another state than that recorded before their first input"))
+        text = f"{starts.neither} of {found} sequences begin with another state than that recorded before their first input"
+        facts.append(Said(text))
     if starts.output_error is not None and starts.output_error > 1e-3:
         text = f"outputs differ from those recorded by {starts.output_error:.2g} of the largest, before any step of an optimizer"
         facts.append(Said(text))

@@ -39,8 +39,8 @@ class watch:
             for x, y in batches: ...
         seen.updates; seen.facts
 
-    Every `every`-th call in training of each `nn.RNN`, `nn.LSTM`, `nn.GRU` and of each of their cells in `model` is looked at when
-    its backward pass has ended: its start state, the weight that the loss gives to each step, and the ledger of `sequences`
+    Every `every`-th call in training of each `nn.RNN`, `nn.LSTM`, `nn.GRU` and of each of their cells in `model` is looked at
+    when its backward pass has ended: its start state, the weight that the loss gives to each step, and the ledger of `sequences`
     sequences in f32 (and of that with the longest lag). Calls that a graph links, as in a loop over a cell, are one. The
     gradient at the module's output is that of all losses together: the ledger holds if the loss of each step depends on the
     output of that step alone. The loop computes what it would without this.
@@ -109,9 +109,7 @@ class watch:
         self._order.begin()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -159,9 +157,16 @@ class watch:
         return seen
 
     def _hook(self, name: str) -> Callable[..., Any]:
+        state, is_lstm = self._state[name], isinstance(self._modules[name], (nn.LSTM, nn.LSTMCell))
+
         def seen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
             started = time.perf_counter()
             try:
+                if is_lstm and len(args) > 1 and args[1] is not None and state.known(name not in self._chains):
+                    # Nothing new: as fast as can be.
+                    if links(state, args[1], self._order.steps):
+                        state.remember(output if isinstance(module, nn.LSTMCell) else output[1], self._order.steps)
+                        return None
                 is_cell = isinstance(module, nn.RNNCellBase)
                 result, left = (_states(output)[0], output) if is_cell else output  # type: ignore[index]
                 data = result.data if isinstance(result, PackedSequence) else result

@@ -1,6 +1,6 @@
 """`bptt.torch.watch` and gradients by input step in the training loops of other libraries, one call each.
 
-    with adapters.agent(model.policy, every=10) as seen: model.learn(10_000)          # sb3-contrib, skrl, torchrl, tianshou
+    with adapters.agent(model, every=10) as seen: model.learn(10_000)                 # sb3-contrib, skrl, torchrl, tianshou
     with adapters.lightning(RecurrentNetwork, every=10) as seen: trainer.fit(...)     # darts, neuralforecast, pytorch-forecasting
     Trainer(..., callbacks=[adapters.trainer_callback(every=100)])                    # transformers
     adapters.keras_dependence(model, x, y)                                            # Keras on torch or JAX
@@ -27,24 +27,26 @@ __all__ = ["agent", "keras_dependence", "lightning", "trainer_callback"]
 
 
 def agent(of: Any, **options: Any) -> watch:
-    """Watches an agent of reinforcement learning. The ids of RecurrentPPO's steps are its episodes. `of` is a policy, or what has `policy` and perhaps `value` (sb3-contrib's RecurrentPPO,
-    skrl's PPO_RNN), or several modules in a dict. Options are those of `watch`."""
-    parts: dict[str, Any] = {}
+    """Watches an agent of reinforcement learning.
+
+    `of` is a module, what has modules as `policy` and perhaps `value` (sb3-contrib's RecurrentPPO, skrl's PPO_RNN), or several
+    modules in a dict. The ids of steps that sb3-contrib's recurrent policies evaluate are their episodes. Options are those of
+    `watch`.
+    """
+    parts: dict[str, Any] = dict(of) if isinstance(of, dict) else {}
+    for name in () if isinstance(of, (dict, torch.nn.Module)) else ("policy", "value"):
+        part = getattr(of, name, None)
+        if isinstance(part, torch.nn.Module) and not any(part is other for other in parts.values()):
+            parts[name] = part
     if isinstance(of, torch.nn.Module):
-        seen = watch(of, **options)
-        if hasattr(of, "evaluate_actions") and hasattr(of, "lstm_actor"):
-            seen._handles.append(_Episodes(of, seen))
-        return seen
-    if isinstance(of, dict):
-        parts = dict(of)
-    else:
-        for name in ("policy", "value"):
-            part = getattr(of, name, None)
-            if isinstance(part, torch.nn.Module) and not any(part is other for other in parts.values()):
-                parts[name] = part
+        parts = {"": of}
     if not parts:
         raise ValueError(f"agent: {type(of).__name__} has no module as policy or value")
-    return watch(torch.nn.ModuleDict(parts), **options)
+    seen = watch(parts[""] if "" in parts else torch.nn.ModuleDict(parts), **options)
+    for part in parts.values():
+        if hasattr(part, "evaluate_actions") and hasattr(part, "lstm_actor"):
+            seen._handles.append(_Episodes(part, seen))
+    return seen
 
 
 class _Episodes:
@@ -71,13 +73,11 @@ class _Episodes:
 
 
 @contextmanager
-def lightning(
-    of: Any, *, batch: Callable[[torch.nn.Module, Any], None] | None = None, **options: Any
-) -> Iterator[list[watch]]:
+def lightning(of: Any, *, batch: Callable[[torch.nn.Module, Any], None] | None = None, **options: Any) -> Iterator[list[watch]]:
     """Watches every instance of a Lightning module's class from its first `training_step` on.
 
-    The class, because `fit` of some libraries trains a copy, or makes the module itself. The list has a `watch` for each instance,
-    ended when the block ends. `batch(module, batch)` is called before each step, for `watch.annotate`.
+    The class, because `fit` of some libraries trains a copy, or makes the module itself. The list has a `watch` for each
+    instance, ended when the block ends. `batch(module, batch)` is called before each step, for `watch.annotate`.
     """
     original = of.training_step
     found: dict[int, watch] = {}
@@ -160,4 +160,5 @@ def keras_dependence(
     sizes = np.abs(gradients).max(axis=(1, *range(3, gradients.ndim)))
     steps: Sequence[int] | None = options.pop("loss_steps", None)
     relative = options.pop("relative", 0.0)
-    return Dependence(sizes > relative * sizes.max(initial=0.0), np.arange(len(sizes)) if steps is None else np.asarray(steps, np.int64))
+    of = np.arange(len(sizes)) if steps is None else np.asarray(steps, np.int64)
+    return Dependence(sizes > relative * sizes.max(initial=0.0), of)

@@ -26,7 +26,9 @@ def fit(model):
 
 
 for length in (12, 20):
-    model = RNNModel(input_chunk_length=length, training_length=24, model="LSTM", n_epochs=1, random_state=0, pl_trainer_kwargs=trainer)
+    model = RNNModel(
+        input_chunk_length=length, training_length=24, model="LSTM", n_epochs=1, random_state=0, pl_trainer_kwargs=trainer
+    )
     updates = fit(model)
     rnn = next(part for part in model.model.modules() if isinstance(part, torch.nn.LSTM))
     tell(

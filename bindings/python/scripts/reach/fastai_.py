@@ -16,7 +16,9 @@ random.seed(0)
 torch.manual_seed(0)
 words = [f"w{i}" for i in range(40)]
 documents = [" ".join(random.choices(words, k=random.randint(60, 140))) for _ in range(60)]
-block = DataBlock(blocks=TextBlock.from_df("text", is_lm=True, min_freq=1), get_x=ColReader("text"), splitter=RandomSplitter(0.1, seed=0))
+block = DataBlock(
+    blocks=TextBlock.from_df("text", is_lm=True, min_freq=1), get_x=ColReader("text"), splitter=RandomSplitter(0.1, seed=0)
+)
 loaders = block.dataloaders(pd.DataFrame({"text": documents}), bs=4, seq_len=72, num_workers=0)
 learner = language_model_learner(loaders, AWD_LSTM, pretrained=False)
 beginning = loaders.vocab.index("xxbos")

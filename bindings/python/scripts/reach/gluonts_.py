@@ -15,7 +15,9 @@ from bptt.torch import dependence
 
 LENGTH = 12
 random = np.random.default_rng(0)
-series = pd.DataFrame({"target": 10 + random.normal(size=3000).cumsum()}, index=pd.date_range("2010-01-01", periods=3000, freq="D"))
+series = pd.DataFrame(
+    {"target": 10 + random.normal(size=3000).cumsum()}, index=pd.date_range("2010-01-01", periods=3000, freq="D")
+)
 batches = []
 with adapters.lightning(DeepARLightningModule, every=1, batch=lambda self, batch: batches.append((self, batch))) as seen:
     DeepAREstimator(
@@ -32,9 +34,7 @@ past = batch["past_target"].shape[1]
 whole = torch.cat([batch["past_target"], batch["future_target"]], 1).double().float().detach().requires_grad_()
 given = {key: batch[key] for key in module.inputs if key != "past_target"}
 model = module.model
-params = model.unroll_lagged_rnn(
-    **given, past_target=whole[:, :past], future_target=whole[:, past:]
-)[0]
+params = model.unroll_lagged_rnn(**given, past_target=whole[:, :past], future_target=whole[:, past:])[0]
 first = past - (model.context_length - 1)
 outputs = torch.stack([part[0] for part in params], 1)
 # The targets of the loss, on the time axis of both parts.

@@ -18,7 +18,13 @@ x, y = random.normal(size=(2, STEPS, 3)).astype("float32"), random.normal(size=(
 
 
 def model(stateful):
-    made = keras.Sequential([keras.Input((STEPS, 3), batch_size=2), keras.layers.LSTM(4, return_sequences=True, stateful=stateful), keras.layers.Dense(1)])
+    made = keras.Sequential(
+        [
+            keras.Input((STEPS, 3), batch_size=2),
+            keras.layers.LSTM(4, return_sequences=True, stateful=stateful),
+            keras.layers.Dense(1),
+        ]
+    )
     made.compile(keras.optimizers.SGD(0.0), "mse")
     return made
 

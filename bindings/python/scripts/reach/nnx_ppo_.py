@@ -1,6 +1,6 @@
 """nnx-ppo's PPO with an LSTM, its own rollout and loss, rollout_length 20 (its default).
 
-The network is wrapped: something zero is added to the observation of each step, and only one step's outputs pass their gradients on.
+The network is wrapped: zeros are added to the observation of each step, and only one step's outputs pass their gradients on.
 The gradients of the library's loss by what is added say which inputs that step's loss depends on.
 """
 
@@ -50,7 +50,11 @@ class Watched(StatefulModule):
             factor = self.passes[...][step]
             return fixed + (value - fixed) * factor.reshape(factor.shape + (1,) * (value.ndim - factor.ndim))
 
-        return out.replace(next_state=(step + 1, out.next_state), output=jax.tree.map(one, out.output), regularization_loss=one(out.regularization_loss))
+        return out.replace(
+            next_state=(step + 1, out.next_state),
+            output=jax.tree.map(one, out.output),
+            regularization_loss=one(out.regularization_loss),
+        )
 
     def initialize_state(self, batch_size):
         return jnp.zeros(batch_size, int), self.network.initialize_state(batch_size)
@@ -61,7 +65,13 @@ class Watched(StatefulModule):
 
 def network():
     rngs = nnx.Rngs(0)
-    actor = Sequential([LSTM(OBSERVATIONS, 8, rngs), *make_mlp([8, 4], rngs, activation_last_layer=False).layers, NormalTanhSampler(rngs, entropy_weight=0.0)])
+    actor = Sequential(
+        [
+            LSTM(OBSERVATIONS, 8, rngs),
+            *make_mlp([8, 4], rngs, activation_last_layer=False).layers,
+            NormalTanhSampler(rngs, entropy_weight=0.0),
+        ]
+    )
     critic = Sequential([LSTM(OBSERVATIONS, 8, rngs), *make_mlp([8, 1], rngs, activation_last_layer=False).layers])
     return Watched(PPOAdapter(action=actor, value=critic), 2 * STEPS + 1)
 
@@ -87,10 +97,26 @@ def measure(episode):
         found, _ = gradient(watched)
         sizes[k] = np.abs(np.asarray(jax.tree.leaves(found)[0])).max(axis=1)[STEPS : 2 * STEPS]
     nonzero = max(float(jnp.abs(part).max()) for part in jax.tree.leaves(state[1]))
-    return Dependence(sizes > 0, np.arange(STEPS)), clipped, nonzero
+    # All environments begin their episodes together.
+    done = np.asarray(data.done)
+    assert (done == done[:, :1]).all()
+    ids = np.concatenate([[0], done[:-1, 0].cumsum()])
+    return Dependence(sizes > 0, np.arange(STEPS)), ids, clipped, nonzero
 
 
 for episode in (1000, 12):
-    found, clipped, nonzero = measure(episode)
-    start = "of the rollout, before x_t" if nonzero > 0 and clipped == 0 else f"not that of the rollout ({clipped:.0%} of likelihoods differ)"
-    tell(f"nnx-ppo, episodes of {episode} steps", "nnx-ppo", start=start, longest=str(found.farthest_lag), nearest=str(found.nearest_lag), crosses="nothing" if episode == 12 and found.farthest_lag < 12 else "–")
+    found, ids, clipped, nonzero = measure(episode)
+    crossing, pairs = found.crossing(ids)
+    start = (
+        "of the rollout, before x_t"
+        if nonzero > 0 and clipped == 0
+        else f"not that of the rollout ({clipped:.0%} of likelihoods differ)"
+    )
+    tell(
+        f"nnx-ppo, episodes of {episode} steps",
+        "nnx-ppo",
+        start=start,
+        longest=str(found.farthest_lag),
+        nearest=str(found.nearest_lag),
+        crosses=f"{crossing:,} of {pairs:,} pairs" if crossing else "nothing",
+    )

@@ -28,7 +28,12 @@ model = RecurrentNetwork.from_dataset(data_set, cell_type="LSTM")
 batches = []
 with adapters.lightning(RecurrentNetwork, every=1, batch=lambda _, batch: batches.append(batch[0])) as seen:
     trainer = pl.Trainer(
-        max_steps=5, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
+        max_steps=5,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
     )
     trainer.fit(model, data_set.to_dataloader(train=True, batch_size=4, num_workers=0))
 print(*[fact for one in seen for fact in one.facts], sep="\n")

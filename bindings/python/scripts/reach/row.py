@@ -92,5 +92,5 @@ def watched(library: str, package: str, updates: list[Any], **columns: str) -> N
 
 
 def tell(library: str, package: str, **columns: str) -> None:
-    print("ROW " + json.dumps({"library": f"{library} {version(package)}", **columns}))
+    print("ROW " + json.dumps({"library": f"{library} ({package} {version(package)})", **columns}))
     sys.stdout.flush()

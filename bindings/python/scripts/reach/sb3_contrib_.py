@@ -9,7 +9,7 @@ from sb3_contrib import RecurrentPPO
 from bptt import adapters
 
 model = RecurrentPPO("MlpLstmPolicy", Wandering(60, 200), seed=0, device="cpu")
-with adapters.agent(model.policy, every=1) as seen:
+with adapters.agent(model, every=1) as seen:
     model.learn(2 * 128)
 updates = [update for update in seen.updates if "actor" in update.module]
 print(*seen.facts, sep="\n")

@@ -61,7 +61,9 @@ env = wrap_env(Wandering(500, 500), wrapper="gymnasium")
 models = {"policy": Policy(env), "value": Value(env)}
 memory = RandomMemory(memory_size=512, num_envs=ENVS, device="cpu")
 cfg = {"rollouts": 512, "learning_epochs": 2, "mini_batches": 1, "experiment": {"write_interval": 0, "checkpoint_interval": 0}}
-agent = PPO_RNN(models=models, memory=memory, cfg=cfg, observation_space=env.observation_space, action_space=env.action_space, device="cpu")
+agent = PPO_RNN(
+    models=models, memory=memory, cfg=cfg, observation_space=env.observation_space, action_space=env.action_space, device="cpu"
+)
 with adapters.agent(agent, every=1) as seen:
     SequentialTrainer(cfg={"timesteps": 512, "headless": True}, env=env, agents=agent).train()
 print(*seen.facts, sep="\n")

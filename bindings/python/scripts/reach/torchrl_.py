@@ -22,9 +22,7 @@ def rollout(primer: bool, steps: int):
         input_size=3, hidden_size=16, in_keys=["observation", "h", "c"], out_keys=["hidden", ("next", "h"), ("next", "c")]
     )
     head = TensorDictModule(nn.Linear(16, 2), in_keys=["hidden"], out_keys=["logits"])
-    act = TensorDictModule(
-        lambda logits: nn.functional.one_hot(logits.argmax(-1), 2), in_keys=["logits"], out_keys=["action"]
-    )
+    act = TensorDictModule(lambda logits: nn.functional.one_hot(logits.argmax(-1), 2), in_keys=["logits"], out_keys=["action"])
     env = TransformedEnv(GymWrapper(Wandering()), InitTracker())
     if primer:
         env = env.append_transform(core.make_tensordict_primer())
@@ -78,5 +76,10 @@ for kind, marked in ((TensorDictReplayBuffer, True), (ReplayBuffer, True), (Tens
             seen.annotate(ids=rows)
             train(policy, shaped)
             name = f"torchrl LSTMModule, SliceSampler{'' if marked else ' with init_key=None'} of a {kind.__name__}"
-            watched(name + (", as it comes" if flat else ", reshaped"), "torchrl", seen.updates[before:], note=f"{SLICES} slices of {LENGTH} steps")
+            watched(
+                name + (", as it comes" if flat else ", reshaped"),
+                "torchrl",
+                seen.updates[before:],
+                note=f"{SLICES} slices of {LENGTH} steps",
+            )
     print(*seen.facts, sep="\n")
