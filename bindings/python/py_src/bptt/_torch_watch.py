@@ -85,6 +85,7 @@ class watch:
         self._modules = {name or type(part).__name__: part for name, part in found}
         self._state = {name: Facts() for name in self._modules}
         self._chains: dict[str, Chain] = {}
+        self._before_handles: dict[str, Any] = {}
         self._rollouts = {name: Rollouts() for name in self._modules}
         self._ids: NDArray[Any] | None = None
         self._times: NDArray[Any] | None = None
@@ -104,15 +105,14 @@ class watch:
         for name, part in self._modules.items():
             self._say(name, of_weights(part))
             self._handles.append(part.register_forward_hook(self._hook(name), with_kwargs=True))
-            if isinstance(part, nn.RNNCellBase):
-                self._handles.append(part.register_forward_pre_hook(self._before(name), with_kwargs=True))
         self._order.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        for handle in self._handles:
+        for handle in [*self._handles, *self._before_handles.values()]:
             handle.remove()
         self._handles.clear()
+        self._before_handles.clear()
         self._chains.clear()
         self._order.end()
         for name, facts in self._state.items():
@@ -195,11 +195,14 @@ class watch:
         self._say(name, of_start(state, module, hx, left, self._order.steps, linked))
         state.follow(data, linked, start == "carried", isinstance(module, nn.RNNCellBase))
         if not linked:
-            self._chains.pop(name, None)
+            self._end_of(name)
             count, state.calls = state.calls, state.calls + 1
             if count % self._every == 0:
                 weights = {key: tensor.detach().clone() for key, tensor in Module.read(module).weights.items()}
                 self._chains[name] = Chain(count, self._order.steps, module.training, weights, start)
+                if isinstance(module, nn.RNNCellBase):
+                    before = module.register_forward_pre_hook(self._before(name), with_kwargs=True)
+                    self._before_handles[name] = before
             self._ends_of(name, module, hx)
         chain = self._chains.get(name)
         if chain is None or chain.arrived:
@@ -241,6 +244,13 @@ class watch:
             on_gradient(parts[1], final(1))
         return (call.outer, *parts[1:]) if len(parts) > 1 else call.outer
 
+    def _end_of(self, name: str) -> None:
+        """No call is added to its chain any more."""
+        self._chains.pop(name, None)
+        handle = self._before_handles.pop(name, None)
+        if handle is not None:
+            handle.remove()
+
     def _ends_of(self, name: str, module: nn.Module, hx: Any) -> None:
         """Whether what carries a state continues what left it, as far as ids and times say."""
         last = self._ends.pop(name, None)
@@ -269,6 +279,8 @@ class watch:
                 self._look(name, module, chain)
             except BpttError as error:
                 self._say(name, [Said(f"not looked at: {error}")])
+            if self._chains.get(name) is chain:
+                self._end_of(name)
             chain.calls.clear()
             self.seconds += time.perf_counter() - began
 
