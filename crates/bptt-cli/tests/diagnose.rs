@@ -203,15 +203,19 @@ fn the_log_of_a_watched_training_is_held_against_limits() {
         |limits: &[&str]| bptt(folder.path(), &[&["check", "--watch", "log.jsonl"][..], limits].concat());
     let said = stdout(&check(&["--no-crossing", "--state-error", "0.01"]));
     assert!(said.contains("no-crossing") && said.contains("stored states off by 0.008"), "{said}");
-    let (code, message) = refusal(&check(&["--max-nearest-lag", "1"]));
-    assert_eq!(code, 1);
-    assert_eq!(
-        message,
-        "log.jsonl: --max-nearest-lag: core: a nearest lag of 6 steps, the worst of 2 updates; at most 1 is required"
-    );
-    let (code, message) = refusal(&check(&["--no-padding"]));
-    assert_eq!(code, 1);
-    assert!(message.contains("not measured: none of 2 updates has this number"), "{message}");
+    for (limit, reason) in [
+        (
+            &["--max-nearest-lag", "1"][..],
+            "core: a nearest lag of 6 steps, the worst of 2 updates; at most 1 is required",
+        ),
+        (&["--no-padding"], "not measured: none of 2 updates has this number"),
+    ] {
+        let failed = check(limit);
+        assert_eq!(failed.status.code(), Some(1));
+        let said = String::from_utf8(failed.stderr).unwrap();
+        assert!(said.contains(&format!("log.jsonl: {}: {reason}", limit[0])), "{said}");
+        assert!(String::from_utf8(failed.stdout).unwrap().contains("failed"));
+    }
     let (code, message) = refusal(&check(&[]));
     assert_eq!(code, 2);
     assert!(message.contains("no limit is given"), "{message}");
