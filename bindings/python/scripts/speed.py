@@ -93,7 +93,7 @@ def by_copies(lstm, x, seeds, together=1):
 
 
 def by_ledger(lstm, x, seeds, estimates=True):
-    options = {"precision": "f32", "estimate_errors": estimates, "progress": False}
+    options = {"precision": "f32", "estimate_errors": estimates, "inputs": False, "progress": False}
     ledger = bptt.torch.ledger(lstm, x, grad_output=seeds, **options)
     return torch.stack([torch.from_numpy(ledger.norms(name)) for name in ("weight_ih_l0", "weight_hh_l0", "bias_l0")])
 
@@ -110,6 +110,7 @@ def compare(args) -> None:
         "copies, 8 losses together": lambda: by_copies(lstm, x, seeds, 8),
         "copies, one loss after another": lambda: by_copies(lstm, x, seeds),
     }
+    ways = {name: way for name, way in ways.items() if args.ways in name or way is next(iter(ways.values()))}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     first = None
     for turn in range(args.rounds):
@@ -165,6 +166,7 @@ def main() -> None:
     for name, value in (("steps", 256), ("batch", 8), ("hidden", 256), ("rounds", 3), ("updates", 200)):
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--only", choices=["ledger", "watch"])
+    parser.add_argument("--ways", default="", help="only ways with this text in their names")
     args = parser.parse_args()
     print(f"bptt {bptt.__version__}, torch {torch.__version__}", flush=True)
     if args.only != "watch":
