@@ -18,7 +18,7 @@ const PACKAGES: [(&str, &[&str]); 7] = [
     ("bptt-train", &["bptt", "bptt-io"]),
     ("bptt-view", &["bptt"]),
     ("bptt-serve", &["bptt", "bptt-io", "bptt-train", "bptt-view"]),
-    ("bptt-python", &["bptt", "bptt-io", "bptt-view"]),
+    ("bptt-python", &["bptt", "bptt-io", "bptt-train", "bptt-view"]),
     ("bptt-cli", &["bptt", "bptt-io", "bptt-train", "bptt-view", "bptt-serve"]),
 ];
 
