@@ -203,7 +203,7 @@ class watch:
                 if isinstance(module, nn.RNNCellBase):
                     before = module.register_forward_pre_hook(self._before(name), with_kwargs=True)
                     self._before_handles[name] = before
-            self._ends_of(name, module, hx)
+            self._ends_of(name, module, hx if start == "carried" else None)
         chain = self._chains.get(name)
         if chain is None or chain.arrived:
             return None
