@@ -1,5 +1,7 @@
 //! What is computed from a network or a scan beside its ledger.
 
+use std::sync::Arc;
+
 use bptt::dynamics::{Implication, LyapunovOptions};
 use bptt::{CellId, Direction, in_f64, log_spaced_windows};
 use bptt_train::diagnose;
@@ -12,6 +14,7 @@ use crate::errors::{of_training, to_python};
 use crate::given::{Given, GivenLosses};
 use crate::network::Network;
 use crate::scan::Scan;
+use crate::threads::compute;
 
 type Numbers<'py> = Bound<'py, PyArray1<f64>>;
 
@@ -144,8 +147,8 @@ pub fn diagnosis(
     bias: Option<f64>,
 ) -> PyResult<String> {
     let given = Given::read(&losses)?;
-    let of = std::sync::Arc::clone(&scan.problem);
-    let found = crate::threads::compute(py, &std::sync::Arc::default(), None, move || {
+    let of = Arc::clone(&scan.problem);
+    let found = compute(py, &Arc::default(), None, move || {
         let subject = diagnose::Subject {
             network: (*of.network).clone(),
             inputs: of.inputs.clone(),

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::arrays::sequence;
-use crate::errors::{BpttError, to_python};
+use crate::errors::{BpttError, ShapeError, to_python};
 
 /// A dictionary of losses; either `seeds` or `targets` is there.
 #[derive(FromPyObject)]
@@ -43,13 +43,13 @@ impl Given {
             let seeds = sequence(seeds)?;
             let present: Option<Vec<bool>> = given.present.as_ref().map(|p| p.as_array().to_vec());
             if present.as_ref().is_some_and(|present| present.len() != seeds.steps()) {
-                return Err(PyValueError::new_err(format!("present: expected {} flags", seeds.steps())));
+                return Err(ShapeError::new_err(format!("present: expected {} flags", seeds.steps())));
             }
             let values: Option<Vec<f64>> =
                 given.values.as_ref().map(|v| v.as_array().iter().copied().collect());
             let count = seeds.steps() * seeds.batch();
             if values.as_ref().is_some_and(|values| values.len() != count) {
-                return Err(PyValueError::new_err(format!("values: expected {count} losses")));
+                return Err(ShapeError::new_err(format!("values: expected {count} losses")));
             }
             return Ok(Self::Seeds { seeds, present, values });
         };
@@ -98,16 +98,16 @@ pub fn symbols(ids: &PyReadonlyArray2<'_, u32>) -> PyResult<Symbols> {
     Symbols::new(steps, batch, ids.as_array().iter().copied().collect()).map_err(to_python)
 }
 
-/// By the names that the command has.
+/// By the names that the command has, with underscores.
 fn reduction(name: &str) -> PyResult<Reduction> {
     Ok(match name {
         "sum" => Reduction::Sum,
         "mean" => Reduction::MeanTokens,
-        "mean-batch" => Reduction::MeanBatch,
-        "mean-per-sequence" => Reduction::MeanPerSequence,
+        "mean_per_sequence" => Reduction::MeanPerSequence,
+        "sum_per_sequence" => Reduction::MeanBatch,
         other => {
             return Err(PyValueError::new_err(format!(
-                "reduction: {other} is not possible; expected sum, mean, mean-batch or mean-per-sequence"
+                "reduction: {other} is not possible; expected sum, mean, mean_per_sequence, sum_per_sequence"
             )));
         }
     })

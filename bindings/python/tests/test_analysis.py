@@ -85,6 +85,10 @@ def test_targets_give_the_losses_of_the_head() -> None:
     assert np.allclose(gradient["weight_hh_l0"], by_h["weight_hh_l0"], atol=1e-12)
     mean = scan.gradient(targets=CLASSES, reduction="mean")
     assert np.allclose(mean["weight_hh_l0"], by_h["weight_hh_l0"] / (T * B), atol=1e-13)
+    by_sequence = scan.gradient(targets=CLASSES, reduction="sum_per_sequence")
+    assert np.allclose(by_sequence["weight_hh_l0"], by_h["weight_hh_l0"] / B, atol=1e-13)
+    mean = scan.gradient(targets=CLASSES, reduction="mean_per_sequence")
+    assert np.allclose(mean["weight_hh_l0"], by_h["weight_hh_l0"] / (T * B), atol=1e-13)
     of_targets = scan.ledger(targets=CLASSES)
     of_seeds = scan.ledger(by_y @ head()["head.weight"])
     assert np.allclose(of_targets.norms(), of_seeds.norms(), atol=1e-12, equal_nan=True)
@@ -126,6 +130,10 @@ def test_what_does_not_belong_together_is_refused() -> None:
         scan.ledger()
     with pytest.raises(ValueError, match="they belong to targets"):
         scan.ledger(np.ones((T, B, H)), mask=np.ones((T, B)))
+    with pytest.raises(bptt.ShapeError, match="present: expected 12"):
+        scan.ledger(np.ones((T, B, H)), present=np.ones(T + 1, bool))
+    with pytest.raises(ValueError, match="reduction: average is not possible"):
+        scan.ledger(targets=CLASSES, reduction="average")
     with pytest.raises(bptt.ShapeError, match="targets: expected integers"):
         scan.ledger(targets=np.ones((T, B)))
     with pytest.raises(bptt.BpttError):

@@ -11,9 +11,6 @@ from . import _bptt
 
 Float = NDArray[np.float64]
 
-REDUCTIONS = {"sum": "sum", "mean": "mean", "mean_per_sequence": "mean-per-sequence", "sum_per_sequence": "mean-batch"}
-
-
 def floats(array: ArrayLike) -> Float:
     return np.ascontiguousarray(array, dtype=np.float64)
 
@@ -31,11 +28,11 @@ def flags(array: ArrayLike, what: str) -> NDArray[np.bool_]:
 
 
 def as_inputs(x: ArrayLike) -> Float | NDArray[np.uint32]:
+    """(T, B, I), or symbols (T, B)."""
     array = np.asarray(x)
-    if array.ndim == 2 and np.issubdtype(array.dtype, np.integer):
-        if array.size and (array.min() < 0 or array.max() > np.iinfo(np.uint32).max):
-            raise _bptt.ShapeError(f"x: symbols are numbers from 0 on, given {array.min()} to {array.max()}")
-        return np.ascontiguousarray(array, dtype=np.uint32)
+    ids = _as_ids(array, "x: symbols are numbers from 0 on")
+    if ids is not None:
+        return ids
     if array.ndim != 3:
         raise _bptt.ShapeError(f"x: expected (T, B, I), or integers (T, B), given shape {array.shape}")
     return floats(array)
@@ -44,13 +41,21 @@ def as_inputs(x: ArrayLike) -> Float | NDArray[np.uint32]:
 def as_targets(targets: ArrayLike) -> Float | NDArray[np.uint32]:
     """Classes (T, B), or numbers (T, B, V)."""
     array = np.asarray(targets)
-    if array.ndim == 2 and np.issubdtype(array.dtype, np.integer):
-        if array.size and (array.min() < 0 or array.max() > np.iinfo(np.uint32).max):
-            raise _bptt.ShapeError(f"targets: classes are numbers from 0 on, given {array.min()} to {array.max()}; use mask")
-        return np.ascontiguousarray(array, dtype=np.uint32)
+    ids = _as_ids(array, "targets: classes are numbers from 0 on (use mask where there is none)")
+    if ids is not None:
+        return ids
     if array.ndim != 3:
         raise _bptt.ShapeError(f"targets: expected integers (T, B), or (T, B, V), given {array.dtype} {array.shape}")
     return floats(array)
+
+
+def _as_ids(array: NDArray[Any], expected: str) -> NDArray[np.uint32] | None:
+    """Integers (T, B) as unsigned ones; None of another array."""
+    if array.ndim != 2 or not np.issubdtype(array.dtype, np.integer):
+        return None
+    if array.size and (array.min() < 0 or array.max() > np.iinfo(np.uint32).max):
+        raise _bptt.ShapeError(f"{expected}, given {array.min()} to {array.max()}")
+    return np.ascontiguousarray(array, dtype=np.uint32)
 
 
 def given_losses(
@@ -68,13 +73,11 @@ def given_losses(
         raise ValueError("mask, reduction: they belong to targets; grad_output is taken as it is")
     if targets is not None and (present is not None or values is not None):
         raise ValueError("present, values: they belong to grad_output; targets have a mask")
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction: {reduction} is not possible; expected {', '.join(REDUCTIONS)}")
     return {
         "seeds": None if grad_output is None else floats(grad_output),
         "present": None if present is None else np.ascontiguousarray(present, dtype=np.bool_),
         "values": None if values is None else floats(values),
         "targets": None if targets is None else as_targets(targets),
         "mask": None if mask is None else flags(mask, "mask"),
-        "reduction": REDUCTIONS[reduction],
+        "reduction": reduction,
     }
