@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use bptt::cell::{AdjointSpec, GateSpec, Paths, Stage, StateSpec, usual_params};
+use bptt::cell::{AdjointSpec, GateRole, GateSpec, Paths, Stage, StateSpec, usual_params};
 use bptt::{
     Activation, Backward, Cell, CellKind, CellParams, CellSpec, Forward, Inputs, ItemizeOptions, Losses,
     Network, Parameter, Real, Sequence, StepCache, StepWeights, Weights,
@@ -23,7 +23,7 @@ impl Half {
             title: "half-leaky RNN".into(),
             // A part of h's gradient goes to the step before without a parameter.
             states: vec![StateSpec::h(true)],
-            gates: vec![GateSpec { name: "n", activation: Activation::Tanh }],
+            gates: vec![GateSpec { name: "n", activation: Activation::Tanh, role: GateRole::Candidate }],
             adjoints: vec![AdjointSpec::da()],
             params: usual_params(1),
             saved: Vec::new(),

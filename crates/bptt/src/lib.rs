@@ -62,6 +62,7 @@ pub use model::{
     InputProjection, Network, Parameter, Readout, State, StepCache, StepWeights, Weights, cell, cell_by_name,
     cells,
 };
+pub use reverse::{OutsideRows, RowNotFinite};
 
 /// The README's example is compiled and run with the documentation's tests.
 #[cfg(doctest)]

@@ -38,7 +38,7 @@ fn gate_saturation<T: Real>(
     cache: &ForwardCache<T>,
     index: usize,
     gate: usize,
-    GateSpec { name, activation }: GateSpec,
+    GateSpec { name, activation, .. }: GateSpec,
 ) -> GateSaturation {
     let (steps, batch) = cache.inputs().shape();
     let hidden = network.hidden();

@@ -191,7 +191,7 @@ pub(crate) fn recurrent_spectra<T: Real>(network: &Network<T>) -> Result<Vec<Gat
     let mut spectra = Vec::new();
     let Some(recurrent) = spec.recurrent_weights() else { return Ok(spectra) };
     for (index, params) in network.weights().cells.iter().enumerate() {
-        for (g, &GateSpec { name: gate, activation }) in spec.gates.iter().enumerate() {
+        for (g, &GateSpec { name: gate, activation, .. }) in spec.gates.iter().enumerate() {
             let Some(block) = params.recurrent_block(g).filter(|block| block.rows() == block.cols()) else {
                 let cols = params.tensors()[recurrent].cols();
                 return Err(Error::Unsupported {

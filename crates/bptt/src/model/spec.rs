@@ -68,6 +68,26 @@ pub struct GateSpec {
     pub name: &'static str,
     /// The function of its pre-activation.
     pub activation: Activation,
+    /// What its activations do to the state.
+    pub role: GateRole,
+}
+
+/// What the activations of a gate do, which decides what it means that they lie at an end of their range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GateRole {
+    /// New content of the state.
+    Candidate,
+    /// How much of the previous state stays: an LSTM's f, a GRU's z as PyTorch has it.
+    Keep,
+    /// How much of the candidate enters the state, which stays beside it: an LSTM's i.
+    Write,
+    /// How much of the state the candidate replaces: a minimal GRU's z.
+    Replace,
+    /// How much of the state leaves the cell: an LSTM's o.
+    Read,
+    /// How much of the previous state the candidate sees: a GRU's r.
+    Reset,
 }
 
 /// A gradient that parameters are multiplied with.

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod options;
+mod outside;
 mod parts;
 mod plan;
 mod rows;
@@ -12,6 +13,7 @@ mod tolerance;
 
 pub(crate) use blocks::{SIDE_BY_SIDE, losses_of_a_block};
 pub(crate) use options::{Numbers, RowOptions};
+pub use outside::{OutsideRows, RowNotFinite};
 pub(crate) use parts::{Part, Scaled, add, largest};
 pub(crate) use plan::Plan;
 pub(crate) use rows::{Rows, floor_log2, sum_of_classes};

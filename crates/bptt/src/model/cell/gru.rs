@@ -16,8 +16,8 @@
 use std::sync::Arc;
 
 use super::{
-    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Operand, ParamSpec,
-    Paths, Role, SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width, usual_params,
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateRole, GateSpec, Operand,
+    ParamSpec, Paths, Role, SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width, usual_params,
 };
 use crate::array::View;
 use crate::kernel::activation::{sigmoid, tanh};
@@ -49,8 +49,11 @@ pub(super) fn equations(phi: Activation, psi: Activation, reset_before: bool) ->
 
 /// r, z and n.
 pub(super) fn gates(gate: Activation, candidate: Activation) -> Vec<GateSpec> {
-    let gate = |name| GateSpec { name, activation: gate };
-    vec![gate("r"), gate("z"), GateSpec { name: "n", activation: candidate }]
+    vec![
+        GateSpec { name: "r", activation: gate, role: GateRole::Reset },
+        GateSpec { name: "z", activation: gate, role: GateRole::Keep },
+        GateSpec { name: "n", activation: candidate, role: GateRole::Candidate },
+    ]
 }
 
 /// Along z: by the product of update gates alone. Through r, z or n: that is the pre-activation it last passed.

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use super::{
-    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Paths, Stage,
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateRole, GateSpec, Paths, Stage,
     StateSpec, StepCache, StepWeights, usual_params,
 };
 use crate::Error;
@@ -55,7 +55,7 @@ impl Leaky {
             title: format!("leaky RNN, tanh, α = {alpha}"),
             name,
             states: vec![StateSpec::h(true)],
-            gates: vec![GateSpec { name: "n", activation: Activation::Tanh }],
+            gates: vec![GateSpec { name: "n", activation: Activation::Tanh, role: GateRole::Candidate }],
             adjoints: vec![AdjointSpec::da()],
             params: usual_params(1),
             saved: Vec::new(),

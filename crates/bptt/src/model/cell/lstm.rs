@@ -19,8 +19,8 @@
 use std::sync::Arc;
 
 use super::{
-    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Paths, SavedSpec,
-    Stage, StateSpec, StepCache, StepWeights, Width, usual_params,
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateRole, GateSpec, Paths,
+    SavedSpec, Stage, StateSpec, StepCache, StepWeights, Width, usual_params,
 };
 use crate::array::View;
 use crate::kernel::activation::{sigmoid, tanh};
@@ -59,8 +59,12 @@ pub(super) fn equations(phi: Activation, psi: Activation, chi: Activation) -> Ve
 
 /// i, f, g and o.
 pub(super) fn gates(gate: Activation, candidate: Activation) -> Vec<GateSpec> {
-    let gate = |name| GateSpec { name, activation: gate };
-    vec![gate("i"), gate("f"), GateSpec { name: "g", activation: candidate }, gate("o")]
+    vec![
+        GateSpec { name: "i", activation: gate, role: GateRole::Write },
+        GateSpec { name: "f", activation: gate, role: GateRole::Keep },
+        GateSpec { name: "g", activation: candidate, role: GateRole::Candidate },
+        GateSpec { name: "o", activation: gate, role: GateRole::Read },
+    ]
 }
 
 impl Lstm {

@@ -14,8 +14,8 @@
 use std::sync::Arc;
 
 use super::{
-    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Operand, ParamSpec,
-    Paths, Role, Stage, StateSpec, StepCache, StepWeights,
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateRole, GateSpec, Operand,
+    ParamSpec, Paths, Role, Stage, StateSpec, StepCache, StepWeights,
 };
 use crate::kernel::Real;
 use crate::kernel::activation::sigmoid;
@@ -37,8 +37,8 @@ impl MinGru {
             title: "minimal GRU".into(),
             states: vec![StateSpec::h(true)],
             gates: vec![
-                GateSpec { name: "z", activation: Activation::Sigmoid },
-                GateSpec { name: "n", activation: Activation::Identity },
+                GateSpec { name: "z", activation: Activation::Sigmoid, role: GateRole::Replace },
+                GateSpec { name: "n", activation: Activation::Identity, role: GateRole::Candidate },
             ],
             adjoints: vec![AdjointSpec::da()],
             params: vec![

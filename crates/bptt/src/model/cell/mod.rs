@@ -29,8 +29,8 @@ pub use super::parameter::Parameter;
 pub use super::params::CellParams;
 pub use super::paths::Paths;
 pub use super::spec::{
-    AdjointSpec, Block, CellSizes, CellSpec, GateSpec, MAX_ADJOINTS, MAX_ON_ADJOINT, MAX_SAVED, MAX_STATES,
-    Operand, ParamKind, ParamSpec, Role, SavedSpec, Stage, StateSpec, Width, usual_params,
+    AdjointSpec, Block, CellSizes, CellSpec, GateRole, GateSpec, MAX_ADJOINTS, MAX_ON_ADJOINT, MAX_SAVED,
+    MAX_STATES, Operand, ParamKind, ParamSpec, Role, SavedSpec, Stage, StateSpec, Width, usual_params,
 };
 pub use super::step_weights::{InputProjection, StepWeights};
 use crate::array::{Sequence, View};

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use super::{
-    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateSpec, Paths, Stage,
+    Activation, AdjointSpec, Backward, Cell, CellParams, CellSpec, Forward, GateRole, GateSpec, Paths, Stage,
     StateSpec, StepCache, StepWeights, usual_params,
 };
 use crate::kernel::columns::columns;
@@ -43,7 +43,7 @@ impl Rnn {
             name,
             title,
             states: vec![StateSpec::h(false)],
-            gates: vec![GateSpec { name: "h", activation }],
+            gates: vec![GateSpec { name: "h", activation, role: GateRole::Candidate }],
             adjoints: vec![AdjointSpec::da()],
             params: usual_params(1),
             saved: Vec::new(),
