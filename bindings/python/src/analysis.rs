@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bptt::dynamics::{Implication, LyapunovOptions};
 use bptt::{CellId, Direction, in_f64, log_spaced_windows};
-use bptt_train::diagnose;
+use bptt_train::{Config, diagnose};
 use numpy::{Complex64, IntoPyArray, PyArray1, PyArray2};
 use pyo3::prelude::*;
 use serde_json::json;
@@ -163,5 +163,15 @@ pub fn diagnosis(
         })
     })?;
     let evidence = found.map_err(of_training)?;
-    Ok(json!({ "verdict": diagnose::diagnose(&evidence), "evidence": evidence }).to_string())
+    let network = &scan.problem.network;
+    let config = Config {
+        cell: network.spec().name.clone(),
+        hidden: network.hidden(),
+        layers: network.depth(),
+        bidirectional: network.directions() == 2,
+        ..Config::default()
+    };
+    let verdict = diagnose::diagnose(&evidence);
+    let advice = diagnose::remedies(&verdict, &evidence, &config);
+    Ok(json!({ "verdict": verdict, "evidence": evidence, "advice": advice }).to_string())
 }

@@ -11,6 +11,7 @@ mod given;
 mod ledger;
 mod network;
 mod report;
+mod rows;
 mod scan;
 mod threads;
 mod training;
@@ -21,6 +22,7 @@ fn _bptt(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<network::Network>()?;
     m.add_class::<scan::Scan>()?;
     m.add_class::<ledger::Ledger>()?;
+    m.add_class::<rows::Rows>()?;
     m.add_function(wrap_pyfunction!(network::cells, m)?)?;
     m.add_function(wrap_pyfunction!(network::open_file, m)?)?;
     m.add_function(wrap_pyfunction!(analysis::spectra, m)?)?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bptt::{Inputs, in_f64};
+use bptt_train::diagnose::{Evidence, diagnose};
 use bptt_view::report::{Block, LossUnit, Report, Stage, Subject, html};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -61,10 +62,15 @@ pub fn write_report(
         ledger.losses.values.chunks(batch).map(|of_step| scale * of_step.iter().sum::<f64>()).collect()
     });
     let network = &scan.problem.network;
+    let (of, bounds) = (ledger.of.clone(), scan.problem.options.clone());
+    let verdict = scan.in_f64(py, move |network, cache| {
+        Ok(diagnose(&Evidence::of_ledger(network, cache, &of, &bounds, None)).in_sentences())
+    })?;
     let subject = Subject {
         name: texts.title.clone(),
         cell: network.spec().name.clone(),
         facts: texts.facts,
+        verdict,
         symbols,
         targets: texts.targets,
         losses,

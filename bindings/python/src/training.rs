@@ -130,6 +130,7 @@ pub fn train<'py>(
     let ending = match outcome.ending {
         Ending::Finished => "finished".to_owned(),
         Ending::Stopped => "stopped".to_owned(),
+        Ending::Early => "stopped early".to_owned(),
         Ending::NotFinite { step, what } => format!("{what} is not finite at update {step}"),
     };
     let network = Network::wrap(outcome.network.cast().map_err(to_python)?, Vec::new());

@@ -18,7 +18,7 @@ from ._bptt import (
     UnsupportedError,
 )
 from ._cell_ledger import CellLedger
-from ._findings import Diagnosis, GateSaturation, GateSpectrum, Lyapunov, SmallestWindow, Truncation
+from ._findings import Advice, Diagnosis, GateSaturation, GateSpectrum, Lyapunov, SmallestWindow, Truncation
 from ._ledger import Ledger
 from ._network import Network, Scan, cells, open
 from ._training import Task, TaskBatch, Training, task_batch, tasks, train
@@ -26,6 +26,7 @@ from ._training import Task, TaskBatch, Training, task_batch, tasks, train
 __version__: str = _bptt.__version__
 
 __all__ = [
+    "Advice",
     "BalanceError",
     "BpttError",
     "CellLedger",

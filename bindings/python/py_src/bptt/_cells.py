@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ._bptt import BalanceError, NotFiniteError, ShapeError, UnsupportedError
+from ._bptt import BalanceError, NotFiniteError, Rows, ShapeError, UnsupportedError
 from ._cell_ledger import CellLedger, Records
 from ._cells_diagonal import Diagonal
 from ._progress import Progress
@@ -142,16 +142,15 @@ def ledger_of(
 
 
 class _Scan:
-    """The reverse scan: a row for each loss, with the adjoint of the state, which is the row times 2^exponent."""
+    """The reverse scan: a row for each loss, with the adjoint of the state."""
 
     def __init__(self, cell: Steps, losses: NDArray[np.int64]) -> None:
         self.cell, self.losses = cell, losses
-        self.rows = [np.zeros((len(losses), *leaf.shape), leaf.dtype) for leaf in cell.state]
-        self.exponents = np.zeros(len(losses), np.int64)
+        widths = [leaf.size * (2 if np.iscomplexobj(leaf) else 1) for leaf in cell.state]
+        self.rows = Rows(cell.steps, losses.tolist(), widths, len(cell.names))
+        self.widths = widths
         self.totals = np.array([norm(part) for part in cell.gradient])
         self.unit = [part / (total or 1.0) for part, total in zip(cell.gradient, self.totals)]
-        shape = len(cell.names), len(losses), cell.steps
-        self.log10, self.dots = np.full(shape, np.nan), np.full(shape, np.nan)
         self.sums = [np.zeros_like(part) for part in cell.gradient]
         numbers = sum(part.size for part in cell.gradient) + sum(leaf.size for leaf in cell.state)
         self.chunk = max(1, NUMBERS // max(numbers, 1))
@@ -159,98 +158,81 @@ class _Scan:
 
     def step(self, t: int) -> None:
         """All rows pass step t."""
-        first = int(np.searchsorted(self.losses, t))
-        if first == len(self.losses):
+        own, later = self.rows.at(t)
+        if own is not None:
+            self._pass(t, [own], [seed[t : t + 1] for seed in self.cell.seeds])
+        rest = list(range(later, len(self.losses)))
+        if not rest:
             return
-        later = first + int(self.losses[first] == t)
-        if later > first:
-            own = [seed[t : t + 1] for seed in self.cell.seeds]
-            self._pass(t, np.arange(first, later), own)
-        rest = np.arange(later, len(self.losses))
-        if not self.rows:
+        if not self.cell.state:
             # Nothing goes from step to step.
-            every, zeros = np.arange(len(self.cell.names)), np.zeros((len(self.cell.names), len(rest)))
-            self._record(t, rest, every, zeros, zeros)
+            every, zeros = list(range(len(self.cell.names))), np.zeros((len(self.cell.names), len(rest)))
+            self.rows.record(t, rest, every, zeros, zeros)
             return
-        found = self.diagonal.step(t, [rows[rest] for rows in self.rows])
+        found = self.diagonal.step(t, self._state(rest))
         if found is None:
             for begin in range(0, len(rest), self.chunk):
                 self._pass(t, rest[begin : begin + self.chunk], None)
-        elif len(rest):
-            weights = np.ldexp(1.0, self.exponents[rest])
-            for p, part in found.parts.items():
-                norms, dots, total = part(weights)
-                self._record(t, rest, np.array([p]), norms[None], dots[None])
-                self.sums[p] += total
-                close = found.cancelled(p, norms)
-                self._again(t, rest[close], [p], add=False)
-            self._again(t, rest, [p for p in range(len(self.cell.names)) if p not in found.parts], add=True)
-            self._keep(t, rest, found.adjoint)
+            return
+        weights = self.rows.factors(rest)
+        for p, part in found.parts.items():
+            norms, dots, total = part(weights)
+            self.rows.record(t, rest, [p], norms[None], dots[None])
+            self.sums[p] += total
+            close = found.cancelled(p, norms)
+            self._again(t, [row for row, again in zip(rest, close) if again], [p], add=False)
+        self._again(t, rest, [p for p in range(len(self.cell.names)) if p not in found.parts], add=True)
+        self._keep(t, rest, found.adjoint)
 
-    def _pass(self, t: int, rows: NDArray[np.int64], output: list[Array] | None) -> None:
-        state = [part[rows] for part in self.rows]
-        adjoint, components = self.cell.pull(t, output, state)
+    def _state(self, rows: list[int]) -> list[Array]:
+        """The adjoints of these rows, (R, ...) for each part of the state."""
+        found: list[Array] = []
+        for part, (width, leaf) in enumerate(zip(self.widths, self.cell.state)):
+            numbers = self.rows.part(part, width, rows)
+            typed = numbers.view(np.complex128) if np.iscomplexobj(leaf) else numbers
+            found.append(typed.reshape(len(rows), *leaf.shape).astype(leaf.dtype))
+        return found
+
+    def _pass(self, t: int, rows: list[int], output: list[Array] | None) -> None:
+        adjoint, components = self.cell.pull(t, output, self._state(rows))
         self._measure(t, rows, components, range(len(self.cell.names)), add=True)
         self._keep(t, rows, adjoint)
 
-    def _again(self, t: int, rows: NDArray[np.int64], parameters: Sequence[int], add: bool) -> None:
+    def _again(self, t: int, rows: list[int], parameters: Sequence[int], add: bool) -> None:
         """The components of some parameters, row by row."""
         for begin in range(0, len(rows) if len(parameters) else 0, self.chunk):
             some = rows[begin : begin + self.chunk]
-            _, components = self.cell.pull(t, None, [part[some] for part in self.rows])
+            _, components = self.cell.pull(t, None, self._state(some))
             self._measure(t, some, components, parameters, add)
 
-    def _measure(self, t: int, rows: NDArray[np.int64], components: Any, parameters: Sequence[int], add: bool) -> None:
-        measured = self.cell.measure(components, self.unit, np.ldexp(1.0, self.exponents[rows]))
-        every = np.asarray(parameters, int)
-        self._record(t, rows, every, measured.norms[every], measured.dots[every])
+    def _measure(self, t: int, rows: list[int], components: Any, parameters: Sequence[int], add: bool) -> None:
+        measured = self.cell.measure(components, self.unit, self.rows.factors(rows))
+        every = list(parameters)
+        norms, dots = (np.asarray(numbers[every], np.float64) for numbers in (measured.norms, measured.dots))
+        self.rows.record(t, rows, every, norms, dots)
         for p in parameters if add else ():
             self.sums[p] += measured.sums[p]
 
-    def _record(self, t: int, rows: NDArray[np.int64], parameters: NDArray[np.int64], norms: Float, dots: Float) -> None:
-        wrong = ~np.isfinite(norms).all(axis=0)
-        if wrong.any():
-            raise NotFiniteError(f"the components of loss {self.losses[rows[wrong]][0]} at step {t} are not finite")
-        at = np.ix_(parameters, rows, np.array([t]))
-        exponents = self.exponents[rows]
-        with np.errstate(divide="ignore"):
-            self.log10[at] = (np.log10(norms) + exponents * np.log10(2.0))[:, :, None]
-        self.dots[at] = np.ldexp(dots, exponents)[:, :, None]
-
-    def _keep(self, t: int, rows: NDArray[np.int64], adjoint: list[Array]) -> None:
-        """The adjoints of the state before, brought back to numbers near one by a power of two."""
-        largest = np.zeros(len(rows))
-        for part in adjoint:
-            largest = np.maximum(largest, np.abs(part).reshape(len(rows), -1).max(axis=1, initial=0.0))
-        if not np.isfinite(largest).all():
-            loss = self.losses[rows[~np.isfinite(largest)]][0]
-            raise NotFiniteError(f"the gradient of loss {loss} with respect to the state before step {t} is not finite")
-        power = np.frexp(largest)[1].astype(np.int64)
-        power = np.where(np.abs(power) > 16, power, 0)
-        for kept, part in zip(self.rows, adjoint):
-            kept[rows] = scaled(part, -power)
-        self.exponents[rows] += power
+    def _keep(self, t: int, rows: list[int], adjoint: list[Array]) -> None:
+        self.rows.keep(t, rows, [_reals(part) for part in adjoint])
 
     def records(self, tolerance: float) -> Records:
         """Everything that was found, if it adds up."""
-        sizes = np.nansum(10.0**self.log10, axis=(1, 2))
+        sizes = self.rows.sizes()
         errors = np.array([norm(found - part) for found, part in zip(self.sums, self.cell.gradient)])
         balance = np.where(sizes > 0, errors / np.where(sizes > 0, sizes, 1.0), np.where(errors > 0, np.inf, 0.0))
-        state = self._state(tolerance)
+        state = self._initial(tolerance)
         for name, error in zip(self.cell.names, balance):
             self._hold(name, float(error), tolerance)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            shares = np.where(self.totals[:, None, None] > 0, self.dots / self.totals[:, None, None], np.nan)
-        return Records(self.cell.names, self.cell.steps, self.losses, self.log10, shares, self.totals, balance, state)
+        log10, shares = self.rows.log10(), self.rows.shares(self.totals)
+        return Records(self.cell.names, self.cell.steps, self.losses, log10, shares, self.totals, balance, state)
 
-    def _state(self, tolerance: float) -> dict[str, Float]:
+    def _initial(self, tolerance: float) -> dict[str, Float]:
         """What is left of the rows before step 0."""
         found = {}
-        for name, rows, gradient in zip(self.cell.state_names, self.rows, self.cell.state_gradient):
-            norms = np.array([norm(row) for row in rows])
-            with np.errstate(divide="ignore"):
-                found[name] = np.log10(norms) + self.exponents * np.log10(2.0)
-            error = norm(scaled(rows, self.exponents).sum(axis=0) - gradient)
+        for part, (name, gradient) in enumerate(zip(self.cell.state_names, self.cell.state_gradient)):
+            found[name], total = self.rows.state(part)
+            error = norm(total - _reals(gradient[None])[0])
             size = float((10.0 ** found[name]).sum())
             self._hold(f"the initial state ({name})", error / size if size > 0 else float(error > 0), tolerance)
         return found
@@ -263,15 +245,15 @@ class _Scan:
             )
 
 
+def _reals(rows: Array) -> Float:
+    """Rows of numbers, (R, ...), as (R, width), complex ones as pairs."""
+    flat = rows.reshape(len(rows), -1)
+    if np.iscomplexobj(flat):
+        return np.ascontiguousarray(flat, np.complex128).view(np.float64)
+    return np.asarray(flat, np.float64)
+
+
 def norm(part: Array) -> float:
     """The Euclidean norm, however small the numbers."""
     largest = float(np.abs(part).max(initial=0.0))
     return largest * float(np.linalg.norm(part.ravel() / largest)) if 0 < largest < np.inf else largest
-
-
-def scaled(rows: Array, powers: NDArray[np.int64]) -> Array:
-    """Rows times 2^power."""
-    powers = powers.reshape(len(powers), *[1] * (rows.ndim - 1))
-    if np.iscomplexobj(rows):
-        return np.asarray(np.ldexp(rows.real, powers) + 1j * np.ldexp(rows.imag, powers))
-    return np.asarray(np.ldexp(rows, powers))

@@ -102,8 +102,21 @@ class GateSaturation:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """A change that may help."""
+
+    change: str
+    why: str
+    pytorch: list[str]
+    """Lines of PyTorch that make it, for the module `rnn` of a `model` with an `optimizer`; none if there are none."""
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.change}: {self.why}", *(f"    {line}" for line in self.pytorch)])
+
+
+@dataclass(frozen=True)
 class Diagnosis:
-    """How far back gradients reach, and what limits them."""
+    """How far back gradients reach, what limits them, and what may help."""
 
     kind: str
     sentence: str
@@ -111,6 +124,9 @@ class Diagnosis:
     """The other measurements, a sentence each."""
     numbers: dict[str, Any]
     """The measurements."""
+    advice: list[Advice]
+    """Changes, the one most likely to help first."""
 
     def __str__(self) -> str:
-        return "\n".join([self.sentence, *(f"- {sentence}" for sentence in self.evidence)])
+        advice = [f"{rank}. {of}" for rank, of in enumerate(self.advice, 1)]
+        return "\n".join([self.sentence, *(f"- {sentence}" for sentence in self.evidence), *advice])

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _bptt
 from ._arrays import as_inputs, as_matrix, flags, floats, given_losses
-from ._findings import Diagnosis, GateSaturation, GateSpectrum, Lyapunov, SmallestWindow, Truncation
+from ._findings import Advice, Diagnosis, GateSaturation, GateSpectrum, Lyapunov, SmallestWindow, Truncation
 from ._ledger import Ledger
 from ._progress import Progress
 
@@ -255,7 +255,8 @@ class Scan:
         between = (lag, lag) if isinstance(lag, int) else lag
         found = json.loads(_bptt.diagnosis(self._of, losses, between, bias))
         verdict = found["verdict"]
-        return Diagnosis(verdict["kind"], verdict["sentence"], verdict["evidence"], found["evidence"])
+        advice = [Advice(of["change"], of["why"], of["pytorch"]) for of in found["advice"]]
+        return Diagnosis(verdict["kind"], verdict["sentence"], verdict["evidence"], found["evidence"], advice)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Scan, (self.network, self._problem)
