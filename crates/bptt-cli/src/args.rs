@@ -59,7 +59,7 @@ pub(crate) enum Command {
     /// Draw a figure: heatmap, lag profile, spectrum, truncation curve, training curves, comparison
     Plot(Box<PlotArgs>),
     /// Write a run as one interactive HTML file that works offline
-    Report(ReportArgs),
+    Report(Box<ReportArgs>),
     /// Measure how far back gradients reach in a network, say what limits them, and propose changes
     Diagnose(Box<DiagnoseArgs>),
     /// Compare a network with limits: exit code 0 if all are met, 1 if not
@@ -70,6 +70,29 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Write a model with PyTorch's tensor names
     Export(ExportArgs),
+    /// Explain the words of the output: horizon, decay, share, balance and others
+    #[command(after_help = words())]
+    Words,
+    /// Print a script that completes commands and options in a shell
+    #[command(after_help = "Example:
+  bptt completions bash > ~/.local/share/bash-completion/completions/bptt")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write a manual page for each command
+    #[command(after_help = "Example:
+  bptt man ~/.local/share/man/man1")]
+    Man {
+        /// Folder to write to
+        folder: PathBuf,
+    },
+}
+
+/// The glossary as text.
+pub(crate) fn words() -> String {
+    let line = |(word, meaning): &(&str, &str)| format!("{word}: {meaning}\n");
+    bptt_view::glossary::WORDS.iter().map(line).collect()
 }
 
 #[derive(Debug, Args)]
@@ -103,10 +126,11 @@ pub(crate) struct ReportOptions {
   bptt report runs/book                         # the start of the held-out text
   bptt report runs/demo --text \"Because no food was available in the market, John had to skip dinner.\" \\
     --predicting dinner
-  bptt report runs/book --steps 512 -o book.html --open")]
+  bptt report runs/book --steps 512 -o book.html --open
+  bptt report --model m.safetensors --input x.npy --target y.npy -o m.html")]
 pub(crate) struct ReportArgs {
     /// Folders of runs, or folders that contain runs; several runs are shown side by side
-    #[arg(required = true, value_name = "RUN")]
+    #[arg(id = "run", required_unless_present = "model", value_name = "RUN")]
     pub runs: Vec<PathBuf>,
     /// Text to read, preceded by a line break [default: the beginning of the held-out text]
     #[arg(long, value_name = "TEXT")]
@@ -120,12 +144,14 @@ pub(crate) struct ReportArgs {
     /// Show the loss at this step first, counted from 0
     #[arg(long, alias = "at", value_name = "K", conflicts_with = "predicting")]
     pub loss_step: Option<usize>,
-    /// File to write [default: report.html in the first folder]
+    /// File to write [default: report.html in the first folder, or here]
     #[arg(long, short, value_name = "FILE")]
     pub out: Option<PathBuf>,
     /// Open the report in the browser
     #[arg(long)]
     pub open: bool,
+    #[command(flatten)]
+    pub model: ModelArgs,
 }
 
 #[derive(Debug, Args)]

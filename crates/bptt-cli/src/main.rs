@@ -112,5 +112,8 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Demo(args) => commands::demo::run(args, cli.quiet),
+        Command::Words => commands::print(&args::words()),
+        Command::Completions { shell } => commands::manual::completions(*shell),
+        Command::Man { folder } => commands::manual::pages(folder),
     })
 }

@@ -1,7 +1,7 @@
 //! Progress of a training on the terminal, its metrics file, and Ctrl-C.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -119,7 +119,13 @@ pub(crate) struct Watch {
     start: Instant,
     horizon: Option<usize>,
     loss: f64,
+    /// When the last line of a log was written; `None` if there is a bar, or nothing is to be said.
+    logged: Option<Instant>,
+    name: String,
 }
+
+/// How often a line is written where there is no terminal.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 
 impl Watch {
     /// For a training of `steps` updates, named `name` if there are several.
@@ -142,6 +148,8 @@ impl Watch {
             start: Instant::now(),
             horizon: None,
             loss: f64::NAN,
+            logged: (!quiet && !io::stderr().is_terminal()).then(Instant::now),
+            name: name.to_owned(),
         })
     }
 
@@ -174,7 +182,7 @@ impl Observer for Watch {
     fn event(&mut self, event: &Event<'_>) -> Flow {
         let seconds = self.seconds();
         match *event {
-            Event::Step { step, loss, learning_rate, gradient, symbols, .. } => {
+            Event::Step { step, loss, learning_rate, gradient, update_ratio, symbols, .. } => {
                 let mut line = json!({
                     "event": "step", "step": step, "learning_rate": learning_rate,
                     "gradient_norm": gradient.before, "gradient_norm_clipped": gradient.after,
@@ -182,6 +190,9 @@ impl Observer for Watch {
                 });
                 let (name, shown) = self.unit.named("loss", loss);
                 line[name] = json!(shown);
+                if let Some(ratio) = update_ratio {
+                    line["update_ratio"] = json!(ratio);
+                }
                 self.write(&line);
                 // The shown loss is an exponential moving average.
                 self.loss = if self.loss.is_nan() { loss } else { 0.98 * self.loss + 0.02 * loss };
@@ -192,6 +203,12 @@ impl Observer for Watch {
                     Unit::Bits => format!("{:.3} bits  {:.0}k symbols/s", bits(self.loss), rate / 1e3),
                     Unit::Loss { baseline } => format!("loss {:.4} (baseline {baseline:.4})", self.loss),
                 };
+                if self.logged.is_some_and(|last| last.elapsed() >= LOG_EVERY) {
+                    self.logged = Some(Instant::now());
+                    let (of, name) = (self.bar.length().unwrap_or(0), &self.name);
+                    let name = if name.is_empty() { String::new() } else { format!("{name}: ") };
+                    eprintln!("{name}{step} of {of} updates, {loss}{horizon}, {seconds:.0} s");
+                }
                 self.bar.set_message(format!("{loss}{horizon}"));
             }
             Event::Flossing { step, loss, exponents } => {

@@ -5,8 +5,9 @@ use bptt::dynamics::sigma_max;
 use bptt::in_f64;
 use bptt::{
     CellParams, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Objective, Reduction,
-    Sequence, Symbols, Targets, Weights, cell_by_name,
+    ScanOptions, Sequence, Symbols, Targets, Weights, cell_by_name,
 };
+use bptt_train::diagnose::{Evidence, diagnose};
 use bptt_train::vocabulary::Unknown;
 use bptt_train::{Config, Init, Level, Vocabulary, article::article, init};
 use bptt_view::report::{self, Block, LossUnit, Report, Stage, Subject};
@@ -193,6 +194,14 @@ impl Laboratory {
             name: "the laboratory".into(),
             cell: self.cell.clone(),
             facts: Vec::new(),
+            verdict: diagnose(&Evidence::of_ledger(
+                &experiment.network,
+                &experiment.trace,
+                &ledger,
+                &ScanOptions::default(),
+                None,
+            ))
+            .in_sentences(),
             losses: (!experiment.losses.values.is_empty())
                 .then(|| experiment.losses.values.iter().map(|nats| nats / std::f64::consts::LN_2).collect()),
             unit: LossUnit::Bits,

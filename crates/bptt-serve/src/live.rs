@@ -298,6 +298,7 @@ impl Live {
             name: self.name.clone(),
             cell: self.cell.clone(),
             facts: Vec::new(),
+            verdict: Vec::new(),
             symbols: read,
             targets,
             losses: None,

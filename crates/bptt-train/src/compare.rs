@@ -252,7 +252,7 @@ impl Plan {
                 return Ok(None);
             }
             Ending::NotFinite { what, .. } => Some(what),
-            Ending::Finished => None,
+            Ending::Finished | Ending::Early => None,
         };
         let held_out = outcome.held_out.expect("a task always has more sequences");
         let solved = held_out.solved.unwrap_or(0.0);

@@ -3,6 +3,7 @@
 mod initial_network;
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use bptt::cell_by_name;
 use serde::{Deserialize, Serialize};
@@ -101,10 +102,43 @@ pub struct Config {
     pub floss_exponents: Option<usize>,
     /// Measure the held-out loss every this many updates and at the end; 0 for the end only.
     pub evaluate_every: u64,
+    /// Which network is kept at the end.
+    #[serde(skip_serializing_if = "is_default")]
+    pub keep: Keep,
+    /// Stop after this many evaluations in a row without a smaller held-out loss; 0 for never.
+    #[serde(skip_serializing_if = "is_default")]
+    pub patience: u64,
     /// Make a ledger of one sequence every this many updates; 0 for never.
     pub trace_every: u64,
     /// Seed of all random numbers.
     pub seed: u64,
+}
+
+/// Which network of a training is kept at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// That of the last update.
+    #[default]
+    Last,
+    /// That of the evaluation with the smallest held-out loss.
+    Best,
+}
+
+impl FromStr for Keep {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "last" => Ok(Self::Last),
+            "best" => Ok(Self::Best),
+            _ => Err(Error::setting("keep", text, "last or best")),
+        }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for Config {
@@ -144,6 +178,8 @@ impl Default for Config {
             floss: 0,
             floss_exponents: None,
             evaluate_every: 500,
+            keep: Keep::Last,
+            patience: 0,
             trace_every: 100,
             seed: 1,
         }
@@ -255,7 +291,21 @@ impl Config {
                 return unsupported(option, given, &format!("a cell with {expected}"));
             }
         }
+        self.check_evaluations()?;
         self.check_task()
+    }
+
+    /// Refuses to wait for evaluations that are not made.
+    fn check_evaluations(&self) -> Result<(), Error> {
+        let evaluates = self.evaluate_every > 0 && (self.task.is_some() || self.held_out > 0.0);
+        if evaluates || (self.keep == Keep::Last && self.patience == 0) {
+            return Ok(());
+        }
+        let expected = "evaluate_every above 0 and held-out data: both need evaluations";
+        Err(match self.keep {
+            Keep::Best => Error::setting("keep", "best", expected),
+            Keep::Last => Error::setting("patience", self.patience, expected),
+        })
     }
 
     /// Refuses unknown tasks and impossible lengths.

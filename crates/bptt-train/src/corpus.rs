@@ -34,6 +34,11 @@ impl Corpus {
         let held_out = ids.split_off(ids.len() - count);
         Ok(Self { train: ids, held_out })
     }
+
+    /// The part to look at a network with: what is held out, or the rest if that has nothing to predict.
+    pub fn shown(self) -> Vec<u32> {
+        if self.held_out.len() > 1 { self.held_out } else { self.train }
+    }
 }
 
 /// T steps of B streams, ids in time-major (T, B) order.

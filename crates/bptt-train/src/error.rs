@@ -167,13 +167,6 @@ pub enum Error {
     )]
     Bidirectional,
 
-    /// A gradient is not finite.
-    #[error("the gradient is not finite: {what}")]
-    GradientNotFinite {
-        /// What is not finite, and where.
-        what: String,
-    },
-
     /// A path cannot be written into a settings file.
     #[error("text: {} is not a UTF-8 path", path.display())]
     PathNotUtf8 {
@@ -221,7 +214,6 @@ impl Error {
             | Self::Scale { .. }
             | Self::NotAText { .. }
             | Self::Bidirectional
-            | Self::GradientNotFinite { .. }
             | Self::PathNotUtf8 { .. }
             | Self::Io(
                 bptt_io::Error::Choice { .. }

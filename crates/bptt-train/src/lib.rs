@@ -47,7 +47,7 @@ pub mod vocabulary;
 
 pub use batch::Batch;
 pub use compare::{Comparison, Plan};
-pub use config::Config;
+pub use config::{Config, Keep};
 pub use corpus::{Baselines, Corpus, Streams, Window};
 pub use cue_sentences::{CueSentences, Sentence};
 pub use data_source::{DataSource, Evaluation, evaluate};

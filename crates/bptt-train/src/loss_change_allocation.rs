@@ -1,23 +1,30 @@
 //! Loss change allocation for one prediction (Lan et al. 2019, "LCA: Loss Change Allocation for Neural Network Training"):
 //! by how much the components of one loss, step by step, decreased it over the training.
 //!
-//! To first order, an update U changes the loss L_k by ⟨∇L_k, U⟩. The ledger splits this by past step. Summed over the
-//! training, with the gradient in the middle of each update (the mean of the gradients before and after it, the trapezoidal
-//! rule), the parts add up to the total decrease of the loss, up to a remainder.
+//! Along an update U from the weights θ, the loss L changes by ∫ ⟨∇L(θ + s U), U⟩ ds over s from 0 to 1. The ledger splits the
+//! gradient by past step, and so the integral, which Simpson's rule takes from three points, as Lan et al. do with the rule of
+//! Runge and Kutta. Summed over the training, the parts add up to the decrease of the loss, up to a remainder.
+//!
+//! The loss may be that of telling the symbol from some others, the softmax cross-entropy among them alone: what is learned
+//! about when such a symbol comes at all then does not count.
 
 use bptt::in_f64;
 use bptt::{
-    Inputs, ItemizeOptions, Ledger, Network, Objective, Parameter, Reduction, Symbols, Targets, Weights,
-    kernel,
+    Inputs, ItemizeOptions, Ledger, Losses, Network, Parameter, Readout, Sequence, Symbols, Weights, kernel,
 };
 
 use crate::Error;
+
+/// The points of Simpson's rule and their weights.
+const POINTS: [(f64, f64); 3] = [(0.0, 1.0 / 6.0), (0.5, 4.0 / 6.0), (1.0, 1.0 / 6.0)];
 
 /// The loss change allocation of one loss of one text, updated during training.
 #[derive(Clone, Debug)]
 pub struct LossChangeAllocation {
     inputs: Symbols,
-    objective: Objective<f64>,
+    target: u32,
+    /// The symbols that the target is told from, itself included.
+    among: Vec<u32>,
     k: usize,
     network: Network<f64>,
     first_loss: f64,
@@ -29,50 +36,85 @@ pub struct LossChangeAllocation {
     readout: f64,
 }
 
+/// The loss of a network, and its gradient along an update.
+struct Along {
+    loss: f64,
+    ledger: Ledger,
+    /// ⟨gradient of the readout, update⟩.
+    readout: f64,
+}
+
 impl LossChangeAllocation {
-    /// An allocation for the prediction of symbol k + 1 of `ids` from the symbols before it, starting at `network`.
+    /// An allocation for the prediction of symbol k + 1 of `ids` from the symbols before it, starting at `network`: of the loss
+    /// of telling it from the symbols `among`, or from all symbols.
     ///
     /// # Errors
-    /// If the ids do not fit the network, or k + 1 is not among them.
-    pub fn new(network: &Network<f32>, ids: &[u32], k: usize) -> Result<Self, Error> {
+    /// If the ids do not fit the network, k + 1 is not among them, `among` lacks the symbol, or the network has no readout or
+    /// reads in both directions.
+    pub fn new(network: &Network<f32>, ids: &[u32], k: usize, among: Option<&[u32]>) -> Result<Self, Error> {
         if k + 1 >= ids.len() {
             return Err(Error::setting("k", k, format!("below {}", ids.len().saturating_sub(1))));
         }
-        let inputs = Symbols::new(k + 1, 1, ids[..=k].to_vec())?;
-        let objective = Objective {
-            targets: Targets::CrossEntropy(Symbols::new(k + 1, 1, ids[1..=k + 1].to_vec())?),
-            mask: Some((0..=k).map(|t| t == k).collect()),
-            reduction: Reduction::Sum,
-        };
-        let network = network.cast::<f64>()?;
+        if network.directions() == 2 {
+            return Err(Error::Bidirectional);
+        }
+        let outputs = network.weights().readout.as_ref().map_or(0, Readout::outputs);
+        let all: Vec<u32> = (0..u32::try_from(outputs).unwrap_or(u32::MAX)).collect();
+        let (target, among) = (ids[k + 1], among.map_or(all, <[u32]>::to_vec));
+        if !among.contains(&target) || among.iter().any(|&id| id as usize >= outputs) {
+            let expected = format!("symbols below {outputs}, {target} among them");
+            return Err(Error::setting("among", format!("{among:?}"), expected));
+        }
         let mut allocation = Self {
-            inputs,
-            objective,
+            inputs: Symbols::new(k + 1, 1, ids[..=k].to_vec())?,
+            target,
+            among,
             k,
-            network,
+            network: network.cast::<f64>()?,
             first_loss: 0.0,
             last_loss: 0.0,
             steps: vec![[0.0; 3]; k + 1],
             readout: 0.0,
         };
         let no_update = allocation.network.weights().zeros_like();
-        allocation.first_loss = allocation.ledger_along(&allocation.network, &no_update)?.0;
+        allocation.first_loss = allocation.along(&allocation.network, &no_update)?.loss;
         allocation.last_loss = allocation.first_loss;
         Ok(allocation)
     }
 
     /// The loss of `network`, and its ledger with inner products with `update`.
-    fn ledger_along(&self, network: &Network<f64>, update: &Weights<f64>) -> Result<(f64, Ledger), Error> {
-        let inputs = Inputs::Symbols(self.inputs.clone());
-        let trace = in_f64::scan(network, inputs, &network.zero_state(1))?;
-        let losses = in_f64::losses(network, &trace, &self.objective)?;
+    fn along(&self, network: &Network<f64>, update: &Weights<f64>) -> Result<Along, Error> {
+        let trace = in_f64::scan(network, Inputs::Symbols(self.inputs.clone()), &network.zero_state(1))?;
+        let top = trace.cells().last().expect("a network has a cell");
+        let h = top.h().at(self.k + 1, 0);
+        let readouts = (network.weights().readout.as_ref(), update.readout.as_ref());
+        let (Some(readout), Some(change)) = readouts else { unreachable!("`new` has found outputs") };
+        let output =
+            |id: u32| kernel::dot(readout.w_hy.row(id as usize), h) + readout.b_y.data()[id as usize];
+        let outputs: Vec<f64> = self.among.iter().map(|&id| output(id)).collect();
+        let largest = outputs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = outputs.iter().map(|y| (y - largest).exp()).sum();
+        let log_sum = largest + sum.ln();
+
+        let (mut dh, mut inner, mut loss) = (vec![0.0; h.len()], 0.0, log_sum);
+        for (&id, y) in self.among.iter().zip(&outputs) {
+            let is_target = id == self.target;
+            loss -= if is_target { *y } else { 0.0 };
+            let dy = (y - log_sum).exp() - f64::from(u8::from(is_target));
+            kernel::add_scaled(&mut dh, dy, readout.w_hy.row(id as usize));
+            inner += dy * (kernel::dot(change.w_hy.row(id as usize), h) + change.b_y.data()[id as usize]);
+        }
+        let mut seeds = vec![0.0; self.k * h.len()];
+        seeds.extend(dh);
+        let mut losses = Losses::from_seeds(Sequence::new(self.k + 1, 1, h.len(), &seeds)?);
+        losses.present = (0..=self.k).map(|t| t == self.k).collect();
         let options = ItemizeOptions {
             sequences: false,
             inputs: false,
             update: Some(update),
             ..ItemizeOptions::default()
         };
-        Ok((losses.total, in_f64::itemize(network, &trace, &losses, &options)?))
+        Ok(Along { loss, ledger: in_f64::itemize(network, &trace, &losses, &options)?, readout: inner })
     }
 
     /// Adds the update that led to `network`.
@@ -85,13 +127,19 @@ impl LossChangeAllocation {
         for (update, (_, before)) in update.tensors_mut().into_iter().zip(self.network.weights().tensors()) {
             kernel::add_scaled(update.data_mut(), -1.0, before.data());
         }
-        let (before, now) =
-            rayon::join(|| self.ledger_along(&self.network, &update), || self.ledger_along(&after, &update));
-        let ((_, before), (loss, now)) = (before?, now?);
+        let mut between = self.network.clone();
+        for (tensor, (_, update)) in between.tensors_mut().into_iter().zip(update.tensors()) {
+            kernel::add_scaled(tensor.data_mut(), POINTS[1].0, update.data());
+        }
+        let (before, (middle, last)) = rayon::join(
+            || self.along(&self.network, &update),
+            || (self.along(&between, &update), self.along(&after, &update)),
+        );
+        let points = [before?, middle?, last?];
+        self.last_loss = points[2].loss;
         self.network = after;
-        self.last_loss = loss;
-        for ledger in [before, now] {
-            for entry in ledger.entries() {
+        for (along, (_, weight)) in points.iter().zip(POINTS) {
+            for entry in along.ledger.entries() {
                 let i = match entry.parameter {
                     Parameter::WEIGHT_IH if entry.cell.layer == 0 => 0,
                     Parameter::WEIGHT_IH | Parameter::WEIGHT_HH => 1,
@@ -99,13 +147,10 @@ impl LossChangeAllocation {
                     _ => continue,
                 };
                 for (t, decrease) in self.steps.iter_mut().enumerate() {
-                    decrease[i] -= 0.5 * entry.inner(self.k, t).unwrap_or(0.0);
+                    decrease[i] -= weight * entry.inner(self.k, t).unwrap_or(0.0);
                 }
             }
-            let readout = [Parameter::HEAD_WEIGHT, Parameter::HEAD_BIAS];
-            for measured in ledger.per_loss().iter().filter(|m| readout.contains(&m.parameter)) {
-                self.readout -= 0.5 * measured.inner[self.k].unwrap_or(0.0);
-            }
+            self.readout -= weight * along.readout;
         }
         Ok(())
     }
@@ -126,7 +171,7 @@ impl LossChangeAllocation {
         self.readout
     }
 
-    /// The total decrease of the loss minus all parts, nats: the error of the trapezoidal rule.
+    /// The total decrease of the loss minus all parts, nats: the error of Simpson's rule.
     pub fn remainder(&self) -> f64 {
         self.first_loss - self.last_loss - self.steps.iter().flatten().sum::<f64>() - self.readout
     }

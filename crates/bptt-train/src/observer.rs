@@ -39,6 +39,8 @@ pub enum Event<'a> {
         learning_rate: f64,
         /// Global norm of the gradient before and after clipping.
         gradient: Clipped,
+        /// ‖change of the weights‖ / ‖weights‖ of the first update and of every tenth after it.
+        update_ratio: Option<f64>,
         /// Number of symbols of a text, or steps of a task, used so far, with repetitions.
         symbols: u64,
         /// The network after the update.

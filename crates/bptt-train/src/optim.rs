@@ -58,6 +58,11 @@ pub enum OptimizerKind {
 }
 
 impl OptimizerKind {
+    /// a and b of m ← a · m + b · g; `None` without momentum.
+    pub(crate) fn momentum(self) -> Option<(f64, f64)> {
+        self.rule::<f64>(1, 1.0).momentum
+    }
+
     /// The rule of step `step`, counted from 1, with learning rate `lr`.
     fn rule<T: Real>(self, step: u64, lr: f64) -> Rule<T> {
         let plain = Rule { rate: T::of(lr), momentum: None, squares: None, keep: None };
@@ -162,9 +167,10 @@ impl<T: Real> Rule<T> {
     }
 }
 
-/// One entry of an update: `scale` · gradient + `carried` + `decay`.
+/// One entry of an update: `scale` · gradient + `carried` + `decay`, where `carried` is `momentum` · m.
 pub(crate) struct Terms {
     pub(crate) scale: f64,
+    pub(crate) momentum: f64,
     pub(crate) carried: f64,
     pub(crate) decay: f64,
 }
@@ -223,10 +229,11 @@ impl<T: Real> Optimizer<T> {
             let of = |buffer: usize| state[buffer][n].f64();
             let divisor =
                 rule.squares.map_or(1.0, |squares| squares.divisor(squares.next(of(buffers - 1), gradient)));
-            let (old, new) = rule.momentum.map_or((0.0, 1.0), |(a, b)| (a * of(0), b));
+            let (kept, new) = rule.momentum.unwrap_or((0.0, 1.0));
+            let old = rule.momentum.map_or(0.0, |_| of(0));
             let rate = -rule.rate / divisor;
             let decay = rule.keep.map_or(0.0, |keep| (keep - 1.0) * weight);
-            Terms { scale: rate * new, carried: rate * old, decay }
+            Terms { scale: rate * new, momentum: rate * kept, carried: rate * kept * old, decay }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The loss and gradient of one update, computed on shards of the batch in parallel.
 
 use bptt::{
-    ForwardCache, GradientOptions, Losses, Matrix, Network, Number, Objective, Omega, Reduction, ScanOptions,
-    Sequence, State, Symbols, Targets, TrainStep, Weights, kernel,
+    ForwardCache, GradientOptions, Losses, Matrix, Network, Number, Objective, Omega, Real, Reduction,
+    ScanOptions, Sequence, State, Symbols, Targets, TrainStep, Weights, kernel,
 };
 use rayon::prelude::*;
 
@@ -215,11 +215,11 @@ impl Shard {
 }
 
 /// Sets the states of reverse cells to zero: they begin at the end of every window.
-pub(crate) fn reverse_from_zero(network: &Network<f32>, state: &mut State<f32>) {
+pub(crate) fn reverse_from_zero<T: Real>(network: &Network<T>, state: &mut State<T>) {
     if network.directions() == 2 {
         // Forward and reverse cells alternate.
         for matrix in state.cells.iter_mut().skip(1).step_by(2).flatten() {
-            matrix.data_mut().fill(0.0);
+            matrix.data_mut().fill(T::zero());
         }
     }
 }

@@ -6,7 +6,7 @@ use bptt::dynamics::LyapunovOptions;
 use bptt::{Entry, Flossing, Network, Real};
 
 use crate::clip::Clipping;
-use crate::config::Config;
+use crate::config::{Config, Keep};
 use crate::data_source::{DataSource, Evaluation, evaluate};
 use crate::horizon::BatchLedger;
 use crate::observer::{Event, Flow, Observer};
@@ -21,6 +21,8 @@ pub enum Ending {
     Finished,
     /// The observer stopped it.
     Stopped,
+    /// The held-out loss had not become smaller in as many evaluations as the settings allow.
+    Early,
     /// A loss or a gradient was infinite or NaN.
     NotFinite {
         /// The number of the update.
@@ -33,7 +35,8 @@ pub enum Ending {
 /// The result of a training.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The network after the last update; after [`Ending::NotFinite`], the last one whose loss and gradient were finite.
+    /// The network after the last update, or that of the best evaluation, as the settings say; after
+    /// [`Ending::NotFinite`], the last one whose loss and gradient were finite.
     pub network: Network<f32>,
     /// Number of updates of that network.
     pub steps: u64,
@@ -61,6 +64,7 @@ pub fn train(config: &Config, data: &DataSource<'_>, observer: &mut dyn Observer
         return Ok(Outcome { network, steps: 0, held_out, ending });
     }
     let mut good = network.clone();
+    let mut best = Best::default();
     let mut steps = 0;
     let mut ending = Ending::Finished;
     let mut held_out = None;
@@ -82,9 +86,7 @@ pub fn train(config: &Config, data: &DataSource<'_>, observer: &mut dyn Observer
                 break;
             }
         };
-        for (good, tensor) in good.tensors_mut().into_iter().zip(network.tensors_mut()) {
-            good.data_mut().copy_from_slice(tensor.data());
-        }
+        copy(&network, &mut good);
         let mut flow = Flow::Continue;
         if let Some(state) = state {
             // Without a ledger there is no horizon; the training continues.
@@ -110,14 +112,28 @@ pub fn train(config: &Config, data: &DataSource<'_>, observer: &mut dyn Observer
 
         let (window, sequences) = batch.shape();
         let symbols = step * (window * sequences) as u64;
-        let event = Event::Step { step, loss, learning_rate, gradient: clipped, symbols, network: &network };
+        let update_ratio = (step % MEASURED == 1).then(|| change(&good, &network));
+        let event = Event::Step {
+            step,
+            loss,
+            learning_rate,
+            gradient: clipped,
+            update_ratio,
+            symbols,
+            network: &network,
+        };
         flow = flow.and(observer.event(&event));
         held_out = None;
         if config.evaluate_every > 0 && step % config.evaluate_every == 0 {
             held_out = evaluate(&network, data, config.seed)?;
-            if let Some(Evaluation { loss, solved }) = held_out {
+            if let Some(evaluation @ Evaluation { loss, solved }) = held_out {
                 flow = flow.and(observer.event(&Event::Evaluation { step, loss, solved }));
+                best.add(evaluation, steps, (config.keep == Keep::Best).then_some(&network));
             }
+        }
+        if config.patience > 0 && best.waited >= config.patience && flow != Flow::Stop {
+            ending = Ending::Early;
+            break;
         }
         match flow {
             Flow::Continue => {}
@@ -131,7 +147,53 @@ pub fn train(config: &Config, data: &DataSource<'_>, observer: &mut dyn Observer
     if held_out.is_none() {
         held_out = evaluate(&network, data, config.seed)?;
     }
+    if let Best { network: Some(kept), evaluation: Some((evaluation, then)), .. } = best
+        && held_out.is_none_or(|last| evaluation.loss < last.loss)
+    {
+        (network, steps, held_out) = (kept, then, Some(evaluation));
+    }
     Ok(Outcome { network, steps, held_out, ending })
+}
+
+/// The evaluation with the smallest held-out loss so far, and its network if that is to be kept.
+#[derive(Default)]
+struct Best {
+    network: Option<Network<f32>>,
+    /// With its number of updates.
+    evaluation: Option<(Evaluation, u64)>,
+    /// Number of evaluations since.
+    waited: u64,
+}
+
+impl Best {
+    /// Adds an evaluation of a network, which is kept if it is given and the best.
+    fn add(&mut self, evaluation: Evaluation, steps: u64, network: Option<&Network<f32>>) {
+        self.waited += 1;
+        if self.evaluation.is_none_or(|(best, _)| evaluation.loss < best.loss) {
+            *self = Self { network: network.cloned(), evaluation: Some((evaluation, steps)), waited: 0 };
+        }
+    }
+}
+
+fn copy(from: &Network<f32>, to: &mut Network<f32>) {
+    for (to, (_, from)) in to.tensors_mut().into_iter().zip(from.weights().tensors()) {
+        to.data_mut().copy_from_slice(from.data());
+    }
+}
+
+/// How often the size of an update is measured: the first one and every so many after it.
+const MEASURED: u64 = 10;
+
+/// ‖after − before‖ / ‖before‖ over all weights.
+fn change(before: &Network<f32>, after: &Network<f32>) -> f64 {
+    let (mut moved, mut size) = (0.0, 0.0);
+    for ((_, before), (_, after)) in before.weights().tensors().iter().zip(&after.weights().tensors()) {
+        for (b, a) in before.data().iter().zip(after.data()) {
+            moved += f64::from(a - b).powi(2);
+            size += f64::from(*b).powi(2);
+        }
+    }
+    (moved / size).sqrt()
 }
 
 /// The updates of gradient flossing before training, with an optimizer of their own; for a task, on other sequences than

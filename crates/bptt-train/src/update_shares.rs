@@ -7,6 +7,8 @@
 //! ```text
 //! u = Σ_j s ∘ (clipped / gradient) ∘ part_j + m + d           share of x in u = ⟨x, u⟩ / ⟨u, u⟩
 //! ```
+//!
+//! The momentum is linear in the earlier gradients, each clipped, and so has parts by lag, too.
 
 use std::ops::Range;
 
@@ -16,7 +18,7 @@ use bptt::{LagParts, Matrix, Network, Real, Reduction, ScanOptions, Weights};
 use crate::clip::Clipping;
 use crate::data_source::DataSource;
 use crate::optim::{Optimizer, apply_update};
-use crate::shards::Shards;
+use crate::shards::reverse_from_zero;
 use crate::{Config, Error};
 
 /// The next update of an optimizer, as parts that add up to it.
@@ -28,6 +30,8 @@ pub struct UpdateParts {
     pub by_lag: Vec<Weights<f64>>,
     /// The momentum of earlier gradients; zeros without momentum.
     pub carried: Weights<f64>,
+    /// The momentum by lag, if the earlier gradients are known by lag; otherwise none.
+    pub carried_by_lag: Vec<Weights<f64>>,
     /// The weight decay; zeros without it.
     pub decay: Weights<f64>,
     /// The shares of the parts in the gradient, before clipping.
@@ -52,8 +56,10 @@ pub struct LagShare {
     pub lags: Range<usize>,
     /// In the gradient, before clipping.
     pub gradient: f64,
-    /// In the update.
+    /// In the update, by way of this gradient.
     pub update: f64,
+    /// In the update, by way of earlier gradients, if they are known by lag.
+    pub earlier: Option<f64>,
 }
 
 impl UpdateParts {
@@ -69,37 +75,43 @@ impl UpdateParts {
         learning_rate: f64,
         weights: &Weights<T>,
     ) -> Self {
+        Self::of(parts, clipping, optimizer, learning_rate, weights, &[])
+    }
+
+    /// The same with the optimizer's m by lag.
+    fn of<P: Real, T: Real>(
+        parts: &LagParts<P>,
+        clipping: Clipping,
+        optimizer: &Optimizer<T>,
+        learning_rate: f64,
+        weights: &Weights<T>,
+        momentum: &[Weights<f64>],
+    ) -> Self {
         let sizes: Vec<usize> = weights.tensors().iter().map(|(_, tensor)| tensor.data().len()).collect();
         assert_eq!(sizes, optimizer.sizes(), "the optimizer must have been made for these weights");
-        let mut by_lag: Vec<Weights<f64>> = parts.parts().iter().map(Weights::cast).collect();
-        let mut gradient = by_lag[0].clone();
-        for part in &by_lag[1..] {
-            gradient.add(part);
-        }
-        let mut clipped = gradient.clone();
-        let by_norm = clipping.norm / clipping.apply(&mut slices(&mut clipped)).before;
-        // The factor of an entry whose parts cancel to zero: that of clipping by norm.
-        let scale = if clipping.norm > 0.0 && by_norm < 1.0 { by_norm } else { 1.0 };
-
-        let (mut carried, mut decay) = (gradient.zeros_like(), gradient.zeros_like());
+        let (mut by_lag, clipped) = clipped(parts, clipping);
+        let (mut carried, mut decay) = (clipped.zeros_like(), clipped.zeros_like());
+        let mut carried_by_lag = momentum.to_vec();
         let mut lag_tensors: Vec<_> = by_lag.iter_mut().map(Weights::tensors_mut).collect();
+        let mut momentum_tensors: Vec<_> = carried_by_lag.iter_mut().map(Weights::tensors_mut).collect();
         let (mut carried_tensors, mut decay_tensors) = (carried.tensors_mut(), decay.tensors_mut());
-        let (gradients, clipped, weights) = (gradient.tensors(), clipped.tensors(), weights.tensors());
-        for i in 0..gradients.len() {
-            let (raw, clipped) = (gradients[i].1.data(), clipped[i].1.data());
+        let (clipped, weights) = (clipped.tensors(), weights.tensors());
+        for i in 0..clipped.len() {
             let next = optimizer.next_terms(learning_rate, i);
-            for (n, (&raw, &clipped)) in raw.iter().zip(clipped).enumerate() {
+            for (n, &clipped) in clipped[i].1.data().iter().enumerate() {
                 let terms = next(n, weights[i].1.data()[n].f64(), clipped);
-                let factor = terms.scale * if raw == 0.0 { scale } else { clipped / raw };
                 for part in &mut lag_tensors {
-                    part[i].data_mut()[n] *= factor;
+                    part[i].data_mut()[n] *= terms.scale;
+                }
+                for part in &mut momentum_tensors {
+                    part[i].data_mut()[n] *= terms.momentum;
                 }
                 carried_tensors[i].data_mut()[n] = terms.carried;
                 decay_tensors[i].data_mut()[n] = terms.decay;
             }
         }
         let lags = (0..parts.len()).map(|j| parts.lags(j)).collect();
-        Self { lags, by_lag, carried, decay, gradient_shares: parts.shares() }
+        Self { lags, by_lag, carried, carried_by_lag, decay, gradient_shares: parts.shares() }
     }
 
     /// The update, the sum of all parts: what is added to the weights.
@@ -127,6 +139,7 @@ impl UpdateParts {
             lags: self.lags[j].clone(),
             gradient: self.gradient_shares[j],
             update: inner(part) / whole,
+            earlier: self.carried_by_lag.get(j).map(|part| inner(part) / whole),
         };
         UpdateShares {
             by_lag: self.by_lag.iter().enumerate().map(of_lag).collect(),
@@ -142,39 +155,87 @@ pub const WARMUP_BATCHES: u64 = 20;
 impl UpdateShares {
     /// The shares of the next update of `network`, with the optimizer and the clipping of `config`. The optimizer has seen
     /// the gradients of [`WARMUP_BATCHES`] batches at these weights, because a run stores no moments; the update is that of
-    /// one more batch, with a zero initial state. Lags are 0, 1, 2–3, 4–7, and so on. Regularizers are not included.
+    /// one more batch. Everything is computed in f64, without dropout, and each batch of a text goes on where the one before
+    /// ended. Lags are 0, 1, 2–3, 4–7, and so on. Regularizers are not included.
     ///
     /// # Errors
     /// If data, settings and network do not fit each other, or a gradient is not finite.
     pub fn next(network: &Network<f32>, data: &DataSource<'_>, config: &Config) -> Result<Self, Error> {
         let mut batches = data.batches(config)?;
-        let mut shards = Shards::new(network, config);
+        let network = network.cast::<f64>()?;
         let mut moved = network.clone();
-        let (mut optimizer, clipping) = (config.optimizer(network), config.clipping());
-        for _ in 0..WARMUP_BATCHES {
+        let (mut optimizer, clipping) = (config.optimizer(&network), config.clipping());
+        let mut state = network.zero_state(config.batch);
+        let mut momentum: Vec<Weights<f64>> = Vec::new();
+        for seen in 0.. {
             let (batch, fresh) = batches.next_batch()?;
             if fresh {
-                shards.reset_state();
+                state = network.zero_state(config.batch);
             }
-            let (_, gradient) =
-                shards.learn(network, &batch)?.map_err(|what| Error::GradientNotFinite { what })?;
-            apply_update(clipping, &mut optimizer, config.learning_rate, &mut moved, gradient);
-            shards.carry_state(network);
+            let mean = Reduction::Times(1.0 / batch.losses().max(1) as f64);
+            let (inputs, objective) = batch.objective::<f64>(mean);
+            let (steps, _) = inputs.shape();
+            let detach = ScanOptions::<f64>::detach_every(config.detach_every, steps);
+            let options = ScanOptions { detach, ..ScanOptions::default() };
+            let trace = in_f64::scan_with(&network, inputs, &state, options)?;
+            let losses = in_f64::losses(&network, &trace, &objective)?;
+            let parts = in_f64::lag_parts(&network, &trace, &losses, &first_lags(steps))?;
+            let (rate, weights) = (config.learning_rate, network.weights());
+            if seen == WARMUP_BATCHES {
+                return Ok(UpdateParts::of(&parts, clipping, &optimizer, rate, weights, &momentum).shares());
+            }
+            if let Some((kept, new)) = config.optimizer.momentum() {
+                add_to(&mut momentum, kept, new, &clipped(&parts, clipping).0);
+            }
+            let mut gradient = sum(parts.parts());
+            apply_update(clipping, &mut optimizer, rate, &mut moved, &mut gradient);
+            state = trace.final_state();
+            reverse_from_zero(&network, &mut state);
         }
-        let (batch, _) = batches.next_batch()?;
-        let mean = Reduction::Times(1.0 / batch.losses().max(1) as f64);
-        let exact = network.cast::<f64>()?;
-        let (inputs, objective) = batch.objective::<f64>(mean);
-        let (steps, sequences) = inputs.shape();
-        let detach = ScanOptions::<f64>::detach_every(config.detach_every, steps);
-        let options = ScanOptions { detach, ..ScanOptions::default() };
-        let trace = in_f64::scan_with(&exact, inputs, &exact.zero_state(sequences), options)?;
-        let losses = in_f64::losses(&exact, &trace, &objective)?;
-        let octaves = std::iter::successors(Some(1), |lag: &usize| lag.checked_mul(2));
-        let first: Vec<usize> = std::iter::once(0).chain(octaves.take_while(|&lag| lag < steps)).collect();
-        let parts = in_f64::lag_parts(&exact, &trace, &losses, &first)?;
-        let weights = network.weights();
-        Ok(UpdateParts::new(&parts, clipping, &optimizer, config.learning_rate, weights).shares())
+        unreachable!("the loop returns")
+    }
+}
+
+/// 0, 1, 2, 4, … below `steps`.
+fn first_lags(steps: usize) -> Vec<usize> {
+    let octaves = std::iter::successors(Some(1), |lag: &usize| lag.checked_mul(2));
+    std::iter::once(0).chain(octaves.take_while(|&lag| lag < steps)).collect()
+}
+
+fn sum<T: Real>(parts: &[Weights<T>]) -> Weights<T> {
+    let mut sum = parts[0].clone();
+    parts[1..].iter().for_each(|part| sum.add(part));
+    sum
+}
+
+/// The parts of a gradient after clipping, and their sum.
+fn clipped<P: Real>(parts: &LagParts<P>, clipping: Clipping) -> (Vec<Weights<f64>>, Weights<f64>) {
+    let mut by_lag: Vec<Weights<f64>> = parts.parts().iter().map(Weights::cast).collect();
+    let gradient = sum(&by_lag);
+    let mut clipped = gradient.clone();
+    let by_norm = clipping.norm / clipping.apply(&mut slices(&mut clipped)).before;
+    // The factor of an entry whose parts cancel to zero: that of clipping by norm.
+    let scale = if clipping.norm > 0.0 && by_norm < 1.0 { by_norm } else { 1.0 };
+    for part in &mut by_lag {
+        let entries = part.tensors_mut().into_iter().zip(gradient.tensors()).zip(clipped.tensors());
+        for ((part, (_, raw)), (_, clipped)) in entries {
+            for ((entry, &raw), &clipped) in part.data_mut().iter_mut().zip(raw.data()).zip(clipped.data()) {
+                *entry *= if raw == 0.0 { scale } else { clipped / raw };
+            }
+        }
+    }
+    (by_lag, clipped)
+}
+
+/// m ← kept · m + new · g, by lag. Sequences have one length, so the parts are the same lags each time.
+fn add_to(momentum: &mut Vec<Weights<f64>>, kept: f64, new: f64, parts: &[Weights<f64>]) {
+    momentum.resize_with(parts.len(), || parts[0].zeros_like());
+    for (m, part) in momentum.iter_mut().zip(parts) {
+        for (m, (_, part)) in m.tensors_mut().into_iter().zip(part.tensors()) {
+            for (m, g) in m.data_mut().iter_mut().zip(part.data()) {
+                *m = kept * *m + new * g;
+            }
+        }
     }
 }
 
@@ -203,12 +264,6 @@ mod tests {
         (network, parts)
     }
 
-    fn sum(parts: &LagParts<f64>) -> Weights<f64> {
-        let mut sum = parts.parts()[0].clone();
-        parts.parts()[1..].iter().for_each(|part| sum.add(part));
-        sum
-    }
-
     /// One more gradient after those that the optimizer has seen, on a task whose sequences all begin without a state.
     #[test]
     fn the_next_update_is_what_the_optimizer_would_make() {
@@ -232,6 +287,10 @@ mod tests {
             assert!((shares.by_lag.iter().map(|share| share.gradient).sum::<f64>() - 1.0).abs() < 1e-10);
             let carries = optimizer != OptimizerKind::Sgd { momentum: 0.0 };
             assert_eq!(shares.carried != 0.0, carries, "{optimizer}");
+            // The momentum is the sum of its parts by lag.
+            let earlier: Option<f64> = shares.by_lag.iter().map(|share| share.earlier).sum();
+            let differs = earlier.map(|earlier| (earlier - shares.carried).abs() > 1e-10);
+            assert_eq!(differs, carries.then_some(false), "{optimizer}");
             assert_eq!(shares.decay != 0.0, optimizer.to_string().starts_with("adamw"));
         }
     }
@@ -252,7 +311,7 @@ mod tests {
                 let (_, parts) = problem(step);
                 let split = UpdateParts::new(&parts, clipping, &optimizer, 0.01, network.weights());
                 let before = network.weights().clone();
-                let mut gradient = sum(&parts);
+                let mut gradient = sum(parts.parts());
                 clipping.apply(&mut slices(&mut gradient));
                 let gradients = gradient.tensors();
                 let gradients: Vec<&[f64]> = gradients.iter().map(|(_, m)| m.data()).collect();
@@ -305,7 +364,7 @@ mod tests {
         let split =
             UpdateParts::new(&parts, Clipping { norm: 0.0, value: 0.0 }, &optimizer, 0.01, network.weights());
         // u_i = −lr · sign(g_i), so a part's share is the mean of part_i / g_i over the entries with a gradient.
-        let gradient = sum(&parts);
+        let gradient = sum(parts.parts());
         let numbers = |w: &Weights<f64>| -> Vec<f64> {
             w.tensors().iter().flat_map(|(_, m)| m.data().to_vec()).collect()
         };

@@ -235,7 +235,8 @@ fn proposals_are_possible_and_not_made_already() {
     let done = Config { init: Init::Orthogonal, omega: 2.0, ..config("rnn") };
     let expected = [
         format!("--cell lstm --omega 0 --chrono {}", lag + 1),
-        format!("--cell rnn_leaky:{:.3}", 1.0 / lag as f64),
+        // The regularizer is for vanilla cells.
+        format!("--cell rnn_leaky:{:.3} --omega 0", 1.0 / lag as f64),
     ];
     assert_eq!(options(&done), expected);
     // σ(b)^lag = ½.

@@ -5,6 +5,7 @@
 pub mod columns;
 pub mod entries;
 pub mod figure;
+pub mod glossary;
 pub mod json;
 pub mod npz;
 pub mod report;

@@ -7,7 +7,6 @@
 mod numbers;
 #[cfg(feature = "report")]
 mod page;
-mod verdict;
 
 use bptt::cell::{ParamKind, ParamSpec, Role};
 use bptt::dynamics::sigma_max;
@@ -19,7 +18,6 @@ use numbers::Numbers;
 
 #[cfg(feature = "report")]
 pub use page::{CONTROLS, MODULES, STYLE, filled, plotly_js};
-pub use verdict::verdict;
 
 /// The schema of the data that the scripts of the page read.
 pub const SCHEMA: &str = "bptt.report/1";
@@ -46,6 +44,8 @@ pub struct Subject {
     pub cell: String,
     /// A description of the training: names and values.
     pub facts: Vec<(String, String)>,
+    /// What the numbers mean in sentences, the most important one first.
+    pub verdict: Vec<String>,
     /// The input of each step as text, (T).
     pub symbols: Vec<String>,
     /// The target of each loss, (T), if the targets are symbols.
@@ -232,7 +232,7 @@ fn subject(of: &Subject, gates: bool, room: usize, numbers: &mut Numbers) -> Val
             "recurrent": spec.is_some_and(|spec| is_outer_product(spec, Role::Recurrent)),
         },
         "facts": of.facts,
-        "verdict": verdict(of),
+        "verdict": of.verdict,
         "symbols": of.symbols,
         "targets": of.targets,
         "losses": of.losses,

@@ -206,6 +206,7 @@ fn runs_are_compared_in_one_figure_and_one_table() {
     let lags = entry.profile();
     let of = Profile { lags: &lags, fit: entry.fit(), horizon: None, true_lag: None };
     let run = |name: &str| Curves {
+        of_text: true,
         name: name.into(),
         loss: (1..=900).map(|step| (f64::from(step), 5.0 / f64::from(step))).collect(),
         held_out: vec![(450.0, 2.0), (900.0, 1.5)],

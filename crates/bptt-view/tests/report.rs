@@ -35,6 +35,7 @@ fn subject(name: &str, stages: Vec<Stage>) -> Subject {
         name: name.into(),
         cell: "lstm".into(),
         facts: vec![("Text".into(), name.into())],
+        verdict: vec!["A verdict.".into()],
         symbols: (0..steps).map(|t| format!("{name}{t}")).collect(),
         targets: None,
         losses: None,

@@ -21,9 +21,9 @@ pub(crate) struct SubjectArgs {
     /// Number of steps of the held-out text [default: enough for window and lag]
     #[arg(long, value_name = "N", conflicts_with = "text")]
     pub steps: Option<usize>,
-    /// Number of sequences
-    #[arg(long, value_name = "N", default_value_t = 8, conflicts_with = "text")]
-    pub batch: usize,
+    /// Number of sequences [default: 8, or as many as fit]
+    #[arg(long, value_name = "N", conflicts_with_all = ["text", "model"])]
+    pub batch: Option<usize>,
     /// Cut gradients every K steps; 0 for never [default: as in training]
     #[arg(long, value_name = "K")]
     pub detach_every: Option<usize>,
@@ -40,8 +40,9 @@ pub(crate) struct SubjectArgs {
   bptt diagnose runs/book --lag 40 --json | jq .verdict
   bptt diagnose --model m.safetensors --input x.npy --target y.npy --lag 100
 
-The verdict is one of: not finite, cannot tell, explodes, dead units, saturated, cut by truncation, reaches the dependency,
-vanishes before it. It follows from the measured numbers alone, which are printed with it.")]
+The verdict is the first that applies of: not finite, cannot tell, learned, nothing to learn, updates too large or too small,
+overfits, got worse, explodes, dead units, saturated, cut, vanishes before the dependency, decays (its lag is not known),
+reaches, learned nothing. It follows from the measured numbers alone, which are printed with it.")]
 pub(crate) struct DiagnoseArgs {
     #[command(flatten)]
     pub subject: SubjectArgs,

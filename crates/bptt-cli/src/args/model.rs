@@ -76,7 +76,7 @@ fn read_as(
 #[command(next_help_heading = "Model from another program")]
 pub(crate) struct ModelArgs {
     /// Weights to use in place of a run: .safetensors, .npz or the folder of a run
-    #[arg(long, value_name = "FILE", requires = "input", conflicts_with_all = ["run", "text", "steps", "batch"])]
+    #[arg(long, value_name = "FILE", requires = "input", conflicts_with_all = ["run", "text", "steps"])]
     pub model: Option<PathBuf>,
     /// Name of the recurrent module; required if the file has several. Names with commas are the layers of one network, the
     /// lowest first

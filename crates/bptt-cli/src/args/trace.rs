@@ -86,7 +86,7 @@ pub(crate) struct ReadingArgs {
     #[arg(long, value_name = "N", conflicts_with = "text")]
     pub steps: Option<usize>,
     /// Number of parallel streams of the held-out text
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "text")]
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with_all = ["text", "model"])]
     pub batch: usize,
     /// Detach the state every K steps (truncated backpropagation with carried state); 0 for never
     #[arg(long, value_name = "K", default_value_t = 0)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bptt_train::{Config, Init, Level, OptimizerKind, Schedule};
+use bptt_train::{Config, Init, Keep, Level, OptimizerKind, Schedule};
 use clap::{Args, ValueEnum};
 
 use super::{PageOptions, ReportOptions};
@@ -68,112 +68,125 @@ pub(crate) struct TrainArgs {
     pub settings: Settings,
 }
 
+/// The groups of settings in the help.
+const DATA: &str = "Data";
+const NETWORK: &str = "Network";
+const INITIALIZATION: &str = "Initialization";
+const UPDATES: &str = "Updates";
+const MEASUREMENTS: &str = "Measurements";
+
 /// One option per setting; settings that are not given keep their values.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Settings")]
 pub(crate) struct Settings {
     /// Length L of the sequences of a task [default: its usual length]
-    #[arg(long, value_name = "L")]
+    #[arg(long, value_name = "L", help_heading = DATA)]
     length: Option<usize>,
     /// Number of sentences to generate [default: 20000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = DATA)]
     sentences: Option<usize>,
     /// Unit of a symbol: char or word [default: char]
-    #[arg(long)]
+    #[arg(long, help_heading = DATA)]
     level: Option<Level>,
     /// Map unknown symbols of later texts to `<unk>`
-    #[arg(long)]
+    #[arg(long, help_heading = DATA)]
     unk: bool,
     /// Map symbols that occur fewer than N times to `<unk>` (needs --unk) [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = DATA)]
     min_count: Option<usize>,
     /// Fraction of the text, at its end, that is held out [default: 0.1]
-    #[arg(long, value_name = "FRACTION")]
+    #[arg(long, value_name = "FRACTION", help_heading = DATA)]
     held_out: Option<f64>,
-    #[arg(long, help = cells_help())]
+    #[arg(long, help = cells_help(), help_heading = NETWORK)]
     cell: Option<String>,
     /// Number of hidden units of each layer [default: 128]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = NETWORK)]
     hidden: Option<usize>,
     /// Number of layers [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = NETWORK)]
     layers: Option<usize>,
     /// Read each window in both directions; the network then reads the symbols that it predicts, and cannot generate text
-    #[arg(long)]
+    #[arg(long, help_heading = NETWORK)]
     bidirectional: bool,
     /// Dropout probability of the outputs between layers, in training only [default: 0]
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", help_heading = NETWORK)]
     dropout: Option<f64>,
     /// Initialization of W_hh: uniform, uniform:BOUND, normal:STD, sparse:nonzeros=N,std=STD, xavier, orthogonal or identity
     /// [default: uniform]
-    #[arg(long)]
+    #[arg(long, help_heading = INITIALIZATION)]
     init: Option<Init>,
     /// Initialization of all other parameters [default: uniform]
-    #[arg(long, value_name = "INIT")]
+    #[arg(long, value_name = "INIT", help_heading = INITIALIZATION)]
     init_others: Option<Init>,
     /// Initialize biases to 0, except those set by --forget-bias, --input-bias or --chrono
-    #[arg(long)]
+    #[arg(long, help_heading = INITIALIZATION)]
     zero_biases: bool,
     /// Scale each gate's block of W_hh to this largest singular value
-    #[arg(long, value_name = "SIGMA")]
+    #[arg(long, value_name = "SIGMA", help_heading = INITIALIZATION)]
     sigma_max: Option<f64>,
     /// Scale each gate's block of W_hh to this spectral radius
-    #[arg(long, value_name = "RHO")]
+    #[arg(long, value_name = "RHO", help_heading = INITIALIZATION)]
     spectral_radius: Option<f64>,
     /// Initial bias of the forget gates of an LSTM, for example 1 [default: as other parameters]
-    #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "BIAS", allow_negative_numbers = true, help_heading = INITIALIZATION)]
     forget_bias: Option<f64>,
     /// Initial bias of the input gates of an LSTM [default: as other parameters]
-    #[arg(long, value_name = "BIAS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "BIAS", allow_negative_numbers = true, help_heading = INITIALIZATION)]
     input_bias: Option<f64>,
     /// Initialize the biases of the gates of an LSTM for lags of up to N steps (chrono initialization)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = INITIALIZATION)]
     chrono: Option<usize>,
     /// Number of updates [default: 2000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = UPDATES)]
     steps: Option<u64>,
     /// Number of parallel streams [default: 32]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = UPDATES)]
     batch: Option<usize>,
     /// Truncation window: number of time steps per update [default: 64]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = UPDATES)]
     window: Option<usize>,
     /// Detach the state every N steps: truncation within a window or a sequence of a task; 0 for never [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = UPDATES)]
     detach_every: Option<usize>,
     /// Optimizer: sgd, sgd:momentum=0.9, adagrad, rmsprop, adam or adamw, each with its constants [default: adam]
-    #[arg(long)]
+    #[arg(long, help_heading = UPDATES)]
     optimizer: Option<OptimizerKind>,
     /// Learning rate [default: 0.002]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", help_heading = UPDATES)]
     learning_rate: Option<f64>,
     /// Learning rate schedule: constant, cosine:warmup=N,floor=F or step:every=N,factor=F [default: constant]
-    #[arg(long)]
+    #[arg(long, help_heading = UPDATES)]
     schedule: Option<Schedule>,
     /// Clip gradients to this norm; 0 for never [default: 5]
-    #[arg(long, value_name = "NORM")]
+    #[arg(long, value_name = "NORM", help_heading = UPDATES)]
     clip_norm: Option<f64>,
     /// Clip gradient entries to this size; 0 for never [default: 0]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", help_heading = UPDATES)]
     clip_value: Option<f64>,
     /// Weight of the regularizer against vanishing gradients of Pascanu et al. 2013; 0 for none [default: 0]
-    #[arg(long, value_name = "LAMBDA")]
+    #[arg(long, value_name = "LAMBDA", help_heading = UPDATES)]
     omega: Option<f64>,
     /// Number of updates of gradient flossing (Engelken 2023) before training, which move Lyapunov exponents towards 0
     /// [default: 0]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = INITIALIZATION)]
     floss: Option<u64>,
     /// Number of exponents to floss, the largest first [default: all]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", help_heading = INITIALIZATION)]
     floss_exponents: Option<usize>,
     /// Measure the held-out loss every N updates; 0 for the end only [default: 500]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = MEASUREMENTS)]
     pub evaluate_every: Option<u64>,
+    /// Keep the network of the last update, or of the evaluation with the smallest held-out loss: last or best
+    /// [default: last]
+    #[arg(long, help_heading = MEASUREMENTS)]
+    keep: Option<Keep>,
+    /// Stop after N evaluations in a row without a smaller held-out loss; 0 for never [default: 0]
+    #[arg(long, value_name = "N", help_heading = MEASUREMENTS)]
+    patience: Option<u64>,
     /// Make a ledger of one sequence every N updates; 0 for never [default: 100]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = MEASUREMENTS)]
     pub trace_every: Option<u64>,
     /// Seed of the random numbers [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = UPDATES)]
     seed: Option<u64>,
 }
 
@@ -230,6 +243,8 @@ impl Settings {
         set(&mut config.floss, self.floss.as_ref());
         config.floss_exponents = self.floss_exponents.or(config.floss_exponents);
         set(&mut config.evaluate_every, self.evaluate_every.as_ref());
+        set(&mut config.keep, self.keep.as_ref());
+        set(&mut config.patience, self.patience.as_ref());
         set(&mut config.trace_every, self.trace_every.as_ref());
         set(&mut config.seed, self.seed.as_ref());
         config

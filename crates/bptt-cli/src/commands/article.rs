@@ -4,9 +4,10 @@ use bptt::dynamics::sigma_max;
 use bptt::in_f64;
 use bptt::{
     CellParams, Component, ForwardCache, Inputs, ItemizeOptions, Ledger, Losses, Matrix, Network, Parameter,
-    Select, Sequence, State, Weights, cell_by_name,
+    ScanOptions, Select, Sequence, State, Weights, cell_by_name,
 };
 use bptt_train::article::article;
+use bptt_train::diagnose::{Evidence, diagnose};
 use bptt_view::json::{self, Context};
 use bptt_view::report::{Block, LossUnit, Report, Stage, Subject};
 use bptt_view::table::{Align, number, table};
@@ -88,6 +89,8 @@ fn example_report(network: &Network<f64>, trace: &ForwardCache<f64>, ledger: Led
         name: "the example of the article".into(),
         cell: network.spec().name.as_str().into(),
         facts: facts.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        verdict: diagnose(&Evidence::of_ledger(network, trace, &ledger, &ScanOptions::default(), None))
+            .in_sentences(),
         symbols: (1..=ledger.steps()).map(|step| format!("x{step}")).collect(),
         targets: None,
         losses: None,

@@ -101,6 +101,8 @@ struct Reading {
     cue: usize,
     /// The loss of predicting the effect.
     k: usize,
+    /// The sixteen words that the effect is told from, itself included.
+    endings: Vec<u32>,
 }
 
 impl Reading {
@@ -115,12 +117,13 @@ impl Reading {
         ids.extend(vocabulary.encode(&sentence.text)?);
         let words = ids.iter().map(|&id| vocabulary.show(id).into_owned()).collect();
         // The line break comes first, so that the loss of predicting symbol i of the sentence is i steps after it.
-        Ok(Self { ids, words, start, cue: start + sentence.cue + 1, k: start + sentence.effect })
+        let endings = cue_sentences::PAIRS.iter().filter_map(|(_, effect)| vocabulary.id(effect)).collect();
+        Ok(Self { ids, words, start, cue: start + sentence.cue + 1, k: start + sentence.effect, endings })
     }
 
-    /// Number of symbols from the cue to the effect.
-    fn distance(&self) -> usize {
-        self.k + 1 - self.cue
+    /// Number of steps from the one that reads the cue to that of the loss.
+    fn lag(&self) -> usize {
+        self.k - self.cue
     }
 
     fn effect(&self) -> &str {
@@ -165,7 +168,8 @@ impl Job<'_> {
         let untrained = self.config.network(self.vocabulary.len(), self.vocabulary.len())?;
         let before = self.horizon.ledger(&untrained)?;
         let reading = self.allocation;
-        let mut allocation = LossChangeAllocation::new(&untrained, &reading.ids, reading.k)?;
+        let endings = Some(&reading.endings[..]);
+        let mut allocation = LossChangeAllocation::new(&untrained, &reading.ids, reading.k, endings)?;
         let mut failed = None;
         let mut update = |event: &Event<'_>| match event {
             Event::Step { network, .. } => match allocation.add_update(network) {
@@ -203,7 +207,7 @@ impl Job<'_> {
     fn check_finished(&self, learned: &Learned) -> Result<(), Failure> {
         let (name, folder, steps) = (self.name, self.folder.display(), learned.outcome.steps);
         match &learned.outcome.ending {
-            Ending::Finished => Ok(()),
+            Ending::Finished | Ending::Early => Ok(()),
             Ending::Stopped => Err(Failure::Other(format!(
                 "stopped after {steps} updates of the {name}; its run is kept in {folder}, and nothing is compared; try bptt \
                  trace {folder}, or run the demo again"

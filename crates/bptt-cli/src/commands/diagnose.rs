@@ -1,15 +1,17 @@
-//! `bptt diagnose`: how far back gradients reach, what limits them, and what to change.
+//! `bptt diagnose`: what was learned, how far back gradients reach, what limits them, and what to change.
 
 mod precision;
 mod update;
 
+use bptt_train::Config;
 use bptt_train::diagnose::{Remedy, diagnose, remedies};
+use clap::{Args, FromArgMatches};
 use serde_json::json;
 
 use super::subject::{Measured, measured};
 use super::{print, print_json};
 use crate::Failure;
-use crate::args::DiagnoseArgs;
+use crate::args::{DiagnoseArgs, TrainArgs};
 
 pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     if args.update && args.subject.model.model.is_some() {
@@ -27,12 +29,13 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     let precision = if args.precision { Some(precision::precision(&measured)?) } else { None };
     let verdict = diagnose(&measured.evidence);
     measured.provenance.say();
-    let proposed = remedies(&verdict, &measured.evidence, &measured.config);
+    let mut proposed = remedies(&verdict, &measured.evidence, &measured.config);
+    proposed.retain(|remedy| is_possible(&measured.config, remedy));
     if args.json {
         let remedy = |(rank, remedy): (usize, &Remedy)| {
             json!({
                 "change": remedy.change, "why": remedy.why, "options": remedy.options,
-                "command": command(&measured, remedy, rank + 1),
+                "pytorch": remedy.pytorch, "command": command(&measured, remedy, rank + 1),
             })
         };
         let mut all = json!({
@@ -68,33 +71,30 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     for (i, remedy) in proposed.iter().enumerate() {
         text += &format!("  {}. {}: {}\n", i + 1, remedy.change, remedy.why);
         text.extend(command(&measured, remedy, i + 1).map(|command| format!("     {command}\n")));
+        if !measured.is_run {
+            text.extend(remedy.pytorch.iter().map(|line| format!("     {line}\n")));
+        }
     }
     print(&text)
 }
 
-/// The command that makes a change: the same run with it, or, for a model from another program, a task of the same lag.
-/// `None` if the training need not change.
+/// The command that repeats a run with a change; `None` for a model from another program, or if the training need not
+/// change.
 fn command(of: &Measured, remedy: &Remedy, rank: usize) -> Option<String> {
-    if remedy.options.is_empty() {
+    if remedy.options.is_empty() || !of.is_run {
         return None;
     }
     let options = remedy.options.join(" ");
-    if of.is_run {
-        let run = quoted(of.name.trim_end_matches('/'));
-        return Some(format!("bptt train --config {run}/config.toml {options} --out {run}-{rank}"));
-    }
-    let lag = of.evidence.lag.map_or_else(
-        || of.evidence.lag_statistics.as_ref().map_or(0, |lags| lags.target),
-        |lag| lag.farthest,
-    );
-    // The lag of parity is its length minus one.
-    let length = (lag + 1).max(2);
-    let cell = if remedy.options.iter().any(|option| option == "--cell") {
-        String::new()
-    } else {
-        format!(" --cell {}", of.config.cell)
-    };
-    Some(format!("bptt train --task parity --length {length} --hidden {}{cell} {options}", of.config.hidden))
+    let run = quoted(of.name.trim_end_matches('/'));
+    Some(format!("bptt train --config {run}/config.toml {options} --out {run}-{rank}"))
+}
+
+/// Whether `bptt train` accepts the settings with the change.
+fn is_possible(config: &Config, remedy: &Remedy) -> bool {
+    let command = TrainArgs::augment_args(clap::Command::new("train").no_binary_name(true));
+    let matches = command.try_get_matches_from(&remedy.options);
+    let arguments = matches.and_then(|matches| TrainArgs::from_arg_matches(&matches));
+    arguments.is_ok_and(|arguments| arguments.settings.over(config.clone()).check().is_ok())
 }
 
 /// Quoted for a shell if necessary.

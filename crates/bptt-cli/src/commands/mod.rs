@@ -8,6 +8,7 @@ pub(crate) mod diagnose;
 pub(crate) mod export;
 pub(crate) mod inspect;
 mod loss_source;
+pub(crate) mod manual;
 mod objective;
 pub(crate) mod plot;
 mod provenance;

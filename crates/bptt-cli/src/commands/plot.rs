@@ -8,13 +8,14 @@ use bptt::dynamics::LyapunovOptions;
 use bptt::in_f64;
 use bptt::{Entry, Network, Parameter, log_spaced_windows};
 use bptt_io::files;
-use bptt_train::{Level, cue_sentences};
+use bptt_train::{Level, Run, cue_sentences};
 use bptt_view::figure::{self, Figure, Panel, Profile, Truncated};
 use bptt_view::json::HORIZON;
 
 use super::provenance::{self, Provenance};
 use super::trace::{Text, Traced, cell_name, itemize_options, shown_entry};
 use super::trace_model::TracedModel;
+use super::trace_task::TracedTask;
 use super::{cannot_make, ending, print, table_bytes};
 use crate::Failure;
 use crate::args::{Kind, PlotArgs};
@@ -109,6 +110,22 @@ impl Subject {
     }
 
     fn of_run(folder: &Path, args: &PlotArgs) -> Result<Self, Failure> {
+        let run = Run::open(folder)?;
+        if let Some(name) = &run.config.task {
+            let TracedTask { network, traced, provenance, lag, .. } =
+                TracedTask::open(folder, &run, name, &args.reading, &itemize_options(false, None))?;
+            let (name, unit, true_lag) = (folder.display().to_string(), NATS, Some(*lag.end()));
+            return Ok(Self {
+                name,
+                network,
+                traced,
+                read: None,
+                predicted: None,
+                unit,
+                true_lag,
+                provenance,
+            });
+        }
         let text = Text::open(folder, &args.reading)?;
         let (network, traced) = text.ledger(&itemize_options(false, None))?;
         let true_lag = args.reading.text.as_ref().and_then(|_| known_lag(&text));
@@ -241,6 +258,10 @@ fn compare(args: &PlotArgs) -> Result<Figure, Failure> {
     let mut runs = Vec::new();
     for ((folder, entry), lags) in args.run.iter().zip(&entries).zip(&lags) {
         runs.push((metrics::read(folder)?, profile_of(entry, lags)));
+    }
+    if runs.iter().any(|(run, _)| run.of_text != runs[0].0.of_text) {
+        let words = "--kind compare: the losses of a text and of a task have different units; compare runs of one kind";
+        return Err(Failure::Usage(words.into()));
     }
     let title =
         title(args, || format!("Losses, and contributions to {} by lag", subjects[0].name_of(entries[0])));

@@ -1,14 +1,16 @@
 //! `bptt report`: a run as one HTML file, and the reports that other commands write.
 
 pub(super) mod facts;
+mod of_model;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bptt::in_f64;
-use bptt::{Inputs, Network, Reduction, Symbols, Targets};
+use bptt::{Inputs, Network, Reduction, ScanOptions, Symbols, Targets};
 use bptt_io::files;
 use bptt_train::data_source::held_out_batch;
+use bptt_train::diagnose::{Before, Evidence, Training, diagnose};
 use bptt_train::{Batch, Config, Run, Task, Vocabulary, run as runs, task_by_name};
 #[cfg(feature = "report")]
 use bptt_view::report;
@@ -16,7 +18,9 @@ use bptt_view::report::{Block, LossUnit, Report, Stage, Subject};
 use serde_json::Value;
 
 use super::print;
-use super::trace::{Traced, chosen_loss, held_out, itemize_options, loss_at, refuse_for_task, sentence};
+use super::trace::{
+    Traced, chosen_loss, fitting, held_out, itemize_options, loss_at, refuse_for_task, sentence,
+};
 use crate::Failure;
 use crate::args::{ReportArgs, ReportOptions};
 use crate::progress::bits;
@@ -28,16 +32,24 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if cfg!(not(feature = "report")) {
         return Err(Failure::built_without("report", "bptt report", ""));
     }
+    if let Some(file) = &args.model.model {
+        return of_model::run(args, file);
+    }
     let folders: Vec<PathBuf> =
         args.runs.iter().map(|folder| runs_in(folder)).collect::<Result<Vec<_>, _>>()?.concat();
     let subjects = folders.iter().map(|folder| of_run(args, folder)).collect::<Result<Vec<_>, Failure>>()?;
     let path = args.out.clone().unwrap_or_else(|| args.runs[0].join(FILE));
     let title = format!("Ledger of {}", subjects_in_words(&subjects));
     let report = Report { title, program: facts::program(), reproduce: reproduce(args, &folders)?, subjects };
-    write(&path, &report)?;
+    finished(args, &path, &report)
+}
+
+/// Writes the report, says where, and opens it if that is wanted.
+fn finished(args: &ReportArgs, path: &Path, report: &Report) -> Result<(), Failure> {
+    write(path, report)?;
     print(&format!("wrote {}\n", path.display()))?;
     if args.open {
-        open(&path);
+        open(path);
     }
     Ok(())
 }
@@ -115,7 +127,7 @@ fn reading<'a>(
     }
     let (inputs, targets) = match text {
         Some(text) => sentence(run, text)?,
-        None => held_out(run, steps, 1)?,
+        None => held_out(run, fitting(steps, run.config.window, Some(1), 1))?,
     };
     Ok((Source::Text(run.vocabulary()?), of_symbols(inputs, targets)))
 }
@@ -204,6 +216,8 @@ impl Reading<'_> {
         let network = network.cast::<f64>()?;
         let traced = self.ledger(&network, true)?;
         let (blocks, saturation) = (Block::all(&network), in_f64::saturation(&network, &traced.trace));
+        let first = stages.first().and_then(|stage: &Stage| Before::of(&stage.ledger, stage.step?));
+        let verdict = self.verdict(&network, &traced, &metrics, first);
         stages.push(Stage { step: Some(updates), ledger: traced.ledger });
         let (unit, scale) = match (&self.batch.targets, self.source) {
             (Targets::SquaredError(_), _) => (LossUnit::SquaredError, 1.0),
@@ -214,6 +228,7 @@ impl Reading<'_> {
             name,
             cell: network.spec().name.as_str().into(),
             facts: facts::of_run(self.config, self.source, Some(network.weights()), &metrics),
+            verdict,
             symbols: self.symbols(),
             targets: match (&self.batch.targets, self.source) {
                 (Targets::CrossEntropy(ids), Source::Text(_)) => Some(self.shown(ids)),
@@ -227,6 +242,27 @@ impl Reading<'_> {
             metrics,
             stages,
         })
+    }
+
+    /// What the judge says of the network, its ledger and its training.
+    fn verdict(
+        &self,
+        network: &Network<f64>,
+        traced: &Traced,
+        metrics: &[Value],
+        before: Option<Before>,
+    ) -> Vec<String> {
+        let lag = match self.source {
+            Source::Task(task) => Some(task.lag(self.config.length.unwrap_or_else(|| task.usual_length()))),
+            Source::Text(_) => None,
+        };
+        let mut evidence =
+            Evidence::of_ledger(network, &traced.trace, &traced.ledger, &ScanOptions::default(), lag);
+        evidence.before = before;
+        if let Some((training, not_finite)) = Training::read(metrics) {
+            (evidence.training, evidence.not_finite) = (Some(training), not_finite);
+        }
+        diagnose(&evidence).in_sentences()
     }
 
     /// The input of each step as text.
@@ -256,7 +292,7 @@ fn in_short(numbers: &[f32]) -> String {
 }
 
 /// The events in the metrics of a run; none if it has no such file.
-fn metrics(folder: &Path) -> Result<Vec<Value>, Failure> {
+pub(super) fn metrics(folder: &Path) -> Result<Vec<Value>, Failure> {
     let path = folder.join(runs::METRICS);
     if !path.exists() {
         return Ok(Vec::new());

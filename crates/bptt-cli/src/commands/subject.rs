@@ -5,15 +5,14 @@ use std::path::Path;
 
 use bptt::in_f64;
 use bptt::{ForwardCache, Inputs, Losses, Network, Objective, Reduction, ScanOptions, Targets};
-use bptt_io::files;
 use bptt_train::data_source::held_out_batch;
 use bptt_train::diagnose::{Evidence, NotFinite, Origin, Subject, Training, measure};
 use bptt_train::{Config, Error, Run, run as runs, task_by_name};
-use serde_json::Value;
 
 use super::loss_source::LossSource;
 use super::provenance::Provenance;
-use super::trace::{held_out, refuse_for_task, sentence, text_provenance};
+use super::report::metrics;
+use super::trace::{fitting, held_out, refuse_for_task, sentence, text_provenance};
 use super::trace_model::Arrays;
 use super::trace_task::task_provenance;
 use crate::Failure;
@@ -51,8 +50,7 @@ pub(super) fn measured(args: &SubjectArgs, bias: Option<f64>) -> Result<Measured
     let config = runs::read_config(&folder.join(runs::CONFIG))?;
     let name = folder.display().to_string();
     let mut measured = found(name, true, config, |measured| of_run(args, folder, measured, lag, bias))?;
-    let training = training(folder)?;
-    if let Some((training, not_finite)) = training {
+    if let Some((training, not_finite)) = Training::read(&metrics(folder)?) {
         let evidence = &mut measured.evidence;
         evidence.not_finite = evidence.not_finite.take().or(not_finite);
         evidence.training = Some(training);
@@ -118,16 +116,16 @@ fn of_run(
     bias: Option<f64>,
 ) -> Result<(), Failure> {
     let run = Run::open(folder)?;
-    measured.provenance = match &run.config.task {
-        Some(_) => task_provenance(folder, &run.config),
-        None => text_provenance(folder, &run, args.text.is_some(), steps_of_text(args, &run.config)),
-    };
     let of_task = run.config.task.as_deref().map(|name| of_task(args, &run, name)).transpose()?;
     let (inputs, objective, known) = match of_task {
         Some(read) => read,
         None => of_text(args, &run)?,
     };
     let (steps, sequences) = inputs.shape();
+    measured.provenance = match &run.config.task {
+        Some(_) => task_provenance(folder, &run.config),
+        None => text_provenance(folder, &run, args.text.is_some(), (steps, sequences)),
+    };
     let options = ScanOptions { detach: cuts(args, &run.config, steps), ..ScanOptions::default() };
     let network = run.network.cast::<f64>()?;
     measured.provenance.set_network(&network);
@@ -176,43 +174,26 @@ fn of_task(args: &SubjectArgs, run: &Run, name: &str) -> Result<Reading, Failure
     refuse_for_task(&run.config, &[("--text", args.text.is_some()), ("--steps", args.steps.is_some())])?;
     let task = task_by_name(name)?;
     let length = run.config.length.unwrap_or_else(|| task.usual_length());
-    let drawn = held_out_batch(&*task, length, args.batch, run.config.seed)?;
+    let drawn = held_out_batch(&*task, length, args.batch.unwrap_or(BATCH), run.config.seed)?;
     let (inputs, objective) = drawn.batch.objective(Reduction::Sum);
     Ok((inputs, objective, Some(task.lag(length))))
 }
 
-/// Steps of the held-out text: enough that every position in a window has losses before and after a cut.
+/// The usual number of sequences.
+const BATCH: usize = 8;
+
+/// The usual number of steps of the held-out text: enough that every position in a window has losses before and after a cut.
 fn steps_of_text(args: &SubjectArgs, config: &Config) -> usize {
     let window = config.window;
-    args.steps.unwrap_or_else(|| window + args.lag.unwrap_or(window).max(window))
+    window + args.lag.unwrap_or(window).max(window)
 }
 
 fn of_text(args: &SubjectArgs, run: &Run) -> Result<Reading, Failure> {
     let steps = steps_of_text(args, &run.config);
     let (inputs, targets) = match &args.text {
         Some(text) => sentence(run, text)?,
-        None => held_out(run, Some(steps), args.batch)?,
+        None => held_out(run, fitting(args.steps, steps, args.batch, BATCH))?,
     };
     let targets = Targets::CrossEntropy(targets);
     Ok((Inputs::Symbols(inputs), Objective { targets, mask: None, reduction: Reduction::Sum }, None))
-}
-
-/// How the training of the run ended, from the last line of its metrics, and what was not finite. `None` if it did not end.
-fn training(folder: &Path) -> Result<Option<(Training, Option<NotFinite>)>, Failure> {
-    let path = folder.join(runs::METRICS);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let bytes = files::read(&path)?;
-    let text = String::from_utf8_lossy(&bytes);
-    let last = text.lines().last().and_then(|line| serde_json::from_str::<Value>(line).ok());
-    let Some(last) = last.filter(|line| line["event"] == "end") else { return Ok(None) };
-    let ending = last["ending"].as_str().unwrap_or("ended").to_owned();
-    let updates = last["steps"].as_u64().unwrap_or(0);
-    let not_finite = ending.strip_prefix("not finite at update ").and_then(|rest| {
-        let (update, what) = rest.split_once(": ")?;
-        let step = update.parse().ok();
-        Some(NotFinite { what: what.into(), origin: Origin::Training, step, sequence: None })
-    });
-    Ok(Some((Training { ending, updates, solved: last["solved"].as_f64() }, not_finite)))
 }

@@ -80,7 +80,7 @@ impl Text {
     fn of(folder: &Path, run: Run, reading: &ReadingArgs) -> Result<Self, Failure> {
         let (inputs, targets) = match &reading.text {
             Some(text) => sentence(&run, text)?,
-            None => held_out(&run, reading.steps, reading.batch)?,
+            None => held_out(&run, fitting(reading.steps, run.config.window, Some(reading.batch), 1))?,
         };
         let (steps, _) = targets.shape();
         let vocabulary = run.vocabulary()?;
@@ -88,7 +88,7 @@ impl Text {
             (0..steps).map(|t| vocabulary.show(ids.step(t)[0]).into_owned()).collect()
         };
         let (symbols, predicted) = (shown(&inputs), shown(&targets));
-        let provenance = text_provenance(folder, &run, reading.text.is_some(), steps);
+        let provenance = text_provenance(folder, &run, reading.text.is_some(), targets.shape());
         let options = scan_options(reading, steps);
         Ok(Self { run, inputs, targets, options, symbols, predicted, provenance })
     }
@@ -108,13 +108,27 @@ impl Text {
 }
 
 /// What is assumed of a run that reads `steps` steps of a text.
-pub(super) fn text_provenance(folder: &Path, run: &Run, text_given: bool, steps: usize) -> Provenance {
+pub(super) fn text_provenance(
+    folder: &Path,
+    run: &Run,
+    text_given: bool,
+    shape: (usize, usize),
+) -> Provenance {
     let mut provenance = Provenance::of_run(folder, &run.config);
     provenance.set("loss", "cross_entropy");
     provenance.set("reduction", "sum");
     if !text_given {
-        provenance
-            .assume(format!("no text was given: the first {steps} steps of the held-out text are read"));
+        let part = if run.config.held_out > 0.0 {
+            "the held-out text"
+        } else {
+            "the text, of which none is held out,"
+        };
+        provenance.assume(match shape {
+            (steps, 1) => format!("no text was given: the first {steps} steps of {part} are read"),
+            (steps, batch) => {
+                format!("no text was given: {steps} steps of {part} are read at {batch} places")
+            }
+        });
     } else if run.vocabulary().is_ok_and(|vocabulary| vocabulary.id("\n").is_some()) {
         provenance.assume("the text is read after a line break");
     }
@@ -300,18 +314,32 @@ pub(super) fn sentence(run: &Run, text: &str) -> Result<(Symbols, Symbols), Fail
     Ok((symbols(&ids[..steps])?, symbols(&ids[1..])?))
 }
 
-/// The beginning of the held-out text of the run, as `batch` contiguous streams.
-pub(super) fn held_out(run: &Run, steps: Option<usize>, batch: usize) -> Result<(Symbols, Symbols), Failure> {
+/// The beginning of the held-out text of the run, or of its text if none is held out, as contiguous streams; `shape` has
+/// their length and number for this many predictions.
+pub(super) fn held_out(
+    run: &Run,
+    shape: impl FnOnce(usize) -> (usize, usize),
+) -> Result<(Symbols, Symbols), Failure> {
     let text = runs::load_text(&run.config)?;
     let ids = run.vocabulary()?.encode(&text)?;
-    let corpus = bptt_train::Corpus::split(ids, run.config.held_out)?;
-    if corpus.held_out.is_empty() {
-        return Err(Failure::Usage("this run has no held-out text; give --text".into()));
-    }
-    let longest = (corpus.held_out.len() - 1) / batch.max(1);
-    let steps = steps.unwrap_or(run.config.window.min(longest.max(1)));
-    let window = Streams::new(corpus.held_out, batch, steps)?.next_window();
+    let ids = bptt_train::Corpus::split(ids, run.config.held_out)?.shown();
+    let (steps, batch) = shape(ids.len().saturating_sub(1));
+    let window = Streams::new(ids, batch, steps)?.next_window();
     Ok((Symbols::new(steps, batch, window.inputs)?, Symbols::new(steps, batch, window.targets)?))
+}
+
+/// Steps and sequences as given; those that are not are at most the usual ones and as many as fit.
+pub(super) fn fitting(
+    steps: Option<usize>,
+    usual_steps: usize,
+    batch: Option<usize>,
+    usual_batch: usize,
+) -> impl FnOnce(usize) -> (usize, usize) {
+    move |symbols| {
+        let wanted = steps.unwrap_or(usual_steps).max(1);
+        let batch = batch.unwrap_or_else(|| usual_batch.min(symbols / wanted).max(1));
+        (steps.unwrap_or_else(|| usual_steps.min(symbols / batch.max(1)).max(1)), batch)
+    }
 }
 
 /// Refuses options that apply to texts only if the run learned a task.

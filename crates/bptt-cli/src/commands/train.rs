@@ -1,5 +1,7 @@
 //! `bptt train`: trains on a text or a task, and writes a run.
 
+mod result;
+
 use std::path::{Path, PathBuf};
 
 use bptt_train::data_source::held_out_batch;
@@ -10,20 +12,16 @@ use bptt_train::{
     Vocabulary, run as runs, task_by_name, train,
 };
 use bptt_view::report::{Report, Subject};
-use bptt_view::table::{Align, table};
-use serde_json::json;
 
 use super::report::{self, Reading, Source, facts};
 use super::serve::Page;
-use super::tasks::lags;
-use super::{print, print_json};
 use crate::Failure;
 use crate::args::TrainArgs;
-use crate::progress::{Unit, Watch, bits, stop_on_ctrl_c};
+use crate::progress::{Unit, Watch, stop_on_ctrl_c};
 use crate::tensorboard::TensorBoard;
+use result::{end, end_of_task, ending, report_task, report_text};
 
-/// The schema of what `--json` prints.
-const SCHEMA: &str = "bptt.train/1";
+pub(crate) use result::losses;
 
 pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     let config = config(args)?;
@@ -85,7 +83,7 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
             learned.outcome.steps,
             folder.display(),
         ))),
-        Ending::Finished | Ending::Stopped => Ok(()),
+        Ending::Finished | Ending::Stopped | Ending::Early => Ok(()),
     }
 }
 
@@ -273,130 +271,4 @@ fn snapshot_times(config: &Config) -> Vec<u64> {
         return Vec::new();
     }
     (1..=HALVINGS).map(|halving| config.steps >> halving).filter(|&step| step > 0).collect()
-}
-
-fn ending(outcome: &Outcome) -> String {
-    match &outcome.ending {
-        Ending::Finished => "finished".into(),
-        Ending::Stopped => "stopped".into(),
-        Ending::NotFinite { step, what } => format!("not finite at update {step}: {what}"),
-    }
-}
-
-/// The last line of the metrics of a text.
-fn end(Learned { outcome, baselines, seconds }: &Learned) -> serde_json::Value {
-    json!({
-        "event": "end", "ending": ending(outcome), "steps": outcome.steps,
-        "held_out_bits": outcome.held_out.map(|held_out| bits(held_out.loss)),
-        "unigram_bits": baselines.map(|b| b.unigram_bits),
-        "bigram_bits": baselines.map(|b| b.bigram_bits),
-        "seconds": seconds,
-    })
-}
-
-/// The last line of the metrics of a task.
-fn end_of_task(
-    Learned { outcome, seconds, .. }: &Learned,
-    config: &Config,
-    task: &dyn Task,
-) -> serde_json::Value {
-    let length = length(task, config);
-    let lag = task.lag(length);
-    json!({
-        "event": "end", "ending": ending(outcome), "steps": outcome.steps, "task": task.name(), "length": length,
-        "lag": [lag.start(), lag.end()], "baseline_loss": task.baseline_loss(length),
-        "held_out_loss": outcome.held_out.map(|held_out| held_out.loss),
-        "solved": outcome.held_out.and_then(|held_out| held_out.solved),
-        "seconds": seconds,
-    })
-}
-
-fn report_task(
-    learned: &Learned,
-    config: &Config,
-    task: &dyn Task,
-    folder: &Path,
-    written: Option<&Path>,
-    as_json: bool,
-) -> Result<(), Failure> {
-    if as_json {
-        let mut value = end_of_task(learned, config, task);
-        value["schema"] = json!(SCHEMA);
-        value["run"] = json!(folder.to_string_lossy());
-        value["report"] = json!(written.map(Path::to_string_lossy));
-        return print_json(&value);
-    }
-    let (outcome, length) = (&learned.outcome, length(task, config));
-    let sequences = outcome.steps * config.batch as u64;
-    print(&format!("{} updates in {:.1} s, {sequences} sequences\n\n", outcome.steps, learned.seconds))?;
-    if let Some(held_out) = outcome.held_out {
-        let row = vec![
-            task.name(),
-            length.to_string(),
-            lags(&task.lag(length)),
-            format!("{:.4}", task.baseline_loss(length)),
-            format!("{:.4}", held_out.loss),
-            held_out.solved.map_or(String::new(), |solved| format!("{:.1} %", 100.0 * solved)),
-        ];
-        let columns = [
-            ("task", Align::Left),
-            ("L", Align::Right),
-            ("lag", Align::Right),
-            ("baseline", Align::Right),
-            ("loss", Align::Right),
-            ("solved", Align::Right),
-        ];
-        print(&table(&columns, &[row]))?;
-    }
-    let run = folder.display();
-    print(&format!("\nwrote {run}\n  bptt trace {run}\n  bptt diagnose {run}\n"))?;
-    report::name(written)
-}
-
-fn report_text(
-    learned: &Learned,
-    vocabulary: &Vocabulary,
-    folder: &Path,
-    written: Option<&Path>,
-    as_json: bool,
-) -> Result<(), Failure> {
-    let Learned { outcome, seconds, .. } = learned;
-    if as_json {
-        let mut value = end(learned);
-        value["schema"] = json!(SCHEMA);
-        value["run"] = json!(folder.to_string_lossy());
-        value["report"] = json!(written.map(Path::to_string_lossy));
-        return print_json(&value);
-    }
-    let symbols = vocabulary.len();
-    print(&format!("{} updates in {seconds:.1} s, {symbols} symbols\n\n", outcome.steps))?;
-    print(&losses(&[("network", learned)]))?;
-    let run = folder.display();
-    print(&format!("\nwrote {run}\n  bptt sample {run}\n  bptt trace {run}\n"))?;
-    report::name(written)
-}
-
-/// The held-out losses of networks of one text, with the baselines by counting.
-pub(crate) fn losses(networks: &[(&str, &Learned)]) -> String {
-    let mut rows = Vec::new();
-    let mut row = |name: &str, bits: f64| {
-        // Zero is shown without a sign.
-        rows.push(vec![name.to_owned(), format!("{:.3}", bits + 0.0), format!("{:.1}", bits.exp2())]);
-    };
-    if let Some(baselines) = networks.first().and_then(|(_, learned)| learned.baselines) {
-        row("unigram", baselines.unigram_bits);
-        row("bigram", baselines.bigram_bits);
-    }
-    for (name, learned) in networks {
-        if let Some(held_out) = learned.outcome.held_out {
-            row(name, bits(held_out.loss));
-        }
-    }
-    if rows.is_empty() {
-        return "no text is held out, so there is no held-out loss\n".into();
-    }
-    table(
-        &[("held-out text", Align::Left), ("bits/symbol", Align::Right), ("perplexity", Align::Right)],
-        &rows,
-    )
 }

@@ -33,10 +33,7 @@ fn the_demo_compares_two_networks_and_leaves_two_runs() {
             ["weight_ih", "weight_hh", "bias"].map(|key| number(&word[key])).iter().sum::<f64>()
         };
         let taught = network["taught_bits"].as_array().unwrap();
-        assert_eq!(
-            (taught.len(), &taught[3]["word"], &taught[3]["distance"]),
-            (14, &"food".into(), &11.into())
-        );
+        assert_eq!((taught.len(), &taught[3]["word"], &taught[3]["lag"]), (14, &"food".into(), &10.into()));
         let rest = ["earlier_bits", "readout_bits", "remainder_bits"].map(|key| number(&network[key]));
         let decrease = number(&network["loss_bits"]["first"]) - number(&network["loss_bits"]["last"]);
         let pieces = taught.iter().map(word).chain(rest).sum::<f64>();
@@ -55,7 +52,8 @@ fn the_demo_compares_two_networks_and_leaves_two_runs() {
 
     let text = stdout(&demo(&fixture, "other", &["--threads", "1"]));
     assert!(
-        text.contains("what taught them “dinner”?") && text.contains("does the gradient of the LSTM reach"),
+        text.contains("what taught them to tell “dinner” from the other fifteen endings?")
+            && text.contains("the word that decides it, “food”, lies 10 steps back"),
         "{text}"
     );
     for model in ["rnn/model.safetensors", "lstm/model.safetensors"] {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Evidence;
+use super::{CutBy, Evidence};
 
 /// The limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -68,23 +68,43 @@ pub fn check(evidence: &Evidence, limits: &Limits) -> Vec<Check> {
 
 fn no_cuts(evidence: &Evidence) -> Check {
     let cut = match (&evidence.lag_statistics, evidence.lag) {
-        (Some(lags), Some(lag)) if lags.at_lag > 0 => Some((
+        (Some(lags), Some(lag)) if lags.at_lag > 0 => Ok((
             lags.cut_at_lag,
             format!(
-                "{:.0} % of the losses are cut from the step {} steps back",
+                "{:.0} % of the losses are cut from the step {} steps back{}",
                 100.0 * lags.cut_at_lag,
-                lag.farthest
+                lag.farthest,
+                by(evidence)
             ),
         )),
-        (Some(_), _) => Some(match evidence.uncut {
+        (Some(_), Some(lag)) => Err(format!(
+            "not measurable: no loss has a step {} steps before it{}",
+            lag.farthest,
+            by(evidence)
+        )),
+        (Some(_), None) => Ok(match evidence.uncut {
             Some(uncut) if evidence.cut => {
-                (1.0, format!("gradients are cut; they reach at most {uncut} steps back"))
+                (1.0, format!("gradients are cut{}; they reach at most {uncut} steps back", by(evidence)))
+            }
+            _ if evidence.cut_by.contains(&CutBy::Reset) => {
+                (0.0, "no gradient is cut within an episode; they end where episodes begin (resets)".into())
             }
             _ => (0.0, "no gradient is cut".into()),
         }),
-        (None, _) => None,
+        (None, _) => Err("not measurable: see bptt diagnose".into()),
     };
-    let found = cut.as_ref().map_or_else(|| "not measurable: see bptt diagnose".into(), |cut| cut.1.clone());
-    let measured = cut.map(|cut| cut.0);
+    let measured = cut.as_ref().ok().map(|cut| cut.0);
+    let found = cut.map_or_else(|why| why, |cut| cut.1);
     Check { name: "no-cuts", limit: None, measured, passed: measured == Some(0.0), found }
+}
+
+/// What cuts gradients, in brackets.
+fn by(evidence: &Evidence) -> String {
+    let names = evidence.cut_by.iter().map(|by| match by {
+        CutBy::Detach => "detached states",
+        CutBy::BurnIn => "burn-in",
+        CutBy::Reset => "resets",
+    });
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
 }

@@ -1,6 +1,9 @@
 //! The measured numbers of a network.
 
+use bptt::cell::GateRole;
 use serde::Serialize;
+
+use super::Training;
 
 /// The numbers from which a verdict is derived. Values that could not be measured are `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -17,8 +20,10 @@ pub struct Evidence {
     pub lag: Option<Lag>,
     /// The largest number of steps that a gradient can go back without being cut.
     pub uncut: Option<usize>,
-    /// Whether any gradient is cut between the first step and a loss.
+    /// Whether any gradient is cut between the first step and a loss, by a detached state or by burn-in.
     pub cut: bool,
+    /// What stands between losses and earlier steps, the most frequent first.
+    pub cut_by: Vec<CutBy>,
     /// The first number that is infinite or NaN.
     pub not_finite: Option<NotFinite>,
     /// The parameter whose gradient overflowed although all numbers before it are finite.
@@ -42,8 +47,36 @@ pub struct Evidence {
     pub memory_horizon: Option<usize>,
     /// Every gate of every cell.
     pub gates: Vec<Gate>,
-    /// How the training ended, if that is known.
+    /// Signed shares of W_hh's gradient that come from the losses' own steps, from 1 to 9 steps back, and from farther
+    /// back; `None` if the gradient is zero.
+    pub shares: Option<[f64; 3]>,
+    /// The reach of the same network earlier in its training.
+    pub before: Option<Before>,
+    /// What is known of the training.
     pub training: Option<Training>,
+}
+
+/// What keeps a gradient from an earlier step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CutBy {
+    /// A detached state: the end of a truncation window.
+    Detach,
+    /// The end of burn-in.
+    BurnIn,
+    /// The beginning of an episode: neither state nor gradient passes.
+    Reset,
+}
+
+/// The reach of a network earlier in its training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Before {
+    /// Number of updates.
+    pub updates: u64,
+    /// The 99 % horizon of W_hh.
+    pub horizon: Option<usize>,
+    /// λ of W_hh.
+    pub decay_per_step: Option<f64>,
 }
 
 /// The lag of a dependency, in steps.
@@ -112,8 +145,10 @@ pub struct LagStatistics {
     pub log10_growth: Option<f64>,
     /// Number of losses with a step at the largest lag of the dependency; 0 without one.
     pub at_lag: usize,
-    /// Fraction of them that are cut from that step.
+    /// Fraction of the losses of single sequences with such a step that are cut from it.
     pub cut_at_lag: f64,
+    /// Fraction of the losses of single sequences that the beginning of an episode parts from the step at this lag.
+    pub reset_at_lag: f64,
 }
 
 /// The gradient truncated to a window, see [`bptt::TruncationCurve`].
@@ -170,6 +205,9 @@ pub struct Gate {
     pub saturated: Option<(f64, f64)>,
     /// Whether the lower end is 0, so that the gate is closed there: σ.
     pub shuts: bool,
+    /// What its activations do to the state.
+    #[serde(skip)]
+    pub role: GateRole,
     /// Fraction of units that were 0 at every step; `None` for activations other than relu.
     pub dead: Option<f64>,
     /// The largest singular value of its block of W_hh.
@@ -178,17 +216,6 @@ pub struct Gate {
     pub spectral_radius: Option<f64>,
     /// Whether σ_max is below 1/γ in a cell without gates: then gradients vanish for all inputs (Pascanu et al. 2013).
     pub bound_to_vanish: bool,
-}
-
-/// How a training ended.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Training {
-    /// `"finished"`, `"stopped"`, or what was not finite.
-    pub ending: String,
-    /// Number of updates.
-    pub updates: u64,
-    /// For a task, the fraction of solved held-out sequences.
-    pub solved: Option<f64>,
 }
 
 impl Evidence {
@@ -209,9 +236,26 @@ impl Gate {
         self.saturated.map(|(low, high)| low + high)
     }
 
-    /// Fraction of activations through which almost no gradient passes: for a sigmoid gate those that are closed, for tanh
-    /// those at either end.
-    pub fn closed(&self) -> Option<f64> {
-        self.saturated.map(|(low, high)| if self.shuts { low } else { low + high })
+    /// Fraction of activations that stop the gradient to earlier states: those of a forget gate that are closed, of a gate
+    /// that replaces the state at its upper end, of candidates at either end. `None` for other gates.
+    pub fn stops_the_past(&self) -> Option<f64> {
+        let (low, high) = self.saturated?;
+        match self.role {
+            GateRole::Keep if self.shuts => Some(low),
+            GateRole::Replace => Some(high),
+            GateRole::Candidate => Some(low + high),
+            _ => None,
+        }
+    }
+
+    /// Fraction of activations through which nothing is learned: those of a gate into or out of the state that are closed.
+    /// `None` for other gates.
+    pub fn stops_learning(&self) -> Option<f64> {
+        let (low, high) = self.saturated?;
+        match self.role {
+            GateRole::Write | GateRole::Read | GateRole::Replace if self.shuts => Some(low),
+            GateRole::Candidate => Some(low + high),
+            _ => None,
+        }
     }
 }

@@ -2,20 +2,20 @@
 
 use std::ops::RangeInclusive;
 
+use bptt::cell::GateRole;
 use bptt::dynamics::{GateSpectrum, Implication, LyapunovOptions};
 use bptt::in_f64;
 use bptt::{
     Bootstrap, CellId, Direction, Entry, ForwardCache, GateSaturation, Inputs, ItemizeOptions, Ledger,
-    Losses, Matrix, MemoryProfile, Network, Parameter, Perturbed, ScanOptions, SmallestWindow, State,
+    Losses, Matrix, MemoryProfile, Network, Perturbed, ScanOptions, SmallestWindow, State,
     log_spaced_windows, quantile_interval,
 };
 
-use super::verdict::REACHES;
-use super::{Evidence, Exponent, Gate, Lag, LagStatistics, Median, NotFinite, Origin, Spread, Window};
+use super::{Before, Evidence, Exponent, Gate, Lag, Median, NotFinite, Origin, Spread, Window};
 use crate::{Error, Rng};
 
 /// The fraction of the contributions that horizons cover.
-const HORIZON: f64 = 0.99;
+pub(super) const HORIZON: f64 = 0.99;
 
 /// The largest T·B·N³, with N the size of the state, at which exponents and the memory horizon are measured: about ten
 /// seconds.
@@ -54,7 +54,7 @@ pub fn measure<E: From<Error>>(
     let lag = lag.map(|lag| Lag { nearest: *lag.start(), farthest: *lag.end() });
     let cell = network.spec().name.as_str().to_owned();
     let mut evidence = Evidence { cell, steps, sequences, lag, ..Evidence::default() };
-    let detached = options.detach.clone();
+    let bounds = options.clone();
     let trace =
         in_f64::scan_with(&network, inputs.clone(), &initial, options.clone()).map_err(Error::from)?;
     evidence.not_finite = data(&trace).or_else(|| weights(&network)).or_else(|| states(&trace));
@@ -67,7 +67,8 @@ pub fn measure<E: From<Error>>(
     if evidence.not_finite.is_some() {
         return Ok(evidence);
     }
-    evidence.gates = gates(&network, &trace);
+    // A diverging eigenvalue iteration does not prevent the other measurements.
+    evidence.gates = gates(&network, &trace, &in_f64::recurrent_spectra(&network).unwrap_or_default());
     let affordable = (steps * sequences) as f64 * state_size(&network).powi(3) <= AFFORDABLE;
     if affordable {
         evidence.exponent = exponent(&network, &trace);
@@ -80,11 +81,7 @@ pub fn measure<E: From<Error>>(
     let itemize = ItemizeOptions { inputs: false, ..ItemizeOptions::default() };
     match in_f64::itemize(&network, &trace, &losses, &itemize) {
         Ok(ledger) => {
-            let present: Vec<usize> = (0..steps).filter(|&k| ledger.has_loss(k)).collect();
-            evidence.losses = present.len();
-            evidence.uncut = present.iter().map(|&k| k - from(&ledger, k)).max();
-            evidence.cut = present.iter().any(|&k| detached.contains(&from(&ledger, k)));
-            evidence.lag_statistics = lag_statistics(&ledger, lag, &detached);
+            evidence.add_ledger(&ledger, &bounds);
             evidence.windows = windows(&network, &trace, &losses)?;
             if let Some(bias) = bias {
                 let window = in_f64::smallest_window(&network, &trace, &losses, bias).map_err(Error::from)?;
@@ -99,6 +96,7 @@ pub fn measure<E: From<Error>>(
                 let memory = if affordable { self::memory(&untrained, &trace) } else { None };
                 // Without a ledger before training, the one after it stands alone.
                 let ledger = in_f64::itemize(&untrained, &trace, &losses, &itemize).ok();
+                evidence.before = ledger.as_ref().and_then(|ledger| Before::of(ledger, 0));
                 evidence.horizons_untrained = ledger.map(|ledger| horizons(&ledger, memory.as_ref()));
             }
         }
@@ -139,11 +137,6 @@ fn windows(
     let numbers = curve.all.bias.iter().zip(&curve.all.cosine);
     let window = |(&steps, (&bias, &cosine))| Window { steps, bias, cosine };
     Ok(curve.windows.iter().zip(numbers).map(window).collect())
-}
-
-/// The first step that a gradient of loss k reaches.
-fn from(ledger: &Ledger, k: usize) -> usize {
-    ledger.gradient_span(k).start.min(k)
 }
 
 fn not_finite(checked: Result<(), bptt::Error>, origin: Origin) -> Option<NotFinite> {
@@ -197,9 +190,12 @@ fn memory(network: &Network<f64>, trace: &ForwardCache<f64>) -> Option<MemoryPro
     in_f64::memory(network, trace, Perturbed::State { layer: 0 }, Some(&direction)).ok()
 }
 
-fn gates(network: &Network<f64>, trace: &ForwardCache<f64>) -> Vec<Gate> {
-    // A diverging eigenvalue iteration does not prevent the other measurements.
-    let spectra = in_f64::recurrent_spectra(network).unwrap_or_default();
+/// Every gate, with the numbers of these spectra.
+pub(super) fn gates(
+    network: &Network<f64>,
+    trace: &ForwardCache<f64>,
+    spectra: &[GateSpectrum],
+) -> Vec<Gate> {
     let hidden = network.hidden() as f64;
     let gate = |(i, of): (usize, GateSaturation)| {
         let spectrum = spectra.get(i);
@@ -210,6 +206,7 @@ fn gates(network: &Network<f64>, trace: &ForwardCache<f64>) -> Vec<Gate> {
             gate: of.gate,
             saturated: of.saturated,
             shuts: gate.is_some_and(|gate| network.spec().gates[gate].activation.range().0 == 0.0),
+            role: gate.map_or(GateRole::Candidate, |gate| network.spec().gates[gate].role),
             dead: of.dead.map(|units| units.len() as f64 / hidden),
             sigma_max: spectrum.map(GateSpectrum::sigma_max),
             spectral_radius: spectrum.map(GateSpectrum::spectral_radius),
@@ -217,51 +214,4 @@ fn gates(network: &Network<f64>, trace: &ForwardCache<f64>) -> Vec<Gate> {
         }
     };
     in_f64::saturation(network, trace).into_iter().enumerate().map(gate).collect()
-}
-
-/// `None` if no loss reaches the recurrent weights at all.
-fn lag_statistics(ledger: &Ledger, lag: Option<Lag>, detached: &[usize]) -> Option<LagStatistics> {
-    let recurrent = ledger.recurrent(0)?;
-    let bias = ledger.entry(0, Parameter::BIAS).or_else(|| ledger.entry(0, Parameter::BIAS_IH))?;
-    let profile: Vec<(usize, f64)> = bias.profile().iter().map(|of| (of.lag, of.log10_median())).collect();
-    let target = lag.map_or_else(|| profile.last().map_or(0, |last| last.0), |lag| lag.farthest);
-    let (at_lag, cut_at_lag) = lag.map_or((0, 0.0), |lag| cut_at(ledger, lag.farthest, detached));
-    let largest = profile.iter().map(|of| of.1).fold(f64::NEG_INFINITY, f64::max);
-    let first = profile.first().map_or(f64::NEG_INFINITY, |first| first.1);
-    let kept = kept(&profile);
-    Some(LagStatistics {
-        horizon: recurrent.horizon(HORIZON),
-        decay_per_step: recurrent.decay().filter(|decay| decay.is_finite()),
-        cancellation: Some(Entry::cancellation(recurrent)).filter(|of| of.is_finite()),
-        gradient_norm: recurrent.total_norm(),
-        balance: ledger.worst_balance(),
-        log10_profile: profile.iter().map(|&(lag, m)| (lag, Some(m).filter(|m| m.is_finite()))).collect(),
-        target,
-        log10_kept: kept.iter().find(|of| of.0 == target).map(|of| of.1),
-        reached: kept.iter().take_while(|of| of.1 >= REACHES.log10()).last().map_or(0, |of| of.0),
-        log10_growth: first.is_finite().then_some(largest - first),
-        at_lag,
-        cut_at_lag,
-    })
-}
-
-/// log₁₀ of the ratio of m at each lag to the largest m up to it.
-fn kept(profile: &[(usize, f64)]) -> Vec<(usize, f64)> {
-    let mut largest = f64::NEG_INFINITY;
-    let kept = profile.iter().map(|&(lag, m)| {
-        largest = largest.max(m);
-        (lag, if m.is_finite() { m - largest } else { f64::NEG_INFINITY })
-    });
-    kept.collect()
-}
-
-/// Number of losses with a step at this lag, and the fraction of them that a detached state cuts from it. Across the
-/// beginning of an episode there is no such step.
-fn cut_at(ledger: &Ledger, lag: usize, detached: &[usize]) -> (usize, f64) {
-    let separated = |&k: &usize| k - lag < from(ledger, k);
-    let losses = (lag..ledger.steps()).filter(|&k| ledger.has_loss(k));
-    let (separated, whole): (Vec<usize>, Vec<usize>) = losses.partition(separated);
-    let cut = separated.iter().filter(|&&k| detached.contains(&from(ledger, k))).count();
-    let count = whole.len() + cut;
-    (count, cut as f64 / count.max(1) as f64)
 }

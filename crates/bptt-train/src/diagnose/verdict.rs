@@ -1,8 +1,10 @@
-//! The verdict and its sentences.
+//! The verdict: what was learned, then how far gradients reach, then why.
 
 use serde::Serialize;
 
-use super::{Evidence, LagStatistics, Median, NotFinite, Origin, Spread};
+use super::learned::{self, Outcome, Size};
+use super::sentences::{cut, fades, first_not_finite, part, power, reaches, sentences};
+use super::{CutBy, Evidence, LagStatistics, Training};
 
 /// The smallest ratio of the gradient at a lag to the largest gradient at smaller lags with which the gradient reaches that
 /// lag. A minibatch of B sequences determines the near part with a relative error of about 1/√B; one hundredth disappears
@@ -17,6 +19,9 @@ pub const EXPLODES: f64 = 1.0 / REACHES;
 /// gradient passes: each weight learns at less than a tenth of its rate ([`bptt::SATURATED`]) in nine of ten activations.
 pub const SATURATED_THROUGHOUT: f64 = 0.9;
 
+/// The fraction of closed activations of a gate into or out of the state from which on nothing is learned through it.
+pub const CLOSED: f64 = 0.99;
+
 /// The fraction of closed activations of one gate from which on it is the reason for a vanishing gradient: the median is
 /// closed.
 pub const MOSTLY_SATURATED: f64 = 0.5;
@@ -27,27 +32,47 @@ pub const DEAD: f64 = 0.5;
 /// The fraction of losses cut from their dependency above which truncation limits learning: the median loss is cut.
 pub const MOSTLY_CUT: f64 = 0.5;
 
-/// The verdicts, in the order in which they are checked. The saturation of a single gate is checked again where a gradient
-/// gradient vanishes.
+/// The smallest number of lags from which on the reach of a gradient is judged where the lag of the dependency is not known:
+/// in fewer, a gradient that halves at every step would reach the end.
+pub const FEW_LAGS: usize = 7;
+
+/// The verdicts, in the order in which they are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Kind {
     /// A number is infinite or NaN.
     NotFinite,
     /// A verdict is not possible.
     CannotTell,
+    /// The task is solved.
+    Learned,
+    /// Nothing was learned, because updates change the weights too much.
+    UpdatesTooLarge,
+    /// Nothing was learned, because updates hardly change the weights.
+    UpdatesTooSmall,
+    /// Simple models find no structure in the text either.
+    NothingToLearn,
+    /// What was learned holds for the training data only.
+    Overfits,
+    /// What was learned was lost again.
+    Worsened,
     /// Gradients grow with distance.
     Explodes,
     /// Relu units are 0 for all inputs.
     DeadUnits,
-    /// Activations are at the ends of their ranges.
+    /// Activations are at ends of their ranges at which nothing is learned.
     Saturated,
-    /// Truncation cuts the gradient before the dependency.
+    /// The gradient is cut before the dependency.
     Cut,
-    /// The gradient reaches the dependency.
-    Reaches,
     /// The gradient decays before the dependency.
     Vanishes,
+    /// The gradient decays within the sequence, and the lag of the dependency is not known.
+    Decays,
+    /// The gradient reaches the dependency, or the end of the sequence.
+    Reaches,
+    /// Nothing was learned, and the gradient is not the reason.
+    LearnedNothing,
 }
 
 /// A verdict.
@@ -61,10 +86,36 @@ pub struct Verdict {
     pub evidence: Vec<String>,
 }
 
-/// The verdict of the numbers, by the thresholds of this file.
+impl Verdict {
+    /// The verdict and the other measurements, each a sentence that begins with a capital letter and ends with a period.
+    pub fn in_sentences(&self) -> Vec<String> {
+        let whole = |clause: &String| {
+            let mut letters = clause.chars();
+            let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+            // Symbols at the beginning stay as they are.
+            let first =
+                if clause.starts_with(['σ', 'φ', 'λ']) { clause.chars().take(1).collect() } else { first };
+            format!("{first}{}.", letters.as_str())
+        };
+        std::iter::once(&self.sentence).chain(&self.evidence).map(whole).collect()
+    }
+}
+
+/// The verdict of the numbers, by the thresholds of this module.
 pub fn diagnose(evidence: &Evidence) -> Verdict {
     let (kind, sentence) = verdict(evidence);
     Verdict { kind, sentence, evidence: sentences(evidence) }
+}
+
+/// What can be said of a training without a look at its gradients; `None` if it is no failure.
+pub fn of_training(training: &Training) -> Option<Verdict> {
+    let outcome = Outcome::of(training);
+    let nothing = || {
+        let losses = learned::losses(training).filter(|_| outcome == Outcome::Nothing)?;
+        Some((Kind::LearnedNothing, format!("has learned nothing: {losses}")))
+    };
+    let (kind, sentence) = by_training(training, outcome).or_else(nothing)?;
+    (kind != Kind::Learned).then(|| Verdict { kind, sentence, evidence: Vec::new() })
 }
 
 fn verdict(of: &Evidence) -> (Kind, String) {
@@ -75,6 +126,105 @@ fn verdict(of: &Evidence) -> (Kind, String) {
         let why = "there is no loss at any step: everything is masked, padding or burn-in";
         return (Kind::CannotTell, format!("cannot tell: {why}"));
     }
+    let outcome = of.training.as_ref().map_or(Outcome::Unknown, Outcome::of);
+    let by_training = of.training.as_ref().and_then(|training| by_training(training, outcome));
+    // Updates are small beside weights that are far too large.
+    let is_cause = |kind: Kind| kind != Kind::UpdatesTooSmall || saturated_throughout(of).is_none();
+    if let Some(found) = by_training.filter(|(kind, _)| is_cause(*kind)) {
+        return found;
+    }
+    let (kind, reach) = by_gradient(of, outcome);
+    if of.training.as_ref().is_some_and(|training| training.updates == 0) {
+        return (Kind::CannotTell, format!("cannot tell: the network is untrained (its gradient: {reach})"));
+    }
+    let learned_nothing = outcome == Outcome::Nothing;
+    match (of.training.as_ref().and_then(learned::losses), kind) {
+        (Some(losses), Kind::Reaches | Kind::Decays | Kind::CannotTell) if learned_nothing => {
+            (Kind::LearnedNothing, format!("has learned nothing: {losses}; {}", not_why(of, kind, &reach)))
+        }
+        (Some(losses), _) if learned_nothing => (kind, format!("{reach}; nothing was learned: {losses}")),
+        (Some(losses), Kind::Decays | Kind::Reaches) if outcome == Outcome::BeyondPairs => {
+            (kind, format!("{reach}; more than pairs of symbols was learned: {losses}"))
+        }
+        _ => (kind, reach),
+    }
+}
+
+/// What the gradient says where nothing was learned and it is not the reason.
+fn not_why(of: &Evidence, kind: Kind, reach: &str) -> String {
+    match kind {
+        Kind::Reaches if of.lag.is_some() => format!("the gradient is not the reason: it {reach}"),
+        _ => format!("whether the gradient is the reason is not known ({reach})"),
+    }
+}
+
+/// A verdict that what was learned determines, whatever the gradients are.
+fn by_training(training: &Training, outcome: Outcome) -> Option<(Kind, String)> {
+    let losses = learned::losses(training).unwrap_or_default();
+    let best = learned::best(training).unwrap_or_default();
+    match outcome {
+        Outcome::Solved => return Some((Kind::Learned, format!("has learned the task: {losses}"))),
+        Outcome::NoStructure => {
+            let why = "the network is as good as counting symbols, and counting pairs is no better";
+            return Some((
+                Kind::NothingToLearn,
+                format!("nothing to learn here, as far as can be told: {why} ({losses})"),
+            ));
+        }
+        _ => {}
+    }
+    let failed = [Outcome::Nothing, Outcome::Worsened].contains(&outcome);
+    let small =
+        outcome == Outcome::Nothing || (outcome == Outcome::Unknown && training.updates >= learned::TRAINED);
+    match Size::of(training) {
+        Some(Size::TooLarge(ratio)) if failed => Some((
+            Kind::UpdatesTooLarge,
+            format!(
+                "updates are too large: the first one changed the weights by {}; {losses}",
+                of_their_norm(ratio)
+            ),
+        )),
+        Some(Size::TooSmall(ratio, clipped)) if small => {
+            let clipping = clipped.map_or(String::new(), |left| {
+                format!(", since clipping leaves {} of a gradient", part(left.log10()))
+            });
+            let all = part((ratio * training.updates as f64).log10());
+            let losses = if losses.is_empty() { String::new() } else { format!("; {losses}") };
+            Some((
+                Kind::UpdatesTooSmall,
+                format!(
+                    "updates are too small: an update changes the weights by {} (median), all {} together by at most \
+                     {all}{clipping}{losses}",
+                    of_their_norm(ratio),
+                    training.updates
+                ),
+            ))
+        }
+        _ => match outcome {
+            Outcome::Overfit => {
+                let fell = learned::training_losses(training).unwrap_or_default();
+                Some((Kind::Overfits, format!("overfits: {best}, while {fell} ({losses})")))
+            }
+            Outcome::Worsened => {
+                let went = learned::training_losses(training).unwrap_or_default();
+                Some((Kind::Worsened, format!("got worse again: {best}; {went} ({losses})")))
+            }
+            _ => None,
+        },
+    }
+}
+
+/// The size of an update.
+fn of_their_norm(ratio: f64) -> String {
+    if ratio >= 10.0 {
+        format!("{ratio:.0} times their norm")
+    } else {
+        format!("{} of their norm", part(ratio.log10()))
+    }
+}
+
+/// The verdict about the gradient.
+fn by_gradient(of: &Evidence, outcome: Outcome) -> (Kind, String) {
     if let Some(parameter) = &of.overflow {
         let why = "although data, weights, states and losses are finite";
         return (
@@ -82,8 +232,7 @@ fn verdict(of: &Evidence) -> (Kind, String) {
             format!("explodes: the gradient of {parameter} overflows in the backward pass, {why}"),
         );
     }
-    let throughout = of.gates.iter().map(|gate| gate.at_ends().unwrap_or(0.0)).reduce(f64::min);
-    let saturated = throughout.filter(|fraction| *fraction >= SATURATED_THROUGHOUT);
+    let saturated = saturated_throughout(of);
     if let Some(sentence) = explodes(of, saturated.is_some()) {
         return (Kind::Explodes, sentence);
     }
@@ -98,6 +247,9 @@ fn verdict(of: &Evidence) -> (Kind, String) {
             format!("in every gate at least {percent:.0} % of the activations are at an end of their range");
         return (Kind::Saturated, format!("saturated: {found}, where gradients are close to zero"));
     }
+    if let Some(sentence) = closed(of) {
+        return (Kind::Saturated, sentence);
+    }
     let Some(lags) = &of.lag_statistics else {
         let why = of.unbalanced.as_deref().unwrap_or("no loss reaches the recurrent weights");
         return (Kind::CannotTell, format!("cannot tell: {why}"));
@@ -109,22 +261,64 @@ fn verdict(of: &Evidence) -> (Kind, String) {
         return (Kind::Cut, cut(of, lags));
     }
     let kept = lags.log10_kept.unwrap_or(f64::NEG_INFINITY);
+    if of.lag.is_none() && lags.target < FEW_LAGS {
+        return few_lags(of, lags);
+    }
     if kept >= REACHES.log10() {
         return (Kind::Reaches, reaches(of, lags, kept));
     }
-    let closed = of.gates.iter().filter_map(|gate| Some((gate, gate.closed()?)));
-    let closed = closed.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, closed)| *closed >= MOSTLY_SATURATED);
-    if let Some((gate, closed)) = closed {
-        let end = if gate.shuts { "shut" } else { "at an end of their range" };
-        let found = format!(
-            "{:.0} % of the activations of gate {} (layer {}) are {end}",
-            100.0 * closed,
-            gate.gate,
-            gate.layer
-        );
-        return (Kind::Saturated, format!("saturated: {found}, and {}", fades(of, lags, kept)));
+    let stopped = of.gates.iter().filter_map(|gate| Some((gate, gate.stops_the_past()?)));
+    let stopped = stopped.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, part)| *part >= MOSTLY_SATURATED);
+    let found = stopped.map(|(gate, part)| {
+        format!("{:.0} % of the activations of {}", 100.0 * part, gate.effect_where_it_stops())
+    });
+    let fades = fades(of, lags, kept);
+    match (of.lag, found) {
+        (Some(_), Some(found)) => (Kind::Saturated, format!("saturated: {found}, and {fades}")),
+        (Some(_), None) => (Kind::Vanishes, format!("vanishes before it: {fades}")),
+        (None, Some(found)) if outcome == Outcome::Nothing => {
+            (Kind::Saturated, format!("saturated: {found}, and {fades}"))
+        }
+        (None, Some(found)) => (Kind::Decays, format!("decays: {fades}; {found}")),
+        (None, None) => (Kind::Decays, format!("decays: {fades}")),
     }
-    (Kind::Vanishes, format!("vanishes before it: {}", fades(of, lags, kept)))
+}
+
+/// The smallest fraction of saturated activations of any gate, if that is almost all.
+fn saturated_throughout(of: &Evidence) -> Option<f64> {
+    let throughout = of.gates.iter().map(|gate| gate.at_ends().unwrap_or(0.0)).reduce(f64::min);
+    throughout.filter(|fraction| *fraction >= SATURATED_THROUGHOUT)
+}
+
+/// A gate through which nothing is learned.
+fn closed(of: &Evidence) -> Option<String> {
+    let closed = of.gates.iter().filter_map(|gate| Some((gate, gate.stops_learning()?)));
+    let (gate, part) = closed.max_by(|a, b| a.1.total_cmp(&b.1)).filter(|(_, part)| *part >= CLOSED)?;
+    Some(format!("saturated: {:.0} % of the activations of {}", 100.0 * part, gate.effect_where_it_closes()))
+}
+
+/// A sequence of so few steps that the reach of a gradient is what it is in any network.
+fn few_lags(of: &Evidence, lags: &LagStatistics) -> (Kind, String) {
+    let short = format!("the sequence has {} steps, too few to tell how far gradients reach", of.steps);
+    let short = if of.cut {
+        format!("gradients are cut after {} steps, too few to tell", lags.target)
+    } else {
+        short
+    };
+    match lags.decay_per_step {
+        Some(decay) if decay < REACHES.ln() / lags.target as f64 => {
+            let kept = 100.0 * decay.exp();
+            (
+                Kind::Decays,
+                format!("decays: {kept:.2} % of the gradient is left per step; {short} in longer ones"),
+            )
+        }
+        Some(decay) => {
+            let kept = 100.0 * decay.exp();
+            (Kind::CannotTell, format!("cannot tell: {short}; per step, {kept:.1} % of the gradient is left"))
+        }
+        None => (Kind::CannotTell, format!("cannot tell: {short}")),
+    }
 }
 
 /// Whether gradients grow with the lag, by the ledger or, where all its contributions are zero, by the exponent.
@@ -148,231 +342,32 @@ fn explodes(of: &Evidence, saturated: bool) -> Option<String> {
     ))
 }
 
-fn first_not_finite(of: &NotFinite) -> String {
-    let what = &of.what;
-    let at = match (of.step, of.sequence) {
-        (Some(step), Some(sequence)) => format!("first at step {step} of sequence {sequence}, in {what}"),
-        (Some(step), None) => format!("first at update {step}: {what}"),
-        (None, _) => format!("first in {what}"),
-    };
-    let seen = match of.origin {
-        Origin::Data => "the data contain it",
-        Origin::Weights => "the data are finite, the weights are not",
-        Origin::States => "data and weights are finite; the states overflow in the forward pass",
-        Origin::Losses => "data, weights and states are finite; the loss or its gradient is not",
-        Origin::Training => "the network of the update before it was kept and is finite",
-    };
-    format!("not finite: {at} ({seen})")
-}
-
 /// The reason why the lag of the dependency cannot be judged.
 fn no_distance(of: &Evidence, lags: &LagStatistics) -> Option<String> {
     let steps = of.steps;
     if lags.horizon.is_none() && lags.log10_profile.iter().all(|(_, m)| m.is_none()) {
         return Some("every component of every loss is exactly zero".into());
     }
+    let read = if steps == 1 { "step".to_owned() } else { format!("{steps} steps") };
     match of.lag {
-        None if lags.target == 0 => {
-            Some(format!("in {steps} steps no loss has an earlier step; read longer sequences"))
+        None if lags.target == 0 && of.cut_by.first() == Some(&CutBy::Reset) => Some(
+            "no loss has an earlier step in its episode: an episode begins at every step with a loss (resets)".into(),
+        ),
+        None if lags.target == 0 && of.cut => {
+            Some("gradients are cut before every loss; without cuts, they can be judged".into())
         }
+        None if lags.target == 0 => {
+            Some(format!("in the {read} read no loss has an earlier step; read longer sequences"))
+        }
+        Some(lag) if lags.at_lag == 0 && lags.reset_at_lag > 0.0 => Some(format!(
+            "no loss has a step {} steps before it in its episode: episodes begin in between (resets), and neither state nor \
+             gradient passes from one to the next",
+            lag.farthest
+        )),
         Some(lag) if lags.at_lag == 0 => Some(format!(
-            "no loss has a step {} steps before it in the {steps} steps read; read longer sequences",
+            "no loss has a step {} steps before it in the {read} read; read longer sequences",
             lag.farthest
         )),
         _ => None,
     }
-}
-
-fn cut(of: &Evidence, lags: &LagStatistics) -> String {
-    let (percent, target) = (100.0 * lags.cut_at_lag, lags.target);
-    let uncut = of.uncut.unwrap_or(0);
-    format!(
-        "cut by truncation: {percent:.0} % of the losses are cut from the step {target} steps back; gradients reach at most {uncut} \
-         steps back"
-    )
-}
-
-fn reaches(of: &Evidence, lags: &LagStatistics, kept: f64) -> String {
-    let target = lags.target;
-    match of.lag {
-        Some(_) => format!(
-            "reaches the dependency: {} of the gradient is left {target} steps back, at the lag of the dependency",
-            part(kept)
-        ),
-        None if of.cut => format!(
-            "reaches the end of the window, {target} steps back, with {} of the gradient left; gradients are cut there, and the lag \
-             of the dependency is not known",
-            part(kept)
-        ),
-        None => format!(
-            "reaches the end of the sequence, {target} steps back, with {} of the gradient left; the lag of the dependency is not \
-             known",
-            part(kept)
-        ),
-    }
-}
-
-fn fades(of: &Evidence, lags: &LagStatistics, kept: f64) -> String {
-    let (target, reached) = (lags.target, lags.reached);
-    let what = if of.lag.is_some() { "at the lag of the dependency" } else { "at the end of the sequence" };
-    let left = if kept == f64::NEG_INFINITY { "nothing".to_owned() } else { part(kept) };
-    format!(
-        "{left} of the gradient is left {target} steps back, {what}; less than a hundredth is left after {reached} steps"
-    )
-}
-
-/// 10^`log10` as a number.
-fn power(log10: f64) -> String {
-    match log10 {
-        ..-300.0 | 300.0.. => format!("10^{log10:.0}"),
-        -2.0..3.0 => format!("{:.3}", 10f64.powf(log10)),
-        _ => format!("{:.1e}", 10f64.powf(log10)),
-    }
-}
-
-/// 10^`log10` as a fraction.
-fn part(log10: f64) -> String {
-    if log10 >= -3.0 {
-        format!("{:.2} %", 100.0 * 10f64.powf(log10))
-    } else {
-        format!("a fraction of {}", power(log10))
-    }
-}
-
-fn sentences(of: &Evidence) -> Vec<String> {
-    let mut said = vec![format!(
-        "{} read {} of {}, with losses at {}",
-        of.cell,
-        counted(of.sequences, "sequence"),
-        counted(of.steps, "step"),
-        counted(of.losses, "of them"),
-    )];
-    if of.steps == 0 {
-        said.clear();
-    }
-    if let Some(lags) = &of.lag_statistics {
-        said.extend(distances(of, lags));
-    }
-    said.extend(spreads(of));
-    said.extend(truncation(of));
-    said.extend(of.exponent.map(|exponent| {
-        let error = exponent.standard_error.map_or(String::new(), |error| format!(" ± {error:.4}"));
-        let fate = match exponent.per_step {
-            ..0.0 => "shrinks",
-            0.0 => "preserves",
-            _ => "grows",
-        };
-        format!(
-            "largest Lyapunov exponent {:.4}{error} per step: over many steps, each step {fate} the gradient",
-            exponent.per_step
-        )
-    }));
-    said.extend(of.gates.iter().filter_map(gate_sentence));
-    if let Some(training) = &of.training {
-        let solved = training
-            .solved
-            .map_or(String::new(), |solved| format!(", {:.1} % of the sequences solved", 100.0 * solved));
-        said.push(format!("training {} after {} updates{solved}", training.ending, training.updates));
-    }
-    said
-}
-
-fn counted(count: usize, what: &str) -> String {
-    if what == "of them" {
-        return format!("{count} of them");
-    }
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
-}
-
-fn distances(of: &Evidence, lags: &LagStatistics) -> Vec<String> {
-    let mut said = Vec::new();
-    let lag = |lag: Option<usize>| lag.map_or("none".to_owned(), |lag| format!("{lag} steps"));
-    let memory = of.memory_horizon.map_or(String::new(), |memory| {
-        format!("; memory horizon {memory} steps: 99 % of the effect of a change of h lies within it")
-    });
-    said.push(format!(
-        "learning horizon {}: 99 % of the contributions to W_hh lie within it{memory}",
-        lag(lags.horizon)
-    ));
-    if let Some(decay) = lags.decay_per_step {
-        said.push(format!(
-            "decay {decay:.4} nats per step: one step farther back, contributions are multiplied by {:.4}",
-            decay.exp()
-        ));
-    }
-    if let Some(dependency) = of.lag {
-        let range = match dependency {
-            of if of.nearest == of.farthest => format!("{}", of.farthest),
-            of => format!("{} to {}", of.nearest, of.farthest),
-        };
-        let uncut = of.uncut.unwrap_or(0);
-        said.push(format!(
-            "the dependency lies {range} steps back; gradients reach at most {uncut} steps back"
-        ));
-    }
-    if let Some(growth) = lags.log10_growth.filter(|growth| *growth > 0.0) {
-        said.push(format!(
-            "the largest contribution of a past step is {} times that of the loss's own step",
-            power(growth)
-        ));
-    }
-    if let Some(cancellation) = lags.cancellation {
-        said.push(format!("cancellation {cancellation:.3}: the norm of the gradient, {:.3e}, divided by the sum of the norms of all contributions", lags.gradient_norm));
-    }
-    said.push(format!(
-        "balance: the contributions add up to the gradient, relative error {:.0e}",
-        lags.balance
-    ));
-    said
-}
-
-/// The smallest window within the requested bias.
-fn truncation(of: &Evidence) -> Option<String> {
-    let window = of.smallest_window?;
-    Some(format!(
-        "a window of {} gives the gradient with a relative bias of {:.3} (cosine {:.4}); it is the smallest within the limit",
-        counted(window.steps, "step"),
-        window.bias,
-        window.cosine
-    ))
-}
-
-/// Horizons over sequences, after and before training.
-fn spreads(of: &Evidence) -> Vec<String> {
-    if of.sequences < 2 && of.horizons_untrained.is_none() {
-        return Vec::new();
-    }
-    let median = |median: Option<Median>| match median {
-        Some(Median { steps, low, high }) => format!("{steps:.0} [{low:.0}, {high:.0}]"),
-        None => "none".to_owned(),
-    };
-    let both = |spread: Spread| {
-        let memory = spread.memory.map_or(String::new(), |of| format!(", memory {}", median(Some(of))));
-        format!("learning {}{memory}", median(spread.learning))
-    };
-    let spread = |(when, spread): (&str, Option<Spread>)| {
-        Some(format!("horizons{when}, median over sequences [95 %]: {}", both(spread?)))
-    };
-    [("", of.horizons), (" before training", of.horizons_untrained)].into_iter().filter_map(spread).collect()
-}
-
-fn gate_sentence(of: &super::Gate) -> Option<String> {
-    let mut said = Vec::new();
-    if let (Some(sigma), Some(radius)) = (of.sigma_max, of.spectral_radius) {
-        let vanishing =
-            if of.bound_to_vanish { ", so every step shrinks every gradient, for all inputs" } else { "" };
-        said.push(format!("σ_max {sigma:.3}, spectral radius {radius:.3}{vanishing}"));
-    }
-    if let Some((low, high)) = of.saturated {
-        said.push(format!(
-            "{:.0} % of activations at the lower end, {:.0} % at the upper",
-            100.0 * low,
-            100.0 * high
-        ));
-    }
-    if let Some(dead) = of.dead {
-        said.push(format!("{:.0} % of units dead", 100.0 * dead));
-    }
-    let place = format!("gate {} of layer {} ({})", of.gate, of.layer, of.direction);
-    (!said.is_empty()).then(|| format!("{place}: {}", said.join("; ")))
 }

@@ -14,19 +14,26 @@ const POINTS: usize = 400;
 pub struct Curves {
     /// Which run.
     pub name: String,
-    /// The loss of the window before each update, bits a symbol.
+    /// Whether the losses are bits a symbol, as those of a text; otherwise they have the unit of a task's loss.
+    pub of_text: bool,
+    /// The loss of the batch before each update.
     pub loss: Vec<(f64, f64)>,
-    /// The held-out loss, bits a symbol.
+    /// The held-out loss.
     pub held_out: Vec<(f64, f64)>,
     /// The global norm of the gradient before clipping.
     pub gradient: Vec<(f64, f64)>,
     /// horizon(0.99) of W_hh of the bottom layer, steps.
     pub horizon: Vec<(f64, f64)>,
-    /// Losses that counting reaches on the held-out text, with their names, bits a symbol.
+    /// Losses that counting reaches on the held-out text, or a model without memory in a task, with their names.
     pub baselines: Vec<(String, f64)>,
 }
 
 impl Curves {
+    /// The unit of the losses, in brackets.
+    fn unit(&self) -> &'static str {
+        if self.of_text { " (bits/symbol)" } else { "" }
+    }
+
     fn last(&self) -> f64 {
         let all = [&self.loss, &self.held_out, &self.gradient, &self.horizon];
         all.into_iter().filter_map(|points| points.last()).map(|(update, _)| *update).fold(1.0, f64::max)
@@ -43,7 +50,7 @@ pub fn curves(title: &str, of: &Curves) -> Figure {
 
     let measured = of.loss.iter().chain(&of.held_out).map(|(_, bits)| *bits);
     let top = highest(&mut measured.chain(of.baselines.iter().map(|(_, bits)| *bits)));
-    let mut losses = over("", Axis::linear("loss (bits/symbol)", (0.0, 1.03 * top)), 200.0);
+    let mut losses = over("", Axis::linear(&format!("loss{}", of.unit()), (0.0, 1.03 * top)), 200.0);
     averaged(&mut losses, &of.loss, blue, "training");
     losses.line(of.held_out.iter().copied(), Stroke(orange, &[8, 4]), "held out");
     let dashes: [&[u8]; 3] = [&[2, 3], &[10, 4, 2, 4], &[4, 4]];
@@ -78,10 +85,11 @@ pub fn compare(title: &str, runs: &[(Curves, Profile<'_>)], unit: &str) -> Figur
         }
     };
     let last = runs.iter().map(|(run, _)| run.last()).fold(1.0, f64::max);
-    let what = if held_out { "held-out loss (bits/symbol)" } else { "training loss (bits/symbol)" };
+    let what = if held_out { "held-out loss" } else { "training loss" };
+    let what = format!("{what}{}", runs.first().map_or("", |(run, _)| run.unit()));
     let (_, top) = range(&runs.iter().flat_map(|(run, _)| of(run)).collect::<Vec<_>>());
     let size = (380.0, 280.0);
-    let mut losses = Chart::new(Axis::whole("update", last), Axis::linear(what, (0.0, 1.03 * top)), size);
+    let mut losses = Chart::new(Axis::whole("update", last), Axis::linear(&what, (0.0, 1.03 * top)), size);
 
     let medians: Vec<_> = runs.iter().flat_map(|(_, profile)| profile.medians()).collect();
     let far = runs.iter().filter_map(|(_, profile)| profile.lags.last()).map(|p| p.lag).max().unwrap_or(1);
@@ -164,8 +172,8 @@ fn rows<'a>(runs: impl Iterator<Item = &'a Curves>) -> Rows {
     let mut rows = Rows { run: vec![], quantity: vec![], at: vec![], value: vec![] };
     for run in runs {
         let quantities = [
-            ("loss_bits", &run.loss),
-            ("held_out_bits", &run.held_out),
+            (if run.of_text { "loss_bits" } else { "loss" }, &run.loss),
+            (if run.of_text { "held_out_bits" } else { "held_out_loss" }, &run.held_out),
             ("gradient_norm", &run.gradient),
             ("horizon", &run.horizon),
         ];
@@ -174,9 +182,10 @@ fn rows<'a>(runs: impl Iterator<Item = &'a Curves>) -> Rows {
                 rows.push(&run.name, quantity, Some(update), value);
             }
         }
-        run.baselines
-            .iter()
-            .for_each(|(name, bits)| rows.push(&run.name, &format!("{name}_bits"), None, *bits));
+        run.baselines.iter().for_each(|(name, loss)| {
+            let unit = if run.of_text { "bits" } else { "loss" };
+            rows.push(&run.name, &format!("{name}_{unit}"), None, *loss);
+        });
     }
     rows
 }

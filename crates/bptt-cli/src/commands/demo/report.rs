@@ -16,8 +16,14 @@ use crate::Failure;
 use crate::args::DemoArgs;
 use crate::progress::bits;
 
-/// The loss in bits without the cue, which is one of sixteen.
-const MISSED: f64 = 4.0;
+/// The loss in bits of guessing one of sixteen endings.
+const GUESSED: f64 = 4.0;
+
+/// The loss in bits above which an ending is not learned: better than guessing, but not better than one of four.
+const NOT_LEARNED: f64 = 2.0;
+
+/// The part of the decrease that may be left as a remainder if a word is to be named.
+const REMAINDER: f64 = 0.1;
 
 /// Number of lines of sample text from each network.
 const SAMPLE_LINES: usize = 2;
@@ -48,7 +54,7 @@ pub(super) struct Report {
     pub networks: [Trained; 2],
 }
 
-/// The horizons of a network. Lags count steps; a contribution at lag τ comes from the word τ + 1 before the predicted one.
+/// The horizons of a network, in steps back from the loss.
 struct Horizon {
     /// The lag within which 99 % of the loss of the effect lie.
     effect: Option<usize>,
@@ -112,34 +118,34 @@ impl Trained {
         let (name, effect) = (self.name, reading.effect());
         let (best, next) = self.best(reading);
         let (word, taught) = (&reading.words[best], self.taught(best));
-        let last = bits(self.allocation.losses().1);
-        let left_over = bits(self.allocation.remainder()).abs();
-        if last > MISSED {
-            format!(
-                "The {name} has not learned “{effect}” here: its loss is {last:.2} bits; without the cue it would be {MISSED:.0} \
-                 bits.\n"
-            )
-        } else if taught <= left_over {
-            format!(
-                "The {name} has learned “{effect}” ({last:.2} bits), but the remainder of its allocation, {left_over:.2} bits, is \
-                 larger\nthan the part of any word, so no word is named.\n"
-            )
-        } else if best == reading.cue {
-            format!(
-                "“{word}”, {} words before, taught the {name} “{effect}”: reading it decreased the loss by {taught:.2} \
-                 bits.\nThe second largest decrease is that of “{}” with {:.2}.\n",
-                reading.distance(),
-                reading.words[next],
-                self.taught(next),
-            )
-        } else {
-            format!(
-                "The {name} has learned “{effect}” ({last:.2} bits), but the largest part of the decrease is not that of “{}”, \
-                 with\n{:.2} bits, but that of “{word}”, with {taught:.2}.\n",
-                reading.words[reading.cue],
-                self.taught(reading.cue),
-            )
+        let (first, last) = self.allocation.losses();
+        let (decrease, last) = (bits(first - last), bits(last));
+        if last > NOT_LEARNED {
+            return format!(
+                "The {name} has not learned to tell “{effect}” from the other endings: {last:.2} bits, and {GUESSED:.0} for guessing.\n"
+            );
         }
+        let learned =
+            format!("The {name} has learned to tell “{effect}” from the other endings ({last:.2} bits)");
+        if bits(self.allocation.remainder()).abs() > REMAINDER * decrease {
+            let left = bits(self.allocation.remainder());
+            return format!(
+                "{learned}, but {left:+.2} bits of the decrease belong to no word, so none is named.\n"
+            );
+        }
+        if best != reading.cue {
+            let (cue, by_cue) = (&reading.words[reading.cue], self.taught(reading.cue));
+            return format!(
+                "{learned}, but not most of all from “{cue}” ({by_cue:.2} bits): from “{word}” ({taught:.2} bits).\n"
+            );
+        }
+        format!(
+            "{learned}, and it learned it from “{word}”, {} steps back:\nreading it decreased the loss by {taught:.2} bits; the \
+             second word is “{}” with {:.2}.\n",
+            reading.lag(),
+            reading.words[next],
+            self.taught(next),
+        )
     }
 
     /// A few generated sentences, indented.
@@ -157,11 +163,11 @@ impl Trained {
         let words = read.start..=read.k;
         let word = |t: usize| {
             let [w_ih, w_hh, b] = self.allocation.steps()[t].map(bits);
-            let distance = read.k + 1 - t;
-            json!({ "word": read.words[t], "distance": distance, "weight_ih": w_ih, "weight_hh": w_hh, "bias": b })
+            let lag = read.k - t;
+            json!({ "word": read.words[t], "lag": lag, "distance": lag + 1, "weight_ih": w_ih, "weight_hh": w_hh, "bias": b })
         };
         let entry = w_ih(&self.traced);
-        let norm = |t: usize| json!({ "word": long.words[t], "distance": long.k + 1 - t, "norm": entry.norm(long.k, t) });
+        let norm = |t: usize| json!({ "word": long.words[t], "lag": long.k - t, "distance": long.k + 1 - t, "norm": entry.norm(long.k, t) });
         let earlier = self.allocation.steps()[..read.start].iter().flatten().sum();
         json!({
             "cell": self.cell,
@@ -222,7 +228,7 @@ impl Report {
         let most = self.networks.each_ref().map(|network| network.taught(network.best(reading).0));
         let mut rows: Vec<Vec<String>> = Vec::new();
         for t in reading.start..=reading.k {
-            let mut row = vec![reading.words[t].clone(), (reading.k + 1 - t).to_string()];
+            let mut row = vec![reading.words[t].clone(), (reading.k - t).to_string()];
             for ((network, norm), most) in self.networks.iter().zip(norms).zip(most) {
                 let lag = reading.k - t;
                 row.push(number(norm.norm(self.horizon.k, self.horizon.k - lag).unwrap_or(0.0)));
@@ -248,7 +254,7 @@ impl Report {
         let [a, b] = self.networks.each_ref().map(|network| network.name);
         let header = [
             ("", Align::Left),
-            ("distance", Align::Right),
+            ("steps back", Align::Right),
             (&format!("{a}: norm"), Align::Right),
             ("decrease", Align::Right),
             ("", Align::Left),
@@ -261,9 +267,10 @@ impl Report {
             format!("from {:.2} to {:.2} bits in the {}", bits(first), bits(last), network.name)
         };
         format!(
-            "\nwhat taught them “{}”? Its loss decreased {} and {}.\nThe decrease, allocated to the words:\n\n{}\n  decrease: bits \
-             by which the weights that read this word (W_ih) decreased the loss, over all updates\n  norm: ‖component of \
-             dL/dW_ih‖ at the end, after {} held-out sentences; the components add up to the gradient (error {:.0e})\n\n{}",
+            "\nwhat taught them to tell “{}” from the other fifteen endings? The loss of telling it decreased {} and {}.\nThe \
+             decrease, allocated to the words:\n\n{}\n  decrease: bits by which the weights that read this word (W_ih) decreased \
+             the loss, over all updates\n  norm: ‖component of dL/dW_ih‖ of predicting the word, at the end, after {} held-out \
+             sentences; the components add up to the gradient (error {:.0e})\n\n{}",
             reading.effect(),
             change(&self.networks[0]),
             change(&self.networks[1]),
@@ -302,7 +309,7 @@ impl Report {
             self.networks.each_ref().map(|network| Horizon::of(traced(network), self.horizon.k))
         };
         let (before, now) = (of(|network| &network.before), of(|network| &network.traced));
-        let words = |lag: Option<usize>| lag.map_or("–".to_owned(), |lag| (lag + 1).to_string());
+        let steps_back = |lag: Option<usize>| lag.map_or("–".to_owned(), |lag| lag.to_string());
         let kept = |of: &Horizon| of.kept().map_or("–".to_owned(), |kept| format!("{kept:.3}"));
         let effect = format!("99 % of “{}”", self.horizon.effect());
         let header = [
@@ -314,7 +321,7 @@ impl Report {
             ("untrained: factor", Align::Right),
         ];
         let row = |((network, now), before): ((&Trained, &Horizon), &Horizon)| {
-            let within = |lag| format!("{} words", words(lag));
+            let within = |lag| format!("{} steps", steps_back(lag));
             let name = network.name.to_owned();
             vec![name, within(now.effect), within(now.median), kept(now), within(before.median), kept(before)]
         };
@@ -322,11 +329,11 @@ impl Report {
         let steps = self.horizon.k + 2;
         format!(
             "\nhow far back their gradients reach, in {steps} words of text ({} held-out sentences and this one; the same \
-             norms)\n\n{}\n  99 %: words within which 99 % of the norms lie; all losses: their median at each distance; factor: per \
+             norms)\n\n{}\n  99 %: steps back within which 99 % of the norms lie; all losses: their median at each lag; factor: per \
              step farther back\n\n{}",
             super::HORIZON_BEFORE,
             table(&header, &rows),
-            answer(self.horizon.effect(), &now, &before),
+            answer(&self.horizon, &before),
         )
     }
 
@@ -363,38 +370,23 @@ impl Report {
             "bigram_bits": baselines.map(|b| b.bigram_bits),
             "effect": self.allocation.effect(),
             "cue": self.allocation.words[self.allocation.cue],
-            "dependency": self.allocation.distance(),
+            "dependency": self.allocation.lag() + 1,
+            "lag": self.allocation.lag(),
             "parameter": Parameter::WEIGHT_IH.as_str(),
             "networks": self.networks.each_ref().map(|network| network.json(&self.allocation, &self.horizon)),
         })
     }
 }
 
-/// Whether the gradient of the second network reaches farther back than that of the first, by several measures.
-fn answer(effect: &str, now: &[Horizon; 2], before: &[Horizon; 2]) -> String {
-    let lags = |of: fn(&Horizon) -> Option<usize>| {
-        let [a, b] = [of(&now[0])?, of(&now[1])?];
-        Some((a.cmp(&b), format!("{} words, compared with {}", b + 1, a + 1)))
-    };
-    let kept = |of: &[Horizon; 2]| {
-        let [a, b] = [of[0].kept()?, of[1].kept()?];
-        Some((a.total_cmp(&b), format!("a factor of {b:.3} per step, compared with {a:.3}")))
-    };
-    let measures = [
-        (format!("“{effect}”"), lags(|of| of.effect)),
-        ("all losses".to_owned(), lags(|of| of.median)),
-        ("per step".to_owned(), kept(now)),
-        ("before training".to_owned(), kept(before)),
-    ];
-    let mut text = "does the gradient of the LSTM reach farther back than that of the tanh RNN?\n".to_owned();
-    for (what, found) in measures {
-        let (verdict, figures) = match &found {
-            Some((std::cmp::Ordering::Less, figures)) => ("yes", figures.as_str()),
-            Some((std::cmp::Ordering::Equal, figures)) => ("equal", figures.as_str()),
-            Some((std::cmp::Ordering::Greater, figures)) => ("no", figures.as_str()),
-            None => ("unknown", "a network has no gradient to measure"),
-        };
-        text += &format!("  {:17}{verdict}, {figures}\n", format!("{what}:"));
-    }
-    text
+/// What decides whether the learning can begin, in a sentence.
+fn answer(reading: &Reading, before: &[Horizon; 2]) -> String {
+    let within = |of: &Horizon| of.effect.map_or("no step".to_owned(), |lag| format!("{lag} steps"));
+    let [a, b] = before.each_ref().map(within);
+    format!(
+        "Before training, 99 % of the gradient of predicting “{}” lay within {a} in the tanh RNN and within {b} in the LSTM; the \
+         word that decides it, “{}”, lies {} steps back.\n",
+        reading.effect(),
+        reading.words[reading.cue],
+        reading.lag(),
+    )
 }

@@ -27,7 +27,7 @@ pub(super) fn update_json(of: &UpdateShares) -> Value {
     let lag = |share: &bptt_train::update_shares::LagShare| {
         json!({
             "first": share.lags.start, "last": share.lags.end - 1,
-            "gradient": share.gradient, "update": share.update,
+            "gradient": share.gradient, "update": share.update, "earlier": share.earlier,
         })
     };
     json!({
@@ -41,14 +41,19 @@ pub(super) fn update_text(of: &UpdateShares, config: &Config) -> String {
     let lag = |share: &bptt_train::update_shares::LagShare| {
         let (first, last) = (share.lags.start, share.lags.end - 1);
         let lags = if first == last { format!("{first}") } else { format!("{first} to {last}") };
-        vec![lags, percent(share.gradient), percent(share.update)]
+        let earlier = share.earlier.map_or(String::new(), percent);
+        vec![lags, percent(share.gradient), percent(share.update), earlier]
     };
     let mut rows: Vec<Vec<String>> = of.by_lag.iter().map(lag).collect();
-    let others = [("earlier updates", of.carried), ("weight decay", of.decay)];
-    for (name, share) in others.into_iter().filter(|(_, share)| *share != 0.0) {
-        rows.push(vec![name.into(), String::new(), percent(share)]);
+    if of.decay != 0.0 {
+        rows.push(vec!["weight decay".into(), String::new(), percent(of.decay), String::new()]);
     }
-    let columns = [("lag", Align::Right), ("gradient", Align::Right), ("update", Align::Right)];
+    let columns = [
+        ("lag", Align::Right),
+        ("gradient", Align::Right),
+        ("update", Align::Right),
+        ("by earlier gradients", Align::Right),
+    ];
     format!(
         "\nshares of the lags in the next update ({}, moments of {WARMUP_BATCHES} batches at these weights)\n{}",
         config.optimizer,

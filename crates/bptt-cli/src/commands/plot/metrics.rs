@@ -10,10 +10,10 @@ use crate::Failure;
 
 /// The metrics of the run in `folder`.
 pub(super) fn read(folder: &Path) -> Result<Curves, Failure> {
-    // Opening the run gives better errors. The losses of the figures are in bits per symbol, so a run of a task is refused.
-    Run::open(folder)?.vocabulary()?;
+    // Opening the run gives better errors.
+    let of_text = Run::open(folder)?.config.task.is_none();
     let path = folder.join(runs::METRICS);
-    let mut curves = Curves { name: folder.display().to_string(), ..Curves::default() };
+    let mut curves = Curves { name: folder.display().to_string(), of_text, ..Curves::default() };
     for (i, line) in text::read_utf8(&path)?.lines().enumerate() {
         let event: Value = serde_json::from_str(line).map_err(|error| Error::RunFile {
             path: path.clone(),
@@ -27,22 +27,25 @@ pub(super) fn read(folder: &Path) -> Result<Curves, Failure> {
 /// Adds one event; null values and unknown events are skipped.
 fn add(curves: &mut Curves, event: &Value) {
     let number = |key: &str| event[key].as_f64();
+    let (loss, held_out) =
+        if curves.of_text { ("loss_bits", "held_out_bits") } else { ("loss", "held_out_loss") };
     let mut point = |points: fn(&mut Curves) -> &mut Vec<(f64, f64)>, key: &str| {
         points(curves).extend(number("step").zip(number(key)));
     };
     match event["event"].as_str() {
         Some("step") => {
-            point(|curves| &mut curves.loss, "loss_bits");
+            point(|curves| &mut curves.loss, loss);
             point(|curves| &mut curves.gradient, "gradient_norm");
         }
         Some("trace") => point(|curves| &mut curves.horizon, "horizon"),
-        Some("evaluation") => point(|curves| &mut curves.held_out, "held_out_bits"),
+        Some("evaluation") => point(|curves| &mut curves.held_out, held_out),
         Some("end") => {
             for name in ["unigram", "bigram"] {
                 curves.baselines.extend(number(&format!("{name}_bits")).map(|bits| (name.to_owned(), bits)));
             }
+            curves.baselines.extend(number("baseline_loss").map(|loss| ("without memory".to_owned(), loss)));
             // The last evaluation, unless it is already there.
-            let end = event["steps"].as_f64().zip(number("held_out_bits"));
+            let end = event["steps"].as_f64().zip(number(held_out));
             curves
                 .held_out
                 .extend(end.filter(|end| curves.held_out.last().is_none_or(|last| last.0 < end.0)));
