@@ -8,6 +8,7 @@ mod pictures;
 mod python;
 mod readers;
 mod shell;
+mod verdicts;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -89,6 +90,8 @@ fn main() -> ExitCode {
         ["readers"] => readers::run(root(), Path::new(&cargo())),
         ["python"] => python::run(root()),
         ["pictures"] => pictures::run(root(), Path::new(&cargo())),
+        ["verdicts"] => verdicts::run(root(), Path::new(&cargo()), false),
+        ["verdicts", "--check"] => verdicts::run(root(), Path::new(&cargo()), true),
         [name] if TASKS.iter().any(|task| task.name == name) => {
             run(TASKS.iter().filter(|task| task.name == name))
         }
@@ -152,8 +155,9 @@ fn usage() -> String {
     let readers = "  readers    pandas, pyarrow and TensorBoard read tables and events; fetches them first\n";
     let python = "  python     builds the Python package, checks its types and runs its tests; fetches PyTorch first\n";
     let pictures = "  pictures   draws the README's pictures anew\n";
+    let verdicts = "  verdicts [--check]    makes the book's table of verdicts and advice anew, or holds the program against it\n";
     std::iter::once(head)
         .chain(parts)
-        .chain([bench, same_numbers, browser, readers, python, pictures].map(str::to_owned))
+        .chain([bench, same_numbers, browser, readers, python, pictures, verdicts].map(str::to_owned))
         .collect()
 }
