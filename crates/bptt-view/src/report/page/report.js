@@ -9,9 +9,10 @@ import { profileInWords, rainbowInWords, showProfile, showRainbow } from "./flow
 import { Words, contributionTable, lossInWords } from "./words.js";
 import { factList, hasTraining, showTraining, stageTable } from "./training.js";
 import { balanceTable, entryTable, gateTable, perLossTable, profileTable } from "./tables.js";
+import { Lead } from "./lead.js";
 import { figures } from "./article.js";
 import { connect, showControls } from "./controls.js";
-import { Charts, possible, tooltip, viewOf } from "./view.js";
+import { Charts, possible, tellingCell, tooltip, viewOf } from "./view.js";
 
 /** The parts that depend on the network only. */
 function showSubject({ subject }) {
@@ -33,7 +34,8 @@ function fillOpen(id, make) {
 }
 
 /** The parts that are text, which are shown before the charts. */
-function showText(view, words) {
+function showText(view, { words, lead }) {
+  lead.show(view);
   words.show(view);
   byId("loss-words").replaceChildren(...lossInWords(view));
   byId("loss-table").replaceChildren(contributionTable(view, 8));
@@ -63,7 +65,11 @@ async function start() {
     return opened.get(key);
   };
   const subject = data.subjects[0];
-  const initial = { network: 0, stage: subject.stages.length - 1, cell: "0 forward", parameter: "weight_hh", gate: "all", scale: "log", k: subject.k, t: subject.k };
+  const ledger = ledgerOf(0, subject.stages.length - 1);
+  // The last loss is what the data say if nobody has asked for one.
+  const wanted = subject.k === ledger.losses.at(-1) ? null : subject.k;
+  const cell = tellingCell(ledger, ledger.find("weight_hh") ?? ledger.entry(0), wanted);
+  const initial = { network: 0, stage: subject.stages.length - 1, cell: "0 forward", parameter: "weight_hh", gate: "all", scale: "log", ...cell };
   const state = new State(initial, (choice) => possible(choice, data, ledgerOf));
   const view = () => viewOf(state.now, data, ledgerOf);
 
@@ -71,7 +77,8 @@ async function start() {
   byId("program").textContent = data.program;
   byId("reproduce").hidden = document.querySelector("a[href='#reproduce']").hidden = data.reproduce.length === 0;
   byId("reproduce-list").replaceChildren(...data.reproduce.map((line) => el("li", {}, el("code", {}, line))));
-  const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, state.now.t) }));
+  const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, state.now.t) }), byId("words-key"));
+  const lead = new Lead(byId("lead"), byId("lead-words"));
   const heatmap = new Heatmap(byId("heatmap-chart"), byId("heatmap-key"), (cell) => state.set(cell), tooltip(view));
   const charts = new Charts({
     "heatmap-chart": (_, shown) => heatmap.show(shown),
@@ -82,7 +89,7 @@ async function start() {
   const showWords = () => {
     const shown = view();
     showSubject(shown);
-    showText(shown, words);
+    showText(shown, { words, lead });
     showControls(shown, data.subjects, state.now);
   };
   const showCharts = () => charts.show(view());

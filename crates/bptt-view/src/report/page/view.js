@@ -2,6 +2,8 @@
 
 import { byId } from "./dom.js";
 import { cellInWords } from "./heatmap.js";
+import { termsOf } from "./lead.js";
+import { isDark } from "./theme.js";
 
 /** The nearest choice that the report can show. */
 export function possible(choice, data, ledgerOf) {
@@ -42,15 +44,44 @@ export function tooltip(current) {
   };
 }
 
-/** The charts, each drawn when it is near the viewport and when its view changes. */
+/** Losses whose terms are smaller together than this part of the largest such sum are not chosen: they teach little. */
+const SMALL = 0.1;
+
+/** The cell (k, t) that is shown first. k: the loss whose far terms are largest compared with its near ones, unless one is
+ * `wanted`; t: the step of the largest far term. Far is from half the horizon on. */
+export function tellingCell(ledger, entry, wanted = null) {
+  const half = Math.max(1, Math.ceil((entry.horizon ?? 0) / 2));
+  const size = (terms) => terms.reduce((sum, { log10 }) => sum + 10 ** log10, 0);
+  const rows = ledger.losses.map((k) => {
+    const terms = termsOf(ledger, entry, k);
+    const far = terms.filter(({ lag }) => lag >= half);
+    const best = far.reduce((most, term) => (term.log10 > most.log10 ? term : most), { t: k, log10: -Infinity });
+    return { k, t: best.t, far: size(far), near: size(terms) - size(far) };
+  });
+  const asked = rows.find(({ k }) => k === wanted);
+  if (asked) return { k: asked.k, t: asked.t };
+  const least = SMALL * Math.max(...rows.map(({ far, near }) => far + near));
+  const large = rows.filter(({ far, near }) => far > 0 && far + near >= least);
+  const last = ledger.losses.at(-1) ?? ledger.steps - 1;
+  const first = large.reduce((most, row) => (row.far * most.near > most.far * row.near ? row : most), large[0] ?? { k: last, t: last });
+  return { k: first.k, t: first.t };
+}
+
+/** Calls when the browser has nothing else to do. */
+const whenIdle = (call) => (globalThis.requestIdleCallback ? requestIdleCallback(call, { timeout: 2000 }) : setTimeout(call, 200));
+
+/** The charts, each drawn when it is near the viewport and when its view changes; the others when the browser is idle, and
+ * all before printing. */
 export class Charts {
   constructor(draws) {
     this.draws = draws;
+    this.idle = false;
     this.near = new Set();
     this.stale = new Set();
     this.busy = new Set();
     const seen = new IntersectionObserver((entries) => entries.forEach((e) => this.mark(e)), { rootMargin: "400px" });
     for (const id of Object.keys(draws)) seen.observe(byId(id));
+    addEventListener("beforeprint", () => this.drawAll());
   }
 
   mark({ target, isIntersecting }) {
@@ -61,8 +92,31 @@ export class Charts {
 
   show(view) {
     this.view = view;
+    this.dark = isDark();
     this.stale = new Set(Object.keys(this.draws));
     this.draw();
+    this.drawLater();
+  }
+
+  /** Draws the charts that are not near, one at a time. */
+  drawLater() {
+    if (this.idle || this.stale.size === 0) return;
+    this.idle = true;
+    whenIdle(() => {
+      this.idle = false;
+      const next = [...this.stale].find((id) => !this.busy.has(id));
+      if (next && this.stale.delete(next)) this.drawOne(next);
+      this.drawLater();
+    });
+  }
+
+  /** Draws all that is not drawn, in the theme of now. */
+  drawAll() {
+    if (!this.view) return;
+    if (isDark() !== this.dark) this.show(this.view);
+    for (const id of this.stale) {
+      if (!this.busy.has(id) && this.stale.delete(id)) this.drawOne(id);
+    }
   }
 
   draw() {
