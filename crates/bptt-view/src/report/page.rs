@@ -13,7 +13,7 @@ pub const CONTROLS: &str = include_str!("page/controls.html");
 pub const STYLE: &str = include_str!("page/page.css");
 
 /// The ES modules of the page by name, in the order of their imports; the last one makes the page.
-pub const MODULES: [(&str, &str); 18] = [
+pub const MODULES: [(&str, &str); 20] = [
     ("format.js", include_str!("page/format.js")),
     ("dom.js", include_str!("page/dom.js")),
     ("ledger.js", include_str!("page/ledger.js")),
@@ -24,10 +24,12 @@ pub const MODULES: [(&str, &str); 18] = [
     ("chart.js", include_str!("page/chart.js")),
     ("heatmap.js", include_str!("page/heatmap.js")),
     ("flow.js", include_str!("page/flow.js")),
+    ("network.js", include_str!("page/network.js")),
     ("words.js", include_str!("page/words.js")),
     ("training.js", include_str!("page/training.js")),
     ("tables.js", include_str!("page/tables.js")),
     ("lead.js", include_str!("page/lead.js")),
+    ("pictures.js", include_str!("page/pictures.js")),
     ("article.js", include_str!("page/article.js")),
     ("controls.js", include_str!("page/controls.js")),
     ("view.js", include_str!("page/view.js")),

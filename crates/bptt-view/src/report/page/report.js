@@ -10,6 +10,7 @@ import { Words, contributionTable, lossInWords } from "./words.js";
 import { factList, hasTraining, showTraining, stageTable } from "./training.js";
 import { balanceTable, entryTable, gateTable, perLossTable, profileTable } from "./tables.js";
 import { Lead } from "./lead.js";
+import { NetworkView } from "./network.js";
 import { figures } from "./article.js";
 import { connect, showControls } from "./controls.js";
 import { Charts, possible, tellingCell, tooltip, viewOf } from "./view.js";
@@ -34,9 +35,10 @@ function fillOpen(id, make) {
 }
 
 /** The parts that are text, which are shown before the charts. */
-function showText(view, { words, lead }) {
+function showText(view, { words, lead, network }) {
   lead.show(view);
   words.show(view);
+  network.show(view);
   byId("loss-words").replaceChildren(...lossInWords(view));
   byId("loss-table").replaceChildren(contributionTable(view, 8));
   byId("cell-words").replaceChildren(...cellInWords(view, view.k, view.t));
@@ -78,6 +80,7 @@ async function start() {
   byId("reproduce").hidden = document.querySelector("a[href='#reproduce']").hidden = data.reproduce.length === 0;
   byId("reproduce-list").replaceChildren(...data.reproduce.map((line) => el("li", {}, el("code", {}, line))));
   const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, state.now.t) }), byId("words-key"));
+  const network = new NetworkView(byId("network-chart"), byId("network-words"), (change) => state.set(change));
   const lead = new Lead(byId("lead"), byId("lead-words"));
   const heatmap = new Heatmap(byId("heatmap-chart"), byId("heatmap-key"), (cell) => state.set(cell), tooltip(view));
   const charts = new Charts({
@@ -89,7 +92,7 @@ async function start() {
   const showWords = () => {
     const shown = view();
     showSubject(shown);
-    showText(shown, { words, lead });
+    showText(shown, { words, lead, network });
     showControls(shown, data.subjects, state.now);
   };
   const showCharts = () => charts.show(view());
