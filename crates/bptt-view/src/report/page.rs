@@ -13,7 +13,7 @@ pub const CONTROLS: &str = include_str!("page/controls.html");
 pub const STYLE: &str = include_str!("page/page.css");
 
 /// The ES modules of the page by name, in the order of their imports; the last one makes the page.
-pub const MODULES: [(&str, &str); 20] = [
+pub const MODULES: [(&str, &str); 21] = [
     ("format.js", include_str!("page/format.js")),
     ("dom.js", include_str!("page/dom.js")),
     ("ledger.js", include_str!("page/ledger.js")),
@@ -30,6 +30,7 @@ pub const MODULES: [(&str, &str); 20] = [
     ("tables.js", include_str!("page/tables.js")),
     ("lead.js", include_str!("page/lead.js")),
     ("pictures.js", include_str!("page/pictures.js")),
+    ("compare.js", include_str!("page/compare.js")),
     ("article.js", include_str!("page/article.js")),
     ("controls.js", include_str!("page/controls.js")),
     ("view.js", include_str!("page/view.js")),

@@ -12,6 +12,7 @@ import { balanceTable, entryTable, gateTable, perLossTable, profileTable } from 
 import { Lead } from "./lead.js";
 import { NetworkView } from "./network.js";
 import { figures } from "./article.js";
+import { Comparison } from "./compare.js";
 import { connect, showControls } from "./controls.js";
 import { Charts, possible, tellingCell, tooltip, viewOf } from "./view.js";
 
@@ -35,8 +36,9 @@ function fillOpen(id, make) {
 }
 
 /** The parts that are text, which are shown before the charts. */
-function showText(view, { words, lead, network }) {
+function showText(view, { words, lead, network, comparison }) {
   lead.show(view);
+  comparison.show(view);
   words.show(view);
   network.show(view);
   byId("loss-words").replaceChildren(...lossInWords(view));
@@ -82,6 +84,7 @@ async function start() {
   const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, state.now.t) }), byId("words-key"));
   const network = new NetworkView(byId("network-chart"), byId("network-words"), (change) => state.set(change));
   const lead = new Lead(byId("lead"), byId("lead-words"));
+  const comparison = new Comparison(byId("compare-charts"), byId("compare-words"), data, ledgerOf);
   const heatmap = new Heatmap(byId("heatmap-chart"), byId("heatmap-key"), (cell) => state.set(cell), tooltip(view));
   const charts = new Charts({
     "heatmap-chart": (_, shown) => heatmap.show(shown),
@@ -92,7 +95,7 @@ async function start() {
   const showWords = () => {
     const shown = view();
     showSubject(shown);
-    showText(shown, { words, lead, network });
+    showText(shown, { words, lead, network, comparison });
     showControls(shown, data.subjects, state.now);
   };
   const showCharts = () => charts.show(view());
