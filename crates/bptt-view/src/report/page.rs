@@ -13,7 +13,7 @@ pub const CONTROLS: &str = include_str!("page/controls.html");
 pub const STYLE: &str = include_str!("page/page.css");
 
 /// The ES modules of the page by name, in the order of their imports; the last one makes the page.
-pub const MODULES: [(&str, &str); 21] = [
+pub const MODULES: [(&str, &str); 22] = [
     ("format.js", include_str!("page/format.js")),
     ("dom.js", include_str!("page/dom.js")),
     ("ledger.js", include_str!("page/ledger.js")),
@@ -21,6 +21,7 @@ pub const MODULES: [(&str, &str); 21] = [
     ("theme.js", include_str!("page/theme.js")),
     ("scale.js", include_str!("page/scale.js")),
     ("plot.js", include_str!("page/plot.js")),
+    ("glossary.js", include_str!("page/glossary.js")),
     ("chart.js", include_str!("page/chart.js")),
     ("heatmap.js", include_str!("page/heatmap.js")),
     ("flow.js", include_str!("page/flow.js")),

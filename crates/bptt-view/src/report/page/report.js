@@ -13,14 +13,15 @@ import { Lead } from "./lead.js";
 import { NetworkView } from "./network.js";
 import { figures } from "./article.js";
 import { Comparison } from "./compare.js";
+import { glossary, linked } from "./glossary.js";
 import { connect, showControls } from "./controls.js";
 import { Charts, possible, tellingCell, tooltip, viewOf } from "./view.js";
 
 /** The parts that depend on the network only. */
 function showSubject({ subject }) {
   const [first, ...others] = subject.verdict;
-  byId("headline").replaceChildren(...prose(first ?? ""));
-  byId("findings").replaceChildren(...others.map((sentence) => el("li", {}, prose(sentence))));
+  byId("headline").replaceChildren(...linked(prose(first ?? "")));
+  byId("findings").replaceChildren(...others.map((sentence) => el("li", {}, linked(prose(sentence)))));
   byId("facts").replaceChildren(factList(subject.facts));
   const trained = hasTraining(subject) || subject.stages.length > 1;
   byId("training").hidden = !trained;
@@ -41,7 +42,7 @@ function showText(view, { words, lead, network, comparison }) {
   comparison.show(view);
   words.show(view);
   network.show(view);
-  byId("loss-words").replaceChildren(...lossInWords(view));
+  byId("loss-words").replaceChildren(...linked(lossInWords(view)));
   byId("loss-table").replaceChildren(contributionTable(view, 8));
   byId("cell-words").replaceChildren(...cellInWords(view, view.k, view.t));
   byId("profile-words").textContent = profileInWords(view);
@@ -81,6 +82,7 @@ async function start() {
   byId("program").textContent = data.program;
   byId("reproduce").hidden = document.querySelector("a[href='#reproduce']").hidden = data.reproduce.length === 0;
   byId("reproduce-list").replaceChildren(...data.reproduce.map((line) => el("li", {}, el("code", {}, line))));
+  byId("terms").replaceChildren(...glossary());
   const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, state.now.t) }), byId("words-key"));
   const network = new NetworkView(byId("network-chart"), byId("network-words"), (change) => state.set(change));
   const lead = new Lead(byId("lead"), byId("lead-words"));
