@@ -11,6 +11,8 @@ import { commonRange, pixels } from "./pictures.js";
 /** The looks of the lines, in the order of the networks. */
 const LOOKS = ["one", "two", "three", "four", "five", "six"];
 
+const shortName = (name) => (name.length > 16 ? `${name.slice(0, 15)}…` : name);
+
 /** The last ledger of each network, and the recurrent weights of its first layer. */
 function subjectsOf(data, ledgerOf) {
   return data.subjects.map((subject, i) => {
@@ -21,10 +23,10 @@ function subjectsOf(data, ledgerOf) {
 
 /** Medians by lag, a line for each network. */
 function lagPicture(all, width) {
-  const series = all.map(({ subject, entry }, i) => ({ name: subject.name.slice(0, 14), className: LOOKS[i % LOOKS.length], points: medians(entry) }));
+  const series = all.map(({ subject, entry }, i) => ({ name: shortName(subject.name), className: LOOKS[i % LOOKS.length], points: medians(entry) }));
   const most = Math.max(...series.flatMap(({ points }) => points.map(([lag]) => lag)), 0);
   const alt = `Median norm of a term by lag on a logarithmic axis. ${compareInWords(all)}`;
-  return logLines({ width, height: 260, alt, series, ticks: wholeTicks(0, most, 8), xTitle: "lag |k − t|, steps", yTitle: "median norm of a term", labelWidth: 104 });
+  return logLines({ width, height: 260, alt, series, ticks: wholeTicks(0, most, 8), xTitle: "lag |k − t|, steps", yTitle: "median norm of a term", labelWidth: 128 });
 }
 
 /** The ledger of a network as a square of colors in a common scale, and what puts the mark on a cell. */
@@ -57,7 +59,7 @@ function scalePicture(range, width) {
 }
 
 /** How the networks differ, a part of a sentence for each. */
-export function compareInWords(all) {
+function compareInWords(all) {
   const parts = all.map(({ subject, entry }) => {
     const kept = entry.decay_per_step == null ? "" : `, × ${number(Math.exp(entry.decay_per_step))} per step`;
     return `${subject.name}: horizon ${entry.horizon ?? "–"}${kept}`;
@@ -67,24 +69,29 @@ export function compareInWords(all) {
 
 /** Several networks in `place`, drawn anew when the width changes. */
 export class Comparison {
-  constructor(place, sentence, data, ledgerOf) {
-    Object.assign(this, { place, data, ledgerOf, chosen: null, width: 0, dark: null, marks: [] });
-    this.place.closest("section").hidden = data.subjects.length < 2;
-    if (data.subjects.length < 2) return;
-    sentence.textContent = compareInWords(subjectsOf(data, ledgerOf));
-    new ResizeObserver(() => this.chosen && place.clientWidth !== this.width && this.draw()).observe(place);
+  constructor(place, sentence) {
+    Object.assign(this, { place, sentence, all: [], chosen: null, width: 0, dark: null, marks: [] });
+    new ResizeObserver(() => this.chosen && this.all.length > 1 && place.clientWidth !== this.width && this.draw()).observe(place);
+  }
+
+  /** Shows the subjects of `data`, if there are two or more. */
+  compare(data, ledgerOf) {
+    this.all = subjectsOf(data, ledgerOf);
+    this.place.closest("section").hidden = this.all.length < 2;
+    this.sentence.textContent = compareInWords(this.all);
+    this.dark = null;
   }
 
   /** Marks a cell. */
   show({ k, t }) {
     this.chosen = { k, t };
-    if (this.data.subjects.length < 2) return;
+    if (this.all.length < 2) return;
     if (this.dark !== isDark()) this.draw();
     else for (const put of this.marks) put(this.chosen);
   }
 
   draw() {
-    const all = subjectsOf(this.data, this.ledgerOf);
+    const { all } = this;
     [this.width, this.dark] = [this.place.clientWidth, isDark()];
     const width = this.width || 360;
     const columns = width >= 620 ? Math.min(all.length, width >= 1000 ? 3 : 2) : 1;

@@ -135,7 +135,7 @@ function networkPart(kind, shape, { chosen, says, data, act }) {
     event.preventDefault();
     act();
   };
-  return svg("g", { class: `${className} choice`, role: "button", tabindex: "0", "aria-label": says, "aria-pressed": String(chosen), "data-part": data, onclick: act, onkeydown }, svg("title", {}, says), shape);
+  return svg("g", { class: `${className} choice`, role: "button", tabindex: "0", "aria-pressed": String(chosen), "data-part": data, onclick: act, onkeydown }, svg("title", {}, says), shape);
 }
 
 /** What happens to the gradient between the loss and the chosen step. */

@@ -86,7 +86,8 @@ async function start() {
   const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, state.now.t) }), byId("words-key"));
   const network = new NetworkView(byId("network-chart"), byId("network-words"), (change) => state.set(change));
   const lead = new Lead(byId("lead"), byId("lead-words"));
-  const comparison = new Comparison(byId("compare-charts"), byId("compare-words"), data, ledgerOf);
+  const comparison = new Comparison(byId("compare-charts"), byId("compare-words"));
+  comparison.compare(data, ledgerOf);
   const heatmap = new Heatmap(byId("heatmap-chart"), byId("heatmap-key"), (cell) => state.set(cell), tooltip(view));
   const charts = new Charts({
     "heatmap-chart": (_, shown) => heatmap.show(shown),

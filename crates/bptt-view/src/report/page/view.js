@@ -70,12 +70,11 @@ export function tellingCell(ledger, entry, wanted = null) {
 /** Calls when the browser has nothing else to do. */
 const whenIdle = (call) => (globalThis.requestIdleCallback ? requestIdleCallback(call, { timeout: 2000 }) : setTimeout(call, 200));
 
-/** The charts, each drawn when it is near the viewport and when its view changes; the others when the browser is idle, and
- * all before printing. */
+/** The charts, each drawn when it is near the viewport and when its view changes; the others when the browser is idle,
+ * only for the first time unless `again`, and all before printing. */
 export class Charts {
-  constructor(draws) {
-    this.draws = draws;
-    this.idle = false;
+  constructor(draws, { again = true } = {}) {
+    Object.assign(this, { draws, again, idle: false, drawn: new Set() });
     this.near = new Set();
     this.stale = new Set();
     this.busy = new Set();
@@ -100,11 +99,12 @@ export class Charts {
 
   /** Draws the charts that are not near, one at a time. */
   drawLater() {
-    if (this.idle || this.stale.size === 0) return;
+    const waiting = () => [...this.stale].filter((id) => !this.busy.has(id) && (this.again || !this.drawn.has(id)));
+    if (this.idle || waiting().length === 0) return;
     this.idle = true;
     whenIdle(() => {
       this.idle = false;
-      const next = [...this.stale].find((id) => !this.busy.has(id));
+      const [next] = waiting();
       if (next && this.stale.delete(next)) this.drawOne(next);
       this.drawLater();
     });
@@ -130,10 +130,11 @@ export class Charts {
   async drawOne(id) {
     this.busy.add(id);
     try {
-      await this.draws[id](byId(id), this.view);
+      if (await this.draws[id](byId(id), this.view)) this.drawn.add(id);
     } finally {
       this.busy.delete(id);
     }
     this.draw();
+    this.drawLater();
   }
 }
