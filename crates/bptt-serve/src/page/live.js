@@ -197,14 +197,17 @@ async function start() {
   const heatmap = new Heatmap(byId("heatmap-chart"), byId("heatmap-key"), (cell) => state.set(cell), tooltip(() => page.view()));
   let drawable = false;
   const charts = new Charts({
-    "curves-chart": (place) => showCurves(place, page.runs()),
+    "curves-chart": (place) => !place.hidden && showCurves(place, page.runs()),
     "heatmap-chart": () => page.ledger?.ledger && heatmap.show(page.view()),
     "rainbow-chart": (place) => page.ledger?.ledger && showRainbow(place, page.view(), (change) => state.set(change)),
-  });
+  }, { again: false });
   const show = () => {
     page.drawing = false;
     if (page.live) showStatus(page.live);
-    byId("curves-words").textContent = curvesInWords(page.runs());
+    const runs = page.runs();
+    // Axes without a curve say nothing.
+    byId("curves-chart").hidden = runs.every(({ training }) => training.steps.length === 0);
+    byId("curves-words").textContent = runs.length > 0 ? curvesInWords(runs) : "No run is chosen.";
     if (page.ledger) showLedger(page);
     if (drawable) charts.show(page);
   };
