@@ -402,6 +402,13 @@ describe("whoever reads it", () => {
     assert.match(await page.locator("#compare-words").textContent(), /^tanh RNN: horizon \d+.*; LSTM: horizon \d+/u);
     const [left, right] = await page.locator("#compare .beside svg").evaluateAll((nodes) => nodes.map((node) => node.getBoundingClientRect()));
     assert.ok(left.top === right.top && left.right <= right.left, "beside each other");
+    const ledgerOfFirst = page.locator("#compare .beside image").first();
+    await ledgerOfFirst.evaluate((node) => node.scrollIntoView({ block: "center" }));
+    const square = await ledgerOfFirst.boundingBox();
+    await page.mouse.click(square.x + square.width * 0.3, square.y + square.height * 0.9);
+    assert.equal(await page.locator("#network").inputValue(), "0");
+    const steps = await page.locator("#words button").count() - 1;
+    assert.deepEqual([await page.locator("#loss").inputValue(), await page.locator("#step").inputValue()], [0.9, 0.3].map((part) => String(Math.floor(part * steps))));
 
     bptt(where, "article", "--out", "article");
     const article = await open(browser, join(where, "article", "report.html"), { hash: "#k=2&t=0&parameter=weight_ih" });

@@ -76,7 +76,7 @@ export function figures(view) {
       networkPicture(view, 420)),
     figure(2, "One step forward", subject.equations ?? [],
       ["At step ", String(t), " the network read ", read, `${inputs} (${cell}).`],
-      stepPicture({ t, read: subject.symbols[t], x, h, hasLoss: ledger.hasLoss(t) })),
+      stepPicture({ t, read: subject.symbols[t], x, h, hasLoss: ledger.hasLoss(t), recurrent: w_hh != null })),
     figure(3, "The losses", ["L = L_1 + L_2 + … + L_T"], lossesInWords(view), costliest(view)),
     figure(4, "The gradient of one loss is a sum over steps", ["dL_k/dW = Σ_{t≤k} (∂L_k/∂W)_t"],
       [`Loss ${k}`, ...target, `: ${count(rows.length, "step")} contribute to its gradient of ${name}. The sum of their norms is ${number(sum)}; the largest are:`],

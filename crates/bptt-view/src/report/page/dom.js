@@ -7,7 +7,7 @@ const SVG = "http://www.w3.org/2000/svg";
 /** Gives an element attributes and children; strings become text. `on…` attributes are listeners. */
 function furnished(node, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    if (key.startsWith("on") && value) node.addEventListener(key.slice(2), value);
     else if (value === true) node.setAttribute(key, "");
     else if (value !== false && value != null) node.setAttribute(key, value);
   }

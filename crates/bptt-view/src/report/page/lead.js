@@ -2,7 +2,8 @@
 
 import { el, formula, svg } from "./dom.js";
 import { count, number, ofLog10, percent } from "./format.js";
-import { lagColor } from "./scale.js";
+import { lagColors } from "./scale.js";
+import { isDark } from "./theme.js";
 import { logLines, picture, stroke, textAt, wholeTicks } from "./plot.js";
 import { letter } from "./tables.js";
 
@@ -34,14 +35,32 @@ export function termsOf(ledger, entry, k, gate = null) {
   return list.sort((a, b) => a.lag - b.lag);
 }
 
+/** log₁₀ of the larger term of loss k at a lag; −∞ if there is none. */
+function atLag(ledger, entry, k, lag) {
+  const [from, to] = ledger.uncut[k];
+  let most = -Infinity;
+  for (const t of lag === 0 ? [k] : [k - lag, k + lag]) {
+    const log10 = t >= from && t < to ? entry.log10(k, t) : NaN;
+    if (log10 > most) most = log10;
+  }
+  return most;
+}
+
 /** For each loss, log₁₀ of: the sum of the norms of its terms, its own step, the step halfway back, and the farthest. */
 export function alongLosses(ledger, entry) {
   return ledger.losses.flatMap((k) => {
-    const terms = termsOf(ledger, entry, k);
-    if (terms.length === 0) return [];
-    const farthest = terms.at(-1);
-    const half = terms.findLast(({ lag }) => lag <= farthest.lag / 2) ?? terms[0];
-    return [{ k, all: sumOf(terms.map(({ log10 }) => log10)), own: terms[0].lag === 0 ? terms[0].log10 : NaN, half: half.log10, farthest: farthest.log10 }];
+    const [from, to] = ledger.uncut[k];
+    const logs = Array.from({ length: to - from }, (_, i) => entry.log10(k, from + i)).filter((log10) => log10 > -Infinity);
+    if (logs.length === 0) return [];
+    let lag = Math.max(k - from, to - 1 - k);
+    while (atLag(ledger, entry, k, lag) === -Infinity) lag -= 1;
+    let half = Math.floor(lag / 2);
+    while (half > 0 && atLag(ledger, entry, k, half) === -Infinity) half -= 1;
+    const at = (of) => {
+      const log10 = atLag(ledger, entry, k, of);
+      return log10 === -Infinity ? NaN : log10;
+    };
+    return [{ k, all: sumOf(logs), own: at(0), half: at(half), farthest: at(lag) }];
   });
 }
 
@@ -103,11 +122,12 @@ function sharePicture(entry, width) {
     textAt(x(Math.max(share, 0)) + 6, y + row / 2 + 4, text, { class: "number" }),
   ];
   const height = 30 + row * (ranges.length + 1) + 8;
+  const hues = lagColors(ranges.length);
   const alt = `Shares of the gradient by lag. ${ranges.map((range) => `${rangeName(range)}: ${percent(range.share)}`).join("; ")}.`;
   return picture({ width, height, alt },
     textAt(4, 12, "share of the whole gradient", { class: "quiet" }),
     line("whole gradient", 1, number(entry.total_norm), 22, { class: "whole" }),
-    ranges.map((range, i) => line(rangeName(range), range.share, percent(range.share), 28 + row * (i + 1), { fill: lagColor(i / Math.max(1, ranges.length - 1)) })),
+    ranges.map((range, i) => line(rangeName(range), range.share, percent(range.share), 28 + row * (i + 1), { fill: hues[i] })),
     stroke(x(0), 22, x(0), height - 4, { class: "base" }));
 }
 
@@ -122,10 +142,23 @@ function binned(points) {
   return bins.map((bin) => [bin[Math.floor(bin.length / 2)][0], bin.map(([, y]) => y).sort((a, b) => a - b)[Math.floor(bin.length / 2)]]);
 }
 
+/** The terms of the only loss, by step. */
+function alongSteps(ledger, entry, { k, all }, width) {
+  const points = termsOf(ledger, entry, k).map(({ t, log10 }) => [t, log10]).sort((a, b) => a[0] - b[0]);
+  const [first, last] = [points[0], points.at(-1)];
+  const alt = `Norms of the terms of loss ${k}, the only one, on a logarithmic axis: ${ofLog10(first[1])} at step ${first[0]}, ${ofLog10(last[1])} at step ${last[0]}; their sum is ${ofLog10(all)}.`;
+  const series = [
+    { name: "one step", className: "far", points: binned(points) },
+    { name: "all steps", className: "whole", points: [first, last].map(([t]) => [t, all]) },
+  ];
+  return logLines({ width, alt, series, ticks: wholeTicks(first[0], last[0]), xTitle: "step t", yTitle: `norm of a term of loss ${k}; all steps: sum of norms` });
+}
+
 /** The terms of each loss along the sequence. */
 function alongPicture(ledger, entry, width) {
   const rows = alongLosses(ledger, entry);
   if (rows.length === 0) return null;
+  if (rows.length === 1) return alongSteps(ledger, entry, rows[0], width);
   const of = (key) => binned(rows.map((row) => [row.k, row[key]]));
   const [first, last] = [rows[0], rows.at(-1)];
   const alt = `Norms of the terms of each loss on a logarithmic axis, from loss ${first.k} to loss ${last.k}. Sum of the norms of all steps: ${ofLog10(first.all)} to ${ofLog10(last.all)}; own step: ${ofLog10(first.own)} to ${ofLog10(last.own)}; farthest step: ${ofLog10(first.farthest)} to ${ofLog10(last.farthest)}.`;
@@ -167,12 +200,15 @@ const PANELS = { shares: "Parts of the gradient", along: "Along the sequence", t
 /** The lead picture in `place`; its panels are drawn anew when the width changes. */
 export class Lead {
   constructor(place, caption) {
-    Object.assign(this, { place, caption, view: null, width: 0 });
+    Object.assign(this, { place, caption, view: null, width: 0, shown: [] });
     new ResizeObserver(() => this.view && place.clientWidth !== this.width && this.draw()).observe(place);
   }
 
   show(view) {
     this.view = view;
+    const shown = [recurrentEntry(view), isDark()];
+    if (shown.every((part, i) => part === this.shown[i])) return;
+    this.shown = shown;
     this.caption.replaceChildren(...leadInWords(view));
     this.draw();
   }
@@ -186,17 +222,18 @@ export class Lead {
       along: (width) => alongPicture(ledger, entry, width),
       training: (width) => trainingPicture(subject, ledger, entry, width),
     };
-    const draw = (width) => Object.entries(makers).flatMap(([name, make]) => {
-      const drawn = entry.total_norm > 0 ? make(width) : null;
-      return drawn ? [el("div", { class: "panel" }, el("h3", {}, PANELS[name]), drawn)] : [];
-    });
     const all = this.width || 360;
     const most = all >= 900 ? 3 : all >= 620 ? 2 : 1;
-    let panels = draw(all);
-    const columns = Math.min(most, panels.length);
-    if (columns > 1) panels = draw(Math.floor((all - 20 * (columns - 1)) / columns));
-    this.place.style.gridTemplateColumns = `repeat(${Math.max(1, columns)}, minmax(0, 1fr))`;
-    this.place.replaceChildren(...panels);
+    const panels = (count) => Object.entries(makers).flatMap(([name, make]) => {
+      const drawn = entry.total_norm > 0 ? make(Math.floor((all - 20 * (count - 1)) / count)) : null;
+      return drawn ? [el("div", { class: "panel" }, el("h3", {}, PANELS[name]), drawn)] : [];
+    });
+    const expected = Math.min(most, subject.stages.length > 1 ? 3 : 2);
+    let shown = panels(expected);
+    const columns = Math.max(1, Math.min(most, shown.length));
+    if (columns !== expected) shown = panels(columns);
+    this.place.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
+    this.place.replaceChildren(...shown);
   }
 }
 

@@ -69,7 +69,7 @@ function box(x, y, text, below = "") {
 }
 
 /** One step forward: what goes into the state of step t and what follows from it. */
-export function stepPicture({ t, read, x, h, hasLoss }) {
+export function stepPicture({ t, read, x, h, hasLoss, recurrent }) {
   const alt = `The input of step ${t}, ${read}, and the previous state go through the weights into the state h of step ${t}.`;
   const norm = (size) => (size == null ? "" : `norm ${size > 0 ? number(size) : "0"}`);
   return picture({ width: 400, height: 150, alt },
@@ -78,7 +78,7 @@ export function stepPicture({ t, read, x, h, hasLoss }) {
     box(210, 70, `h${t}`),
     hasLoss ? [box(354, 70, `L${t}`), pointer(254, 70, 310, 70)] : [],
     pointer(90, 104, 166, 78), pointer(90, 36, 166, 62),
-    textAt(136, 108, "W_ih"), textAt(136, 38, "W_hh"));
+    textAt(136, 108, "W_ih"), recurrent ? textAt(136, 38, "W_hh") : []);
 }
 
 /** An outer product: a column times a row makes a matrix. `products` are `[{ left, right, a, b, size }]`. */

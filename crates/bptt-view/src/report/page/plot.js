@@ -1,7 +1,7 @@
 // Small charts as SVG, which need no library and scale in print. Colors of lines are classes of the style sheet.
 
 import { svg } from "./dom.js";
-import { powerOfTen } from "./format.js";
+import { ofLog10, powerOfTen } from "./format.js";
 
 /** How many decades below its top a logarithmic axis shows at most. */
 const MOST_DECADES = 16;
@@ -22,11 +22,20 @@ export function stroke(x1, y1, x2, y2, more = {}) {
   return svg("line", { x1, y1, x2, y2, ...more });
 }
 
-/** Whole powers of ten from `low` to `high`, about `most` of them. */
-export function decades(low, high, most = 5) {
+/** Ticks of a logarithmic axis, `[[log10, text], …]`: about `most` whole powers of ten, or numbers between them where there
+ * are fewer than two. */
+export function logTicks(low, high, most = 5) {
   const every = Math.max(1, Math.ceil((high - low) / most));
+  const powers = [];
+  for (let power = Math.ceil(low / every) * every; power <= high; power += every) powers.push(power);
+  if (powers.length > 1) return powers.map((power) => [power, powerOfTen(power)]);
   const list = [];
-  for (let power = Math.ceil(low / every) * every; power <= high; power += every) list.push(power);
+  for (let power = Math.floor(low); power <= high; power++) {
+    for (const digit of [1, 2, 5]) {
+      const log10 = power + Math.log10(digit);
+      if (log10 >= low && log10 <= high) list.push([log10, ofLog10(log10)]);
+    }
+  }
   return list;
 }
 
@@ -75,9 +84,9 @@ export function logLines({ width, height = 230, alt, series, ticks, xTitle, yTit
   const [low, high] = logRange(series.flatMap(({ points }) => points.map(([, y]) => y)));
   const px = (x) => (last === first ? (area.left + area.right) / 2 : area.left + ((x - first) / (last - first)) * (area.right - area.left));
   const py = (y) => area.bottom - ((y - low) / (high - low)) * (area.bottom - area.top);
-  const grid = decades(low, high).map((power) => [
-    stroke(area.left, py(power), area.right, py(power), { class: "grid" }),
-    textAt(area.left - 6, py(power) + 4, powerOfTen(power), { "text-anchor": "end" }),
+  const grid = logTicks(low, high).map(([log10, text]) => [
+    stroke(area.left, py(log10), area.right, py(log10), { class: "grid" }),
+    textAt(area.left - 6, py(log10) + 4, text, { "text-anchor": "end" }),
   ]);
   const below = ticks.map(([x, text]) => textAt(px(x), area.bottom + 15, text, { "text-anchor": "middle" }));
   const clipped = (y) => Math.min(py(y), area.bottom);

@@ -54,6 +54,11 @@ function showText(view, { words, lead, network, comparison }) {
   byId("figures").replaceChildren(...figures(view));
 }
 
+/** Resolves when what has been shown is painted. */
+function painted() {
+  return new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
+}
+
 /** Loads plotly, which the file contains compressed. */
 async function loadPlotly() {
   const source = new TextDecoder().decode(await unpack(byId("plotly").textContent));
@@ -86,7 +91,7 @@ async function start() {
   const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, state.now.t) }), byId("words-key"));
   const network = new NetworkView(byId("network-chart"), byId("network-words"), (change) => state.set(change));
   const lead = new Lead(byId("lead"), byId("lead-words"));
-  const comparison = new Comparison(byId("compare-charts"), byId("compare-words"));
+  const comparison = new Comparison(byId("compare-charts"), byId("compare-words"), (cell) => state.set(cell));
   comparison.compare(data, ledgerOf);
   const heatmap = new Heatmap(byId("heatmap-chart"), byId("heatmap-key"), (cell) => state.set(cell), tooltip(view));
   const charts = new Charts({
@@ -104,8 +109,12 @@ async function start() {
   const showCharts = () => charts.show(view());
   connect(state);
   state.listen(showWords);
+  // The lead picture is painted before anything else is computed.
+  showSubject(view());
+  lead.show(view());
+  await painted();
   showWords();
-  await new Promise((painted) => requestAnimationFrame(() => setTimeout(painted)));
+  await painted();
   await loadPlotly();
   themeButton(byId("theme"), () => {
     showWords();

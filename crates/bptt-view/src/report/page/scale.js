@@ -67,7 +67,8 @@ export function inkOn(scale, fraction) {
   return luminance > 0.179 ? "#000000" : "#ffffff";
 }
 
-/** The color of a lag: 0 the step of the loss itself, 1 the farthest. */
-export function lagColor(fraction) {
-  return css(between(["near", "middle", "far"].map((name) => channels(color(name))), fraction));
+/** The colors of lags, `count` of them, from the step of the loss itself to the farthest. */
+export function lagColors(count) {
+  const colors = ["near", "middle", "far"].map((name) => channels(color(name)));
+  return Array.from({ length: count }, (_, i) => css(between(colors, i / Math.max(1, count - 1))));
 }

@@ -2,7 +2,6 @@
 
 import { byId } from "./dom.js";
 import { cellInWords } from "./heatmap.js";
-import { termsOf } from "./lead.js";
 import { isDark } from "./theme.js";
 
 /** The nearest choice that the report can show. */
@@ -51,12 +50,17 @@ const SMALL = 0.1;
  * `wanted`; t: the step of the largest far term. Far is from half the horizon on. */
 export function tellingCell(ledger, entry, wanted = null) {
   const half = Math.max(1, Math.ceil((entry.horizon ?? 0) / 2));
-  const size = (terms) => terms.reduce((sum, { log10 }) => sum + 10 ** log10, 0);
   const rows = ledger.losses.map((k) => {
-    const terms = termsOf(ledger, entry, k);
-    const far = terms.filter(({ lag }) => lag >= half);
-    const best = far.reduce((most, term) => (term.log10 > most.log10 ? term : most), { t: k, log10: -Infinity });
-    return { k, t: best.t, far: size(far), near: size(terms) - size(far) };
+    const [from, to] = ledger.uncut[k];
+    let [far, near, t, most] = [0, 0, k, -Infinity];
+    for (let step = from; step < to; step++) {
+      const log10 = entry.log10(k, step);
+      if (!(log10 > -Infinity)) continue;
+      if (Math.abs(k - step) < half) near += 10 ** log10;
+      else far += 10 ** log10;
+      if (Math.abs(k - step) >= half && log10 > most) [t, most] = [step, log10];
+    }
+    return { k, t, far, near };
   });
   const asked = rows.find(({ k }) => k === wanted);
   if (asked) return { k: asked.k, t: asked.t };
