@@ -238,6 +238,10 @@ describe("the unrolled network", () => {
     await page.keyboard.press("Enter");
     assert.equal(await page.locator("#loss").inputValue(), "11");
     assert.equal(await page.evaluate(() => document.activeElement.dataset.part), "loss 11");
+    await page.keyboard.press("ArrowLeft");
+    assert.equal(await page.locator("#loss").inputValue(), "10");
+    assert.equal(await page.evaluate(() => document.activeElement.dataset.part), "loss 10");
+    assert.equal(await page.locator("#network-chart [tabindex='0']").count(), 2);
     await choose(page, "step", 2);
     assert.ok((await chosen()).includes("2"));
     assert.deepEqual(problems, []);

@@ -2,9 +2,13 @@
 
 import { el, formula, prose, symbol } from "./dom.js";
 import { count, number, ofLog10, percent } from "./format.js";
+import { fateOf } from "./lead.js";
 import { networkPicture, preActivation } from "./network.js";
 import { outerPicture, stepPicture, sumPicture } from "./pictures.js";
 import { contributions } from "./words.js";
+
+/** What happens to far contributions where they are small, see `fateOf`. */
+const SMALL_FATES = ["vanish", "shrink"];
 
 /** One of the eight. */
 function figure(n, title, formulas, words, picture = []) {
@@ -90,7 +94,7 @@ export function figures(view) {
     figure(7, "The sum of all contributions is the gradient", ["dL/dW = Σ_k Σ_{t≤k} (∂L_k/∂W)_t"],
       `${T} losses, up to ${T} steps each: their sum is the gradient of norm ${number(far.total_norm)}, with a relative error of at most ${number(Math.max(...Object.values(ledger.balance)))} for any parameter. The norm of the sum is ${percent(far.cancellation)} of the sum of the norms; the rest cancels.`,
       sumPicture(far, name)),
-    figure(8, "Why contributions of far steps are small", ["‖∂h_k/∂h_t‖ ≤ (γ · σ_{max}(W_{hh}))^{k−t}", "γ = max φ′"], vanishing(view, far, name), strengths(view, far)),
+    figure(8, SMALL_FATES.includes(fateOf(far).fate) ? "Why contributions of far steps are small" : "How contributions change with the lag", ["‖∂h_k/∂h_t‖ ≤ (γ · σ_{max}(W_{hh}))^{k−t}", "γ = max φ′"], vanishing(view, far, name), strengths(view, far)),
   ];
 }
 
@@ -145,5 +149,10 @@ function vanishing({ subject }, w_hh, name) {
   const says = gated
     ? "The bound holds for a cell without gates. Here the gradient also passes along the state, where it is multiplied by a gate only."
     : "If σ_max is below 1/γ, contributions vanish. Above it they may explode, but need not: a saturated activation multiplies by much less than γ.";
-  return `${says}${measured} The gradient of ${name} does not vanish, because near steps dominate it; the far contributions to each loss do.`;
+  const { fate, near, far, change } = fateOf(w_hh);
+  if (fate === "unknown") return `${says}${measured}`;
+  const last = fate === "vanish"
+    ? `The gradient of ${name} does not vanish, because near steps dominate it; the far contributions to each loss do.`
+    : `Here the far contributions to ${name} do not vanish: the median at lag ${far[0]} is ${ofLog10(change)} times that at lag ${near[0]}.`;
+  return `${says}${measured} ${last}`;
 }

@@ -66,7 +66,8 @@ function sizes(view) {
   return { name: da ? "‖da‖" : "norm", of, top };
 }
 
-/** The network around the chosen cell. With `choose`, its steps and losses are buttons. */
+/** The network around the chosen cell. With `choose`, its steps and losses are buttons; `choose` gets a change of k or t, and the
+ * name of the part to which the focus moves with the arrow keys. */
 export function networkPicture(view, width, choose = null) {
   const { subject, ledger, k, t } = view;
   const room = Math.max(3, Math.floor((width - 4) / STEP));
@@ -95,6 +96,10 @@ export function networkPicture(view, width, choose = null) {
     const from = x(i + Math.sign(k - step)) - Math.sign(k - step) * (nearer == null ? 0 : WIDE + 2);
     return [arrow(from, x(i) + Math.sign(k - step) * (WIDE + 2), ROW.state + 8, wide(step), { fill: fill(step) })];
   });
+  const move = (name, change, steps) => {
+    const [to] = Object.values(change);
+    if (to >= 0 && to < steps) choose(change, name);
+  };
   const node = (step, i) => {
     const chosen = step === t;
     const size = of(step);
@@ -108,7 +113,7 @@ export function networkPicture(view, width, choose = null) {
       textAt(x(i), ROW.number, `step ${step}`, { "text-anchor": "middle", class: "quiet" }),
     ];
     const says = `Step ${step}, input ${subject.symbols[step]}: ${name} ${size == null ? "none" : ofLog10(size)}`;
-    return networkPart("node", shape, { chosen, says, data: step, act: choose && (() => choose({ t: step })) });
+    return networkPart(shape, { chosen, says, name: String(step), act: choose && (() => choose({ t: step })), move: (by) => move(String(step + by), { t: step + by }, ledger.steps) });
   };
   const loss = (step, i) => {
     if (!ledger.hasLoss(step)) return [];
@@ -117,25 +122,29 @@ export function networkPicture(view, width, choose = null) {
       textAt(x(i), ROW.loss + 4, `L${step}`, { "text-anchor": "middle" }),
     ];
     const says = `Loss ${step}${subject.targets ? `, predicting ${subject.targets[step]}` : ""}`;
-    return networkPart("node", shape, { chosen: step === k, says, data: `loss ${step}`, act: choose && (() => choose({ k: step })) });
+    const beside = (by) => ledger.losses[ledger.losses.indexOf(step) + by] ?? -1;
+    return networkPart(shape, { chosen: step === k, says, name: `loss ${step}`, act: choose && (() => choose({ k: step })), move: (by) => move(`loss ${beside(by)}`, { k: beside(by) }, ledger.steps) });
   };
   const real = shown.map((step, i) => [step, i]).filter(([step]) => step != null);
-  const alt = `The unrolled network from step ${real[0][0]} to step ${real.at(-1)[0]}. ${networkInWords(view)}`;
+  const alt = `${choose ? "Arrow keys choose. " : ""}The unrolled network from step ${real[0][0]} to step ${real.at(-1)[0]}. ${networkInWords(view)}`;
   const role = choose ? { role: "group" } : {};
   return picture({ width: Math.ceil(4 + distance * shown.length), height: ROW.number + 10, alt, ...role },
     real.map(([step, i]) => node(step, i)), forward, backward, real.map(([step, i]) => loss(step, i)));
 }
 
-/** A part of the picture, which can be a button. */
-function networkPart(kind, shape, { chosen, says, data, act }) {
-  const className = `${kind}${chosen ? " chosen" : ""}`;
+/** A part of the picture, which can be a button. Only the chosen ones are stops of the tabulator; arrow keys move on. */
+function networkPart(shape, { chosen, says, name, act, move }) {
+  const className = `node${chosen ? " chosen" : ""}`;
   if (!act) return svg("g", { class: className }, svg("title", {}, says), shape);
   const onkeydown = (event) => {
-    if (event.key !== "Enter" && event.key !== " ") return;
+    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (by == null && event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
-    act();
+    if (by == null) act();
+    else move(by);
   };
-  return svg("g", { class: `${className} choice`, role: "button", tabindex: "0", "aria-pressed": String(chosen), "data-part": data, onclick: act, onkeydown }, svg("title", {}, says), shape);
+  const button = { role: "button", tabindex: chosen ? "0" : "-1", "aria-pressed": String(chosen), "data-part": name, onclick: act, onkeydown };
+  return svg("g", { class: `${className} choice`, ...button }, svg("title", {}, says), shape);
 }
 
 /** What happens to the gradient between the loss and the chosen step. */
@@ -168,8 +177,16 @@ export class NetworkView {
   draw() {
     this.width = this.place.clientWidth;
     const focused = this.place.contains(document.activeElement) ? document.activeElement.dataset.part : null;
-    this.place.replaceChildren(networkPicture(this.view, this.width || 360, this.choose));
+    const choose = (change, part = null) => {
+      this.choose(change);
+      if (part != null) this.focus(part);
+    };
+    this.place.replaceChildren(networkPicture(this.view, this.width || 360, choose));
     // Whoever moves with the keyboard stays at the same part.
-    if (focused != null) this.place.querySelector(`[data-part="${focused}"]`)?.focus({ preventScroll: true });
+    if (focused != null) this.focus(focused);
+  }
+
+  focus(part) {
+    this.place.querySelector(`[data-part="${part}"]`)?.focus({ preventScroll: true });
   }
 }
