@@ -14,7 +14,7 @@ import { curvesInWords, hueOf, showCurves } from "./curves.js";
 import { loadPlotly, run, showProblem } from "./start.js";
 import { ask, read } from "./server.js";
 
-/** Interval for reading the curves of other runs, ms. */
+/** Interval for reading the curves of other runs, and for drawing charts that are not in view, ms. */
 const AGAIN = 2000;
 
 /** The number of points beyond which a curve is thinned to half of them. */
@@ -200,7 +200,7 @@ async function start() {
     "curves-chart": (place) => !place.hidden && showCurves(place, page.runs()),
     "heatmap-chart": () => page.ledger?.ledger && heatmap.show(page.view()),
     "rainbow-chart": (place) => page.ledger?.ledger && showRainbow(place, page.view(), (change) => state.set(change)),
-  }, { again: false });
+  }, { pause: AGAIN });
   const show = () => {
     page.drawing = false;
     if (page.live) showStatus(page.live);

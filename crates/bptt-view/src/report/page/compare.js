@@ -26,7 +26,7 @@ function lagPicture(all, width) {
   const series = all.map(({ subject, entry }, i) => ({ name: shortName(subject.name), className: LOOKS[i % LOOKS.length], points: medians(entry) }));
   const most = Math.max(...series.flatMap(({ points }) => points.map(([lag]) => lag)), 0);
   const alt = `Median norm of a term by lag on a logarithmic axis. ${compareInWords(all)}`;
-  return logLines({ width, height: 260, alt, series, ticks: wholeTicks(0, most, 8), xTitle: "lag |k − t|, steps", yTitle: "median norm of a term", labelWidth: 128 });
+  return logLines({ width, height: 260, alt, series, ticks: wholeTicks(0, most, width < 500 ? 4 : 8), xTitle: "lag |k − t|, steps", yTitle: "median norm of a term", labelWidth: 128 });
 }
 
 /** The ledger of a network as a square of colors in a common scale, and what puts the mark on a cell. A click

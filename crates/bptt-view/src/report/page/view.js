@@ -75,10 +75,10 @@ export function tellingCell(ledger, entry, wanted = null) {
 const whenIdle = (call) => (globalThis.requestIdleCallback ? requestIdleCallback(call, { timeout: 2000 }) : setTimeout(call, 200));
 
 /** The charts, each drawn when it is near the viewport and when its view changes; the others when the browser is idle,
- * only for the first time unless `again`, and all before printing. */
+ * again only `pause` ms later, and all before printing. */
 export class Charts {
-  constructor(draws, { again = true } = {}) {
-    Object.assign(this, { draws, again, idle: false, drawn: new Set() });
+  constructor(draws, { pause = 0 } = {}) {
+    Object.assign(this, { draws, pause, idle: false, drawn: new Set() });
     this.near = new Set();
     this.stale = new Set();
     this.busy = new Set();
@@ -103,15 +103,17 @@ export class Charts {
 
   /** Draws the charts that are not near, one at a time. */
   drawLater() {
-    const waiting = () => [...this.stale].filter((id) => !this.busy.has(id) && (this.again || !this.drawn.has(id)));
-    if (this.idle || waiting().length === 0) return;
+    const waiting = () => [...this.stale].filter((id) => !this.busy.has(id)).sort((a, b) => this.drawn.has(a) - this.drawn.has(b));
+    const [first] = waiting();
+    if (this.idle || first == null) return;
     this.idle = true;
-    whenIdle(() => {
+    const draw = () => {
       this.idle = false;
       const [next] = waiting();
       if (next && this.stale.delete(next)) this.drawOne(next);
       this.drawLater();
-    });
+    };
+    setTimeout(() => whenIdle(draw), this.drawn.has(first) ? this.pause : 0);
   }
 
   /** Draws all that is not drawn, in the theme of now. */
