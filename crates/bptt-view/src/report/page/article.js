@@ -92,7 +92,7 @@ export function figures(view) {
         : "In this cell what the weights see is not da itself but a gradient that follows from it; a contribution is the outer product of that gradient and what the weights multiply.",
       outerPicture(outer.length ? outer : [{ left: "gradient", right: "input", a: "", b: "", size: ofLog10(far.log10(k, t)) }])),
     figure(7, "The sum of all contributions is the gradient", ["dL/dW = Σ_k Σ_{t≤k} (∂L_k/∂W)_t"],
-      `${T} losses, up to ${T} steps each: their sum is the gradient of norm ${number(far.total_norm)}, with a relative error of at most ${number(Math.max(...Object.values(ledger.balance)))} for any parameter. The norm of the sum is ${percent(far.cancellation)} of the sum of the norms; the rest cancels.`,
+      `${count(ledger.losses.length, "loss", "losses")}, up to ${count(T, "step")} each: their sum is the gradient of norm ${number(far.total_norm)}, with a relative error of at most ${number(Math.max(...Object.values(ledger.balance)))} for any parameter.${far.cancellation == null ? "" : ` The norm of the sum is ${percent(far.cancellation)} of the sum of the norms; the rest cancels.`}`,
       sumPicture(far, name)),
     figure(8, SMALL_FATES.includes(fateOf(far).fate) ? "Why contributions of far steps are small" : "How contributions change with the lag", ["‖∂h_k/∂h_t‖ ≤ (γ · σ_{max}(W_{hh}))^{k−t}", "γ = max φ′"], vanishing(view, far, name), strengths(view, far)),
   ];

@@ -26,10 +26,11 @@ export function pixels(entry, range) {
     }
   }
   const [low, high] = range;
+  const palette = Array.from({ length: 256 }, (_, i) => [...sizeChannels(i / 255), 255]);
   largest.forEach((log10, at) => {
     if (log10 === -Infinity) return;
-    const rgb = sizeChannels(high > low ? (log10 - low) / (high - low) : 1);
-    image.data.set([...rgb, 255], 4 * at);
+    const level = Math.round((255 * (log10 - low)) / (high - low));
+    image.data.set(palette[Math.max(0, Math.min(level, 255))], 4 * at);
   });
   context.putImageData(image, 0, 0);
   return canvas.toDataURL();
@@ -109,7 +110,7 @@ export function sumPicture(entry, name) {
     svg("rect", { x: 30, y: 20, width: side, height: side, class: "frame" }),
     svg("image", { href: pixels(entry, range), x: 30, y: 20, width: side, height: side, class: "pixels" }),
     textAt(30 + side + 24, 24 + side / 2, "Σ →", middle),
-    svg("rect", { x: 210, y: 20 + side / 2 - 34, width: 68, height: 68, rx: 3, fill: sizeColor(1) }),
+    svg("rect", { x: 210, y: 20 + side / 2 - 34, width: 68, height: 68, rx: 3, ...(entry.total_norm > 0 ? { fill: sizeColor(1) } : { class: "frame" }) }),
     textAt(244, 20 + side / 2 + 52, `gradient, norm ${number(entry.total_norm)}`, middle),
     textAt(30 + side / 2, side + 38, `norms up to ${ofLog10(normEnds(entry)[1])}`, { ...middle, class: "quiet" }));
 }

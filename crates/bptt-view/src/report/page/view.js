@@ -71,13 +71,16 @@ export function tellingCell(ledger, entry, wanted = null) {
   return { k: first.k, t: first.t };
 }
 
+/** How long a page is left alone before the charts that are not in view are drawn, ms. */
+const SETTLED = 300;
+
 /** Calls when the browser has nothing else to do. */
 const whenIdle = (call) => (globalThis.requestIdleCallback ? requestIdleCallback(call, { timeout: 2000 }) : setTimeout(call, 200));
 
 /** The charts, each drawn when it is near the viewport and when its view changes; the others when the browser is idle,
- * again only `pause` ms later, and all before printing. */
+ * again only `pause` ms later; and all before printing. */
 export class Charts {
-  constructor(draws, { pause = 0 } = {}) {
+  constructor(draws, { pause = SETTLED } = {}) {
     Object.assign(this, { draws, pause, idle: false, drawn: new Set() });
     this.near = new Set();
     this.stale = new Set();
@@ -113,7 +116,7 @@ export class Charts {
       if (next && this.stale.delete(next)) this.drawOne(next);
       this.drawLater();
     };
-    setTimeout(() => whenIdle(draw), this.drawn.has(first) ? this.pause : 0);
+    setTimeout(() => whenIdle(draw), this.drawn.has(first) ? this.pause : SETTLED);
   }
 
   /** Draws all that is not drawn, in the theme of now. */
