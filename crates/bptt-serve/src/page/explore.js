@@ -8,11 +8,11 @@ import { Heatmap, cellInWords } from "./heatmap.js";
 import { Words, contributionTable, lossInWords } from "./words.js";
 import { factList } from "./training.js";
 import { connect, showControls } from "./controls.js";
-import { Charts, possible, tooltip, viewOf } from "./view.js";
+import { Charts, possible, tellingCell, tooltip, viewOf } from "./view.js";
 import { loadPlotly, run } from "./start.js";
 import { Newest, read } from "./server.js";
 
-/** The initial choice: the last stage and the last loss. */
+/** The initial choice: the last stage, and a telling cell instead of k and t. */
 const SHOWN = { network: 0, stage: 1e6, cell: "0 forward", parameter: "weight_hh", gate: "all", scale: "log", k: 1e6, t: 1e6 };
 
 function showRun({ subject }) {
@@ -35,9 +35,16 @@ async function start() {
     if (!ledgers.has(key)) ledgers.set(key, new Ledger(result.data.subjects[network].stages[stage], bytes.now));
     return ledgers.get(key);
   };
-  const choice = () => possible(state.now, result.data, ledgerOf);
+  const choice = () => {
+    const shown = possible(state.now, result.data, ledgerOf);
+    const ledger = ledgerOf(shown.network, shown.stage);
+    const cell = tellingCell(ledger, ledger.find("weight_hh") ?? ledger.entry(0), state.now.k === SHOWN.k ? null : shown.k);
+    if (state.now.k === SHOWN.k) shown.k = cell.k;
+    if (state.now.t === SHOWN.t) shown.t = cell.t;
+    return shown;
+  };
   const view = () => viewOf(choice(), result.data, ledgerOf);
-  const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, choice().t) }));
+  const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, choice().t) }), byId("words-key"));
   const heatmap = new Heatmap(byId("heatmap-chart"), byId("heatmap-key"), (cell) => state.set(cell), tooltip(view));
   const charts = new Charts({ "heatmap-chart": (_, shown) => heatmap.show(shown) });
   const show = () => {

@@ -14,7 +14,7 @@ import { curvesInWords, hueOf, showCurves } from "./curves.js";
 import { loadPlotly, run, showProblem } from "./start.js";
 import { ask, read } from "./server.js";
 
-/** Interval for reading the curves of other runs, ms. */
+/** Interval for reading the curves of other runs, and for drawing charts that are not in view, ms. */
 const AGAIN = 2000;
 
 /** The number of points beyond which a curve is thinned to half of them. */
@@ -197,14 +197,17 @@ async function start() {
   const heatmap = new Heatmap(byId("heatmap-chart"), byId("heatmap-key"), (cell) => state.set(cell), tooltip(() => page.view()));
   let drawable = false;
   const charts = new Charts({
-    "curves-chart": (place) => showCurves(place, page.runs()),
+    "curves-chart": (place) => !place.hidden && showCurves(place, page.runs()),
     "heatmap-chart": () => page.ledger?.ledger && heatmap.show(page.view()),
     "rainbow-chart": (place) => page.ledger?.ledger && showRainbow(place, page.view(), (change) => state.set(change)),
-  });
+  }, { pause: AGAIN });
   const show = () => {
     page.drawing = false;
     if (page.live) showStatus(page.live);
-    byId("curves-words").textContent = curvesInWords(page.runs());
+    const runs = page.runs();
+    // Axes without a curve say nothing.
+    byId("curves-chart").hidden = runs.every(({ training }) => training.steps.length === 0);
+    byId("curves-words").textContent = runs.length > 0 ? curvesInWords(runs) : "No run is chosen.";
     if (page.ledger) showLedger(page);
     if (drawable) charts.show(page);
   };

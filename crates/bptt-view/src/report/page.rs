@@ -13,18 +13,25 @@ pub const CONTROLS: &str = include_str!("page/controls.html");
 pub const STYLE: &str = include_str!("page/page.css");
 
 /// The ES modules of the page by name, in the order of their imports; the last one makes the page.
-pub const MODULES: [(&str, &str); 15] = [
+pub const MODULES: [(&str, &str); 22] = [
     ("format.js", include_str!("page/format.js")),
     ("dom.js", include_str!("page/dom.js")),
     ("ledger.js", include_str!("page/ledger.js")),
     ("state.js", include_str!("page/state.js")),
     ("theme.js", include_str!("page/theme.js")),
+    ("scale.js", include_str!("page/scale.js")),
+    ("plot.js", include_str!("page/plot.js")),
+    ("glossary.js", include_str!("page/glossary.js")),
     ("chart.js", include_str!("page/chart.js")),
     ("heatmap.js", include_str!("page/heatmap.js")),
     ("flow.js", include_str!("page/flow.js")),
+    ("network.js", include_str!("page/network.js")),
     ("words.js", include_str!("page/words.js")),
     ("training.js", include_str!("page/training.js")),
     ("tables.js", include_str!("page/tables.js")),
+    ("lead.js", include_str!("page/lead.js")),
+    ("pictures.js", include_str!("page/pictures.js")),
+    ("compare.js", include_str!("page/compare.js")),
     ("article.js", include_str!("page/article.js")),
     ("controls.js", include_str!("page/controls.js")),
     ("view.js", include_str!("page/view.js")),

@@ -97,11 +97,13 @@ describe("every control does what it says", () => {
     const cells = await page.locator("#loss-table tbody tr td:first-child").allTextContents();
     assert.deepEqual(cells.map(Number), row.slice(0, 8).map(([, t]) => t));
     const color = (i) => page.locator("#words button").nth(i).evaluate((node) => getComputedStyle(node).backgroundColor);
-    const strength = async (i) => Number(/([\d.]+)\)$/u.exec(await color(i))[1]);
-    assert.match(await color(row[0][1]), /^rgb\(/u);
-    const [, second] = row;
-    assert.ok(Math.abs((await strength(second[1])) - second[0] / row[0][0]) < 2e-3);
-    assert.match(await page.locator("#loss-words").textContent(), new RegExp(`^Predicting market \\(loss ${k}\\) cost [\\d.]+ bits\\.`, "u"));
+    // The largest contribution to this loss has the last color of the scale, which differs most from the background.
+    assert.equal(await color(row[0][1]), "rgb(68, 1, 84)");
+    const words = await page.locator("#loss-words").textContent();
+    const norms = entry("weight_hh").norm[k].filter((norm) => norm > 0);
+    const part = Number(((100 * row[0][0]) / norms.reduce((a, b) => a + b)).toPrecision(3));
+    assert.match(words, new RegExp(`^Predicting market \\(loss ${k}\\) cost [\\d.]+ bits\\. .*: ${part} % of this loss`, "u"));
+    assert.equal(await page.locator("#loss-table tbody td:nth-child(4)").first().textContent(), `${part} %`);
     assert.deepEqual(problems, []);
   });
 
@@ -167,6 +169,92 @@ describe("every control does what it says", () => {
   });
 });
 
+describe("the lead picture", () => {
+  test("stands first, and its numbers and sentence are the ledger's", async () => {
+    const { page, problems } = await report();
+    const order = await page.locator("#verdict > *").evaluateAll((nodes) => nodes.map((node) => node.id));
+    assert.deepEqual(order.slice(0, 3), ["headline", "lead", "lead-words"]);
+    assert.deepEqual(await page.locator("#lead h3").allTextContents(), ["Parts of the gradient", "Along the sequence", "Over the training"]);
+    const { share, log10_profile: profile, total_norm: total } = entry("weight_hh");
+    const own = share.reduce((sum, row, k) => sum + row[k], 0);
+    const shares = await page.locator("#lead svg").first().getAttribute("aria-label");
+    assert.match(shares, new RegExp(`own step: ${String(Number((100 * own).toPrecision(3))).replace("-", "−")} %`, "u"));
+    const words = await page.locator("#lead-words").textContent();
+    near(await value(page, "#lead-words data"), total);
+    const medians = profile.map((q) => q[2]).filter((median) => median != null);
+    const change = medians.at(-1) - medians[0];
+    if (change <= -2) assert.match(words, /does not vanish.*Its far terms do:/u);
+    else assert.doesNotMatch(words, /Its far terms do:/u);
+    await page.locator("#stage").focus();
+    await page.keyboard.press("Home");
+    assert.notEqual(await page.locator("#lead-words").textContent(), words);
+    assert.deepEqual(problems, []);
+  });
+
+  test("the first choice is a telling loss: the far terms are large compared with the near ones", async () => {
+    bptt(where, "report", "run", "--text", TEXT, "-o", "unchosen.html");
+    const { page, problems } = await open(browser, join(where, "unchosen.html"));
+    const [k, t] = [Number(await page.locator("#loss").inputValue()), Number(await page.locator("#step").inputValue())];
+    const { norm, horizon } = entry("weight_hh");
+    const half = Math.max(1, Math.ceil(horizon["0.99"] / 2));
+    const sums = norm.map((row, loss) => row.reduce((sum, n, step) => (n > 0 ? { ...sum, [loss - step >= half ? "far" : "near"]: sum[loss - step >= half ? "far" : "near"] + n } : sum), { far: 0, near: 0 }));
+    const most = Math.max(...sums.map(({ far, near: close }) => far + close));
+    const ratios = sums.map(({ far, near: close }) => (far > 0 && far + close >= 0.1 * most ? far / close : -1));
+    assert.equal(k, ratios.indexOf(Math.max(...ratios)));
+    const far = norm[k].slice(0, k - half + 1).map((n) => n ?? 0);
+    assert.equal(t, far.indexOf(Math.max(...far)));
+    const asked = await report();
+    assert.equal(Number(await asked.page.locator("#loss").inputValue()), ledger.symbols.lastIndexOf("skip"));
+    assert.deepEqual([...problems, ...asked.problems], []);
+  });
+
+  for (const steps of [1, 3, 512]) {
+    test(`a sequence of ${steps} steps has one that says what is true`, async () => {
+      bptt(where, "report", "run", "--steps", String(steps), "-o", `steps-${steps}.html`);
+      const { page, problems } = await open(browser, join(where, `steps-${steps}.html`));
+      const words = await page.locator("#lead-words").textContent();
+      if (steps === 1) assert.match(words, /is exactly zero/u);
+      else assert.match(words, /The (norm of the )?gradient of W/u);
+      assert.equal(await page.locator("#lead svg").count(), steps === 1 ? 0 : (await page.locator("#lead h3").count()));
+      const drawn = await page.locator(".plot, .plot :not(image)").evaluateAll((nodes) => nodes.flatMap((node) => [...node.attributes].map(({ value: text }) => text)));
+      for (const text of [await page.locator("main").textContent(), ...drawn]) assert.doesNotMatch(text, /NaN|undefined|Infinity/u);
+      assert.deepEqual(problems, []);
+    });
+  }
+});
+
+describe("the unrolled network", () => {
+  test("shows the chosen loss and step, and chooses", async () => {
+    const { page, problems } = await report({ hash: "#k=12&t=4" });
+    const chosen = () => page.locator("#network-chart [aria-pressed=true]").evaluateAll((nodes) => nodes.map((node) => node.dataset.part));
+    assert.deepEqual((await chosen()).sort(), ["4", "loss 12"]);
+    const { norm } = entry("bias");
+    assert.match(await page.locator("#network-words").textContent(), /^From loss 12 back to step 4, 8 steps, ‖da‖ goes from/u);
+    const says = await page.locator("#network-chart [data-part='4'] title").textContent();
+    assert.equal(says, `Step 4, input ${ledger.symbols[4]}: ‖da‖ ${Number(norm[12][4].toPrecision(3))}`);
+    await page.locator("#network-chart [data-part='5']").click();
+    assert.equal(await page.locator("#step").inputValue(), "5");
+    await page.locator("#network-chart [data-part='loss 11']").focus();
+    await page.keyboard.press("Enter");
+    assert.equal(await page.locator("#loss").inputValue(), "11");
+    assert.equal(await page.evaluate(() => document.activeElement.dataset.part), "loss 11");
+    await page.keyboard.press("ArrowLeft");
+    assert.equal(await page.locator("#loss").inputValue(), "10");
+    assert.equal(await page.evaluate(() => document.activeElement.dataset.part), "loss 10");
+    assert.equal(await page.locator("#network-chart [tabindex='0']").count(), 2);
+    await choose(page, "step", 2);
+    assert.ok((await chosen()).includes("2"));
+    assert.deepEqual(problems, []);
+  });
+
+  test("a long sequence shows the steps around both", async () => {
+    const { page, problems } = await open(browser, join(where, "steps-512.html"), { hash: "#k=400&t=20", width: 390 });
+    const parts = await page.locator("#network-chart [data-part]").evaluateAll((nodes) => nodes.map((node) => node.dataset.part));
+    assert.ok(parts.includes("20") && parts.includes("loss 400") && parts.length < 20, parts.join());
+    assert.deepEqual(problems, []);
+  });
+});
+
 describe("the pictures show the ledger", () => {
   test("the profile's median, the horizon and the decay are the ledger's", async () => {
     const { page, problems } = await report();
@@ -200,6 +288,8 @@ describe("the pictures show the ledger", () => {
   test("the eight figures are there, with the chosen loss's numbers", async () => {
     const { page, problems } = await report({ hash: "#k=10&t=10" });
     assert.equal(await page.locator("#figures figure").count(), 8);
+    // Every figure has a picture.
+    assert.equal(await page.locator("#figures figure:has(svg, .bars)").count(), 8);
     const numbers = (await page.locator("#figure-6").textContent()).match(/= ([\d.]+), and .* = ([\d.]+)\./u);
     assert.equal(numbers[1], String(Number(entry("weight_ih").norm[10][10].toPrecision(3))));
     assert.equal(numbers[2], String(Number(entry("weight_hh").norm[10][10].toPrecision(3))));
@@ -267,6 +357,43 @@ describe("whoever reads it", () => {
     assert.deepEqual([...problems, ...hebrew.problems], []);
   });
 
+  test("the chosen word is in view, and numbers lead to the glossary", async () => {
+    const { page, problems } = await open(browser, join(where, "steps-512.html"), { hash: "#k=300", width: 390 });
+    const inView = await page.locator("#words [aria-pressed=true]").evaluate((node) => {
+      const [word, box] = [node, node.parentNode].map((of) => of.getBoundingClientRect());
+      return word.top >= box.top && word.bottom <= box.bottom;
+    });
+    assert.ok(inView);
+    assert.equal(await page.evaluate(() => scrollY), 0);
+    const targets = await page.locator("a.term").evaluateAll((links) => links.map((link) => document.querySelector(link.hash) != null));
+    assert.ok(targets.length > 4 && targets.every(Boolean));
+    assert.equal(await page.locator("#terms svg").count(), 5);
+    await page.locator("a.term").first().click();
+    assert.ok(await page.locator(".entry:target").isVisible());
+    assert.deepEqual(problems, []);
+  });
+
+  test("no chart is empty in a picture of the whole page, or on paper, where it is light", async () => {
+    const charts = ["heatmap-chart", "profile-chart", "rainbow-chart", "training-chart"];
+    const { page, problems } = await report({ colorScheme: "dark" });
+    const drawn = () => page.evaluate((ids) => ids.every((id) => document.querySelector(`#${id} .main-svg`)), charts);
+    await page.evaluate(() => {
+      globalThis.printed = null;
+      addEventListener("afterprint", () => (globalThis.printed ??= getComputedStyle(document.body).color));
+      // Listeners are called in their order: this one after those of the page.
+      addEventListener("beforeprint", () => (globalThis.light = document.documentElement.dataset.theme));
+    });
+    const paper = await page.pdf({ format: "A4" });
+    assert.ok(paper.length > 20_000);
+    assert.equal(await page.evaluate(() => globalThis.light), "light");
+    assert.ok(await drawn());
+    assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(20, 23, 27)");
+    const again = await report();
+    await again.page.waitForFunction((ids) => ids.every((id) => document.querySelector(`#${id} .main-svg`)), charts);
+    assert.equal(await again.page.evaluate(() => scrollY), 0);
+    assert.deepEqual([...problems, ...again.problems], []);
+  });
+
   test("several runs are compared, and the article needs no run", async () => {
     bptt(where, "demo", "--steps", "20", "--out", "demo", "--quiet");
     const { page, problems } = await open(browser, join(where, "demo", "report.html"));
@@ -275,6 +402,17 @@ describe("whoever reads it", () => {
     await page.locator("#network").selectOption({ label: "LSTM" });
     assert.notEqual(await page.locator("#headline").textContent(), first);
     assert.match(await page.locator("#facts").textContent(), /LSTM, 64 units/u);
+    assert.deepEqual(await page.locator("#compare h3").allTextContents(), ["tanh RNN", "LSTM"]);
+    assert.match(await page.locator("#compare-words").textContent(), /^tanh RNN: horizon \d+.*; LSTM: horizon \d+/u);
+    const [left, right] = await page.locator("#compare .beside svg").evaluateAll((nodes) => nodes.map((node) => node.getBoundingClientRect()));
+    assert.ok(left.top === right.top && left.right <= right.left, "beside each other");
+    const ledgerOfFirst = page.locator("#compare .beside image").first();
+    await ledgerOfFirst.evaluate((node) => node.scrollIntoView({ block: "center" }));
+    const square = await ledgerOfFirst.boundingBox();
+    await page.mouse.click(square.x + square.width * 0.3, square.y + square.height * 0.9);
+    assert.equal(await page.locator("#network").inputValue(), "0");
+    const steps = await page.locator("#words button").count() - 1;
+    assert.deepEqual([await page.locator("#loss").inputValue(), await page.locator("#step").inputValue()], [0.9, 0.3].map((part) => String(Math.floor(part * steps))));
 
     bptt(where, "article", "--out", "article");
     const article = await open(browser, join(where, "article", "report.html"), { hash: "#k=2&t=0&parameter=weight_ih" });

@@ -57,6 +57,9 @@ describe("live", () => {
     await chart(page, "curves-chart");
     const curves = () => page.evaluate(() => document.getElementById("curves-chart").data.map(({ name, x }) => [name, x.length]));
     const names = (await curves()).map(([name]) => name);
+    // Other runs are laid over it by choice only.
+    assert.equal(await page.locator("#runs input:checked").count(), 0);
+    assert.ok(names.every((name) => !name.includes("lstm")));
     for (const name of ["loss in training", "gradient norm", "after clipping", "horizon"]) assert.ok(names.includes(name), `${names}`);
     await page.locator("#heatmap").waitFor();
     await chart(page, "heatmap-chart");
@@ -105,6 +108,12 @@ describe("live", () => {
     await page.waitForFunction(() => document.getElementById("curves-words").textContent.includes("lstm: 64 updates"));
     // A folder's name is text, whatever it looks like.
     assert.equal(await page.locator("#runs img").count(), 0);
+    await chart(page, "curves-chart");
+    await page.locator("#runs input").evaluateAll((boxes) => boxes.filter(({ checked }) => checked).forEach((box) => box.click()));
+    await page.locator("#curves-words", { hasText: "No run is chosen." }).waitFor();
+    assert.equal(await page.locator("#curves-chart").isVisible(), false);
+    await page.locator("#runs label", { hasText: "lstm" }).click();
+    await page.waitForFunction(() => document.getElementById("curves-chart").data?.length > 0 && document.getElementById("curves-chart").offsetHeight > 0);
     assert.ok(await page.locator("#runs bdi", { hasText: "<img" }).count() > 0);
     assert.deepEqual(problems, []);
   });
@@ -125,7 +134,9 @@ describe("lab", () => {
     await computed(page, () => page.locator("#init").selectOption("orthogonal"));
     await computed(page, () => page.locator("#kind").selectOption("rnn_identity"));
     assert.ok((await kept()) > 1.2);
-    assert.match(await page.locator("#reading").textContent(), /^It explodes/u);
+    // At the largest lag it is at least 100 times as large.
+    const [, times, power] = /^It explodes: .* is ([\d.]+) · 10([⁰-⁹¹²³]+) times/u.exec(await page.locator("#reading").textContent());
+    assert.ok(Number(times) >= 1 && power.length > 0);
     await computed(page, () => slide(page, "length", 20));
     await computed(page, () => slide(page, "hidden", 10));
     await computed(page, () => page.locator("#kind").selectOption("min_gru"));
@@ -139,6 +150,37 @@ describe("lab", () => {
     const answer = await page.request.post(`${served.url}api/lab/formula`, { data: { lab: asked, k: 9, t: 4 } });
     near(await value(page, "#cell-words data.norm"), (await answer.json()).contributions.weight_hh.norm);
     assert.doesNotMatch(await page.locator("main").textContent(), /\[object|undefined|NaN/u);
+    assert.deepEqual(problems, []);
+  });
+
+  test("four stories, each with a sentence that holds", async () => {
+    const { page, problems } = await at("lab");
+    await page.waitForSelector("html[data-computed]", { state: "attached" });
+    const stories = page.locator("#stories button");
+    assert.equal(await stories.count(), 4);
+    // The lab opens with the second one, at a cell that is not zero.
+    assert.equal(await stories.nth(1).getAttribute("aria-pressed"), "true");
+    assert.ok((await value(page, "#cell-words data.norm")) > 0);
+    assert.notEqual(await page.locator("#loss").inputValue(), await page.locator("#step").inputValue());
+    const kept = async () => Number(await page.locator("#reading").getAttribute("data-kept"));
+    const expected = [[/less than 1/u, /Its far terms do:/u], [/is above 1/u, /Its far terms do:/u], [/^All singular values/u, /Its far terms explode:/u], [/the LSTM keeps more/u, /shrink, but do not vanish/u]];
+    const factors = [];
+    for (const i of [0, 1, 2, 3]) {
+      await computed(page, () => stories.nth(i).click());
+      const words = await page.locator("#story").textContent();
+      assert.match(words, expected[i][0]);
+      assert.match(await page.locator("#lead-words").textContent(), expected[i][1]);
+      assert.equal(await stories.nth(i).getAttribute("aria-pressed"), "true");
+      factors.push(await kept());
+      assert.ok(words.includes(String(Number(factors[i].toPrecision(3)))), words);
+    }
+    assert.ok(factors[0] < 1 && factors[1] < 1 && factors[2] > 1);
+    assert.deepEqual(await page.locator("#compare h3").allTextContents(), ["LSTM", "vanilla RNN, tanh"]);
+    const [, ofRnn] = /compared with × ([\d.]+)\.$/u.exec(await page.locator("#story").textContent());
+    assert.ok(factors[3] > Number(ofRnn));
+    await computed(page, () => slide(page, "sigma", 1));
+    assert.equal(await page.locator("#story").textContent(), "");
+    await page.locator("#network-chart [data-part]").first().click();
     assert.deepEqual(problems, []);
   });
 
@@ -166,6 +208,8 @@ describe("lab", () => {
     near(await value(page, "#cell-words data.norm"), entry("weight_hh").norm[2][0]);
     assert.equal(await page.locator("#sigma-name").textContent(), `${Number(article.sigma_max.toPrecision(3))} (initial)`);
     assert.equal(await page.locator("#formula-place .product").count(), 2);
+    assert.match(await page.locator("#lead-words").textContent(), /does not vanish: its norm is 1\.77\. Its far terms shrink/u);
+    assert.equal(await page.locator("#lead svg").count(), 2);
     await page.locator("#parameter").selectOption("weight_ih");
     await page.locator("#formula-place", { hasText: "1.62, −0.612, −0.528" }).waitFor();
     const box = await (await chart(page, "heatmap-chart")).locator(".nsewdrag").first().boundingBox();

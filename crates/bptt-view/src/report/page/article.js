@@ -2,7 +2,13 @@
 
 import { el, formula, prose, symbol } from "./dom.js";
 import { count, number, ofLog10, percent } from "./format.js";
+import { fateOf } from "./lead.js";
+import { networkPicture, preActivation } from "./network.js";
+import { outerPicture, stepPicture, sumPicture } from "./pictures.js";
 import { contributions } from "./words.js";
+
+/** What happens to far contributions where they are small, see `fateOf`. */
+const SMALL_FATES = ["vanish", "shrink"];
 
 /** One of the eight. */
 function figure(n, title, formulas, words, picture = []) {
@@ -27,12 +33,6 @@ function bars(rows) {
       el("li", {}, el("span", { class: "label" }, label), el("span", { class: "track" }, el("span", { class: "bar", style: `inline-size: ${(100 * size) / most}%` })), el("span", { class: "number" }, words)),
     ),
   );
-}
-
-/** log₁₀‖da_{k,t}‖ of the input side and of the recurrent side: biases have it as their gradient. */
-function preActivation({ ledger, entry }) {
-  const of = (...names) => names.map((name) => ledger.find(name, entry.layer, entry.direction)).find((e) => e);
-  return { input: of("bias", "bias_ih"), recurrent: of("bias", "bias_hh") };
 }
 
 /** The factors of ‖da_{k,·}‖ from each step to the one before, nearest first. */
@@ -64,6 +64,10 @@ export function figures(view) {
     ...(x == null ? [] : [`‖da‖ · ‖x‖ = ${ofLog10(da.log10(k, t))} × ${number(x)} = ${ofLog10(w_ih.log10(k, t))}`]),
     ...(h == null ? [] : [`‖da‖ · ‖h‖ = ${ofLog10(da_hh.log10(k, t))} × ${number(h)} = ${ofLog10(w_hh.log10(k, t))}`]),
   ];
+  const outer = [
+    ...(x == null ? [] : [{ left: "da", right: "xᵀ", a: ofLog10(da.log10(k, t)), b: number(x), size: ofLog10(w_ih.log10(k, t)) }]),
+    ...(h == null ? [] : [{ left: "da", right: "hᵀ", a: ofLog10(da_hh.log10(k, t)), b: number(h), size: ofLog10(w_hh.log10(k, t)) }]),
+  ];
   const read = symbol(subject.symbols[t]);
   const target = subject.targets ? [" of ", symbol(subject.targets[k])] : [];
   const [far, name] = w_hh ? [w_hh, "W_hh"] : [da, "b"];
@@ -73,9 +77,10 @@ export function figures(view) {
   return [
     figure(1, "The network, unrolled", ["x_1 → h_1 → L_1,   x_2 → h_2 → L_2,   …,   h_{t−1} → h_t"],
       `The same weights are used at every step, here ${count(T, "time")}, with ${count(ledger.losses.length, "loss", "losses")}. Every loss depends on every earlier step through h.`,
-      unrolled(view)),
+      networkPicture(view, 420)),
     figure(2, "One step forward", subject.equations ?? [],
-      ["At step ", String(t), " the network read ", read, `${inputs} (${cell}).`]),
+      ["At step ", String(t), " the network read ", read, `${inputs} (${cell}).`],
+      stepPicture({ t, read: subject.symbols[t], x, h, hasLoss: ledger.hasLoss(t), recurrent: w_hh != null })),
     figure(3, "The losses", ["L = L_1 + L_2 + … + L_T"], lossesInWords(view), costliest(view)),
     figure(4, "The gradient of one loss is a sum over steps", ["dL_k/dW = Σ_{t≤k} (∂L_k/∂W)_t"],
       [`Loss ${k}`, ...target, `: ${count(rows.length, "step")} contribute to its gradient of ${name}. The sum of their norms is ${number(sum)}; the largest are:`],
@@ -84,10 +89,12 @@ export function figures(view) {
     figure(6, "One contribution is an outer product", [...(byInput ? ["(∂L_k/∂W_{ih})_t = da_{k,t} x_t^{T}"] : []), ...(byState ? ["(∂L_k/∂W_{hh})_t = da_{k,t} h_{t−1}^{T}"] : [])],
       products.length
         ? [`Loss ${k}, step ${t} (`, symbol(subject.symbols[t]), "): ", products.join(", and "), ". The norm of the matrix follows without forming it."]
-        : "In this cell what the weights see is not da itself but a gradient that follows from it; a contribution is the outer product of that gradient and what the weights multiply."),
+        : "In this cell what the weights see is not da itself but a gradient that follows from it; a contribution is the outer product of that gradient and what the weights multiply.",
+      outerPicture(outer.length ? outer : [{ left: "gradient", right: "input", a: "", b: "", size: ofLog10(far.log10(k, t)) }])),
     figure(7, "The sum of all contributions is the gradient", ["dL/dW = Σ_k Σ_{t≤k} (∂L_k/∂W)_t"],
-      `${T} losses, up to ${T} steps each: their sum is the gradient of norm ${number(far.total_norm)}, with a relative error of at most ${number(Math.max(...Object.values(ledger.balance)))} for any parameter. The norm of the sum is ${percent(far.cancellation)} of the sum of the norms; the rest cancels.`),
-    figure(8, "Why contributions of far steps are small", ["‖∂h_k/∂h_t‖ ≤ (γ · σ_{max}(W_{hh}))^{k−t}", "γ = max φ′"], vanishing(view, far, name), strengths(view, far)),
+      `${count(ledger.losses.length, "loss", "losses")}, up to ${count(T, "step")} each: their sum is the gradient of norm ${number(far.total_norm)}, with a relative error of at most ${number(Math.max(...Object.values(ledger.balance)))} for any parameter.${far.cancellation == null ? "" : ` The norm of the sum is ${percent(far.cancellation)} of the sum of the norms; the rest cancels.`}`,
+      sumPicture(far, name)),
+    figure(8, SMALL_FATES.includes(fateOf(far).fate) ? "Why contributions of far steps are small" : "How contributions change with the lag", ["‖∂h_k/∂h_t‖ ≤ (γ · σ_{max}(W_{hh}))^{k−t}", "γ = max φ′"], vanishing(view, far, name), strengths(view, far)),
   ];
 }
 
@@ -96,12 +103,6 @@ function stepRow({ subject }, t) {
   const { symbols, targets, losses, unit } = subject;
   const label = [`${t} `, symbol(symbols[t]), ...(targets ? [" → ", symbol(targets[t])] : [])];
   return { label, size: losses ? losses[t] : 0, words: losses ? `${number(losses[t])} ${unit}` : "" };
-}
-
-/** The last steps up to the chosen loss. */
-function unrolled(view) {
-  const from = Math.max(0, view.k - 4);
-  return bars(Array.from({ length: view.k - from + 1 }, (_, i) => stepRow(view, from + i)));
 }
 
 /** The largest losses. */
@@ -148,5 +149,10 @@ function vanishing({ subject }, w_hh, name) {
   const says = gated
     ? "The bound holds for a cell without gates. Here the gradient also passes along the state, where it is multiplied by a gate only."
     : "If σ_max is below 1/γ, contributions vanish. Above it they may explode, but need not: a saturated activation multiplies by much less than γ.";
-  return `${says}${measured} The gradient of ${name} does not vanish, because near steps dominate it; the far contributions to each loss do.`;
+  const { fate, near, far, change } = fateOf(w_hh);
+  if (fate === "unknown") return `${says}${measured}`;
+  const last = fate === "vanish"
+    ? `The gradient of ${name} does not vanish, because near steps dominate it; the far contributions to each loss do.`
+    : `Here the far contributions to ${name} do not vanish: the median at lag ${far[0]} is ${ofLog10(change)} times that at lag ${near[0]}.`;
+  return `${says}${measured} ${last}`;
 }

@@ -2,16 +2,27 @@
 
 import { powerOfTen } from "./format.js";
 
-/** An element with attributes and children; strings become text. `on…` attributes are listeners. */
-export function el(name, attributes = {}, ...children) {
-  const node = document.createElement(name);
+const SVG = "http://www.w3.org/2000/svg";
+
+/** Gives an element attributes and children; strings become text. `on…` attributes are listeners. */
+function furnished(node, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    if (key.startsWith("on") && value) node.addEventListener(key.slice(2), value);
     else if (value === true) node.setAttribute(key, "");
     else if (value !== false && value != null) node.setAttribute(key, value);
   }
   node.append(...children.flat(Infinity));
   return node;
+}
+
+/** An element of HTML with attributes and children. */
+export function el(name, attributes = {}, ...children) {
+  return furnished(document.createElement(name), attributes, children);
+}
+
+/** An element of SVG with attributes and children. */
+export function svg(name, attributes = {}, ...children) {
+  return furnished(document.createElementNS(SVG, name), attributes, children);
 }
 
 /** A symbol of the text of the user, isolated from the text direction around it. */
@@ -32,7 +43,7 @@ export function formula(text) {
 
 /** A sentence in which names such as W_hh and powers of ten are formatted as formulas. */
 export function prose(text) {
-  const powers = text.replace(/(\d)e(-?\d+)/gu, (_, digit, power) => `${digit} · ${powerOfTen(Number(power))}`);
+  const powers = text.replace(/\b0e0\b/gu, "0").replace(/(\d)e(-?\d+)/gu, (_, digit, power) => `${digit} · ${powerOfTen(Number(power))}`);
   const parts = powers.replace(/(^|[\s(])-(?=\d)/gu, "$1−").split(/(\b[Wbxhc]_[a-z]{1,3}\b|σ_max)/u);
   return parts.map((part, i) => (i % 2 ? formula(part.replace(/_(\w+)/u, "_{$1}")) : part));
 }

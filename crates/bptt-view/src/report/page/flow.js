@@ -4,6 +4,7 @@ import { symbol } from "./dom.js";
 import { count, number, ofLog10, percent } from "./format.js";
 import { gateProfile } from "./ledger.js";
 import { color } from "./theme.js";
+import { lagColors } from "./scale.js";
 import { axis, draw, mark, plain } from "./chart.js";
 
 /** The lag profile of the entry or gate that is shown. */
@@ -134,10 +135,10 @@ export function showRainbow(place, view, choose) {
   const { entry, subject, scale } = view;
   const stacked = rainbow(view);
   const labels = subject.symbols.map((s, t) => `step ${t} ${plain(s)}`);
-  const hues = color("rainbow").split(/\s*,\s*/u);
+  const hues = lagColors(stacked.length);
   const traces = stacked.map(({ name, sums }, i) => ({
     type: "bar", name, x: sums.map((_, t) => t), y: sums, text: labels, textposition: "none",
-    marker: { color: hues[Math.min(i, hues.length - 1)], line: { width: 0 } },
+    marker: { color: hues[i], line: { width: 0 } },
     hovertemplate: `%{text} → ${name}: %{y:.3g}<extra></extra>`,
   }));
   const few = entry.steps <= 40;

@@ -3,6 +3,7 @@
 import { el, symbol } from "./dom.js";
 import { ofLog10, percent, powerOfTen } from "./format.js";
 import { color, isDark } from "./theme.js";
+import { colorScale } from "./scale.js";
 import { axis, draw, plain } from "./chart.js";
 
 /** States with a color of their own, and their meaning. */
@@ -30,10 +31,22 @@ export function cellInWords(view, k, t) {
   const sentence = [...read, " → ", ...loss, `, lag ${Math.abs(k - t)}: `];
   if (known && state !== "u" && state !== "x") return [...sentence, known[2]];
   const share = entry.share(k, t);
-  sentence.push("norm ", el("data", { class: "norm", value: 10 ** log10 }, ofLog10(log10)));
-  sentence.push(", share ", el("data", { class: "share", value: share }, percent(share)));
-  if (gate != null) sentence.push(" (of all gates)");
+  sentence.push(percent(partOfLoss(entry, k, t, gate)), " of this loss, norm ", el("data", { class: "norm", value: 10 ** log10 }, ofLog10(log10)));
+  sentence.push(", ", el("data", { class: "share", value: share }, percent(share)), " of the whole gradient");
+  if (gate != null) sentence.push(" (all gates)");
   return known ? [...sentence, " – ", known[2]] : sentence;
+}
+
+/** The part that a contribution is of the sum of the norms of its loss. */
+function partOfLoss(entry, k, t, gate) {
+  const own = entry.log10(k, t, gate);
+  if (!(own > -Infinity)) return 0;
+  let sum = 0;
+  for (let step = 0; step < entry.steps; step++) {
+    const log10 = entry.log10(k, step, gate);
+    if (log10 > -Infinity) sum += 10 ** (log10 - own);
+  }
+  return 1 / sum;
 }
 
 /** The rows of numbers of a scale; null where a state has its own color. */
@@ -84,9 +97,7 @@ function traces(view, cells) {
   const ticks = scale === "log" ? powers(low, high) : {};
   const main = {
     type: "heatmap", z: values, hoverinfo: "none", hoverongaps: false, ...range,
-    // Larger values contrast more with the background; shares also by sign.
-    colorscale: scale === "share" ? diverging() : "Viridis",
-    reversescale: scale !== "share" && !isDark(),
+    colorscale: colorScale(scale),
     colorbar: { title: { text: TITLES[scale], side: "right" }, thickness: 12, outlinewidth: 0, ...ticks },
   };
   if (innerWidth < 600) {
@@ -99,15 +110,6 @@ function traces(view, cells) {
   ]);
   const kinds = { type: "heatmap", z: states, hoverinfo: "none", hoverongaps: false, showscale: false, zmin: -0.5, zmax: STATES.length - 0.5, colorscale: hues };
   return [main, kinds];
-}
-
-/** Blue for negative, orange for positive shares. */
-function diverging() {
-  return [
-    [0, "#2b6cb8"],
-    [0.5, isDark() ? "#1d2229" : "#f7f7f5"],
-    [1, "#d95f02"],
-  ];
 }
 
 /** Marks of the chosen loss and step. */

@@ -9,15 +9,19 @@ import { profileInWords, rainbowInWords, showProfile, showRainbow } from "./flow
 import { Words, contributionTable, lossInWords } from "./words.js";
 import { factList, hasTraining, showTraining, stageTable } from "./training.js";
 import { balanceTable, entryTable, gateTable, perLossTable, profileTable } from "./tables.js";
+import { Lead } from "./lead.js";
+import { NetworkView } from "./network.js";
 import { figures } from "./article.js";
+import { Comparison } from "./compare.js";
+import { glossary, linked } from "./glossary.js";
 import { connect, showControls } from "./controls.js";
-import { Charts, possible, tooltip, viewOf } from "./view.js";
+import { Charts, possible, tellingCell, tooltip, viewOf } from "./view.js";
 
 /** The parts that depend on the network only. */
 function showSubject({ subject }) {
   const [first, ...others] = subject.verdict;
-  byId("headline").replaceChildren(...prose(first ?? ""));
-  byId("findings").replaceChildren(...others.map((sentence) => el("li", {}, prose(sentence))));
+  byId("headline").replaceChildren(...linked(prose(first ?? "")));
+  byId("findings").replaceChildren(...others.map((sentence) => el("li", {}, linked(prose(sentence)))));
   byId("facts").replaceChildren(factList(subject.facts));
   const trained = hasTraining(subject) || subject.stages.length > 1;
   byId("training").hidden = !trained;
@@ -33,9 +37,12 @@ function fillOpen(id, make) {
 }
 
 /** The parts that are text, which are shown before the charts. */
-function showText(view, words) {
+function showText(view, { words, lead, network, comparison }) {
+  lead.show(view);
+  comparison.show(view);
   words.show(view);
-  byId("loss-words").replaceChildren(...lossInWords(view));
+  network.show(view);
+  byId("loss-words").replaceChildren(...linked(lossInWords(view)));
   byId("loss-table").replaceChildren(contributionTable(view, 8));
   byId("cell-words").replaceChildren(...cellInWords(view, view.k, view.t));
   byId("profile-words").textContent = profileInWords(view);
@@ -45,6 +52,11 @@ function showText(view, words) {
   fillOpen("row-table", () => contributionTable(view));
   byId("stage-table").replaceChildren(stageTable(view));
   byId("figures").replaceChildren(...figures(view));
+}
+
+/** Resolves when what has been shown is painted. */
+function painted() {
+  return new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
 }
 
 /** Loads plotly, which the file contains compressed. */
@@ -63,7 +75,11 @@ async function start() {
     return opened.get(key);
   };
   const subject = data.subjects[0];
-  const initial = { network: 0, stage: subject.stages.length - 1, cell: "0 forward", parameter: "weight_hh", gate: "all", scale: "log", k: subject.k, t: subject.k };
+  const ledger = ledgerOf(0, subject.stages.length - 1);
+  // The last loss is what the data say if nobody has asked for one.
+  const wanted = subject.k === ledger.losses.at(-1) ? null : subject.k;
+  const cell = tellingCell(ledger, ledger.find("weight_hh") ?? ledger.entry(0), wanted);
+  const initial = { network: 0, stage: subject.stages.length - 1, cell: "0 forward", parameter: "weight_hh", gate: "all", scale: "log", ...cell };
   const state = new State(initial, (choice) => possible(choice, data, ledgerOf));
   const view = () => viewOf(state.now, data, ledgerOf);
 
@@ -71,7 +87,12 @@ async function start() {
   byId("program").textContent = data.program;
   byId("reproduce").hidden = document.querySelector("a[href='#reproduce']").hidden = data.reproduce.length === 0;
   byId("reproduce-list").replaceChildren(...data.reproduce.map((line) => el("li", {}, el("code", {}, line))));
-  const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, state.now.t) }));
+  byId("terms").replaceChildren(...glossary());
+  const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, state.now.t) }), byId("words-key"));
+  const network = new NetworkView(byId("network-chart"), byId("network-words"), (change) => state.set(change));
+  const lead = new Lead(byId("lead"), byId("lead-words"));
+  const comparison = new Comparison(byId("compare-charts"), byId("compare-words"), (cell) => state.set(cell));
+  comparison.compare(data, ledgerOf);
   const heatmap = new Heatmap(byId("heatmap-chart"), byId("heatmap-key"), (cell) => state.set(cell), tooltip(view));
   const charts = new Charts({
     "heatmap-chart": (_, shown) => heatmap.show(shown),
@@ -82,14 +103,18 @@ async function start() {
   const showWords = () => {
     const shown = view();
     showSubject(shown);
-    showText(shown, words);
+    showText(shown, { words, lead, network, comparison });
     showControls(shown, data.subjects, state.now);
   };
   const showCharts = () => charts.show(view());
   connect(state);
   state.listen(showWords);
+  // The lead picture is painted before anything else is computed.
+  showSubject(view());
+  lead.show(view());
+  await painted();
   showWords();
-  await new Promise((painted) => requestAnimationFrame(() => setTimeout(painted)));
+  await painted();
   await loadPlotly();
   themeButton(byId("theme"), () => {
     showWords();

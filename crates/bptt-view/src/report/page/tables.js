@@ -2,6 +2,7 @@
 
 import { table } from "./dom.js";
 import { number, ofLog10, percent } from "./format.js";
+import { linked } from "./glossary.js";
 import { profileOf } from "./flow.js";
 
 const PARAMETERS = {
@@ -44,19 +45,19 @@ export function entryTable({ ledger }) {
     entry.decay_per_step == null ? "–" : number(Math.exp(entry.decay_per_step)),
   ]);
   const header = ["layer", "direction", "parameter", "‖gradient‖", "‖Σ‖ / Σ‖·‖", "horizon", "λ per step", "factor per step"];
-  return table("All cells and parameters", header, rows, [0, 3, 4, 5, 6, 7]);
+  return table("All cells and parameters", header.map(linked), rows, [0, 3, 4, 5, 6, 7]);
 }
 
 /** The balance: the relative error of the sum of the contributions. */
 export function balanceTable({ ledger }) {
   const rows = Object.entries(ledger.balance).map(([name, error]) => [name, number(error)]);
-  return table("Balance: difference between the sum of the contributions and the gradient", ["parameter", "relative error"], rows, [1]);
+  return table("Difference between the sum of the contributions and the gradient", ["parameter", linked("balance: relative error")], rows, [1]);
 }
 
 /** Parameters with one number per loss: initial states and the readout. */
 export function perLossTable({ ledger, k }) {
   const rows = ledger.per_loss.map((of) => [parameterName(of), of.layer == null ? "–" : String(of.layer), number(of.norm[k]), percent(of.share[k])]);
-  return table(`Contributions of initial states and readout to loss ${k}`, ["parameter", "layer", "norm", "share"], rows, [1, 2, 3]);
+  return table(`Contributions of initial states and readout to loss ${k}`, ["parameter", "layer", "norm", linked("share")], rows, [1, 2, 3]);
 }
 
 /** Gates: σ_max of their recurrent weights, and their saturation. */

@@ -13,6 +13,16 @@ export function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 }
 
+/** The theme that printing has replaced, null if it has not. */
+let replaced = null;
+
+// Paper is light.
+addEventListener("beforeprint", () => {
+  if (!isDark()) return;
+  replaced = document.documentElement.dataset.theme ?? "";
+  document.documentElement.dataset.theme = "light";
+});
+
 /** Makes `button` change the theme; calls `changed` after every change. */
 export function themeButton(button, changed) {
   const label = () => {
@@ -26,6 +36,14 @@ export function themeButton(button, changed) {
   });
   dark.addEventListener("change", () => {
     label();
+    changed();
+  });
+  addEventListener("beforeprint", () => replaced != null && changed());
+  addEventListener("afterprint", () => {
+    if (replaced == null) return;
+    document.documentElement.dataset.theme = replaced;
+    if (replaced === "") delete document.documentElement.dataset.theme;
+    replaced = null;
     changed();
   });
   label();

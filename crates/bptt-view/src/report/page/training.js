@@ -3,6 +3,7 @@
 import { el, table } from "./dom.js";
 import { count, number } from "./format.js";
 import { color } from "./theme.js";
+import { linked } from "./glossary.js";
 import { axis, draw, mark } from "./chart.js";
 
 /** Whether the run's metrics are known. */
@@ -49,7 +50,7 @@ export function stageTable({ subject, entryIndex }) {
   });
   return table(
     "Ledgers of the same sequence during the training",
-    ["updates", "horizon", "factor per step", "‖gradient‖", "‖Σ‖ / Σ‖·‖"],
+    ["updates", "horizon", "factor per step", "‖gradient‖", "‖Σ‖ / Σ‖·‖"].map(linked),
     rows,
     [0, 1, 2, 3, 4],
   );

@@ -2,6 +2,7 @@
 
 import { byId } from "./dom.js";
 import { cellInWords } from "./heatmap.js";
+import { isDark } from "./theme.js";
 
 /** The nearest choice that the report can show. */
 export function possible(choice, data, ledgerOf) {
@@ -42,15 +43,51 @@ export function tooltip(current) {
   };
 }
 
-/** The charts, each drawn when it is near the viewport and when its view changes. */
+/** Losses whose terms are smaller together than this part of the largest such sum are not chosen: they teach little. */
+const SMALL = 0.1;
+
+/** The cell (k, t) that is shown first. k: the loss whose far terms are largest compared with its near ones, unless one is
+ * `wanted`; t: the step of the largest far term. Far is from half the horizon on. */
+export function tellingCell(ledger, entry, wanted = null) {
+  const half = Math.max(1, Math.ceil((entry.horizon ?? 0) / 2));
+  const rows = ledger.losses.map((k) => {
+    const [from, to] = ledger.uncut[k];
+    let [far, near, t, most] = [0, 0, k, -Infinity];
+    for (let step = from; step < to; step++) {
+      const log10 = entry.log10(k, step);
+      if (!(log10 > -Infinity)) continue;
+      if (Math.abs(k - step) < half) near += 10 ** log10;
+      else far += 10 ** log10;
+      if (Math.abs(k - step) >= half && log10 > most) [t, most] = [step, log10];
+    }
+    return { k, t, far, near };
+  });
+  const asked = rows.find(({ k }) => k === wanted);
+  if (asked) return { k: asked.k, t: asked.t };
+  const least = SMALL * Math.max(...rows.map(({ far, near }) => far + near));
+  const large = rows.filter(({ far, near }) => far > 0 && far + near >= least);
+  const last = ledger.losses.at(-1) ?? ledger.steps - 1;
+  const first = large.reduce((most, row) => (row.far * most.near > most.far * row.near ? row : most), large[0] ?? { k: last, t: last });
+  return { k: first.k, t: first.t };
+}
+
+/** How long a page is left alone before the charts that are not in view are drawn, ms. */
+const SETTLED = 300;
+
+/** Calls when the browser has nothing else to do. */
+const whenIdle = (call) => (globalThis.requestIdleCallback ? requestIdleCallback(call, { timeout: 2000 }) : setTimeout(call, 200));
+
+/** The charts, each drawn when it is near the viewport and when its view changes; the others when the browser is idle,
+ * again only `pause` ms later; and all before printing. */
 export class Charts {
-  constructor(draws) {
-    this.draws = draws;
+  constructor(draws, { pause = SETTLED } = {}) {
+    Object.assign(this, { draws, pause, idle: false, drawn: new Set() });
     this.near = new Set();
     this.stale = new Set();
     this.busy = new Set();
     const seen = new IntersectionObserver((entries) => entries.forEach((e) => this.mark(e)), { rootMargin: "400px" });
     for (const id of Object.keys(draws)) seen.observe(byId(id));
+    addEventListener("beforeprint", () => this.drawAll());
   }
 
   mark({ target, isIntersecting }) {
@@ -61,8 +98,34 @@ export class Charts {
 
   show(view) {
     this.view = view;
+    this.dark = isDark();
     this.stale = new Set(Object.keys(this.draws));
     this.draw();
+    this.drawLater();
+  }
+
+  /** Draws the charts that are not near, one at a time. */
+  drawLater() {
+    const waiting = () => [...this.stale].filter((id) => !this.busy.has(id)).sort((a, b) => this.drawn.has(a) - this.drawn.has(b));
+    const [first] = waiting();
+    if (this.idle || first == null) return;
+    this.idle = true;
+    const draw = () => {
+      this.idle = false;
+      const [next] = waiting();
+      if (next && this.stale.delete(next)) this.drawOne(next);
+      this.drawLater();
+    };
+    setTimeout(() => whenIdle(draw), this.drawn.has(first) ? this.pause : SETTLED);
+  }
+
+  /** Draws all that is not drawn, in the theme of now. */
+  drawAll() {
+    if (!this.view) return;
+    if (isDark() !== this.dark) this.show(this.view);
+    for (const id of this.stale) {
+      if (!this.busy.has(id) && this.stale.delete(id)) this.drawOne(id);
+    }
   }
 
   draw() {
@@ -76,10 +139,11 @@ export class Charts {
   async drawOne(id) {
     this.busy.add(id);
     try {
-      await this.draws[id](byId(id), this.view);
+      if (await this.draws[id](byId(id), this.view)) this.drawn.add(id);
     } finally {
       this.busy.delete(id);
     }
     this.draw();
+    this.drawLater();
   }
 }
