@@ -138,7 +138,7 @@ pub(crate) struct ReportArgs {
     /// Number of steps of the held-out text [default: the window of the run]
     #[arg(long, value_name = "N", conflicts_with = "text")]
     pub steps: Option<usize>,
-    /// Show the loss of predicting this symbol first, at its last occurrence [default: the last loss]
+    /// Show the loss of predicting this symbol first, at its last occurrence [default: the one whose far contributions are largest]
     #[arg(long, alias = "of", value_name = "SYMBOL")]
     pub predicting: Option<String>,
     /// Show the loss at this step first, counted from 0

@@ -117,7 +117,7 @@ impl LossChangeAllocation {
         Ok(Along { loss, ledger: in_f64::itemize(network, &trace, &losses, &options)?, readout: inner })
     }
 
-    /// Adds the update that led to `network`.
+    /// Adds the update, or several updates as one, that led to `network`.
     ///
     /// # Errors
     /// If `network` has other shapes, or is not finite.

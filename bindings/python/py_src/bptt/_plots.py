@@ -50,7 +50,7 @@ def plot(
         numbers = ledger.log10_norms(name)
         numbers = np.where(np.isfinite(numbers), numbers, np.nan)
         largest = np.nanmax(numbers) if np.isfinite(numbers).any() else 0.0
-        image = ax.imshow(numbers, origin="lower", vmin=max(largest - 12, np.nanmin(numbers, initial=largest)), vmax=largest)
+        image = ax.imshow(numbers, origin="lower", cmap="viridis_r", vmin=max(largest - 12, np.nanmin(numbers, initial=largest)), vmax=largest)
         label = "log10 |component|"
     else:
         numbers = ledger.shares(name)

@@ -14,8 +14,8 @@ const LIGHT: u8 = LEVELS + 1;
 const MIDDLE: u8 = LEVELS + 2;
 const DARK: u8 = LEVELS + 3;
 
-/// The colors: viridis, whose lightness rises evenly, so that it is read in gray and with any kind of color blindness; then
-/// four grays.
+/// The colors: viridis from its light end, whose lightness changes evenly, so that it is read in gray and with any kind of color
+/// blindness, and whose large numbers stand out from white paper; then four grays.
 static PALETTE: LazyLock<[[u8; 3]; 256]> = LazyLock::new(|| {
     std::array::from_fn(|i| match u8::try_from(i).expect("256 colors") {
         WHITE => [255; 3],
@@ -26,10 +26,18 @@ static PALETTE: LazyLock<[[u8; 3]; 256]> = LazyLock::new(|| {
     })
 });
 
-/// The color of a fraction (0 to 1) of the scale.
+/// The color of a fraction (0 to 1) of the scale, as on the light page: small numbers are paler than viridis has them.
 pub(super) fn color(fraction: f64) -> [u8; 3] {
-    colorous::VIRIDIS.eval_continuous(fraction.clamp(0.0, 1.0)).into_array()
+    let small = 1.0 - fraction.clamp(0.0, 1.0);
+    let white = PALE * small * small;
+    let channels = colorous::VIRIDIS.eval_continuous(LIGHT_END * small).into_array();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between 0 and 255
+    channels.map(|channel| (f64::from(channel) + (255.0 - f64::from(channel)) * white).round() as u8)
 }
+
+/// Where on viridis the smallest number lies, and how much of its color is white.
+const LIGHT_END: f64 = 0.9;
+const PALE: f64 = 0.4;
 
 /// What a cell is filled with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -166,10 +174,10 @@ mod tests {
     }
 
     #[test]
-    fn the_scale_gets_lighter_from_end_to_end() {
+    fn the_scale_gets_darker_from_end_to_end() {
         let grays: Vec<f64> = PALETTE[..usize::from(LEVELS)].iter().map(|&color| gray(color)).collect();
-        assert!(grays.windows(8).all(|w| w[7] > w[0]));
-        assert!(grays[0] < 30.0 && grays[usize::from(LEVELS) - 1] > 200.0);
+        assert!(grays.windows(8).all(|w| w[7] < w[0]));
+        assert!(grays[0] > 200.0 && grays[usize::from(LEVELS) - 1] < 30.0);
     }
 
     #[test]
@@ -192,8 +200,9 @@ mod tests {
         let frame = reader.next_frame(&mut pixels).unwrap();
         assert_eq!((frame.width, frame.height), (6, 6));
         let pixel = |x: usize, y: usize| &pixels[3 * (6 * y + x)..][..3];
-        // The ends of viridis, as its makers print them: #440154 and #fde725.
-        assert_eq!((pixel(0, 0), pixel(5, 5)), (&[0x44, 0x01, 0x54][..], &[0xfd, 0xe7, 0x25][..]));
+        // The dark end of viridis, as its makers print it: #440154.
+        assert_eq!((pixel(0, 0), pixel(5, 5)), (&color(0.0)[..], &[0x44, 0x01, 0x54][..]));
+        assert!(pixel(0, 0).iter().all(|&channel| channel > 120), "{:?}", pixel(0, 0));
         assert_eq!(pixel(3, 2), color(1.0 / 3.0));
     }
 }
