@@ -6,7 +6,7 @@
 //! Runge and Kutta. Summed over the training, the parts add up to the decrease of the loss, up to a remainder.
 //!
 //! The loss may be that of telling the symbol from some others, the softmax cross-entropy among them alone: what is learned
-//! about when such a symbol comes at all then does not count.
+//! about when such a symbol comes at all then does not count. Its mean over several texts may be taken.
 
 use bptt::in_f64;
 use bptt::{
@@ -18,11 +18,12 @@ use crate::Error;
 /// The points of Simpson's rule and their weights.
 const POINTS: [(f64, f64); 3] = [(0.0, 1.0 / 6.0), (0.5, 4.0 / 6.0), (1.0, 1.0 / 6.0)];
 
-/// The loss change allocation of one loss of one text, updated during training.
+/// The loss change allocation of one loss of one text, or of its mean over several, updated during training.
 #[derive(Clone, Debug)]
 pub struct LossChangeAllocation {
     inputs: Symbols,
-    target: u32,
+    /// Of each text, (B).
+    targets: Vec<u32>,
     /// The symbols that the target is told from, itself included.
     among: Vec<u32>,
     k: usize,
@@ -45,29 +46,38 @@ struct Along {
 }
 
 impl LossChangeAllocation {
-    /// An allocation for the prediction of symbol k + 1 of `ids` from the symbols before it, starting at `network`: of the loss
-    /// of telling it from the symbols `among`, or from all symbols.
+    /// An allocation for the prediction of symbol k + 1 of each of `texts` from the symbols before it, starting at `network`: of
+    /// the mean over the texts of the loss of telling it from the symbols `among`, or from all symbols. In texts that differ in
+    /// one word and the symbol to predict, what is common to them cannot tell the symbols apart.
     ///
     /// # Errors
-    /// If the ids do not fit the network, k + 1 is not among them, `among` lacks the symbol, or the network has no readout or
-    /// reads in both directions.
-    pub fn new(network: &Network<f32>, ids: &[u32], k: usize, among: Option<&[u32]>) -> Result<Self, Error> {
-        if k + 1 >= ids.len() {
-            return Err(Error::setting("k", k, format!("below {}", ids.len().saturating_sub(1))));
+    /// If there is no text, the ids do not fit the network, k + 1 is not among them, `among` lacks a symbol to predict, or the
+    /// network has no readout or reads in both directions.
+    pub fn new(
+        network: &Network<f32>,
+        texts: &[Vec<u32>],
+        k: usize,
+        among: Option<&[u32]>,
+    ) -> Result<Self, Error> {
+        let shortest = texts.iter().map(Vec::len).min().unwrap_or(0);
+        if k + 1 >= shortest {
+            return Err(Error::setting("k", k, format!("below {}", shortest.saturating_sub(1))));
         }
         if network.directions() == 2 {
             return Err(Error::Bidirectional);
         }
         let outputs = network.weights().readout.as_ref().map_or(0, Readout::outputs);
         let all: Vec<u32> = (0..u32::try_from(outputs).unwrap_or(u32::MAX)).collect();
-        let (target, among) = (ids[k + 1], among.map_or(all, <[u32]>::to_vec));
-        if !among.contains(&target) || among.iter().any(|&id| id as usize >= outputs) {
-            let expected = format!("symbols below {outputs}, {target} among them");
+        let targets: Vec<u32> = texts.iter().map(|ids| ids[k + 1]).collect();
+        let among = among.map_or(all, <[u32]>::to_vec);
+        if targets.iter().any(|id| !among.contains(id)) || among.iter().any(|&id| id as usize >= outputs) {
+            let expected = format!("symbols below {outputs}, {targets:?} among them");
             return Err(Error::setting("among", format!("{among:?}"), expected));
         }
+        let inputs = (0..=k).flat_map(|t| texts.iter().map(move |ids| ids[t])).collect();
         let mut allocation = Self {
-            inputs: Symbols::new(k + 1, 1, ids[..=k].to_vec())?,
-            target,
+            inputs: Symbols::new(k + 1, texts.len(), inputs)?,
+            targets,
             among,
             k,
             network: network.cast::<f64>()?,
@@ -84,29 +94,36 @@ impl LossChangeAllocation {
 
     /// The loss of `network`, and its ledger with inner products with `update`.
     fn along(&self, network: &Network<f64>, update: &Weights<f64>) -> Result<Along, Error> {
-        let trace = in_f64::scan(network, Inputs::Symbols(self.inputs.clone()), &network.zero_state(1))?;
+        let trace = in_f64::scan(
+            network,
+            Inputs::Symbols(self.inputs.clone()),
+            &network.zero_state(self.targets.len()),
+        )?;
         let top = trace.cells().last().expect("a network has a cell");
-        let h = top.h().at(self.k + 1, 0);
         let readouts = (network.weights().readout.as_ref(), update.readout.as_ref());
         let (Some(readout), Some(change)) = readouts else { unreachable!("`new` has found outputs") };
-        let output =
-            |id: u32| kernel::dot(readout.w_hy.row(id as usize), h) + readout.b_y.data()[id as usize];
-        let outputs: Vec<f64> = self.among.iter().map(|&id| output(id)).collect();
-        let largest = outputs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let sum: f64 = outputs.iter().map(|y| (y - largest).exp()).sum();
-        let log_sum = largest + sum.ln();
-
-        let (mut dh, mut inner, mut loss) = (vec![0.0; h.len()], 0.0, log_sum);
-        for (&id, y) in self.among.iter().zip(&outputs) {
-            let is_target = id == self.target;
-            loss -= if is_target { *y } else { 0.0 };
-            let dy = (y - log_sum).exp() - f64::from(u8::from(is_target));
-            kernel::add_scaled(&mut dh, dy, readout.w_hy.row(id as usize));
-            inner += dy * (kernel::dot(change.w_hy.row(id as usize), h) + change.b_y.data()[id as usize]);
+        let (batch, width) = (self.targets.len(), readout.w_hy.cols());
+        let (mut seeds, mut inner, mut total) = (vec![0.0; self.k * batch * width], 0.0, 0.0);
+        for (b, target) in self.targets.iter().enumerate() {
+            let h = top.h().at(self.k + 1, b);
+            let output =
+                |id: u32| kernel::dot(readout.w_hy.row(id as usize), h) + readout.b_y.data()[id as usize];
+            let outputs: Vec<f64> = self.among.iter().map(|&id| output(id)).collect();
+            let largest = outputs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = outputs.iter().map(|y| (y - largest).exp()).sum();
+            let log_sum = largest + sum.ln();
+            let (mut dh, mean) = (vec![0.0; width], 1.0 / batch as f64);
+            for (id, y) in self.among.iter().zip(&outputs) {
+                let hit = f64::from(u8::from(id == target));
+                let dy = mean * ((y - log_sum).exp() - hit);
+                total += mean * hit * (log_sum - y);
+                kernel::add_scaled(&mut dh, dy, readout.w_hy.row(*id as usize));
+                inner +=
+                    dy * (kernel::dot(change.w_hy.row(*id as usize), h) + change.b_y.data()[*id as usize]);
+            }
+            seeds.extend(dh);
         }
-        let mut seeds = vec![0.0; self.k * h.len()];
-        seeds.extend(dh);
-        let mut losses = Losses::from_seeds(Sequence::new(self.k + 1, 1, h.len(), &seeds)?);
+        let mut losses = Losses::from_seeds(Sequence::new(self.k + 1, batch, width, &seeds)?);
         losses.present = (0..=self.k).map(|t| t == self.k).collect();
         let options = ItemizeOptions {
             sequences: false,
@@ -114,7 +131,11 @@ impl LossChangeAllocation {
             update: Some(update),
             ..ItemizeOptions::default()
         };
-        Ok(Along { loss, ledger: in_f64::itemize(network, &trace, &losses, &options)?, readout: inner })
+        Ok(Along {
+            loss: total,
+            ledger: in_f64::itemize(network, &trace, &losses, &options)?,
+            readout: inner,
+        })
     }
 
     /// Adds the update, or several updates as one, that led to `network`.
@@ -174,5 +195,56 @@ impl LossChangeAllocation {
     /// The total decrease of the loss minus all parts, nats: the error of Simpson's rule.
     pub fn remainder(&self) -> f64 {
         self.first_loss - self.last_loss - self.steps.iter().flatten().sum::<f64>() - self.readout
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Config, Rng};
+
+    /// A network after some random changes of its weights, in several updates.
+    fn allocated(among: Option<&[u32]>, updates: usize) -> LossChangeAllocation {
+        let config = Config { cell: "lstm".into(), hidden: 6, ..Config::default() };
+        let mut network = config.network(5, 5).unwrap();
+        let texts = [vec![0, 1, 2, 3, 4], vec![2, 1, 2, 3, 0]];
+        let mut allocation = LossChangeAllocation::new(&network, &texts, 3, among).unwrap();
+        let mut rng = Rng::new(1, 2);
+        let whole: Vec<Vec<f64>> = network
+            .tensors_mut()
+            .iter()
+            .map(|t| t.data().iter().map(|_| 0.5 * rng.normal()).collect())
+            .collect();
+        for _ in 0..updates {
+            for (tensor, change) in network.tensors_mut().into_iter().zip(&whole) {
+                for (weight, change) in tensor.data_mut().iter_mut().zip(change) {
+                    #[allow(clippy::cast_possible_truncation)]
+                    let part = (change / updates as f64) as f32;
+                    *weight += part;
+                }
+            }
+            allocation.add_update(&network).unwrap();
+        }
+        allocation
+    }
+
+    #[test]
+    fn the_parts_add_up_and_the_remainder_falls_with_the_fourth_power() {
+        for among in [None, Some(&[0, 4][..])] {
+            let remainder = |updates| allocated(among, updates).remainder().abs();
+            let (few, many) = (remainder(4), remainder(16));
+            assert!(few < 1e-2 && many < few / 50.0, "{among:?}: {few} {many}");
+        }
+    }
+
+    #[test]
+    fn the_loss_is_that_of_telling_the_symbols_apart() {
+        let allocation = allocated(Some(&[0, 4]), 1);
+        // Two symbols: guessing costs ln 2, and an untrained network hardly knows more.
+        assert!((allocation.losses().0 - std::f64::consts::LN_2).abs() < 0.5);
+        let config = Config { hidden: 6, ..Config::default() };
+        let network = config.network(5, 5).unwrap();
+        assert!(LossChangeAllocation::new(&network, &[vec![0, 1, 2]], 1, Some(&[0, 1])).is_err());
+        assert!(LossChangeAllocation::new(&network, &[vec![0, 1, 2]], 2, None).is_err());
     }
 }

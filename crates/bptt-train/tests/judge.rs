@@ -17,7 +17,7 @@ fn lags(last: usize, kept: f64) -> LagStatistics {
         log10_profile: (0..=last).map(|lag| (lag, Some(log10(lag)))).collect(),
         target: last,
         log10_kept: Some(log10(last).min(0.0)),
-        reached: if kept < 1.0 { ((-2.0 / kept.log10()) as usize).min(last) } else { last },
+        reached: (0..=last).take_while(|&lag| log10(lag) >= -2.0).last().unwrap_or(0),
         log10_growth: Some(log10(last).max(0.0)),
         ..LagStatistics::default()
     }

@@ -52,7 +52,7 @@ fn the_demo_compares_two_networks_and_leaves_two_runs() {
 
     let text = stdout(&demo(&fixture, "other", &["--threads", "1"]));
     assert!(
-        text.contains("what taught them to tell “dinner” from the other fifteen endings?")
+        text.contains("what taught them to tell the sixteen endings apart, “dinner” and the others?")
             && text.contains("the word that decides it, “food”, lies 10 steps back"),
         "{text}"
     );

@@ -61,7 +61,7 @@ pub fn measure<E: From<Error>>(
     if evidence.not_finite.is_some() {
         return Ok(evidence);
     }
-    let losses = losses_of(&network, &trace)?;
+    let losses = losses_of(&network, &trace)?.without_zeros();
     evidence.losses = losses.present.iter().filter(|&&present| present).count();
     evidence.not_finite = not_finite(losses.check_finite(), Origin::Losses);
     if evidence.not_finite.is_some() {
@@ -92,7 +92,7 @@ pub fn measure<E: From<Error>>(
             evidence.horizons = Some(horizons(&ledger, memory.as_ref()));
             if let Some(untrained) = untrained {
                 let trace = in_f64::scan_with(&untrained, inputs, &initial, options).map_err(Error::from)?;
-                let losses = losses_of(&untrained, &trace)?;
+                let losses = losses_of(&untrained, &trace)?.without_zeros();
                 let memory = if affordable { self::memory(&untrained, &trace) } else { None };
                 // Without a ledger before training, the one after it stands alone.
                 let ledger = in_f64::itemize(&untrained, &trace, &losses, &itemize).ok();

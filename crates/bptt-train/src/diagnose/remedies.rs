@@ -43,6 +43,8 @@ pub fn remedies(verdict: &Verdict, evidence: &Evidence, config: &Config) -> Vec<
     let lag = evidence
         .lag
         .map_or_else(|| evidence.lag_statistics.as_ref().map_or(0, |lags| lags.target), |lag| lag.farthest);
+    // How a model from elsewhere began is not known.
+    let began_well = evidence.training.is_some() && moderate(config);
     let found = match verdict.kind {
         Kind::NotFinite => not_finite(evidence, config),
         // Of a gradient that decays it is not known whether a longer reach helps.
@@ -54,7 +56,7 @@ pub fn remedies(verdict: &Verdict, evidence: &Evidence, config: &Config) -> Vec<
         Kind::LearnedNothing => {
             vec![rate_of_default(config), Some(more_updates(config)), remember(config, lag)]
         }
-        Kind::Explodes if moderate(config) => {
+        Kind::Explodes if began_well => {
             vec![Some(clip(config)), contract(config), bound(config), Some(slower(config))]
         }
         Kind::Explodes => vec![contract(config), bound(config), Some(clip(config)), Some(slower(config))],
@@ -71,7 +73,7 @@ pub fn remedies(verdict: &Verdict, evidence: &Evidence, config: &Config) -> Vec<
         ],
         Kind::Saturated => {
             let remember = remember(config, lag).filter(|_| !has_cell_state(config));
-            if moderate(config) {
+            if began_well {
                 vec![Some(slower(config)), Some(clip(config)), remember]
             } else {
                 vec![Some(unsaturate(config)), Some(slower(config)), remember]

@@ -116,6 +116,23 @@ impl<T: Real> Losses<T> {
         Self { cell_seeds: Some(dc), ..self }
     }
 
+    /// Steps at which every gradient is exactly zero have no loss, unless all are: who gives zeros there means that.
+    #[must_use]
+    pub fn without_zeros(mut self) -> Self {
+        let batch = self.seeds.batch();
+        let of_cell = |t: usize, b: usize| self.cell_seeds.as_ref().map_or(&[][..], |dc| dc.at(t, b));
+        let begins = |t: usize| {
+            (0..batch).any(|b| self.seeds.at(t, b).iter().chain(of_cell(t, b)).any(|v| *v != T::zero()))
+        };
+        let begins: Vec<bool> = (0..self.present.len()).map(begins).collect();
+        if begins.contains(&true) {
+            for (present, begins) in self.present.iter_mut().zip(begins) {
+                *present &= begins;
+            }
+        }
+        self
+    }
+
     /// dL/dy of the reduced loss, (T, B, V); `None` without a readout.
     pub fn dy(&self) -> Option<&Sequence<T>> {
         self.at_readout.then_some(&self.seeds)

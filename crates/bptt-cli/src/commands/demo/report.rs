@@ -122,7 +122,7 @@ impl Trained {
         let (decrease, last) = (bits(first - last), bits(last));
         if last > NOT_LEARNED {
             return format!(
-                "The {name} has not learned to tell “{effect}” from the other endings: {last:.2} bits, and {GUESSED:.0} for guessing.\n"
+                "The {name} has not learned to tell the endings apart: {last:.2} bits, and {GUESSED:.0} for guessing.\n"
             );
         }
         let learned =
@@ -140,8 +140,8 @@ impl Trained {
             );
         }
         format!(
-            "{learned}, and it learned it from “{word}”, {} steps back:\nreading it decreased the loss by {taught:.2} bits; the \
-             second word is “{}” with {:.2}.\n",
+            "{learned}, and it learned “{effect}” from “{word}”, {} steps back:\nreading such a word decreased the loss by \
+             {taught:.2} bits; the second word is “{}” with {:.2}.\n",
             reading.lag(),
             reading.words[next],
             self.taught(next),
@@ -267,11 +267,13 @@ impl Report {
             format!("from {:.2} to {:.2} bits in the {}", bits(first), bits(last), network.name)
         };
         format!(
-            "\nwhat taught them to tell “{}” from the other fifteen endings? The loss of telling it decreased {} and {}.\nThe \
-             decrease, allocated to the words:\n\n{}\n  decrease: bits by which the weights that read this word (W_ih) decreased \
+            "\nwhat taught them to tell the sixteen endings apart, “{}” and the others? In sixteen versions of one sentence, which \
+             differ in\n“{}” and the ending alone, the mean loss of telling the ending decreased {} and {}.\nThe decrease, allocated \
+             to the words:\n\n{}\n  decrease: bits by which the weights that read this word (W_ih) decreased \
              the loss, over all updates\n  norm: ‖component of dL/dW_ih‖ of predicting the word, at the end, after {} held-out \
              sentences; the components add up to the gradient (error {:.0e})\n\n{}",
             reading.effect(),
+            reading.words[reading.cue],
             change(&self.networks[0]),
             change(&self.networks[1]),
             table(&header, &rows),
