@@ -57,7 +57,9 @@ fn a_cells_color_is_its_logarithm_between_the_smallest_and_the_largest() {
                     // From the light end of viridis, small numbers paler.
                     let small = 1.0 - level / 251.0;
                     let channels = colorous::VIRIDIS.eval_continuous(0.9 * small).into_array().map(f64::from);
-                    channels.map(|c| (c + (255.0 - c) * 0.4 * small * small).round() as u8)
+                    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // between 0 and 255
+                    let paler = |c: f64| (c + (255.0 - c) * 0.4 * small * small).round() as u8;
+                    channels.map(paler)
                 }
                 None => [255; 3],
             };

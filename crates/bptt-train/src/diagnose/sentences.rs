@@ -100,14 +100,8 @@ pub(super) fn part(log10: f64) -> String {
 pub(super) fn sentences(of: &Evidence) -> Vec<String> {
     let mut said = Vec::new();
     if of.steps > 0 {
-        let losses = of.losses;
-        let read = format!(
-            "{} read {} of {}",
-            of.cell,
-            counted(of.sequences, "sequence"),
-            counted(of.steps, "step")
-        );
-        said.push(format!("{read}, with losses at {losses} of them"));
+        let read = format!("{} of {}", counted(of.sequences, "sequence"), counted(of.steps, "step"));
+        said.push(format!("{read}, with losses at {} of them, read by {}", of.losses, of.cell));
     }
     said.extend(training(of));
     if let Some(lags) = &of.lag_statistics {

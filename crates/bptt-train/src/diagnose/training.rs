@@ -131,7 +131,7 @@ mod tests {
         let mut metrics: Vec<Value> = (1..=100)
             .map(|step| {
                 json!({
-                    "event": "step", "step": step, "loss_bits": 10.0 - 0.05 * step as f64, "gradient_norm": 4.0,
+                    "event": "step", "step": step, "loss_bits": 10.0 - 0.05 * f64::from(step), "gradient_norm": 4.0,
                     "gradient_norm_clipped": 1.0, "update_ratio": if step == 1 { 0.5 } else { 0.1 },
                 })
             })
