@@ -3,7 +3,7 @@
 //!
 //! Along an update U from the weights θ, the loss L changes by ∫ ⟨∇L(θ + s U), U⟩ ds over s from 0 to 1. The ledger splits the
 //! gradient by past step, and so the integral, which Simpson's rule takes from three points, as Lan et al. do with the rule of
-//! Runge and Kutta. Summed over the training, the parts add up to the decrease of the loss, up to a remainder.
+//! Runge and Kutta; an update for which it is not accurate is halved. Summed over the training, the parts add up to the decrease of the loss, up to a remainder.
 //!
 //! The loss may be that of telling the symbol from some others, the softmax cross-entropy among them alone: what is learned
 //! about when such a symbol comes at all then does not count. Its mean over several texts may be taken.
@@ -17,6 +17,10 @@ use crate::Error;
 
 /// The points of Simpson's rule and their weights.
 const POINTS: [(f64, f64); 3] = [(0.0, 1.0 / 6.0), (0.5, 4.0 / 6.0), (1.0, 1.0 / 6.0)];
+
+/// The largest error of an update's parts, in nats, and how often an update is halved to come below it.
+const ACCURATE: f64 = 1e-3;
+const MOST_HALVINGS: u32 = 5;
 
 /// The loss change allocation of one loss of one text, or of its mean over several, updated during training.
 #[derive(Clone, Debug)]
@@ -143,22 +147,28 @@ impl LossChangeAllocation {
     /// # Errors
     /// If `network` has other shapes, or is not finite.
     pub fn add_update(&mut self, network: &Network<f32>) -> Result<(), Error> {
-        let after = network.cast::<f64>()?;
-        let mut update = after.weights().clone();
-        for (update, (_, before)) in update.tensors_mut().into_iter().zip(self.network.weights().tensors()) {
+        let (before, after) = (self.network.clone(), network.cast::<f64>()?);
+        self.add_segment(&before, &after, MOST_HALVINGS)?;
+        self.network = after;
+        Ok(())
+    }
+
+    /// Adds the straight line between two networks, in halves where the rule is not accurate.
+    fn add_segment(&mut self, from: &Network<f64>, to: &Network<f64>, halvings: u32) -> Result<(), Error> {
+        let mut update = to.weights().clone();
+        for (update, (_, before)) in update.tensors_mut().into_iter().zip(from.weights().tensors()) {
             kernel::add_scaled(update.data_mut(), -1.0, before.data());
         }
-        let mut between = self.network.clone();
+        let mut between = from.clone();
         for (tensor, (_, update)) in between.tensors_mut().into_iter().zip(update.tensors()) {
             kernel::add_scaled(tensor.data_mut(), POINTS[1].0, update.data());
         }
-        let (before, (middle, last)) = rayon::join(
-            || self.along(&self.network, &update),
-            || (self.along(&between, &update), self.along(&after, &update)),
+        let (first, (middle, last)) = rayon::join(
+            || self.along(from, &update),
+            || (self.along(&between, &update), self.along(to, &update)),
         );
-        let points = [before?, middle?, last?];
-        self.last_loss = points[2].loss;
-        self.network = after;
+        let points = [first?, middle?, last?];
+        let (mut steps, mut readout) = (vec![[0.0; 3]; self.steps.len()], 0.0);
         for (along, (_, weight)) in points.iter().zip(POINTS) {
             for entry in along.ledger.entries() {
                 let i = match entry.parameter {
@@ -167,12 +177,23 @@ impl LossChangeAllocation {
                     Parameter::BIAS | Parameter::BIAS_IH | Parameter::BIAS_HH => 2,
                     _ => continue,
                 };
-                for (t, decrease) in self.steps.iter_mut().enumerate() {
+                for (t, decrease) in steps.iter_mut().enumerate() {
                     decrease[i] -= weight * entry.inner(self.k, t).unwrap_or(0.0);
                 }
             }
-            self.readout -= weight * along.readout;
+            readout -= weight * along.readout;
         }
+        let decrease = points[0].loss - points[2].loss;
+        let missing = decrease - steps.iter().flatten().sum::<f64>() - readout;
+        if missing.abs() > ACCURATE && halvings > 0 {
+            self.add_segment(from, &between, halvings - 1)?;
+            return self.add_segment(&between, to, halvings - 1);
+        }
+        self.last_loss = points[2].loss;
+        for (sum, part) in self.steps.iter_mut().flatten().zip(steps.into_iter().flatten()) {
+            *sum += part;
+        }
+        self.readout += readout;
         Ok(())
     }
 

@@ -125,8 +125,7 @@ impl Trained {
                 "The {name} has not learned to tell the endings apart: {last:.2} bits, and {GUESSED:.0} for guessing.\n"
             );
         }
-        let learned =
-            format!("The {name} has learned to tell “{effect}” from the other endings ({last:.2} bits)");
+        let learned = format!("The {name} has learned to tell the endings apart ({last:.2} bits)");
         if bits(self.allocation.remainder()).abs() > REMAINDER * decrease {
             let left = bits(self.allocation.remainder());
             return format!(
