@@ -96,7 +96,7 @@ impl Unit {
     pub fn of(config: &Config) -> Result<Self, Failure> {
         let Some(name) = &config.task else { return Ok(Self::Bits) };
         let task = task_by_name(name)?;
-        let length = config.length.unwrap_or_else(|| task.usual_length());
+        let length = config.length_of(&*task);
         Ok(Self::Loss { baseline: task.baseline_loss(length) })
     }
 

@@ -23,6 +23,7 @@ pub(crate) fn pages() -> impl Iterator<Item = (&'static str, String)> {
     PAGES.into_iter().map(move |(address, _, title, own)| {
         let main = report::filled(own, |part| match part {
             "controls" => report::CONTROLS,
+            "network" => report::NETWORK,
             "cells" => &cells,
             _ => unreachable!("{address} has no part {part}"),
         });

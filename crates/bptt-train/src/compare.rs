@@ -140,7 +140,7 @@ impl Plan {
             return refuse("remedy", format!("{} twice", twice.1), "each once");
         }
         let task = task_by_name(name)?;
-        let length = base.length.unwrap_or_else(|| task.usual_length());
+        let length = base.length_of(&*task);
         let cost = Cost::of(&*task, length)?;
         let whole = cost.of_training(base)?;
         let planned = |name: &String| -> Result<Planned, Error> {

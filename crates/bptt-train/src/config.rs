@@ -8,7 +8,7 @@ use std::str::FromStr;
 use bptt::cell_by_name;
 use serde::{Deserialize, Serialize};
 
-use crate::tasks::{check_length, task_by_name};
+use crate::tasks::{Task, check_length, task_by_name};
 use crate::text::Level;
 use crate::{Error, Init, OptimizerKind, Schedule, corpus};
 
@@ -295,6 +295,11 @@ impl Config {
         self.check_task()
     }
 
+    /// L of the sequences of `task`: as set, otherwise its usual one.
+    pub fn length_of(&self, task: &dyn Task) -> usize {
+        self.length.unwrap_or_else(|| task.usual_length())
+    }
+
     /// Refuses to wait for evaluations that are not made.
     fn check_evaluations(&self) -> Result<(), Error> {
         let evaluates = self.evaluate_every > 0 && (self.task.is_some() || self.held_out > 0.0);
@@ -314,9 +319,9 @@ impl Config {
             |setting: &str, given: String, expected: &str| Err(Error::setting(setting, given, expected));
         match (&self.task, self.length) {
             (Some(_), _) if self.text.is_some() => Err(Error::Conflict { settings: "task with text" }),
-            (Some(name), length) => {
+            (Some(name), _) => {
                 let task = task_by_name(name)?;
-                check_length(&*task, length.unwrap_or_else(|| task.usual_length()))
+                check_length(&*task, self.length_of(&*task))
             }
             (None, Some(length)) => refuse("length", length.to_string(), "a task"),
             (None, None) => Ok(()),

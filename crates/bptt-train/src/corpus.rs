@@ -36,8 +36,8 @@ impl Corpus {
     }
 
     /// The part to look at a network with: what is held out, or the rest if that has nothing to predict.
-    pub fn shown(self) -> Vec<u32> {
-        if self.held_out.len() > 1 { self.held_out } else { self.train }
+    pub fn shown(&self) -> &[u32] {
+        if self.held_out.len() > 1 { &self.held_out } else { &self.train }
     }
 }
 

@@ -47,7 +47,7 @@ pub enum DataSource<'a> {
 impl<'a> DataSource<'a> {
     /// A task at the length in the settings, or at its usual length.
     pub fn task(task: &'a dyn Task, config: &Config) -> Self {
-        Self::Task { task, length: config.length.unwrap_or_else(|| task.usual_length()) }
+        Self::Task { task, length: config.length_of(task) }
     }
 
     /// I, input features or symbols.

@@ -17,7 +17,7 @@ use crate::json;
 use numbers::Numbers;
 
 #[cfg(feature = "report")]
-pub use page::{CONTROLS, MODULES, STYLE, filled, plotly_js};
+pub use page::{CONTROLS, MODULES, NETWORK, STYLE, filled, plotly_js};
 
 /// The schema of the data that the scripts of the page read.
 pub const SCHEMA: &str = "bptt.report/1";

@@ -126,7 +126,7 @@ impl Subject {
                 provenance,
             });
         }
-        let text = Text::open(folder, &args.reading)?;
+        let text = Text::of(folder, run, &args.reading)?;
         let (network, traced) = text.ledger(&itemize_options(false, None))?;
         let true_lag = args.reading.text.as_ref().and_then(|_| known_lag(&text));
         let provenance = text.provenance.clone();

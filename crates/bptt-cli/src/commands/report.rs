@@ -10,7 +10,7 @@ use bptt::in_f64;
 use bptt::{Inputs, Network, Reduction, ScanOptions, Symbols, Targets};
 use bptt_io::files;
 use bptt_train::data_source::held_out_batch;
-use bptt_train::diagnose::{Before, Evidence, Training, diagnose};
+use bptt_train::diagnose::{Before, Evidence, diagnose};
 use bptt_train::{Batch, Config, Run, Task, Vocabulary, run as runs, task_by_name};
 #[cfg(feature = "report")]
 use bptt_view::report;
@@ -122,7 +122,7 @@ fn reading<'a>(
     steps: Option<usize>,
 ) -> Result<(Source<'a>, Batch), Failure> {
     if let Some(task) = task {
-        let length = run.config.length.unwrap_or_else(|| task.usual_length());
+        let length = run.config.length_of(task);
         return Ok((Source::Task(task), held_out_batch(task, length, 1, run.config.seed)?.batch));
     }
     let (inputs, targets) = match text {
@@ -253,15 +253,13 @@ impl Reading<'_> {
         before: Option<Before>,
     ) -> Vec<String> {
         let lag = match self.source {
-            Source::Task(task) => Some(task.lag(self.config.length.unwrap_or_else(|| task.usual_length()))),
+            Source::Task(task) => Some(task.lag(self.config.length_of(task))),
             Source::Text(_) => None,
         };
         let mut evidence =
             Evidence::of_ledger(network, &traced.trace, &traced.ledger, &ScanOptions::default(), lag);
         evidence.before = before;
-        if let Some((training, not_finite)) = Training::read(metrics) {
-            (evidence.training, evidence.not_finite) = (Some(training), not_finite);
-        }
+        evidence.add_training(metrics);
         diagnose(&evidence).in_sentences()
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use bptt::in_f64;
 use bptt::{ForwardCache, Inputs, Losses, Network, Objective, Reduction, ScanOptions, Targets};
 use bptt_train::data_source::held_out_batch;
-use bptt_train::diagnose::{Evidence, NotFinite, Origin, Subject, Training, measure};
+use bptt_train::diagnose::{Evidence, NotFinite, Origin, Subject, measure};
 use bptt_train::{Config, Error, Run, run as runs, task_by_name};
 
 use super::loss_source::LossSource;
@@ -50,11 +50,7 @@ pub(super) fn measured(args: &SubjectArgs, bias: Option<f64>) -> Result<Measured
     let config = runs::read_config(&folder.join(runs::CONFIG))?;
     let name = folder.display().to_string();
     let mut measured = found(name, true, config, |measured| of_run(args, folder, measured, lag, bias))?;
-    if let Some((training, not_finite)) = Training::read(&metrics(folder)?) {
-        let evidence = &mut measured.evidence;
-        evidence.not_finite = evidence.not_finite.take().or(not_finite);
-        evidence.training = Some(training);
-    }
+    measured.evidence.add_training(&metrics(folder)?);
     Ok(measured)
 }
 
@@ -173,7 +169,7 @@ type Reading = (Inputs<f64>, Objective<f64>, Option<RangeInclusive<usize>>);
 fn of_task(args: &SubjectArgs, run: &Run, name: &str) -> Result<Reading, Failure> {
     refuse_for_task(&run.config, &[("--text", args.text.is_some()), ("--steps", args.steps.is_some())])?;
     let task = task_by_name(name)?;
-    let length = run.config.length.unwrap_or_else(|| task.usual_length());
+    let length = run.config.length_of(&*task);
     let drawn = held_out_batch(&*task, length, args.batch.unwrap_or(BATCH), run.config.seed)?;
     let (inputs, objective) = drawn.batch.objective(Reduction::Sum);
     Ok((inputs, objective, Some(task.lag(length))))

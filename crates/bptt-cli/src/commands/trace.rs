@@ -73,11 +73,8 @@ pub(super) struct Text {
 }
 
 impl Text {
-    pub fn open(folder: &Path, reading: &ReadingArgs) -> Result<Self, Failure> {
-        Self::of(folder, Run::open(folder)?, reading)
-    }
-
-    fn of(folder: &Path, run: Run, reading: &ReadingArgs) -> Result<Self, Failure> {
+    /// A run that was opened.
+    pub fn of(folder: &Path, run: Run, reading: &ReadingArgs) -> Result<Self, Failure> {
         let (inputs, targets) = match &reading.text {
             Some(text) => sentence(&run, text)?,
             None => held_out(&run, fitting(reading.steps, run.config.window, Some(reading.batch), 1))?,
@@ -322,9 +319,10 @@ pub(super) fn held_out(
 ) -> Result<(Symbols, Symbols), Failure> {
     let text = runs::load_text(&run.config)?;
     let ids = run.vocabulary()?.encode(&text)?;
-    let ids = bptt_train::Corpus::split(ids, run.config.held_out)?.shown();
+    let corpus = bptt_train::Corpus::split(ids, run.config.held_out)?;
+    let ids = corpus.shown();
     let (steps, batch) = shape(ids.len().saturating_sub(1));
-    let window = Streams::new(ids, batch, steps)?.next_window();
+    let window = Streams::new(ids.to_vec(), batch, steps)?.next_window();
     Ok((Symbols::new(steps, batch, window.inputs)?, Symbols::new(steps, batch, window.targets)?))
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bptt::in_f64;
 use bptt::{ItemizeOptions, Network, Reduction};
-use bptt_train::{Config, Run, Task, data_source::held_out_batch, task_by_name};
+use bptt_train::{Config, Run, data_source::held_out_batch, task_by_name};
 
 use super::provenance::Provenance;
 use super::trace::{Traced, array_files, itemize_options, loss_at, output, refuse_for_task, scan_options};
@@ -44,7 +44,7 @@ impl TracedTask {
         let only_of_text = [("--text", reading.text.is_some()), ("--steps", reading.steps.is_some())];
         refuse_for_task(&run.config, &only_of_text)?;
         let task = task_by_name(task)?;
-        let length = length(&*task, &run.config);
+        let length = run.config.length_of(&*task);
         let drawn = held_out_batch(&*task, length, reading.batch, run.config.seed)?;
         let last = drawn.batch.last_loss();
         let (inputs, objective) = drawn.batch.objective(Reduction::Sum);
@@ -57,10 +57,6 @@ impl TracedTask {
         let provenance = task_provenance(folder, &run.config);
         Ok(Self { network, traced, lag: task.lag(length), provenance, last })
     }
-}
-
-fn length(task: &dyn Task, config: &Config) -> usize {
-    config.length.unwrap_or_else(|| task.usual_length())
 }
 
 pub(crate) fn run(
@@ -77,7 +73,7 @@ pub(crate) fn run(
     let k = loss_at(args.loss_step, steps)?.unwrap_or(last);
     array_files::check(args, &network, &traced.losses.present, batch)?;
     let task = task_by_name(task)?;
-    let length = length(&*task, &run.config);
+    let length = run.config.length_of(&*task);
     let of: f64 = traced.losses.values[k * batch..(k + 1) * batch].iter().sum();
     let others = if batch == 1 { String::new() } else { format!(", {batch} sequences") };
     let headline = format!("loss {k} of {} with L = {length}{others}: {of:.4}", task.name());

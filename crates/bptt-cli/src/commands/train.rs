@@ -43,7 +43,7 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
             learn_task(&config, &*task, &folder, quiet, also)
         })?;
         let written = reported(args, &config, &folder, || {
-            let length = length(&*task, &config);
+            let length = config.length_of(&*task);
             let batch = held_out_batch(&*task, length, 1, config.seed)?.batch;
             let k = batch.last_loss();
             let reading = Reading { config: &config, source, batch, k };
@@ -161,9 +161,9 @@ fn first_steps(
     folder: &Path,
     learned: &Learned,
 ) -> Result<Subject, Failure> {
-    let ids = if corpus.held_out.len() > 1 { &corpus.held_out } else { &corpus.train };
+    let ids = corpus.shown();
     let steps = config.window.min(REPORTED).min(ids.len() - 1);
-    let window = Streams::new(ids.clone(), 1, steps)?.next_window();
+    let window = Streams::new(ids.to_vec(), 1, steps)?.next_window();
     let batch = Batch::of_text(window, 1)?;
     let reading = Reading { config, source: Source::Text(vocabulary), batch, k: steps - 1 };
     reading.subject(report::name_of(folder), folder, &learned.outcome.network)
@@ -225,11 +225,6 @@ fn learn_task(
     watch.write(&end_of_task(&learned, config, task));
     watch.finish()?;
     Ok(learned)
-}
-
-/// L of a run of a task.
-fn length(task: &dyn Task, config: &Config) -> usize {
-    config.length.unwrap_or_else(|| task.usual_length())
 }
 
 /// Trains, and writes the network and its snapshots.

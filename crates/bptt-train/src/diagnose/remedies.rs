@@ -32,8 +32,12 @@ impl Remedy {
     }
 }
 
-fn remedy(change: impl Into<String>, why: &'static str, options: &[(&str, &str)]) -> Remedy {
-    let options = options.iter().flat_map(|(name, value)| [*name, *value]).filter(|word| !word.is_empty());
+/// Of a change that is none of the training.
+const NO_OPTIONS: &[(&str, &str)] = &[];
+
+fn remedy<S: AsRef<str>>(change: impl Into<String>, why: &'static str, options: &[(&str, S)]) -> Remedy {
+    let options =
+        options.iter().flat_map(|(name, value)| [*name, value.as_ref()]).filter(|word| !word.is_empty());
     Remedy { change: change.into(), why, options: options.map(str::to_owned).collect(), pytorch: Vec::new() }
 }
 
@@ -116,7 +120,7 @@ fn not_finite(evidence: &Evidence, config: &Config) -> Vec<Option<Remedy>> {
         Some(Origin::Data) => vec![Some(remedy(
             "replace this value, or exclude its step with lengths or a mask",
             "in any network, one such number makes every later state one",
-            &[],
+            NO_OPTIONS,
         ))],
         Some(Origin::States) => vec![bound(config), contract(config), Some(slower(config))],
         // The initial network.
@@ -270,7 +274,6 @@ fn remember(config: &Config, lag: usize) -> Option<Remedy> {
         }
         options.push(("--forget-bias", format!("{bias:.1}")));
     }
-    let options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let change = if changed {
         "an LSTM whose forget gates are initialized for this lag"
     } else {
@@ -326,7 +329,6 @@ fn leak(config: &Config, lag: usize) -> Option<Remedy> {
     }
     let mut options = vec![("--cell", cell)];
     options.extend(without_vanilla(config)?);
-    let options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let why = "most of the state then passes a step unchanged";
     Some(remedy("leaky units with a time constant of the lag", why, &options))
 }
@@ -367,7 +369,7 @@ fn widen(evidence: &Evidence, config: &Config, lag: usize) -> Remedy {
     if !evidence.cut_by.contains(&CutBy::Detach) {
         let change =
             format!("a burn-in that ends at least {lag} steps before the first loss that needs them");
-        return remedy(change, why, &[]);
+        return remedy(change, why, NO_OPTIONS);
     }
     let mut options = Vec::new();
     if config.detach_every > 0 {
@@ -381,7 +383,6 @@ fn widen(evidence: &Evidence, config: &Config, lag: usize) -> Remedy {
     } else {
         "gradients through the whole sequence".into()
     };
-    let options: Vec<(&str, &str)> = options.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let pytorch = torch_lines::window(if config.task.is_none() { window } else { 0 });
     remedy(change, why, &options).with(pytorch)
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{NotFinite, Origin};
+use super::{Evidence, NotFinite, Origin};
 
 /// What is known of a training. Losses are in bits per symbol for a text, in the unit of the loss for a task.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -111,6 +111,16 @@ impl Training {
     /// The unit of the losses, in words.
     pub(super) fn unit(&self) -> &'static str {
         if self.of_text { " bits per symbol" } else { "" }
+    }
+}
+
+impl Evidence {
+    /// Adds what the metrics of its run say, if there are any.
+    pub fn add_training(&mut self, metrics: &[Value]) {
+        if let Some((training, not_finite)) = Training::read(metrics) {
+            self.not_finite = self.not_finite.take().or(not_finite);
+            self.training = Some(training);
+        }
     }
 }
 

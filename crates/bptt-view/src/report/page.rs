@@ -9,6 +9,9 @@ const PAGE: &str = include_str!("page/page.html");
 /// The controls of the page, as parts of a form.
 pub const CONTROLS: &str = include_str!("page/controls.html");
 
+/// The section with the unrolled network.
+pub const NETWORK: &str = include_str!("page/network.html");
+
 /// The style sheet of the page.
 pub const STYLE: &str = include_str!("page/page.css");
 
@@ -56,6 +59,7 @@ pub(super) fn html(title: &str, data: &Value, numbers: &str) -> String {
     filled(PAGE, |name| match name {
         "style" => STYLE,
         "controls" => CONTROLS,
+        "network" => NETWORK,
         "scripts" => &scripts,
         "plotly" => &plotly,
         "numbers" => numbers,

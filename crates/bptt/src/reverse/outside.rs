@@ -131,7 +131,6 @@ impl OutsideRows {
         for (r, &row) in rows.iter().enumerate() {
             let of_row = |part: usize| &before[part][r * self.widths[part]..(r + 1) * self.widths[part]];
             let numbers = || (0..self.widths.len()).flat_map(of_row);
-            // The largest of numbers that may be NaN.
             if numbers().any(|number| !number.is_finite()) {
                 return Err(RowNotFinite { loss: self.losses[row] });
             }

@@ -77,7 +77,7 @@ fn of_source(config: &Config, source: Source<'_>) -> Vec<(&'static str, String)>
             vec![("Text", text), ("Symbols", format!("{} {kind}", vocabulary.len()))]
         }
         Source::Task(task) => {
-            let length = config.length.unwrap_or_else(|| task.usual_length());
+            let length = config.length_of(task);
             let baseline = task.baseline_loss(length);
             vec![
                 ("Task", format!("{}, L = {length}", task.name())),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::report::{self, facts};
 use super::super::tasks::lags;
 use super::super::{print, print_json};
-use super::{Learned, length};
+use super::Learned;
 use crate::Failure;
 use crate::progress::bits;
 
@@ -43,7 +43,7 @@ pub(super) fn end_of_task(
     config: &Config,
     task: &dyn Task,
 ) -> Value {
-    let length = length(task, config);
+    let length = config.length_of(task);
     let lag = task.lag(length);
     json!({
         "event": "end", "ending": ending(outcome), "steps": outcome.steps, "task": task.name(), "length": length,
@@ -94,7 +94,7 @@ pub(super) fn report_task(
     if as_json {
         return print_result(end_of_task(learned, config, task), folder, written);
     }
-    let (outcome, length) = (&learned.outcome, length(task, config));
+    let (outcome, length) = (&learned.outcome, config.length_of(task));
     let sequences = outcome.steps * config.batch as u64;
     print(&format!("{} updates in {:.1} s, {sequences} sequences\n\n", outcome.steps, learned.seconds))?;
     if let Some(held_out) = outcome.held_out {

@@ -36,8 +36,8 @@ const WORDS = [
   [/(?<=reaches )\d+ steps? back|horizon/iu, "horizon"],
   [/(?<=multiplied by )\d[\d.]*( · 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?|λ|factor per step/u, "decay"],
   [/[−\d.]+ %(?= comes| of this loss)|\bshares?\b|of this loss|[−\d.]+ %(?= of the (whole )?gradient)/u, "share"],
-  [/(?<=‖Σ‖ \/ Σ‖·‖ = )[\d.]+|‖Σ‖ \/ Σ‖·‖|\bcancel\b/u, "cancellation"],
-  [/(?<=relative error of at most )\d[\d.]*( · 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?|balances?\b/iu, "balance"],
+  [/(?<=cancellation )\d[\d.]*|‖Σ‖ \/ Σ‖·‖|\bcancel\b/iu, "cancellation"],
+  [/(?<=relative error )\d[\d.]*( · 10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)?|balances?\b/iu, "balance"],
 ];
 
 /** Text in which the first occurrence of each term is a link to it. Nodes are left as they are. */

@@ -46,7 +46,7 @@ function atLag(ledger, entry, k, lag) {
   return most;
 }
 
-/** For each loss, log₁₀ of: the sum of the norms of its terms, its own step, the step halfway back, and the farthest. */
+/** For each loss, log₁₀ of: the sum of the norms of its terms, its own step, the step at half the lag, and the farthest. */
 export function alongLosses(ledger, entry) {
   return ledger.losses.flatMap((k) => {
     const [from, to] = ledger.uncut[k];
@@ -164,7 +164,7 @@ function alongPicture(ledger, entry, width) {
   const alt = `Norms of the terms of each loss on a logarithmic axis, from loss ${first.k} to loss ${last.k}. Sum of the norms of all steps: ${ofLog10(first.all)} to ${ofLog10(last.all)}; own step: ${ofLog10(first.own)} to ${ofLog10(last.own)}; farthest step: ${ofLog10(first.farthest)} to ${ofLog10(last.farthest)}.`;
   const series = [
     { name: "farthest step", className: "far", points: of("farthest") },
-    { name: "halfway back", className: "middle", points: of("half") },
+    { name: "half the lag", className: "middle", points: of("half") },
     { name: "own step", className: "near", points: of("own") },
     { name: "all steps", className: "whole", points: of("all") },
   ];

@@ -1,4 +1,4 @@
-// The unrolled network: inputs, states and losses, and the gradient of one loss on its way back.
+// The unrolled network: inputs, states and losses, and the backward pass of the gradient of one loss.
 
 import { svg } from "./dom.js";
 import { count, number, ofLog10 } from "./format.js";
@@ -53,7 +53,7 @@ function arrow(x0, x1, y, wide, more, upright = false) {
 
 const short = (text, most) => ([...text].length > most ? `${[...text].slice(0, most - 1).join("")}…` : text);
 
-/** Norms of the gradient on its way back: ‖da‖ where the ledger has it, else of the contribution shown. */
+/** Norms of the gradient in the backward pass: ‖da‖ where the ledger has it, else of the contribution shown. */
 function sizes(view) {
   const da = preActivation(view).recurrent;
   const entry = da ?? view.entry;
