@@ -47,7 +47,9 @@ fn place(layer: usize, reverse: bool) -> CellId {
 }
 
 /// Exponents, their standard errors over sequences, those of each sequence (B, m), and the steps they are means of.
-type Exponents<'py> = (Numbers<'py>, Option<Numbers<'py>>, Bound<'py, PyArray2<f64>>, usize);
+/// λ; standard errors; ends of the intervals, (2, m); λ of each sequence; steps.
+type Exponents<'py> =
+    (Numbers<'py>, Option<Numbers<'py>>, Bound<'py, PyArray2<f64>>, Bound<'py, PyArray2<f64>>, usize);
 
 /// The leading Lyapunov exponents of one cell, in nats per step.
 #[pyfunction]
@@ -67,8 +69,12 @@ pub fn lyapunov<'py>(
     })?;
     let of = &found.by_sequence;
     let by_sequence = grid(py, of.len(), found.exponents.len(), |b, i| of[b][i]);
+    let intervals: Vec<_> =
+        (0..found.exponents.len()).map(|i| found.interval(i).unwrap_or((f64::NAN, f64::NAN))).collect();
+    let interval =
+        grid(py, 2, intervals.len(), |end, i| if end == 0 { intervals[i].0 } else { intervals[i].1 });
     let error = found.standard_error.map(|error| error.into_pyarray(py));
-    Ok((found.exponents.into_pyarray(py), error, by_sequence, found.steps))
+    Ok((found.exponents.into_pyarray(py), error, interval, by_sequence, found.steps))
 }
 
 /// The Jacobian of one step of one sequence, (N, N).

@@ -60,6 +60,10 @@ def test_jacobians_and_exponents() -> None:
     dets = [np.mean([np.linalg.slogdet(scan.jacobian(t, b))[1] for t in range(T)]) for b in range(B)]
     assert np.allclose(found.by_sequence.sum(axis=1), dets, atol=1e-9)
     assert np.allclose(found.exponents, found.by_sequence.mean(axis=0))
+    # Two sequences: Student's t of one degree of freedom.
+    assert found.standard_error is not None
+    half = 12.706 * np.abs(found.by_sequence[0] - found.by_sequence[1]) / 2
+    assert np.allclose(found.interval, [found.exponents - half, found.exponents + half])
     with pytest.raises(bptt.BpttError, match="warm_up"):
         scan.lyapunov(warm_up=T)
 

@@ -55,7 +55,10 @@ class Lyapunov:
     exponents: Float
     """The largest first, means over sequences; -inf where Jacobians are singular."""
     standard_error: Float | None
-    """Over sequences; None for one sequence."""
+    """Over sequences or, if there are fewer than ten, over blocks of at least 50 steps; None for a single block."""
+    interval: Float
+    """(2, m): lower and upper ends of the intervals of 95 %; NaN where there is none. They hold for long sequences like
+    these if `warm_up` is longer than the memory of where they began."""
     by_sequence: Float
     """(B, m)."""
     steps: int

@@ -187,8 +187,12 @@ pub struct Median {
 pub struct Exponent {
     /// λ_1 in nats per step; −∞ (in JSON null) where Jacobians are singular.
     pub per_step: f64,
-    /// Its standard error over sequences.
+    /// Its standard error, from sequences or blocks of steps.
     pub standard_error: Option<f64>,
+    /// The interval of 95 %: lower and upper end.
+    pub interval: Option<[f64; 2]>,
+    /// The steps at the beginning of every sequence that were left out.
+    pub warm_up: usize,
 }
 
 /// One gate of one cell.

@@ -174,10 +174,12 @@ const BOTTOM: CellId = CellId { layer: 0, direction: Direction::Forward };
 
 /// `None` with episodes or a single step.
 fn exponent(network: &Network<f64>, trace: &ForwardCache<f64>) -> Option<Exponent> {
-    let options = LyapunovOptions { exponents: Some(1), ..LyapunovOptions::default() };
+    let warm_up = LyapunovOptions::usual_warm_up(trace.inputs().shape().0);
+    let options = LyapunovOptions { exponents: Some(1), warm_up, every: 1 };
     let found = in_f64::lyapunov(network, trace, BOTTOM, &options).ok()?;
     let standard_error = found.standard_error.as_ref().map(|errors| errors[0]).filter(|e| e.is_finite());
-    Some(Exponent { per_step: found.largest(), standard_error })
+    let interval = found.interval(0).map(|(low, high)| [low, high]);
+    Some(Exponent { per_step: found.largest(), standard_error, interval, warm_up })
 }
 
 /// Memory of a perturbation of the bottom layer's h in a random direction. `None` with episodes or in bidirectional

@@ -111,14 +111,17 @@ pub(super) fn sentences(of: &Evidence) -> Vec<String> {
     said.extend(spreads(of));
     said.extend(truncation(of));
     said.extend(of.exponent.map(|exponent| {
-        let error = exponent.standard_error.map_or(String::new(), |error| format!(" ± {error:.4}"));
-        let fate = match exponent.per_step {
-            ..0.0 => "shrinks",
-            0.0 => "preserves",
-            _ => "grows",
+        let [low, high] = exponent.interval.unwrap_or([exponent.per_step; 2]);
+        let interval =
+            exponent.interval.map(|_| format!(" (95 %: {low:.4} to {high:.4})")).unwrap_or_default();
+        let fate = match (low, high) {
+            (_, ..0.0) => "each step shrinks the gradient",
+            (0.0, 0.0) => "each step preserves the gradient",
+            (low, _) if low > 0.0 => "each step grows the gradient",
+            _ => "whether the gradient shrinks or grows cannot be told",
         };
         format!(
-            "largest Lyapunov exponent {:.4}{error} per step: over many steps, each step {fate} the gradient",
+            "largest Lyapunov exponent {:.4}{interval} per step: over many steps, {fate}",
             exponent.per_step
         )
     }));

@@ -105,6 +105,11 @@ impl Exponents {
         self.steps = 0;
     }
 
+    /// Σ ln |R_ii| of every vector, up to the last [`Exponents::orthonormalize`].
+    pub(crate) fn sums(&self) -> &[f64] {
+        &self.sums
+    }
+
     /// How many steps the exponents are means of.
     pub fn steps(&self) -> usize {
         self.steps
