@@ -28,6 +28,40 @@ fn run(folder: &Path, line: &str) -> Output {
 }
 
 #[test]
+fn a_comparison_has_a_figure_and_a_report_even_before_it_is_complete() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let compare = "compare --task delayed_xor:delay=4 --length 8 --hidden 6 --steps 20 --batch 8 --remedy none,lstm,clip:0.5 \
+                   --seeds 2 --out c";
+    stdout(&run(folder, compare));
+    stdout(&run(folder, "plot c --kind compare --out c.svg"));
+    let svg = fs::read_to_string(folder.join("c.svg")).unwrap();
+    for name in ["none", "lstm", "clip:0.5", "lag, 2 to 4 steps", "after training", "without memory"] {
+        assert!(svg.contains(&format!(">{name}<")), "{name}");
+    }
+    let numbers = stdout(&run(folder, "plot c --kind compare --table"));
+    assert_eq!(numbers.lines().filter(|line| line.trim_start().starts_with("lstm")).count(), 2, "{numbers}");
+
+    fs::remove_file(folder.join("c/trainings/lstm-seed-1.json")).unwrap();
+    stdout(&run(folder, "report c"));
+    let page = fs::read_to_string(folder.join("c/report.html")).unwrap();
+    assert!(
+        page.contains("1 trainings have not finished")
+            && page.contains("<svg")
+            && page.contains(">clip:0.5</td>")
+    );
+    // The command of the page makes the same comparison.
+    let command = page.split("Again: <code>bptt ").nth(1).unwrap().split("</code>").next().unwrap();
+    stdout(&run(folder, command));
+    stdout(&run(folder, "report c"));
+    assert!(!fs::read_to_string(folder.join("c/report.html")).unwrap().contains("have not finished"));
+
+    let refused = |line: &str| String::from_utf8(run(folder, line).stderr).unwrap();
+    assert!(refused("report c c").contains("c holds a comparison, whose report has no other folder"));
+    assert!(refused("report c --steps 5").contains("--steps applies to runs"));
+}
+
+#[test]
 fn every_kind_of_figure_is_drawn_and_has_its_numbers() {
     let folder = runs();
     let folder = folder.path();
@@ -38,6 +72,9 @@ fn every_kind_of_figure_is_drawn_and_has_its_numbers() {
         assert!(svg.starts_with("<svg") && svg.contains(&format!(">Title&amp;&lt;{kind}&gt;<")), "{kind}");
         stdout(&run(folder, &format!("plot a --kind {kind} --out {kind}.png")));
         assert!(fs::read(folder.join(format!("{kind}.png"))).unwrap().starts_with(b"\x89PNG\r\n\x1a\n"));
+        stdout(&run(folder, &format!("plot a --kind {kind} --out {kind}.pdf")));
+        let pdf = fs::read(folder.join(format!("{kind}.pdf"))).unwrap();
+        assert!(pdf.starts_with(b"%PDF-1.") && pdf.trim_ascii_end().ends_with(b"%%EOF"), "{kind}");
     }
     assert_eq!(read("heatmap.svg").matches("<image").count(), 4, "entries, scale, “zero”, “no path”");
 
@@ -101,13 +138,16 @@ fn impossible_figures_are_refused_before_anything_is_written() {
     for (line, expected) in [
         (
             "plot a --kind heatmap --out a.gif",
-            "--out: a.gif has an unknown extension; expected .svg, .png, .csv or .parquet",
+            "--out: a.gif has an unknown extension; expected .svg, .pdf, .png, .csv or .parquet",
         ),
         (
             "plot a b --kind heatmap --out a.svg",
             "this kind of figure needs one run, given 2; --kind compare takes several",
         ),
-        ("plot a --kind compare --out a.svg", "--kind compare needs the folders of at least two runs"),
+        (
+            "plot a --kind compare --out a.svg",
+            "--kind compare needs the folders of at least two runs, or one of bptt compare",
+        ),
         ("plot a --kind rainbow --lag 3 --out a.svg", "--lag applies to --kind profile only"),
         ("plot a --kind rainbow --all --out a.svg", "--all applies to --kind heatmap only"),
         (

@@ -185,7 +185,7 @@ impl Plan {
     }
 
     /// Runs every training that has no result in `folder`, up to `threads` at a time, and returns all results in the order
-    /// of [`Plan::trainings`]; `None` if the observer stopped it.
+    /// of [`Plan::trainings`]; `None` for those that have not finished because the observer stopped the comparison.
     ///
     /// # Errors
     /// If a result cannot be read or written, or a thread cannot be started.
@@ -194,7 +194,7 @@ impl Plan {
         folder: &Folder,
         threads: usize,
         observer: &dyn ComparisonObserver,
-    ) -> Result<Option<Vec<TrainingResult>>, Error> {
+    ) -> Result<Vec<Option<TrainingResult>>, Error> {
         let missing = folder.missing(self)?;
         let (next, halted) = (AtomicUsize::new(0), AtomicBool::new(false));
         let work = || -> Result<(), Error> {
@@ -216,9 +216,7 @@ impl Plan {
                 .into_iter()
                 .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })?;
-        let results: Vec<Option<TrainingResult>> =
-            self.trainings().iter().map(|training| folder.read(training)).collect::<Result<_, _>>()?;
-        Ok(results.into_iter().collect())
+        folder.results(self)
     }
 
     /// Runs one training; `None` if it was stopped.

@@ -65,7 +65,7 @@ fn run(
     let observer = Counting::new(stop_after);
     let folder = Folder::open(folder, plan).unwrap();
     let results = plan.run(&folder, threads, &observer).unwrap();
-    (results, observer.finished.into_inner())
+    (results.into_iter().collect(), observer.finished.into_inner())
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_comparison_equals_the_separate_trainings() {
         assert!(reached.before.lyapunov.unwrap() < 0.1 && (1..6).contains(&reached.before.horizon.unwrap()));
     }
 
-    let report = Report::new(&plan, &results).unwrap();
+    let report = Report::new(&plan, &results.iter().cloned().map(Some).collect::<Vec<_>>()).unwrap();
     let [rnn, lstm] = &report.remedies[..] else { panic!("one row for each remedy") };
     assert_eq!((rnn.cell.as_str(), rnn.hidden, lstm.cell.as_str(), lstm.hidden), ("rnn", 12, "lstm", 6));
     // 16 sequences of 6 steps with one input, two outputs and one loss: recurrent, input, readout, loss.
@@ -115,11 +115,21 @@ fn missing_trainings_are_repeated_with_the_same_results() {
     let plan = Plan::new(comparison()).unwrap();
     let whole = tempfile::tempdir().unwrap();
     let expected = run(&plan, whole.path(), 2, usize::MAX).0.unwrap();
-    let table =
-        |results: &[TrainingResult]| serde_json::to_string(&Report::new(&plan, results).unwrap()).unwrap();
+    let table = |results: &[TrainingResult]| {
+        let results: Vec<_> = results.iter().cloned().map(Some).collect();
+        serde_json::to_string(&Report::new(&plan, &results).unwrap()).unwrap()
+    };
 
     let stopped = tempfile::tempdir().unwrap();
+    assert!(Folder::existing(stopped.path()).unwrap().is_none());
     assert_eq!(run(&plan, stopped.path(), 1, 1), (None, 1));
+    // What there is can be read without repeating the settings.
+    let (folder, same) = Folder::existing(stopped.path()).unwrap().unwrap();
+    let results = folder.results(&same).unwrap();
+    assert_eq!((results[0].is_some(), results.iter().flatten().count()), (true, 1));
+    let report = Report::new(&same, &results).unwrap();
+    let trained: Vec<_> = report.remedies.iter().map(|remedy| remedy.trained).collect();
+    assert_eq!((trained, report.remedies[1].solved_interval), (vec![1, 0], [0.0, 1.0]));
     assert_eq!(run(&plan, stopped.path(), 1, 0), (None, 0));
     let (again, finished) = run(&plan, stopped.path(), 1, usize::MAX);
     assert_eq!((table(&again.unwrap()), finished), (table(&expected), 3));

@@ -1,7 +1,7 @@
-//! Static figures for papers, as SVG or PNG, each with its numbers as a table.
+//! Static figures for papers, as SVG, PDF or PNG, each with its numbers as a table.
 //!
 //! A figure is a scene of lines, polygons, texts and images, which becomes the text of an SVG or, with a font of its own, the
-//! pixels of a PNG, so that no library or font of the system is needed.
+//! pixels of a PNG or the outlines of a PDF, so that no library or font of the system is needed.
 
 mod axes;
 mod chart;
@@ -9,10 +9,12 @@ mod curves;
 mod font;
 mod grid;
 mod heatmap;
+mod pdf;
 mod pixels;
 mod profile;
 mod rainbow;
 mod raster;
+mod remedies;
 mod scene;
 mod spectrum;
 mod ticks;
@@ -28,6 +30,7 @@ pub use curves::{Curves, compare, curves};
 pub use heatmap::{Panel, heatmap, heatmap_png};
 pub use profile::{Profile, profile};
 pub use rainbow::rainbow;
+pub use remedies::{Remedied, remedies};
 pub use spectrum::spectrum;
 pub use truncation::{Truncated, truncation};
 
@@ -46,6 +49,14 @@ impl Figure {
     /// If an image cannot be encoded.
     pub fn svg(&self) -> io::Result<String> {
         self.scene.svg()
+    }
+
+    /// The bytes of a PDF, the same for the same figure.
+    ///
+    /// # Errors
+    /// If an image cannot be compressed.
+    pub fn pdf(&self) -> io::Result<Vec<u8>> {
+        pdf::pdf(&self.scene)
     }
 
     /// The bytes of a PNG.

@@ -4,6 +4,7 @@
 //! The page is in `report/page/`; [`html`] joins its parts, plotly and the numbers of the ledgers into one file. Texts of
 //! the user enter the page as JSON and are inserted as text nodes, never as HTML.
 
+mod comparison;
 mod numbers;
 #[cfg(feature = "report")]
 mod page;
@@ -15,6 +16,8 @@ use serde_json::{Map, Value, json};
 
 use crate::json;
 use numbers::Numbers;
+
+pub use comparison::{ComparisonPage, comparison};
 
 #[cfg(feature = "report")]
 pub use page::{CONTROLS, MODULES, NETWORK, STYLE, filled, plotly_js};

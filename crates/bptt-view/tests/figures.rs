@@ -152,15 +152,15 @@ fn the_bars_of_a_step_are_as_high_as_its_norms() {
         let start = line.find(&format!(" {name}=\"")).unwrap() + name.len() + 3;
         line[start..start + line[start..].find('"').unwrap()].parse().unwrap()
     };
-    // A bar is 0.88 of 140 units wide.
+    // A bar is 0.88 of 144 units wide.
     let bars: Vec<(f64, f64)> = svg
         .lines()
-        .filter(|line| line.contains("<rect") && line.contains("width=\"123.2"))
+        .filter(|line| line.contains("<rect") && line.contains("width=\"126.72"))
         .map(|line| (attribute(line, "x"), attribute(line, "height")))
         .collect();
     assert_eq!(bars.len(), 10);
     let height = |t: usize| -> f64 {
-        let x = 86.0 + 140.0 * t as f64 + 8.4;
+        let x = 86.0 + 144.0 * t as f64 + 8.64;
         bars.iter().filter(|(at, _)| (at - x).abs() < 0.1).map(|(_, height)| height).sum()
     };
     let norms = |t: usize| (t..4).map(|k| entry.norm(k, t).unwrap()).sum::<f64>();

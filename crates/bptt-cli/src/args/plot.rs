@@ -35,7 +35,7 @@ pub(crate) enum Kind {
   bptt plot runs/demo/lstm --kind curves --out curves.csv       # numbers only
   bptt plot --model m.safetensors --input x.npy --target y.npy --kind heatmap --out heatmap.png
 
-A PNG uses DejaVu Sans; symbols that this font lacks appear as boxes. An SVG uses the fonts of the viewer.")]
+A PNG and a PDF use DejaVu Sans; symbols that this font lacks appear as boxes. An SVG uses the fonts of the viewer.")]
 pub(crate) struct PlotArgs {
     /// Folder of a run; several for --kind compare
     #[arg(required_unless_present = "model")]
@@ -43,7 +43,7 @@ pub(crate) struct PlotArgs {
     /// Kind of figure
     #[arg(long, value_enum)]
     pub kind: Kind,
-    /// File to write: .svg or .png, or .csv or .parquet (with the feature parquet) for the numbers
+    /// File to write: .svg, .pdf or .png, or .csv or .parquet (with the feature parquet) for the numbers
     #[arg(long, value_name = "FILE", required_unless_present = "table")]
     pub out: Option<PathBuf>,
     /// Print the numbers of the figure as a table

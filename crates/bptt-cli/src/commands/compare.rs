@@ -1,6 +1,6 @@
 //! `bptt compare`: trains with several remedies and compares the results.
 
-mod table;
+pub(super) mod table;
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -29,13 +29,13 @@ pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<(), Failure> {
     let watch = Watch::new(all, &folder.missing(&plan)?, quiet);
     let results = plan.run(&folder, rayon::current_num_threads(), &watch)?;
     watch.bar.finish_and_clear();
-    let Some(results) = results else {
-        let finished = all - folder.missing(&plan)?.len();
+    let finished = results.iter().flatten().count();
+    if finished < all {
         return Err(Failure::Other(format!(
             "stopped: {finished} of {all} trainings are finished and kept in {}; the same command continues with the others",
             args.out.display()
         )));
-    };
+    }
     let report = Report::new(&plan, &results)?;
     match (args.json, args.csv) {
         (true, _) => print_json(&json!(report)),

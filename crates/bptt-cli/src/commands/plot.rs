@@ -8,8 +8,9 @@ use bptt::dynamics::LyapunovOptions;
 use bptt::in_f64;
 use bptt::{Entry, Network, Parameter, log_spaced_windows};
 use bptt_io::files;
+use bptt_train::compare::{self, Folder};
 use bptt_train::{Level, Run, cue_sentences};
-use bptt_view::figure::{self, Figure, Panel, Profile, Truncated};
+use bptt_view::figure::{self, Figure, Panel, Profile, Remedied, Truncated};
 use bptt_view::json::HORIZON;
 
 use super::provenance::{self, Provenance};
@@ -27,7 +28,7 @@ const NATS: &str = "nats per unit";
 const LOSS: &str = "loss per unit";
 
 /// The file types of a figure and of its numbers.
-const ENDINGS: [&str; 4] = ["svg", "png", "csv", "parquet"];
+const ENDINGS: [&str; 5] = ["svg", "pdf", "png", "csv", "parquet"];
 
 pub(crate) fn run(args: &PlotArgs) -> Result<(), Failure> {
     args.out.as_deref().map(|path| ending("--out", path, &ENDINGS)).transpose()?;
@@ -38,7 +39,10 @@ pub(crate) fn run(args: &PlotArgs) -> Result<(), Failure> {
             let curves = metrics::read(run)?;
             figure::curves(&title(args, || format!("Training of {}", curves.name)), &curves)
         }
-        Kind::Compare => compare(args)?,
+        Kind::Compare => match args.run.as_slice() {
+            [folder] => of_comparison(args, folder)?,
+            _ => of_runs(args)?,
+        },
         Kind::Heatmap | Kind::Profile | Kind::Rainbow | Kind::Spectrum | Kind::Truncation => {
             let subject = Subject::open(args)?;
             subject.provenance.say();
@@ -75,6 +79,7 @@ fn title(args: &PlotArgs, otherwise: impl FnOnce() -> String) -> String {
 fn write(path: &Path, figure: &Figure) -> Result<(), Failure> {
     let bytes = match ending("--out", path, &ENDINGS)? {
         "svg" => figure.svg().map_err(|error| cannot_make(path, &error))?.into_bytes(),
+        "pdf" => figure.pdf().map_err(|error| cannot_make(path, &error))?,
         "png" => figure.png().map_err(|error| cannot_make(path, &error))?,
         kind => table_bytes(path, kind, &figure.table)?,
     };
@@ -212,11 +217,13 @@ fn spectrum(args: &PlotArgs, of: &Subject, entry: &Entry) -> Result<Figure, Fail
         .filter(|block| block.cell == place)
         .map(|block| (block.gate, block.singular_values.as_slice()))
         .collect();
-    let lyapunov = in_f64::lyapunov(&of.network, &of.traced.trace, place, &LyapunovOptions::default())?;
+    let warm_up = LyapunovOptions::usual_warm_up(of.traced.trace.inputs().shape().0);
+    let options = LyapunovOptions { warm_up, ..LyapunovOptions::default() };
+    let lyapunov = in_f64::lyapunov(&of.network, &of.traced.trace, place, &options)?;
     let title = title(args, || {
         format!("Singular values and Lyapunov exponents{}: {}", cell_name(&of.network, place), of.name)
     });
-    Ok(figure::spectrum(&title, &blocks, &lyapunov.exponents, entry.decay()))
+    Ok(figure::spectrum(&title, &blocks, &lyapunov, entry.decay()))
 }
 
 /// The bias that the figure of truncation marks.
@@ -245,11 +252,31 @@ fn profile_of<'a>(entry: &Entry, lags: &'a [bptt::LagQuantiles]) -> Profile<'a> 
     Profile { lags, fit: entry.fit(), horizon, true_lag: None }
 }
 
+/// The remedies of the comparison in a folder.
+fn of_comparison(args: &PlotArgs, folder: &Path) -> Result<Figure, Failure> {
+    let Some((kept, plan)) = Folder::existing(folder)? else {
+        let words = "--kind compare needs the folders of at least two runs, or one of bptt compare";
+        return Err(Failure::Usage(words.into()));
+    };
+    let report = compare::Report::new(&plan, &kept.results(&plan)?)?;
+    let title = title(args, || format!("{}, L = {}: {}", report.task, report.length, folder.display()));
+    Ok(remedies(&title, &report))
+}
+
+/// The figure of a comparison of remedies.
+pub(super) fn remedies(title: &str, report: &compare::Report) -> Figure {
+    let remedied = report.remedies.iter().map(|row| Remedied {
+        name: &row.name,
+        solved: (row.solved, row.trained),
+        interval: row.solved_interval,
+        horizons: row.trainings.iter().map(|one| (one.before.horizon, one.after.horizon)).collect(),
+        losses: row.trainings.iter().map(|one| one.loss).collect(),
+    });
+    figure::remedies(title, &remedied.collect::<Vec<_>>(), report.lag, report.baseline_loss)
+}
+
 /// The curves of every run, and its lag profile on the first steps of its held-out text, or on the given text.
-fn compare(args: &PlotArgs) -> Result<Figure, Failure> {
-    if args.run.len() < 2 {
-        return Err(Failure::Usage("--kind compare needs the folders of at least two runs".into()));
-    }
+fn of_runs(args: &PlotArgs) -> Result<Figure, Failure> {
     let subjects: Vec<Subject> =
         args.run.iter().map(|folder| Subject::of_run(folder, args)).collect::<Result<_, _>>()?;
     provenance::say(subjects.iter().map(|of| &of.provenance));

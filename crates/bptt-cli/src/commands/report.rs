@@ -1,6 +1,7 @@
 //! `bptt report`: a run as one HTML file, and the reports that other commands write.
 
 pub(super) mod facts;
+mod of_comparison;
 mod of_model;
 
 use std::fs;
@@ -35,6 +36,9 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if let Some(file) = &args.model.model {
         return of_model::run(args, file);
     }
+    if let Some(done) = of_comparison::run(args)? {
+        return Ok(done);
+    }
     let folders: Vec<PathBuf> =
         args.runs.iter().map(|folder| runs_in(folder)).collect::<Result<Vec<_>, _>>()?.concat();
     let subjects = folders.iter().map(|folder| of_run(args, folder)).collect::<Result<Vec<_>, Failure>>()?;
@@ -46,7 +50,12 @@ pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
 
 /// Writes the report, says where, and opens it if that is wanted.
 fn finished(args: &ReportArgs, path: &Path, report: &Report) -> Result<(), Failure> {
-    write(path, report)?;
+    place(args, path, &html(report)?)
+}
+
+/// The same for a page.
+fn place(args: &ReportArgs, path: &Path, html: &str) -> Result<(), Failure> {
+    write_page(path, html)?;
     print(&format!("wrote {}\n", path.display()))?;
     if args.open {
         open(path);
@@ -306,7 +315,10 @@ pub(super) fn metrics(folder: &Path) -> Result<Vec<Value>, Failure> {
 
 /// Writes the report atomically, and creates its folder.
 pub(super) fn write(path: &Path, report: &Report) -> Result<(), Failure> {
-    let html = html(report)?;
+    write_page(path, &html(report)?)
+}
+
+fn write_page(path: &Path, html: &str) -> Result<(), Failure> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         files::create_folder(folder)?;
     }

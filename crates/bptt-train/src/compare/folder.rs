@@ -63,6 +63,27 @@ impl Folder {
         Ok(folder)
     }
 
+    /// The comparison in a folder, and its plan; `None` if the folder has none.
+    ///
+    /// # Errors
+    /// If it is damaged.
+    pub fn existing(path: &Path) -> Result<Option<(Self, Plan)>, Error> {
+        let file = path.join(COMPARISON);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let there: ComparisonFile = read_json(&file, COMPARISON_SCHEMA)?;
+        Ok(Some((Self { path: path.into() }, Plan::new(there.comparison)?)))
+    }
+
+    /// The results of the trainings of `plan`, in their order; `None` for those that have not finished.
+    ///
+    /// # Errors
+    /// If a result cannot be used.
+    pub fn results(&self, plan: &Plan) -> Result<Vec<Option<TrainingResult>>, Error> {
+        plan.trainings().iter().map(|training| self.read(training)).collect()
+    }
+
     /// An error that names the first setting in which two comparisons differ, if they do.
     fn refuse_difference(&self, there: &Comparison, given: &Comparison) -> Result<(), Error> {
         if there == given {

@@ -108,19 +108,21 @@ impl Median {
 }
 
 impl Report {
-    /// From `plan` and the results of its trainings, in the order of [`Plan::trainings`].
+    /// From `plan` and the results of its trainings, in the order of [`Plan::trainings`]; those that have not finished are
+    /// left out.
     ///
     /// # Errors
     /// None that [`Plan::new`] has not already returned.
     ///
     /// # Panics
-    /// If results are missing.
-    pub fn new(plan: &Plan, results: &[TrainingResult]) -> Result<Self, Error> {
+    /// If there are more or fewer results than trainings.
+    pub fn new(plan: &Plan, results: &[Option<TrainingResult>]) -> Result<Self, Error> {
         let Plan { comparison, task, length, remedies } = plan;
         let n = remedies.len();
         assert_eq!(results.len() as u64, n as u64 * comparison.seeds, "a result for each training");
         let row = |(i, planned): (usize, &Planned)| -> Result<Row, Error> {
-            let trainings: Vec<TrainingResult> = results.iter().skip(i).step_by(n).cloned().collect();
+            let trainings: Vec<TrainingResult> =
+                results.iter().skip(i).step_by(n).flatten().cloned().collect();
             let solved = trainings.iter().filter(|reached| reached.solved_after.is_some()).count();
             let (low, high) = wilson(solved, trainings.len());
             let config = &planned.config;

@@ -58,6 +58,24 @@ impl Axis {
         Self { label: label.into(), ends: (low, high), ticks: ticks.collect(), logarithmic: false }
     }
 
+    /// Names, the first at the high end, each in the middle of a unit.
+    pub fn names(names: &[&str]) -> Self {
+        let count = names.len() as f64;
+        let ticks = names.iter().enumerate().map(|(i, name)| (count - i as f64 - 0.5, (*name).to_owned()));
+        Self { label: String::new(), ends: (0.0, count), ticks: ticks.collect(), logarithmic: false }
+    }
+
+    /// The same axis without the names of its ticks.
+    pub fn unnamed(mut self) -> Self {
+        self.ticks.iter_mut().for_each(|(_, name)| name.clear());
+        self
+    }
+
+    /// Where the `i`-th of the [`names`](Self::names) stands.
+    pub fn of_name(&self, i: usize) -> f64 {
+        self.ticks[i].0
+    }
+
     /// From 0 to `last`, in whole numbers.
     pub fn whole(label: &str, last: f64) -> Self {
         let last = last.max(1.0);
@@ -103,6 +121,7 @@ pub(super) fn decades((low, high): (f64, f64)) -> (f64, f64, f64) {
 enum Sample {
     Line(Pen),
     Band(Color),
+    Dot(Color),
 }
 
 /// Names with samples of what they stand for.
@@ -144,6 +163,7 @@ impl Legend {
                     let area = Area { x, y: y - 5.0, width: SAMPLE - 8.0, height: 10.0 };
                     scene.add(Shape::Rect { area, fill, border: None });
                 }
+                Sample::Dot(color) => dot(scene, (x + (SAMPLE - 8.0) / 2.0, y), color),
             }
             text(scene, (x + SAMPLE, y + 3.6), name, TICK, Anchor::Start);
         }
@@ -155,6 +175,7 @@ impl Legend {
 enum Plot {
     Line(Vec<(f64, f64)>, Pen),
     Band(Vec<(f64, f64, f64)>, Color),
+    Dots(Vec<(f64, f64)>, Color),
 }
 
 /// What is drawn in one pair of axes, and its legend.
@@ -173,7 +194,8 @@ impl Chart {
         Self { plots: Vec::new(), legend: Legend::default(), x, y, size }
     }
 
-    /// A line through points, called `name` in the legend if that is not empty. Points that are not finite are left out.
+    /// A line through points, called `name` in the legend if that is not empty; a dot if there is only one. Points that are not
+    /// finite are left out.
     pub fn line(&mut self, points: impl IntoIterator<Item = (f64, f64)>, stroke: Stroke, name: &str) {
         let points: Vec<(f64, f64)> =
             points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
@@ -182,6 +204,16 @@ impl Chart {
         }
         self.plots.push(Plot::Line(points, stroke.pen()));
         self.enter(name, Sample::Line(stroke.pen()));
+    }
+
+    /// A dot at each point. Points that are not finite are left out.
+    pub fn dots(&mut self, points: impl IntoIterator<Item = (f64, f64)>, color: Color, name: &str) {
+        let points: Vec<(f64, f64)> =
+            points.into_iter().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+        if !points.is_empty() {
+            self.plots.push(Plot::Dots(points, color));
+            self.enter(name, Sample::Dot(color));
+        }
     }
 
     /// What lies between two lines, given as (x, low, high). `tint` (0 to 1) is how much of the color there is on white.
@@ -216,8 +248,14 @@ impl Chart {
                 Plot::Line(points, pen) => {
                     let points: Vec<_> = points.iter().map(|&point| at(point)).collect();
                     for points in within(&points, (top, top + height)) {
-                        scene.add(Shape::Line { points, pen: *pen });
+                        match points[..] {
+                            [only] => dot(scene, only, pen.color),
+                            _ => scene.add(Shape::Line { points, pen: *pen }),
+                        }
                     }
+                }
+                Plot::Dots(points, color) => {
+                    points.iter().for_each(|&point| dot(scene, at(point), *color));
                 }
                 Plot::Band(points, fill) => {
                     let upper = points.iter().map(|&(x, _, high)| at((x, high)));
@@ -245,6 +283,14 @@ impl Chart {
         let label = if self.x.label.is_empty() { 20.0 } else { 40.0 };
         self.legend.draw(scene, (left, bottom + label), width);
     }
+}
+
+/// A dot around a point.
+fn dot(scene: &mut Scene, (x, y): (f64, f64), fill: Color) {
+    const RADIUS: f64 = 3.0;
+    let corner = |i: u8| (std::f64::consts::TAU * f64::from(i) / 16.0).sin_cos();
+    let points = (0..16).map(|i| corner(i)).map(|(sin, cos)| (x + RADIUS * cos, y + RADIUS * sin)).collect();
+    scene.add(Shape::Polygon { points, fill });
 }
 
 /// The pieces of a line through points that lie between two heights.

@@ -5,6 +5,8 @@ use std::sync::LazyLock;
 use tiny_skia::{Path, PathBuilder, Transform};
 use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
+use super::scene::{Anchor, Shape};
+
 static FACE: LazyLock<Face<'static>> =
     LazyLock::new(|| Face::parse(dejavu::sans::regular(), 0).expect("the crate's font is a font"));
 
@@ -14,9 +16,25 @@ pub(super) fn width(text: &str, size: u8) -> f64 {
         / f64::from(FACE.units_per_em())
 }
 
+/// The outline of a text where it stands in its scene; nothing if there is nothing to see.
+pub(super) fn placed(text: &Shape) -> Option<Path> {
+    let Shape::Text { at: (x, y), words, size, anchor, upward } = text else { return None };
+    let wide = width(words, *size);
+    let start = match anchor {
+        Anchor::Start => 0.0,
+        Anchor::Middle => -wide / 2.0,
+        Anchor::End => -wide,
+    };
+    #[allow(clippy::cast_possible_truncation)] // places on a picture
+    let [x, y, start] = [*x, *y, start].map(|number| number as f32);
+    let turn = if *upward { Transform::from_rotate(-90.0) } else { Transform::identity() };
+    let place = Transform::from_translate(x, y).pre_concat(turn).pre_translate(start, 0.0);
+    outline(words, *size)?.transform(place)
+}
+
 /// The outline of a text that begins at the origin, its baseline along the x axis, with y downward. Nothing if there is
 /// nothing to see.
-pub(super) fn outline(text: &str, size: u8) -> Option<Path> {
+fn outline(text: &str, size: u8) -> Option<Path> {
     let mut path = PathBuilder::new();
     let mut pen = 0.0;
     for (glyph, advance) in glyphs(text) {

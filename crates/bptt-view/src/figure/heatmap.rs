@@ -19,6 +19,9 @@ const DECADES: f64 = 12.0;
 const ALONE: usize = 1440;
 const AMONG: usize = 780;
 
+/// Up to so many steps there is space for every symbol: 27 pixels for each.
+const SPELLED: usize = 64;
+
 /// Space between and around panels, in units.
 const GAP: f64 = 18.0;
 
@@ -43,7 +46,8 @@ pub fn heatmap(
     unit: &str,
 ) -> Figure {
     let steps = panels.first().map_or(1, |panel| panel.entry.steps());
-    let pixels = if panels.len() == 1 { ALONE } else { AMONG };
+    let spelled = if (read.is_some() || predicted.is_some()) && steps <= SPELLED { 27 * steps } else { 0 };
+    let pixels = if panels.len() == 1 { ALONE.max(spelled) } else { AMONG };
     let size = ((pixels + steps / 2) / steps).max(1);
     // A whole number of a PNG's pixels for every cell.
     let side = (size * steps) as f64 / f64::from(PIXELS);

@@ -9,7 +9,7 @@ use tiny_skia::{
 use super::axes::Area;
 use super::font;
 use super::raster::Raster;
-use super::scene::{Anchor, Color, Pen, Scene, Shape};
+use super::scene::{BLACK, Color, Pen, Scene, Shape};
 
 /// How many pixels a unit gets: 288 an inch.
 pub(super) const PIXELS: u8 = 3;
@@ -56,17 +56,7 @@ fn draw(canvas: &mut Pixmap, shape: &Shape) {
                 line(canvas, path, &Pen { color, width, dashes: &[] }, scale);
             }
         }
-        Shape::Text { at: (x, y), words, size, anchor, upward } => {
-            let wide = font::width(words, *size);
-            let start = match anchor {
-                Anchor::Start => 0.0,
-                Anchor::Middle => -wide / 2.0,
-                Anchor::End => -wide,
-            };
-            let turn = if *upward { Transform::from_rotate(-90.0) } else { Transform::identity() };
-            let place = scale.pre_translate(single(*x), single(*y)).pre_concat(turn);
-            fill(font::outline(words, *size), [0; 3], place.pre_translate(single(start), 0.0));
-        }
+        Shape::Text { .. } => fill(font::placed(shape), BLACK, scale),
         Shape::Image { area, raster } => paste(canvas, *area, raster),
     }
 }
@@ -130,7 +120,7 @@ fn paste(canvas: &mut Pixmap, area: Area, raster: &Raster) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::scene::{BLACK, WHITE};
+    use crate::figure::scene::{Anchor, WHITE};
 
     /// The gray of each pixel along a horizontal line of a scene of one shape.
     fn row(shape: &Shape, y: u32) -> Vec<u8> {

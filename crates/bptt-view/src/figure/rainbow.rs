@@ -25,7 +25,8 @@ pub fn rainbow(title: &str, entry: &Entry, read: Option<&[String]>, unit: &str) 
     let bands = band(largest_lag) + 1;
     let shade = |band: usize| color(band as f64 / (bands.max(2) - 1) as f64);
 
-    let wide = 560.0;
+    // Space for the symbols of as many steps as are drawn separately.
+    let wide = 9.0 * SEPARATE as f64;
     let bottom = axes::space(read, wide);
     let area = Area { x: 86.0, y: 44.0, width: wide, height: 280.0 };
     let mut scene = Scene::new(area.x + wide + 120.0, area.y + area.height + bottom + 10.0);

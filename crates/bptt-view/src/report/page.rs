@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::comparison::escaped;
+
 use super::numbers::base64;
 
 const PAGE: &str = include_str!("page/page.html");
@@ -98,11 +100,6 @@ fn inlined(source: &str) -> String {
 /// JSON in which no HTML parser finds the end of a script.
 fn in_script(value: &Value) -> String {
     value.to_string().replace('<', "\\u003c")
-}
-
-/// Text for an HTML element.
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

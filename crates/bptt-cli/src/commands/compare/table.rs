@@ -7,53 +7,64 @@ use crate::commands::tasks::lags;
 
 const ABSENT: &str = "–";
 
-/// A header, the table, and the meaning of its columns.
-pub(super) fn text(report: &Report) -> String {
+/// The columns of the table.
+pub(in super::super) const COLUMNS: [(&str, Align); 12] = [
+    ("remedy", Align::Left),
+    ("cell", Align::Left),
+    ("H", Align::Right),
+    ("solved", Align::Right),
+    ("95 %", Align::Right),
+    ("updates to solve", Align::Right),
+    ("loss", Align::Right),
+    ("horizon", Align::Right),
+    ("decay", Align::Right),
+    ("λ_max", Align::Right),
+    ("GFLOP", Align::Right),
+    ("s", Align::Right),
+];
+
+/// What the columns mean.
+pub(in super::super) const MEANING: &str = "\
+    Medians over the seeds. updates to solve: infinite for a training that did not solve the task; horizon: of the gradient of \
+    W_hh, before → after training;\ndecay and λ_max (largest Lyapunov exponent): nats per step, after training; GFLOP, s: \
+    operations and seconds of one training on one thread.";
+
+/// What was trained, in one line.
+pub(in super::super) fn head(report: &Report) -> String {
     let Report { task, length, updates, batch, solved_at, baseline_loss, .. } = report;
     let seeds = report.remedies.first().map_or(0, |row| row.trained);
     let lag = lags(&(report.lag[0]..=report.lag[1]));
-    let mut text = format!(
+    format!(
         "{task}, L = {length}, lag {lag}: {seeds} seeds, {updates} updates of {batch} sequences; solved at {:.1} %, baseline \
-         loss {baseline_loss:.4} without memory\n\n",
+         loss {baseline_loss:.4} without memory",
         100.0 * solved_at
-    );
-    let columns = [
-        ("remedy", Align::Left),
-        ("cell", Align::Left),
-        ("H", Align::Right),
-        ("solved", Align::Right),
-        ("95 %", Align::Right),
-        ("updates to solve", Align::Right),
-        ("loss", Align::Right),
-        ("horizon", Align::Right),
-        ("decay", Align::Right),
-        ("λ_max", Align::Right),
-        ("GFLOP", Align::Right),
-        ("s", Align::Right),
-    ];
-    let rows: Vec<_> = report.remedies.iter().map(cells).collect();
-    text.push_str(&table(&columns, &rows));
-    for row in report.remedies.iter().filter(|row| row.not_finite > 0) {
-        text.push_str(&format!(
-            "\n{} of {} trainings with {} ended early because a number was not finite",
-            row.not_finite, row.trained, row.name
-        ));
-    }
-    text.push_str(
-        "\nMedians over the seeds. updates to solve: infinite for a training that did not solve the task; horizon: of the \
-         gradient of W_hh, before → after training;\ndecay and λ_max (largest Lyapunov exponent): nats per step, after \
-         training; GFLOP, s: operations and seconds of one training on one thread.\n",
-    );
-    text.push_str(match report.budget {
-        Budget::Flops => {
-            "Budget: the same number of updates, and the largest number of units that costs no more operations than without a remedy.\n"
-        }
-        Budget::Units => "Budget: the same number of updates and of units; the operations differ.\n",
-    });
-    text
+    )
 }
 
-fn cells(row: &Row) -> Vec<String> {
+/// Trainings that ended early, a sentence for each remedy, and what was kept equal.
+pub(in super::super) fn notes(report: &Report) -> Vec<String> {
+    let early = report.remedies.iter().filter(|row| row.not_finite > 0).map(|row| {
+        let Row { not_finite, trained, name, .. } = row;
+        format!("{not_finite} of {trained} trainings with {name} ended early because a number was not finite")
+    });
+    let budget = match report.budget {
+        Budget::Flops => {
+            "Budget: the same number of updates, and the largest number of units that costs no more operations than without a remedy."
+        }
+        Budget::Units => "Budget: the same number of updates and of units; the operations differ.",
+    };
+    early.chain([budget.to_owned()]).collect()
+}
+
+/// A header, the table, and the meaning of its columns.
+pub(super) fn text(report: &Report) -> String {
+    let rows: Vec<_> = report.remedies.iter().map(cells).collect();
+    let table = table(&COLUMNS, &rows);
+    format!("{}\n\n{table}\n{MEANING}\n{}\n", head(report), notes(report).join("\n"))
+}
+
+/// The row of a remedy.
+pub(in super::super) fn cells(row: &Row) -> Vec<String> {
     let median = &row.median;
     let or_absent = |value: Option<f64>, show: fn(f64) -> String| value.map_or(ABSENT.into(), show);
     let count = |value: Option<f64>| or_absent(value, |value| format!("{value}"));

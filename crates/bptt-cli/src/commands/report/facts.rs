@@ -114,12 +114,18 @@ fn reached(end: &Value) -> Vec<(&'static str, String)> {
 
 /// The command that trains this run into `folder`: one option per setting that differs from its default.
 pub(in super::super) fn train_command(config: &Config, folder: &Path) -> String {
-    let of = |config: &Config| serde_json::to_value(config).unwrap_or_default();
-    let (given, default) = (of(config), of(&Config::default()));
     let mut line = "bptt train".to_owned();
     if config.text.is_none() && config.task.is_none() {
         line += " --generate cue_sentences";
     }
+    line + &options(config, &Config::default()) + &format!(" --out {}", quoted(&folder.to_string_lossy()))
+}
+
+/// The options that give the settings of `config` where those of `otherwise` are the default.
+pub(super) fn options(config: &Config, otherwise: &Config) -> String {
+    let of = |config: &Config| serde_json::to_value(config).unwrap_or_default();
+    let (given, default) = (of(config), of(otherwise));
+    let mut line = String::new();
     for (key, value) in
         given.as_object().into_iter().flatten().filter(|(key, value)| default[*key] != **value)
     {
@@ -130,7 +136,7 @@ pub(in super::super) fn train_command(config: &Config, folder: &Path) -> String 
             other => line += &format!(" {other}"),
         }
     }
-    line + &format!(" --out {}", quoted(&folder.to_string_lossy()))
+    line
 }
 
 /// A word quoted for a shell if necessary.

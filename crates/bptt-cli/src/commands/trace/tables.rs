@@ -24,11 +24,12 @@ pub(super) fn contributions(entry: &Entry, k: usize, symbols: Option<&[String]>)
         let share = share.map_or("–".to_owned(), |share| format!("{} %", number(100.0 * share)));
         let bar = bar(10f64.powf(log10 - largest), 24);
         let gates = (0..entry.gates().len()).map(|gate| number(entry.gate_norm(k, t, gate).unwrap_or(0.0)));
-        place(k, t, symbols).chain([norm]).chain(gates).chain([share, bar]).collect()
+        place(k, t, symbols).chain([norm, bar]).chain(gates).chain([share]).collect()
     };
     let gates = entry.gates().iter().map(|&gate| (gate, Align::Right));
-    let header = place_header(symbols).chain([("norm", Align::Right)]).chain(gates);
-    let header: Vec<_> = header.chain([("share", Align::Right), ("", Align::Left)]).collect();
+    // The bar beside the norm, which is what it shows.
+    let header = place_header(symbols).chain([("norm", Align::Right), ("", Align::Left)]).chain(gates);
+    let header: Vec<_> = header.chain([("share", Align::Right)]).collect();
     table(&header, &steps.iter().map(row).collect::<Vec<_>>())
 }
 
