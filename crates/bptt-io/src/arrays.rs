@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
+use serde_json::{Map, Value, json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -180,7 +182,7 @@ fn head(tensor: &Tensor) -> Option<Vec<u8>> {
 /// If the ending is another, NumPy lacks an array's type, or the file cannot be written.
 pub fn write(path: &Path, arrays: &[Tensor], notes: BTreeMap<String, String>) -> Result<(), Error> {
     match path.extension().and_then(|ending| ending.to_str()) {
-        Some("npz") => files::write_with(path, |file, _| {
+        Some("npz") => files::write_with(path, |file| {
             let mut archive = ZipWriter::new(BufWriter::new(file));
             for array in arrays {
                 let head =
@@ -194,16 +196,53 @@ pub fn write(path: &Path, arrays: &[Tensor], notes: BTreeMap<String, String>) ->
             }
             archive.finish()?.flush()
         }),
-        Some("safetensors") => files::write_with(path, |_, temporary| {
-            let views = arrays.iter().map(|array| {
-                let view = TensorView::new(array.dtype, array.shape.clone(), &array.bytes);
-                (array.name.as_str(), view.expect("an array has the bytes of its shape"))
-            });
-            safetensors::serialize_to_file(views, Some(notes.into_iter().collect()), temporary)
-                .map_err(io::Error::other)
+        Some("safetensors") => files::write_with(path, |file| {
+            let mut sorted: Vec<&Tensor> = arrays.iter().collect();
+            // As the library sorts them, so that every array is aligned.
+            sorted.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+            let mut file = BufWriter::new(file);
+            file.write_all(&safetensors_head(&sorted, &notes))?;
+            sorted.iter().try_for_each(|array| file.write_all(&array.bytes))?;
+            file.flush()
         }),
         _ => Err(Error::UnknownEnding { path: path.into(), expected: ".npz or .safetensors" }),
     }
+}
+
+/// What stands before the data of a `.safetensors` file: the length of the JSON, and the JSON with spaces up to a multiple of
+/// eight bytes. (The library's own function writes to a file that it names itself, which may be left when the process ends.)
+fn safetensors_head(arrays: &[&Tensor], notes: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut header = Map::new();
+    if !notes.is_empty() {
+        header.insert("__metadata__".into(), json!(notes));
+    }
+    let mut start = 0;
+    for array in arrays {
+        let end = start + array.bytes.len();
+        let entry = json!({ "dtype": array.dtype, "shape": array.shape, "data_offsets": [start, end] });
+        header.insert(array.name.clone(), entry);
+        start = end;
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    [&(header.len() as u64).to_le_bytes()[..], &header].concat()
+}
+
+/// Reads the arrays and notes of a `.safetensors` file that is in memory, as they stand there.
+///
+/// # Errors
+/// If it is damaged.
+pub fn of_safetensors(bytes: &[u8]) -> Result<(Vec<Tensor>, BTreeMap<String, String>), String> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| error.to_string())?;
+    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    let array = |(name, view): (String, TensorView<'_>)| Tensor {
+        name,
+        dtype: view.dtype(),
+        shape: view.shape().to_vec(),
+        bytes: view.data().to_vec(),
+    };
+    let notes = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone()));
+    Ok((file.tensors().into_iter().map(array).collect(), notes.collect()))
 }
 
 #[cfg(test)]
