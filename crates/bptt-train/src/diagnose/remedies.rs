@@ -142,8 +142,14 @@ fn clip(config: &Config) -> Remedy {
 fn slower(config: &Config) -> Remedy {
     let rate = config.learning_rate / 10.0;
     let why = "large updates move weights to where activations saturate, die or overflow";
-    remedy("a tenth of the learning rate", why, &[("--learning-rate", &format!("{rate:e}"))])
+    remedy("a tenth of the learning rate", why, &[("--learning-rate", &in_short(rate))])
         .with(torch_lines::slower())
+}
+
+/// A number with the digits that a person would write.
+fn in_short(number: f64) -> String {
+    let rounded: f64 = format!("{number:.3e}").parse().unwrap_or(number);
+    format!("{rounded:e}")
 }
 
 /// ‖change of the weights‖ / ‖weights‖ that the first update should have: that of Adam with its usual rate.

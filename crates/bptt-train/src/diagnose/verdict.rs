@@ -128,8 +128,13 @@ fn verdict(of: &Evidence) -> (Kind, String) {
     }
     let outcome = of.training.as_ref().map_or(Outcome::Unknown, Outcome::of);
     let by_training = of.training.as_ref().and_then(|training| by_training(training, outcome));
-    // Updates are small beside weights that are far too large.
-    let is_cause = |kind: Kind| kind != Kind::UpdatesTooSmall || saturated_throughout(of).is_none();
+    let is_cause = |kind: Kind| match kind {
+        // Updates are small beside weights that are far too large.
+        Kind::UpdatesTooSmall => saturated_throughout(of).is_none(),
+        // What could not be learned is lost easily.
+        Kind::Worsened => of.lag.is_none() || !of.lag_statistics.as_ref().is_some_and(mostly_cut),
+        _ => true,
+    };
     if let Some(found) = by_training.filter(|(kind, _)| is_cause(*kind)) {
         return found;
     }
@@ -223,6 +228,11 @@ fn of_their_norm(ratio: f64) -> String {
     }
 }
 
+/// Whether most losses are cut from the dependency.
+fn mostly_cut(lags: &LagStatistics) -> bool {
+    lags.at_lag > 0 && lags.cut_at_lag > MOSTLY_CUT
+}
+
 /// The verdict about the gradient.
 fn by_gradient(of: &Evidence, outcome: Outcome) -> (Kind, String) {
     if let Some(parameter) = &of.overflow {
@@ -257,7 +267,7 @@ fn by_gradient(of: &Evidence, outcome: Outcome) -> (Kind, String) {
     if let Some(why) = no_distance(of, lags) {
         return (Kind::CannotTell, format!("cannot tell: {why}"));
     }
-    if lags.at_lag > 0 && lags.cut_at_lag > MOSTLY_CUT {
+    if mostly_cut(lags) {
         return (Kind::Cut, cut(of, lags));
     }
     let kept = lags.log10_kept.unwrap_or(f64::NEG_INFINITY);
