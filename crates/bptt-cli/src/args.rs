@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Diagnose(Box<DiagnoseArgs>),
     /// Compare a network with limits: exit code 0 if all are met, 1 if not
     Check(Box<CheckArgs>),
+    /// Read every file of a run and compare it with its checksum: exit code 0 if all are as they were written, 1 if not
+    Verify(VerifyArgs),
     /// Serve a local web page: runs, and a laboratory in which a network can be changed
     Serve(ServeArgs),
     /// List the recurrent modules in a model file, with the singular values of their recurrent weights
@@ -175,6 +177,16 @@ pub(crate) struct DemoArgs {
 
     #[command(flatten)]
     pub report: ReportOptions,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bptt verify runs/book --json")]
+pub(crate) struct VerifyArgs {
+    /// Folder of a run, finished or not
+    pub run: PathBuf,
+    /// Print JSON (schema bptt.verify/1)
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

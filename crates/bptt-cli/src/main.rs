@@ -1,6 +1,7 @@
 //! The `bptt` command: glue between the terminal and the libraries.
 //!
-//! Data goes to stdout, messages go to stderr. Exit codes: 0 for success, 1 for failure, 2 for wrong usage.
+//! Data goes to stdout, messages go to stderr. Exit codes: 0 for success, 1 for failure, 2 for wrong usage, 130 after Ctrl-C and
+//! 143 after SIGTERM.
 
 mod args;
 mod commands;
@@ -27,6 +28,9 @@ pub(crate) enum Failure {
     #[cfg(feature = "serve")]
     #[error(transparent)]
     Serve(#[from] bptt_serve::Error),
+    /// A signal ended the command after it had kept what there was: the exit code, and what was kept.
+    #[error("{1}")]
+    Signalled(u8, String),
     /// Any other failure.
     #[error("{0}")]
     Other(String),
@@ -60,6 +64,7 @@ impl Failure {
     fn code(&self) -> ExitCode {
         let wrong_usage = match self {
             Self::Usage(_) => true,
+            Self::Signalled(code, _) => return ExitCode::from(*code),
             Self::Train(error) => error.is_usage(),
             #[cfg(feature = "serve")]
             Self::Serve(bptt_serve::Error::NoToken(_) | bptt_serve::Error::WeakToken) => true,
@@ -112,6 +117,7 @@ fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Inspect(args) => commands::inspect::run(args),
         Command::Export(args) => commands::export::run(args),
         Command::Demo(args) => commands::demo::run(args, cli.quiet),
+        Command::Verify(args) => commands::verify::run(args),
         Command::Words => commands::print(&args::words()),
         Command::Completions { shell } => commands::manual::completions(*shell),
         Command::Man { folder } => commands::manual::pages(folder),

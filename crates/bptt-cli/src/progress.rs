@@ -1,14 +1,16 @@
 //! Progress of a training on the terminal, its metrics file, and Ctrl-C.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bptt::Control;
+use bptt_io::files;
+use bptt_train::run::metrics;
 use bptt_train::{Config, Event, Flow, Observer, task_by_name};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -20,22 +22,52 @@ pub(crate) fn bits(nats: f64) -> f64 {
     nats / std::f64::consts::LN_2
 }
 
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// The exit code that belongs to the first signal, 0 before it.
+static SIGNALLED: AtomicU8 = AtomicU8::new(0);
 
-/// Makes the first Ctrl-C a request to stop; the second one ends the process.
-pub(crate) fn stop_on_ctrl_c() -> Result<(), Failure> {
-    let handler = || {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    };
-    ctrlc::set_handler(handler)
-        .map_err(|error| Failure::Other(format!("cannot install the Ctrl-C handler: {error}")))
+/// Of Ctrl-C and of SIGTERM: 128 + the number of the signal.
+const INTERRUPT: u8 = 130;
+#[cfg(unix)]
+const TERMINATE: u8 = 143;
+
+/// The first signal is a request to stop; the second one ends the process, without half a file.
+fn signalled(code: u8) {
+    if SIGNALLED.swap(code, Ordering::Relaxed) != 0 {
+        files::abandon();
+        std::process::exit(code.into());
+    }
 }
 
-/// Whether Ctrl-C has been pressed since [`stop_on_ctrl_c`].
+/// Makes the first Ctrl-C or SIGTERM a request to stop; a second one ends the process at once.
+pub(crate) fn stop_on_signals() -> Result<(), Failure> {
+    listen().map_err(|error| Failure::Other(format!("cannot listen to signals: {error}")))
+}
+
+#[cfg(unix)]
+fn listen() -> io::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    thread::spawn(move || {
+        for signal in signals.forever() {
+            signalled(if signal == SIGTERM { TERMINATE } else { INTERRUPT });
+        }
+    });
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn listen() -> io::Result<()> {
+    ctrlc::set_handler(|| signalled(INTERRUPT)).map_err(io::Error::other)
+}
+
+/// The exit code that belongs to a signal since [`stop_on_signals`].
+pub(crate) fn signal() -> Option<u8> {
+    Some(SIGNALLED.load(Ordering::Relaxed)).filter(|&code| code != 0)
+}
+
+/// Whether there was one.
 pub(crate) fn interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
+    signal().is_some()
 }
 
 /// How long a computation takes before a bar is drawn.
@@ -117,6 +149,8 @@ pub(crate) struct Watch {
     metrics: BufWriter<File>,
     failed: Option<io::Error>,
     start: Instant,
+    /// Seconds before the start, of a training that is continued.
+    before: f64,
     horizon: Option<usize>,
     loss: f64,
     /// When the last line of a log was written; `None` if there is a bar, or nothing is to be said.
@@ -128,9 +162,16 @@ pub(crate) struct Watch {
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 impl Watch {
-    /// For a training of `steps` updates, named `name` if there are several.
-    pub fn new(name: &str, metrics: &Path, steps: u64, unit: Unit, quiet: bool) -> Result<Self, Failure> {
-        let file = File::create(metrics)
+    /// For a training of `steps` updates, named `name` if there are several. The first `kept` bytes of the metrics stay.
+    pub fn new(
+        name: &str,
+        metrics: &Path,
+        kept: u64,
+        steps: u64,
+        unit: Unit,
+        quiet: bool,
+    ) -> Result<Self, Failure> {
+        let (file, before) = continued(metrics, kept)
             .map_err(|error| Failure::Other(format!("cannot write {}: {error}", metrics.display())))?;
         // indicatif itself is silent where stderr is no terminal.
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
@@ -146,6 +187,7 @@ impl Watch {
             metrics: BufWriter::new(file),
             failed: None,
             start: Instant::now(),
+            before,
             horizon: None,
             loss: f64::NAN,
             logged: (!quiet && !io::stderr().is_terminal()).then(Instant::now),
@@ -155,12 +197,20 @@ impl Watch {
 
     /// Seconds since the start.
     pub fn seconds(&self) -> f64 {
-        self.start.elapsed().as_secs_f64()
+        self.before + self.start.elapsed().as_secs_f64()
+    }
+
+    /// Writes all lines to the disk; the size of the file.
+    pub fn flushed(&mut self) -> io::Result<u64> {
+        self.metrics.flush()?;
+        let file = self.metrics.get_ref();
+        file.sync_data()?;
+        Ok(file.metadata()?.len())
     }
 
     /// Writes a line of metrics.
     pub fn write(&mut self, line: &serde_json::Value) {
-        if let Err(error) = writeln!(self.metrics, "{line}") {
+        if let Err(error) = writeln!(self.metrics, "{}", metrics::line(line)) {
             self.failed.get_or_insert(error);
         }
     }
@@ -176,6 +226,19 @@ impl Watch {
             Err(error) => Err(Failure::Other(format!("cannot write the metrics: {error}"))),
         }
     }
+}
+
+/// A file of metrics after its first `kept` bytes, and the seconds in the last line of these.
+fn continued(metrics: &Path, kept: u64) -> io::Result<(File, f64)> {
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(metrics)?;
+    if file.metadata()?.len() < kept {
+        return Err(io::Error::other("it is shorter than when the checkpoint was written"));
+    }
+    file.set_len(kept)?;
+    let last = BufReader::new(&file).lines().last().transpose()?;
+    let last = last.and_then(|line| serde_json::from_str::<serde_json::Value>(&line).ok());
+    file.seek(SeekFrom::End(0))?;
+    Ok((file, last.and_then(|line| line["seconds"].as_f64()).unwrap_or(0.0)))
 }
 
 impl Observer for Watch {
@@ -232,6 +295,8 @@ impl Observer for Watch {
                 }
                 self.write(&line);
             }
+            // Whether it is to stop was asked after the update.
+            Event::Updated { .. } => return Flow::Continue,
         }
         if self.failed.is_some() || interrupted() { Flow::Stop } else { Flow::Continue }
     }

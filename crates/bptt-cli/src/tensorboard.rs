@@ -115,6 +115,7 @@ impl Observer for TensorBoard {
                     self.scalar(step, "held_out/solved", solved);
                 }
             }
+            Event::Updated { .. } => {}
         }
         if self.failed.is_some() { Flow::Stop } else { Flow::Continue }
     }

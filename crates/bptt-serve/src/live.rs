@@ -160,6 +160,9 @@ impl Live {
 
     /// Handles an event of the training, and waits while it is paused, unless `interrupted` says that it is to end.
     pub fn event(&self, event: &Event<'_>, interrupted: &dyn Fn() -> bool) -> Flow {
+        if let Event::Updated { .. } = event {
+            return Flow::Continue;
+        }
         let mut progress = self.progress();
         progress.changed = true;
         progress.seconds = progress.started.elapsed().as_secs_f64();
@@ -180,6 +183,7 @@ impl Live {
                 progress.evaluations.push(json!([step, self.shown(loss)]));
             }
             Event::Flossing { step, loss, .. } => progress.flossing = Some((step, loss)),
+            Event::Updated { .. } => {}
         }
         while progress.paused && !progress.stop && !interrupted() {
             progress =

@@ -239,7 +239,7 @@ impl Plan {
                 solved_after.get_or_insert(step);
                 Flow::Continue
             }
-            Event::Evaluation { .. } | Event::Ledger { .. } => Flow::Continue,
+            Event::Evaluation { .. } | Event::Ledger { .. } | Event::Updated { .. } => Flow::Continue,
         };
         let start = observer.seconds();
         let outcome = train(config, &data, &mut notice)?;

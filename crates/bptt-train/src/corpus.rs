@@ -94,6 +94,20 @@ impl Streams {
         Window { inputs, targets, fresh }
     }
 
+    /// The index of the next window in its epoch.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Continues with the window of this index; false if there is none.
+    pub(crate) fn set_position(&mut self, position: usize) -> bool {
+        let there = position < self.windows_per_epoch();
+        if there {
+            self.position = position;
+        }
+        there
+    }
+
     /// Number of windows before the streams start again.
     pub fn windows_per_epoch(&self) -> usize {
         self.stream_length() / self.window

@@ -104,6 +104,25 @@ pub enum Batches<'a> {
 }
 
 impl Batches<'_> {
+    /// How far the batches are: the index of the next window, or the position in the random numbers.
+    pub(crate) fn position(&self) -> u128 {
+        match self {
+            Self::Text(streams, _) => streams.position() as u128,
+            Self::Task { rng, .. } => rng.position(),
+        }
+    }
+
+    /// Continues from there; false if these data have no such position.
+    pub(crate) fn set_position(&mut self, position: u128) -> bool {
+        match self {
+            Self::Text(streams, _) => usize::try_from(position).is_ok_and(|at| streams.set_position(at)),
+            Self::Task { rng, .. } => {
+                rng.set_position(position);
+                true
+            }
+        }
+    }
+
     /// The next batch, and whether its sequences start here, so that no state is carried in.
     ///
     /// # Errors

@@ -75,8 +75,31 @@ pub enum Error {
     },
 
     /// A folder already contains a run.
-    #[error("{} already contains a run; choose another --out or remove it", folder.display())]
+    #[error("{} already contains a run; choose another --out, continue it with --resume, or replace it with --force", folder.display())]
     RunExists {
+        /// The folder.
+        folder: PathBuf,
+    },
+
+    /// A folder contains something else than a run.
+    #[error("{} is not empty and holds no run, so that nothing is written into it; choose another --out", folder.display())]
+    FolderTaken {
+        /// The folder.
+        folder: PathBuf,
+    },
+
+    /// Another process trains in the folder.
+    #[error("{} is being written by {by}; wait for it, or choose another --out", folder.display())]
+    RunBusy {
+        /// The folder.
+        folder: PathBuf,
+        /// Which process.
+        by: String,
+    },
+
+    /// A training was interrupted before its first checkpoint.
+    #[error("{0} has no network yet: its training was interrupted before the first checkpoint; bptt train --resume {0} continues it", folder.display())]
+    NoNetworkYet {
         /// The folder.
         folder: PathBuf,
     },

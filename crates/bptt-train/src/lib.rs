@@ -20,6 +20,7 @@
 
 pub mod article;
 pub mod batch;
+mod checkpoint;
 pub mod clip;
 pub mod compare;
 pub mod config;
@@ -64,6 +65,6 @@ pub use schedule::Schedule;
 pub use shards::Shards;
 pub use tasks::{Task, TaskBatch, task_by_name, tasks};
 pub use text::Level;
-pub use trainer::{Ending, Outcome, train};
+pub use trainer::{Ending, Outcome, Training, train};
 pub use update_shares::{LagShare, UpdateParts, UpdateShares};
 pub use vocabulary::Vocabulary;

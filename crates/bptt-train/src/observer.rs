@@ -6,6 +6,7 @@ use bptt::Network;
 
 use crate::clip::Clipped;
 use crate::horizon::BatchLedger;
+use crate::trainer::Training;
 
 /// Whether and how the training continues.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -74,6 +75,13 @@ pub enum Event<'a> {
         loss: f64,
         /// For a task, the fraction of solved sequences.
         solved: Option<f64>,
+    },
+    /// An update and its other events are over; the training can be saved. Learning rates in the answer are not used.
+    Updated {
+        /// The training as it is now.
+        training: &'a Training<'a, 'a>,
+        /// Whether the observer has stopped it.
+        ends: bool,
     },
 }
 

@@ -197,6 +197,16 @@ impl<T: Real> Optimizer<T> {
         &self.sizes
     }
 
+    /// The number of steps made, and the buffers of all tensors.
+    pub(crate) fn saved(&self) -> (u64, &[Vec<T>]) {
+        (self.steps, &self.state)
+    }
+
+    /// The same, to be filled in.
+    pub(crate) fn restored(&mut self) -> (&mut u64, &mut [Vec<T>]) {
+        (&mut self.steps, &mut self.state)
+    }
+
     /// Moves the parameters by one step with learning rate `lr`.
     ///
     /// # Panics

@@ -31,6 +31,16 @@ impl Rng {
         Self { chacha }
     }
 
+    /// The position in the stream, in words of 32 bits.
+    pub(crate) fn position(&self) -> u128 {
+        self.chacha.get_word_pos()
+    }
+
+    /// Goes to a position in the stream.
+    pub(crate) fn set_position(&mut self, position: u128) {
+        self.chacha.set_word_pos(position);
+    }
+
     /// A number in [0, 1): the upper 53 bits of the next 64, over 2⁵³.
     pub fn uniform(&mut self) -> f64 {
         (self.chacha.next_u64() >> 11) as f64 / (1_u64 << 53) as f64

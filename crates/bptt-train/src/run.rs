@@ -1,13 +1,23 @@
-//! A run on disk: a folder with `config.toml`, `vocabulary.json` (for a text), `model.safetensors`, `metrics.jsonl` and, in
-//! `snapshots`, the network after some of the updates.
+//! A run on disk: a folder with `config.toml`, `vocabulary.json` (for a text), `model.safetensors`, `metrics.jsonl`, in
+//! `snapshots` the network after some of the updates, in `checkpoints` what an unfinished training continues from, and in
+//! `run.json` the digests of these files.
+
+pub mod checkpoints;
+mod lock;
+mod manifest;
+pub mod metrics;
+mod sealed;
 
 use std::path::{Path, PathBuf};
 
-use bptt::{Network, Readout};
+use bptt::{Network, Readout, cell_by_name};
 use bptt_io::{files, model};
 
 use crate::vocabulary::Unknown;
 use crate::{Config, Corpus, Error, Vocabulary, cue_sentences, task_by_name, text};
+
+pub use lock::{Lock, lock};
+pub use manifest::{Verified, finish, has_digests, verify};
 
 /// The file name of the settings of a run.
 pub const CONFIG: &str = "config.toml";
@@ -35,9 +45,10 @@ impl Run {
     /// If a file is missing or damaged, or the files do not match.
     pub fn open(folder: &Path) -> Result<Self, Error> {
         let config = read_config(&folder.join(CONFIG))?;
-        let network = model::load(&folder.join(MODEL))?;
+        manifest::check(folder)?;
         if let Some(name) = &config.task {
             let task = task_by_name(name)?;
+            let network = last_network(folder, &config, task.inputs(), task.outputs())?;
             let given = (network.inputs(), network.weights().readout.as_ref().map_or(0, Readout::outputs));
             if given != (task.inputs(), task.outputs()) {
                 let problem = format!(
@@ -52,6 +63,7 @@ impl Run {
         let problem = |problem: String| Error::RunFile { path: path.clone(), problem };
         let vocabulary: Vocabulary =
             serde_json::from_slice(&files::read(&path)?).map_err(|error| problem(error.to_string()))?;
+        let network = last_network(folder, &config, vocabulary.len(), vocabulary.len())?;
         if network.inputs() != vocabulary.len() {
             let sizes = format!("{} symbols for a model of {}", vocabulary.len(), network.inputs());
             return Err(problem(sizes));
@@ -115,8 +127,38 @@ fn snapshot_files(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     Ok(found)
 }
 
-/// Whether `folder` contains a run.
+/// The network at the end of the training or, if that has not ended, of the newest checkpoint.
+fn last_network(
+    folder: &Path,
+    config: &Config,
+    inputs: usize,
+    outputs: usize,
+) -> Result<Network<f32>, Error> {
+    let path = folder.join(MODEL);
+    if path.exists() {
+        let network = model::load(&path)?;
+        let cell = cell_by_name(&config.cell)?;
+        let expected = (cell.spec().name.as_str(), config.hidden, config.layers, config.bidirectional);
+        let of = &network;
+        if (of.spec().name.as_str(), of.hidden(), of.depth(), of.directions() == 2) != expected {
+            let problem = "its cell or its sizes are not those of the network in model.safetensors".into();
+            return Err(Error::RunFile { path: folder.join(CONFIG), problem });
+        }
+        return Ok(network);
+    }
+    match checkpoints::newest(folder)?.0 {
+        Some(checkpoint) => checkpoint.network(config, inputs, outputs),
+        None => Err(Error::NoNetworkYet { folder: folder.into() }),
+    }
+}
+
+/// Whether `folder` contains a run, finished or not.
 pub fn exists(folder: &Path) -> bool {
+    finished(folder) || [CONFIG, METRICS].iter().all(|name| folder.join(name).exists())
+}
+
+/// Whether `folder` contains a run whose training has ended.
+pub fn finished(folder: &Path) -> bool {
     folder.join(MODEL).exists()
 }
 
@@ -128,7 +170,8 @@ pub fn remove(folder: &Path) -> Result<(), Error> {
     for (_, snapshot) in snapshot_files(folder)? {
         files::remove(&snapshot)?;
     }
-    let names = [MODEL, METRICS, VOCABULARY, CONFIG];
+    checkpoints::remove(folder)?;
+    let names = [MODEL, METRICS, VOCABULARY, CONFIG, manifest::FILE];
     Ok(names.iter().try_for_each(|file| files::remove(&folder.join(file)))?)
 }
 
@@ -136,6 +179,18 @@ pub fn remove(folder: &Path) -> Result<(), Error> {
 pub fn model_file(path: &Path) -> PathBuf {
     let is_run = [MODEL, CONFIG, METRICS].iter().any(|file| path.join(file).exists());
     if is_run { path.join(MODEL) } else { path.into() }
+}
+
+/// Whether `folder` is empty, or has nothing but what a process that ended in [`begin`] left.
+fn is_beginning(folder: &Path) -> Result<bool, Error> {
+    let there = files::list(folder)?;
+    let locked = there.iter().any(|path| lock::is_lock(path));
+    let ours = |path: &PathBuf| {
+        let written =
+            [METRICS, VOCABULARY].iter().any(|name| path.file_name().is_some_and(|given| given == *name));
+        lock::is_lock(path) || locked && (written || files::is_temporary(path))
+    };
+    Ok(there.iter().all(ours))
 }
 
 /// What to do with a run that is already in a folder.
@@ -147,31 +202,66 @@ pub enum Existing {
     Replace,
 }
 
-/// Creates the folder of a run and writes its settings and, for a text, its vocabulary. Returns the path of the metrics.
+/// Creates the folder of a run and writes its settings and, for a text, its vocabulary. Returns the path of the metrics, and a
+/// lock that keeps other trainings out of the folder.
 ///
 /// # Errors
-/// If the folder already contains a run that is not to be replaced, or a file cannot be written.
+/// If the folder already contains a run that is not to be replaced, or anything else; if another training writes into it; or
+/// if a file cannot be written.
 pub fn begin(
     folder: &Path,
     config: &Config,
     vocabulary: Option<&Vocabulary>,
     existing: Existing,
-) -> Result<PathBuf, Error> {
-    if exists(folder) && existing == Existing::Refuse {
+) -> Result<(PathBuf, Lock), Error> {
+    let there = exists(folder);
+    if there && existing == Existing::Refuse {
         return Err(Error::RunExists { folder: folder.into() });
     }
-    files::create_folder(folder)?;
-    for (_, snapshot) in snapshot_files(folder)? {
-        files::remove(&snapshot)?;
+    if !there && folder.exists() && !is_beginning(folder)? {
+        return Err(Error::FolderTaken { folder: folder.into() });
     }
-    let path = || config.text.clone().unwrap_or_default();
-    let config = toml::to_string(config).map_err(|_| Error::PathNotUtf8 { path: path() })?;
-    files::write(&folder.join(CONFIG), config.as_bytes())?;
+    files::create_folder(folder)?;
+    let lock = lock(folder)?;
+    if there {
+        remove(folder)?;
+    }
+    // The settings come last: with them and the metrics it is a run.
+    files::write(&folder.join(METRICS), b"")?;
     if let Some(vocabulary) = vocabulary {
         let vocabulary = serde_json::to_vec_pretty(vocabulary).expect("symbols are JSON");
         files::write(&folder.join(VOCABULARY), &vocabulary)?;
     }
-    Ok(folder.join(METRICS))
+    let path = || config.text.clone().unwrap_or_default();
+    let config = toml::to_string(config).map_err(|_| Error::PathNotUtf8 { path: path() })?;
+    files::write(&folder.join(CONFIG), config.as_bytes())?;
+    manifest::begin(folder)?;
+    Ok((folder.join(METRICS), lock))
+}
+
+/// Prepares the folder of an interrupted run to be continued: a network of the interruption is removed, since the checkpoint
+/// has it.
+///
+/// # Errors
+/// If a file cannot be removed or written.
+pub fn reopen(folder: &Path) -> Result<(), Error> {
+    files::remove(&folder.join(MODEL))?;
+    manifest::begin(folder)
+}
+
+/// Refuses to continue a run with another vocabulary: its text was changed.
+///
+/// # Errors
+/// If the vocabulary in `folder` is another, or cannot be read.
+pub fn check_vocabulary(folder: &Path, vocabulary: Option<&Vocabulary>) -> Result<(), Error> {
+    let Some(vocabulary) = vocabulary else { return Ok(()) };
+    let path = folder.join(VOCABULARY);
+    let expected = serde_json::to_vec_pretty(vocabulary).expect("symbols are JSON");
+    if files::read(&path)? != expected {
+        let problem = "the text has other symbols than when the training began; it was changed".into();
+        return Err(Error::RunFile { path, problem });
+    }
+    Ok(())
 }
 
 /// Reads settings.

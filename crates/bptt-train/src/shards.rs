@@ -149,6 +149,16 @@ impl Shards {
         }
     }
 
+    /// Of each shard, the state before the next window and the position in its random numbers.
+    pub(crate) fn saved(&self) -> impl Iterator<Item = (&State<f32>, u128)> {
+        self.parts.iter().map(|shard| (&shard.before, shard.rng.position()))
+    }
+
+    /// The same, to be filled in.
+    pub(crate) fn restored(&mut self) -> impl Iterator<Item = (&mut State<f32>, &mut Rng)> {
+        self.parts.iter_mut().map(|shard| (&mut shard.before, &mut shard.rng))
+    }
+
     /// The state of sequence 0 at the beginning of the window.
     pub(crate) fn first_state(&self) -> State<f32> {
         self.parts[0].before.sequence(0)

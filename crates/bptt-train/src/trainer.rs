@@ -7,7 +7,7 @@ use bptt::{Entry, Flossing, Network, Real};
 
 use crate::clip::Clipping;
 use crate::config::{Config, Keep};
-use crate::data_source::{DataSource, Evaluation, evaluate};
+use crate::data_source::{Batches, DataSource, Evaluation, evaluate};
 use crate::horizon::BatchLedger;
 use crate::observer::{Event, Flow, Observer};
 use crate::optim::apply_update;
@@ -51,118 +51,196 @@ pub struct Outcome {
 /// # Errors
 /// If the settings are impossible or do not fit the data.
 pub fn train(config: &Config, data: &DataSource<'_>, observer: &mut dyn Observer) -> Result<Outcome, Error> {
-    config.check()?;
-    let mut network = config.network(data.inputs(), data.outputs())?;
-    let mut batches = data.batches(config)?;
-    let mut optimizer = config.optimizer(&network);
-    let mut shards = Shards::new(&network, config);
-    let mut base_rate = config.learning_rate;
-    let (flow, what) = floss(config, data, &mut network, &mut base_rate, observer)?;
-    if flow == Flow::Stop {
-        let ending = what.map_or(Ending::Stopped, |what| Ending::NotFinite { step: 1, what });
-        let held_out = evaluate(&network, data, config.seed)?;
-        return Ok(Outcome { network, steps: 0, held_out, ending });
+    let mut training = Training::new(config, data)?;
+    if let Some(outcome) = training.begin(observer)? {
+        return Ok(outcome);
     }
-    let mut good = network.clone();
-    let mut best = Best::default();
-    let mut steps = 0;
-    let mut ending = Ending::Finished;
-    let mut held_out = None;
-    while steps < config.steps {
-        let step = steps + 1;
-        let (batch, fresh) = batches.next_batch()?;
-        if fresh {
-            shards.reset_state();
+    training.go_on(observer)
+}
+
+/// A training between two updates.
+pub struct Training<'a, 'd> {
+    config: &'a Config,
+    data: &'a DataSource<'d>,
+    pub(crate) network: Network<f32>,
+    /// The network before the last update: the last one whose loss and gradient were finite.
+    pub(crate) good: Network<f32>,
+    pub(crate) optimizer: Optimizer<f32>,
+    pub(crate) shards: Shards,
+    pub(crate) batches: Batches<'d>,
+    /// The learning rate before its schedule.
+    pub(crate) base_rate: f64,
+    pub(crate) best: Best,
+    /// Updates made.
+    pub(crate) steps: u64,
+}
+
+impl std::fmt::Debug for Training<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Training {{ steps: {}, … }}", self.steps)
+    }
+}
+
+impl<'a, 'd> Training<'a, 'd> {
+    /// Before the first update.
+    ///
+    /// # Errors
+    /// If the settings are impossible or do not fit the data.
+    pub fn new(config: &'a Config, data: &'a DataSource<'d>) -> Result<Self, Error> {
+        config.check()?;
+        let network = config.network(data.inputs(), data.outputs())?;
+        Ok(Self {
+            config,
+            data,
+            good: network.clone(),
+            optimizer: config.optimizer(&network),
+            shards: Shards::new(&network, config),
+            batches: data.batches(config)?,
+            network,
+            base_rate: config.learning_rate,
+            best: Best::default(),
+            steps: 0,
+        })
+    }
+
+    /// Updates made.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The network after them.
+    pub fn network(&self) -> &Network<f32> {
+        &self.network
+    }
+
+    /// What comes before the first update; the outcome if that ends the training.
+    ///
+    /// # Errors
+    /// If the data do not fit the network.
+    pub fn begin(&mut self, observer: &mut dyn Observer) -> Result<Option<Outcome>, Error> {
+        let (flow, what) = floss(self.config, self.data, &mut self.network, &mut self.base_rate, observer)?;
+        if flow == Flow::Stop {
+            let ending = what.map_or(Ending::Stopped, |what| Ending::NotFinite { step: 1, what });
+            let held_out = evaluate(&self.network, self.data, self.config.seed)?;
+            return Ok(Some(Outcome { network: self.network.clone(), steps: 0, held_out, ending }));
         }
-        let traced = config.trace_every > 0 && step % config.trace_every == 0;
-        let state = traced.then(|| shards.first_state());
-        let (loss, gradient) = match shards.learn(&network, &batch)? {
-            Ok(learned) => learned,
-            Err(what) => {
-                network = good;
-                steps = steps.saturating_sub(1);
+        copy(&self.network, &mut self.good);
+        Ok(None)
+    }
+
+    /// All updates from here on.
+    ///
+    /// # Errors
+    /// If the data do not fit the network.
+    pub fn go_on(mut self, observer: &mut dyn Observer) -> Result<Outcome, Error> {
+        let config = self.config;
+        let mut ending = Ending::Finished;
+        let mut held_out = None;
+        while self.steps < config.steps {
+            let step = self.steps + 1;
+            let (batch, fresh) = self.batches.next_batch()?;
+            if fresh {
+                self.shards.reset_state();
+            }
+            let traced = config.trace_every > 0 && step % config.trace_every == 0;
+            let state = traced.then(|| self.shards.first_state());
+            let (loss, gradient) = match self.shards.learn(&self.network, &batch)? {
+                Ok(learned) => learned,
+                Err(what) => {
+                    self.network = self.good;
+                    self.steps = self.steps.saturating_sub(1);
+                    held_out = None;
+                    ending = Ending::NotFinite { step, what };
+                    break;
+                }
+            };
+            copy(&self.network, &mut self.good);
+            let mut flow = Flow::Continue;
+            if let Some(state) = state {
+                // Without a ledger there is no horizon; the training continues.
+                let ledger =
+                    BatchLedger::take(&self.network, &state, batch.sequences(0..1), config.detach_every)
+                        .ok()
+                        .map(Arc::new);
+                let entry = ledger.as_ref().and_then(|ledger| ledger.ledger.recurrent(0));
+                let horizon = entry.and_then(|entry| entry.horizon(0.99));
+                let decay = entry.and_then(Entry::decay);
+                let event = Event::Ledger { step, horizon, decay, ledger: ledger.as_ref() };
+                flow = flow.and(observer.event(&event));
+            }
+            let learning_rate = config.schedule.rate(self.base_rate, self.steps, config.steps);
+            let clipped = apply_update(
+                config.clipping(),
+                &mut self.optimizer,
+                learning_rate,
+                &mut self.network,
+                gradient,
+            );
+            if !is_finite(&self.network) {
+                self.network = self.good;
+                ending = Ending::NotFinite { step, what: "a weight is not finite after the update".into() };
                 held_out = None;
-                ending = Ending::NotFinite { step, what };
                 break;
             }
-        };
-        copy(&network, &mut good);
-        let mut flow = Flow::Continue;
-        if let Some(state) = state {
-            // Without a ledger there is no horizon; the training continues.
-            let ledger = BatchLedger::take(&network, &state, batch.sequences(0..1), config.detach_every)
-                .ok()
-                .map(Arc::new);
-            let entry = ledger.as_ref().and_then(|ledger| ledger.ledger.recurrent(0));
-            let horizon = entry.and_then(|entry| entry.horizon(0.99));
-            let decay = entry.and_then(Entry::decay);
-            let event = Event::Ledger { step, horizon, decay, ledger: ledger.as_ref() };
-            flow = flow.and(observer.event(&event));
-        }
-        let learning_rate = config.schedule.rate(base_rate, steps, config.steps);
-        let clipped = apply_update(config.clipping(), &mut optimizer, learning_rate, &mut network, gradient);
-        if !is_finite(&network) {
-            network = good;
-            ending = Ending::NotFinite { step, what: "a weight is not finite after the update".into() };
-            held_out = None;
-            break;
-        }
-        shards.carry_state(&network);
-        steps = step;
+            self.shards.carry_state(&self.network);
+            self.steps = step;
 
-        let (window, sequences) = batch.shape();
-        let symbols = step * (window * sequences) as u64;
-        let update_ratio = (step % MEASURED == 1).then(|| change(&good, &network));
-        let event = Event::Step {
-            step,
-            loss,
-            learning_rate,
-            gradient: clipped,
-            update_ratio,
-            symbols,
-            network: &network,
-        };
-        flow = flow.and(observer.event(&event));
-        held_out = None;
-        if config.evaluate_every > 0 && step % config.evaluate_every == 0 {
-            held_out = evaluate(&network, data, config.seed)?;
-            if let Some(evaluation @ Evaluation { loss, solved }) = held_out {
-                flow = flow.and(observer.event(&Event::Evaluation { step, loss, solved }));
-                best.add(evaluation, steps, (config.keep == Keep::Best).then_some(&network));
+            let (window, sequences) = batch.shape();
+            let symbols = step * (window * sequences) as u64;
+            let update_ratio = (step % MEASURED == 1).then(|| change(&self.good, &self.network));
+            let event = Event::Step {
+                step,
+                loss,
+                learning_rate,
+                gradient: clipped,
+                update_ratio,
+                symbols,
+                network: &self.network,
+            };
+            flow = flow.and(observer.event(&event));
+            held_out = None;
+            if config.evaluate_every > 0 && step % config.evaluate_every == 0 {
+                held_out = evaluate(&self.network, self.data, config.seed)?;
+                if let Some(evaluation @ Evaluation { loss, solved }) = held_out {
+                    flow = flow.and(observer.event(&Event::Evaluation { step, loss, solved }));
+                    self.best.add(evaluation, step, (config.keep == Keep::Best).then_some(&self.network));
+                }
             }
-        }
-        if config.patience > 0 && best.waited >= config.patience && flow != Flow::Stop {
-            ending = Ending::Early;
-            break;
-        }
-        match flow {
-            Flow::Continue => {}
-            Flow::LearningRate(rate) => base_rate = rate,
-            Flow::Stop => {
+            if config.patience > 0 && self.best.waited >= config.patience && flow != Flow::Stop {
+                ending = Ending::Early;
+                break;
+            }
+            if let Flow::LearningRate(rate) = flow {
+                self.base_rate = rate;
+            }
+            let ends = flow == Flow::Stop;
+            let saved = observer.event(&Event::Updated { training: &self, ends });
+            if ends || saved == Flow::Stop {
                 ending = Ending::Stopped;
                 break;
             }
         }
+        let Self { mut network, mut steps, best, data, .. } = self;
+        if held_out.is_none() {
+            held_out = evaluate(&network, data, config.seed)?;
+        }
+        if let Best { network: Some(kept), evaluation: Some((evaluation, then)), .. } = best
+            && held_out.is_none_or(|last| evaluation.loss < last.loss)
+        {
+            (network, steps, held_out) = (kept, then, Some(evaluation));
+        }
+        Ok(Outcome { network, steps, held_out, ending })
     }
-    if held_out.is_none() {
-        held_out = evaluate(&network, data, config.seed)?;
-    }
-    if let Best { network: Some(kept), evaluation: Some((evaluation, then)), .. } = best
-        && held_out.is_none_or(|last| evaluation.loss < last.loss)
-    {
-        (network, steps, held_out) = (kept, then, Some(evaluation));
-    }
-    Ok(Outcome { network, steps, held_out, ending })
 }
 
 /// The evaluation with the smallest held-out loss so far, and its network if that is to be kept.
 #[derive(Default)]
-struct Best {
-    network: Option<Network<f32>>,
+pub(crate) struct Best {
+    pub network: Option<Network<f32>>,
     /// With its number of updates.
-    evaluation: Option<(Evaluation, u64)>,
+    pub evaluation: Option<(Evaluation, u64)>,
     /// Number of evaluations since.
-    waited: u64,
+    pub waited: u64,
 }
 
 impl Best {

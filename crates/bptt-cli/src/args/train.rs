@@ -21,10 +21,12 @@ pub(crate) enum Generator {
   bptt train --generate cue_sentences --level word --init orthogonal --out runs/cue
   bptt train --task temporal_order --length 50 --cell lstm --hidden 4
   bptt train --config run.toml --learning-rate 1e-3
+  bptt train --resume runs/book                 # after Ctrl-C, a crash or a power cut
   bptt train --text book.txt --serve            # watch the training in a browser
 
 A config file has the same settings as the config.toml of a run; options on the command line take precedence.
-Ctrl-C stops the training and keeps the network; pressing it twice exits immediately.")]
+Ctrl-C and SIGTERM stop the training after the update, and --resume continues it; a second one exits immediately. The exit
+codes are then 130 and 143.")]
 pub(crate) struct TrainArgs {
     /// File with the text to learn, UTF-8
     #[arg(long, value_name = "FILE", conflicts_with = "generate")]
@@ -45,6 +47,18 @@ pub(crate) struct TrainArgs {
     /// Folder of the run [default: runs/train, runs/train-2, …]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+
+    /// Continue the training of this run from its newest checkpoint, bit for bit as if it had not been interrupted
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["text", "generate", "task", "config", "out", "force"])]
+    pub resume: Option<PathBuf>,
+
+    /// Replace the run in --out
+    #[arg(long)]
+    pub force: bool,
+
+    /// Write a checkpoint every N updates [default: every 30 seconds, and at the end of an interrupted training]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub checkpoint_every: Option<u64>,
 
     /// Also write TensorBoard events to this folder
     #[arg(long, value_name = "DIR")]

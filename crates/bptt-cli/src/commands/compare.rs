@@ -16,7 +16,7 @@ use serde_json::json;
 use super::{print, print_json};
 use crate::Failure;
 use crate::args::CompareArgs;
-use crate::progress::{interrupted, stop_on_ctrl_c};
+use crate::progress::{interrupted, signal, stop_on_signals};
 
 pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<(), Failure> {
     if args.list {
@@ -24,17 +24,20 @@ pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<(), Failure> {
     }
     let plan = Plan::new(args.comparison()?)?;
     let folder = Folder::open(&args.out, &plan)?;
-    stop_on_ctrl_c()?;
+    stop_on_signals()?;
     let all = plan.trainings().len();
     let watch = Watch::new(all, &folder.missing(&plan)?, quiet);
     let results = plan.run(&folder, rayon::current_num_threads(), &watch)?;
     watch.bar.finish_and_clear();
     let finished = results.iter().flatten().count();
     if finished < all {
-        return Err(Failure::Other(format!(
-            "stopped: {finished} of {all} trainings are finished and kept in {}; the same command continues with the others",
-            args.out.display()
-        )));
+        return Err(Failure::Signalled(
+            signal().unwrap_or(1),
+            format!(
+                "stopped: {finished} of {all} trainings are finished and kept in {}; the same command continues with the others",
+                args.out.display()
+            ),
+        ));
     }
     let report = Report::new(&plan, &results)?;
     match (args.json, args.csv) {

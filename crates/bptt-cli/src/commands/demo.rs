@@ -17,11 +17,11 @@ use serde_json::Value;
 use super::provenance::Provenance;
 use super::report as html;
 use super::trace::{Traced, itemize_options};
-use super::train::{Learned, learn};
+use super::train::{Learned, Plan, Start, learn};
 use super::{print, print_json};
 use crate::Failure;
 use crate::args::DemoArgs;
-use crate::progress::stop_on_ctrl_c;
+use crate::progress::stop_on_signals;
 use report::{Report, Trained};
 
 /// The two cells with their names in the text.
@@ -67,7 +67,7 @@ pub(crate) fn run(args: &DemoArgs, quiet: bool) -> Result<(), Failure> {
     let horizon = Reading::after(&vocabulary, &corpus, HORIZON_BEFORE)?;
 
     clear(&args.out)?;
-    stop_on_ctrl_c()?;
+    stop_on_signals()?;
     let mut networks = Vec::new();
     for (cell, name) in CELLS {
         let job = Job {
@@ -202,8 +202,8 @@ impl Job<'_> {
             _ => Flow::Continue,
         };
         let Self { name, config, folder, vocabulary, corpus, .. } = &self;
-        let learned =
-            learn(name, config, vocabulary, corpus, folder, Existing::Replace, quiet, &mut [&mut update])?;
+        let plan = Plan { folder, start: Start::New(Existing::Replace), checkpoint_every: None, quiet };
+        let learned = learn(name, config, vocabulary, corpus, &plan, &mut [&mut update])?;
         if let Some(error) = failed {
             return Err(error.into());
         }
@@ -250,16 +250,20 @@ fn clear(out: &Path) -> Result<(), Failure> {
         return Err(Error::RunExists { folder: (*folder).clone() }.into());
     }
     for (folder, _) in taken {
-        runs::remove(folder)?;
         files::remove(&folder.join(LEDGER))?;
+        if folder == out {
+            runs::remove(folder)?;
+        }
     }
     Ok(files::remove(&out.join(html::FILE))?)
 }
 
-/// Whether the run in `folder` belongs to a demo: it has a ledger and the settings of the demo, for any cell, seed and
+/// Whether the run in `folder` belongs to a demo: it has the settings of the demo, for any cell, seed and
 /// number of updates.
 fn is_of_demo(folder: &Path) -> bool {
     let Ok(config) = runs::read_config(&folder.join(runs::CONFIG)) else { return false };
     let (seed, steps) = (config.seed, config.steps);
-    folder.join(LEDGER).exists() && config == Config { seed, steps, ..settings(&config.cell) }
+    // An interrupted demo has no ledger yet.
+    (folder.join(LEDGER).exists() || !runs::finished(folder))
+        && config == Config { seed, steps, ..settings(&config.cell) }
 }

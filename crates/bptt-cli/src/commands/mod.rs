@@ -23,6 +23,7 @@ pub(crate) mod trace;
 mod trace_model;
 mod trace_task;
 pub(crate) mod train;
+pub(crate) mod verify;
 
 use std::io::Write;
 use std::path::Path;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bptt::Network;
-use bptt_train::Config;
+use bptt_train::{Config, run as runs};
 use serde_json::{Map, Value, json};
 
 /// Named values and assumptions, for the JSON and for stderr.
@@ -23,6 +23,9 @@ impl Provenance {
             None => provenance.set("level", config.level.to_string()),
         }
         provenance.set("seed", config.seed);
+        if !runs::has_digests(folder) {
+            provenance.assume("the files of the run are those that were written: runs of the first version have no checksums");
+        }
         provenance
     }
 

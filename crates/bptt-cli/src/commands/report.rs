@@ -300,17 +300,9 @@ fn in_short(numbers: &[f32]) -> String {
 
 /// The events in the metrics of a run; none if it has no such file.
 pub(super) fn metrics(folder: &Path) -> Result<Vec<Value>, Failure> {
-    let path = folder.join(runs::METRICS);
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = files::read(&path)?;
-    let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    let event = |line: &[u8]| {
-        serde_json::from_slice(line)
-            .map_err(|error| Failure::Other(format!("{} is damaged: {error}", path.display())))
-    };
-    lines.map(event).collect()
+    let (events, note) = runs::metrics::read(folder)?;
+    note.iter().for_each(|note| eprintln!("warning: {note}"));
+    Ok(events)
 }
 
 /// Writes the report atomically, and creates its folder.

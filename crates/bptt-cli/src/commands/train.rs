@@ -1,15 +1,16 @@
 //! `bptt train`: trains on a text or a task, and writes a run.
 
 mod result;
+mod saving;
 
 use std::path::{Path, PathBuf};
 
 use bptt_train::data_source::held_out_batch;
-use bptt_train::run::Existing;
+use bptt_train::run::{Existing, Lock, checkpoints};
 use bptt_train::text::normalized;
 use bptt_train::{
     Baselines, Batch, Config, Corpus, DataSource, Ending, Event, Flow, Observer, Outcome, Run, Streams, Task,
-    Vocabulary, run as runs, task_by_name, train,
+    Training, Vocabulary, run as runs, task_by_name,
 };
 use bptt_view::report::{Report, Subject};
 
@@ -17,9 +18,11 @@ use super::report::{self, Reading, Source, facts};
 use super::serve::Page;
 use crate::Failure;
 use crate::args::TrainArgs;
-use crate::progress::{Unit, Watch, stop_on_ctrl_c};
+use crate::progress::{Unit, Watch, signal, stop_on_signals};
 use crate::tensorboard::TensorBoard;
 use result::{end, end_of_task, ending, report_task, report_text};
+
+use saving::Saving;
 
 pub(crate) use result::losses;
 
@@ -30,8 +33,14 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         let words = "--port, --host and --token need --serve";
         return Err(Failure::Usage(words.into()));
     }
-    let folder = args.out.clone().unwrap_or_else(free_folder);
-    stop_on_ctrl_c()?;
+    let folder = args.resume.clone().or_else(|| args.out.clone()).unwrap_or_else(free_folder);
+    let start = match (&args.resume, args.force) {
+        (Some(_), _) => Start::Resume,
+        (None, true) => Start::New(Existing::Replace),
+        (None, false) => Start::New(Existing::Refuse),
+    };
+    let plan = Plan { folder: &folder, start, checkpoint_every: args.checkpoint_every, quiet };
+    stop_on_signals()?;
     let mut board = match &args.tensorboard {
         Some(folder) => Some(TensorBoard::new(folder, Unit::of(&config)?)?),
         None => None,
@@ -40,7 +49,7 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         let task = task_by_name(name)?;
         let source = Source::Task(&*task);
         let learned = watched(args, &config, source, &folder, board.as_mut(), |also| {
-            learn_task(&config, &*task, &folder, quiet, also)
+            learn_task(&config, &*task, &plan, also)
         })?;
         let written = reported(args, &config, &folder, || {
             let length = config.length_of(&*task);
@@ -64,7 +73,7 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
             );
         }
         let learned = watched(args, &config, Source::Text(&vocabulary), &folder, board.as_mut(), |also| {
-            learn("", &config, &vocabulary, &corpus, &folder, Existing::Refuse, quiet, also)
+            learn("", &config, &vocabulary, &corpus, &plan, also)
         })?;
         let written = reported(args, &config, &folder, || {
             first_steps(&config, &vocabulary, &corpus, &folder, &learned)
@@ -83,8 +92,35 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
             learned.outcome.steps,
             folder.display(),
         ))),
+        Ending::Stopped if let Some(code) = signal() => Err(Failure::Signalled(
+            code,
+            format!(
+                "stopped after {} updates; everything is kept in {folder}, and bptt train --resume {folder} goes on",
+                learned.outcome.steps,
+                folder = facts::quoted(&folder.to_string_lossy()),
+            ),
+        )),
         Ending::Finished | Ending::Stopped | Ending::Early => Ok(()),
     }
+}
+
+/// How a training begins.
+#[derive(Clone, Copy)]
+pub(crate) enum Start {
+    /// From the first update, in a folder without a run or instead of the run there.
+    New(Existing),
+    /// From the newest checkpoint.
+    Resume,
+}
+
+/// Where a training goes, and how it begins.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan<'a> {
+    pub folder: &'a Path,
+    pub start: Start,
+    /// Updates between checkpoints; by time if it is not given.
+    pub checkpoint_every: Option<u64>,
+    pub quiet: bool,
 }
 
 /// Trains, with the page and TensorBoard as further observers.
@@ -126,6 +162,9 @@ fn reported(
 
 /// The settings of the arguments.
 fn config(args: &TrainArgs) -> Result<Config, Failure> {
+    if let Some(folder) = &args.resume {
+        return resumed(args, folder);
+    }
     let mut config = match &args.config {
         Some(path) => runs::read_config(path)?,
         None => Config::default(),
@@ -148,6 +187,23 @@ fn config(args: &TrainArgs) -> Result<Config, Failure> {
         return Err(Failure::Usage(format!("{option} applies to texts only, not to the task {task}")));
     }
     Ok(args.settings.over(config))
+}
+
+/// The settings of a run that is continued.
+fn resumed(args: &TrainArgs, folder: &Path) -> Result<Config, Failure> {
+    if !runs::exists(folder) {
+        return Err(Failure::Usage(format!("--resume: {} holds no run", folder.display())));
+    }
+    let config = runs::read_config(&folder.join(runs::CONFIG))?;
+    if args.settings.over(config.clone()) != config {
+        let words =
+            "--resume continues a training with its own settings; leave the others out, or begin a new run";
+        return Err(Failure::Usage(words.into()));
+    }
+    if runs::finished(folder) && !checkpoints::exist(folder) {
+        return Err(Failure::Usage(format!("--resume: the training in {} has ended", folder.display())));
+    }
+    Ok(config)
 }
 
 /// The largest number of steps in the report after a training, which limits its time.
@@ -182,16 +238,13 @@ pub(crate) struct Learned {
     pub seconds: f64,
 }
 
-/// Trains on a text into `folder`, with `name` before the progress; `also` are further observers.
-#[allow(clippy::too_many_arguments)] // they have nothing in common
+/// Trains on a text, with `name` before the progress; `also` are further observers.
 pub(crate) fn learn(
     name: &str,
     config: &Config,
     vocabulary: &Vocabulary,
     corpus: &Corpus,
-    folder: &Path,
-    existing: Existing,
-    quiet: bool,
+    plan: &Plan<'_>,
     also: &mut [&mut dyn Observer],
 ) -> Result<Learned, Failure> {
     let data = DataSource::Text { corpus, symbols: vocabulary.len() };
@@ -200,60 +253,119 @@ pub(crate) fn learn(
     // Impossible settings are refused before anything is written.
     config.check()?;
     data.batches(config)?;
-    let metrics = runs::begin(folder, config, Some(vocabulary), existing)?;
-    let mut watch = Watch::new(name, &metrics, config.steps, Unit::Bits, quiet)?;
-    let mut learned = run_through(config, &data, folder, &mut watch, also)?;
+    let mut begun = Begun::new(name, config, Some(vocabulary), &data, plan, Unit::Bits)?;
+    let mut learned = begun.run_through(also)?;
     learned.baselines = baselines;
-    watch.write(&end(&learned));
-    watch.finish()?;
+    begun.finish(&end(&learned), &learned)?;
     Ok(learned)
 }
 
-/// Trains on a task into `folder`.
+/// Trains on a task.
 fn learn_task(
     config: &Config,
     task: &dyn Task,
-    folder: &Path,
-    quiet: bool,
+    plan: &Plan<'_>,
     also: &mut [&mut dyn Observer],
 ) -> Result<Learned, Failure> {
     let data = DataSource::task(task, config);
     data.batches(config)?;
-    let metrics = runs::begin(folder, config, None, Existing::Refuse)?;
-    let mut watch = Watch::new("", &metrics, config.steps, Unit::of(config)?, quiet)?;
-    let learned = run_through(config, &data, folder, &mut watch, also)?;
-    watch.write(&end_of_task(&learned, config, task));
-    watch.finish()?;
+    let mut begun = Begun::new("", config, None, &data, plan, Unit::of(config)?)?;
+    let learned = begun.run_through(also)?;
+    begun.finish(&end_of_task(&learned, config, task), &learned)?;
     Ok(learned)
 }
 
-/// Trains, and writes the network and its snapshots.
-fn run_through(
-    config: &Config,
-    data: &DataSource<'_>,
-    folder: &Path,
-    watch: &mut Watch,
-    also: &mut [&mut dyn Observer],
-) -> Result<Learned, Failure> {
-    let kept = snapshot_times(config);
-    let mut failed = None;
-    let outcome = train(config, data, &mut |event: &Event<'_>| {
-        let mut flow = watch.event(event);
-        if let Event::Step { step, network, .. } = event
-            && kept.contains(step)
-            && let Err(error) = Run::save_snapshot(folder, *step, network)
-        {
-            failed = Some(error);
-            flow = Flow::Stop;
-        }
-        also.iter_mut().fold(flow, |flow, also| flow.and(also.event(event)))
-    })?;
-    if let Some(error) = failed {
-        return Err(error.into());
+/// A training with the folder of its run.
+struct Begun<'a, 'd> {
+    config: &'a Config,
+    folder: &'a Path,
+    training: Option<Training<'a, 'd>>,
+    watch: Watch,
+    saving: Saving,
+    /// Held until the end.
+    _lock: Lock,
+}
+
+impl<'a, 'd> Begun<'a, 'd> {
+    /// Begins a run, or continues one.
+    fn new(
+        name: &str,
+        config: &'a Config,
+        vocabulary: Option<&Vocabulary>,
+        data: &'a DataSource<'d>,
+        plan: &Plan<'a>,
+        unit: Unit,
+    ) -> Result<Self, Failure> {
+        let Plan { folder, start, checkpoint_every, quiet } = *plan;
+        let mut training = Training::new(config, data)?;
+        let mut kept = 0;
+        let (metrics, lock) = match start {
+            Start::New(existing) => runs::begin(folder, config, vocabulary, existing)?,
+            Start::Resume => {
+                let lock = runs::lock(folder)?;
+                runs::check_vocabulary(folder, vocabulary)?;
+                let (found, problems) = checkpoints::newest(folder)?;
+                problems.iter().for_each(|problem| eprintln!("warning: {problem}"));
+                let from = found.as_ref().map_or(0, checkpoints::Checkpoint::step);
+                eprintln!("continues {} after {from} of {} updates", folder.display(), config.steps);
+                if let Some(found) = found {
+                    found.restore(&mut training)?;
+                    kept = found.metrics();
+                }
+                runs::reopen(folder)?;
+                (folder.join(runs::METRICS), lock)
+            }
+        };
+        let watch = Watch::new(name, &metrics, kept, config.steps, unit, quiet)?;
+        let saving = Saving::new(checkpoint_every);
+        Ok(Self { config, folder, training: Some(training), watch, saving, _lock: lock })
     }
-    let seconds = watch.seconds();
-    Run::save_model(folder, &outcome.network)?;
-    Ok(Learned { outcome, baselines: None, seconds })
+
+    /// Trains, and writes checkpoints, snapshots and the network.
+    fn run_through(&mut self, also: &mut [&mut dyn Observer]) -> Result<Learned, Failure> {
+        let Self { folder, watch, saving, .. } = self;
+        let kept = snapshot_times(self.config);
+        let mut failed: Option<Failure> = None;
+        let mut observer = |event: &Event<'_>| {
+            let mut flow = watch.event(event);
+            let done = match event {
+                Event::Step { step, network, .. } if kept.contains(step) => {
+                    Run::save_snapshot(folder, *step, network).map_err(Failure::from)
+                }
+                Event::Updated { training, ends } => saving.save(folder, training, *ends, watch),
+                _ => Ok(()),
+            };
+            if let Err(error) = done {
+                failed.get_or_insert(error);
+                flow = Flow::Stop;
+            }
+            also.iter_mut().fold(flow, |flow, also| flow.and(also.event(event)))
+        };
+        let mut training = self.training.take().expect("a training runs once");
+        let begun = if training.steps() == 0 { training.begin(&mut observer)? } else { None };
+        let outcome = match begun {
+            Some(outcome) => outcome,
+            None => training.go_on(&mut observer)?,
+        };
+        let seconds = self.watch.seconds();
+        let saved = Run::save_model(self.folder, &outcome.network);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        saved?;
+        Ok(Learned { outcome, baselines: None, seconds })
+    }
+
+    /// Writes the last line of the metrics, and the digests of all files.
+    fn finish(mut self, end: &serde_json::Value, learned: &Learned) -> Result<(), Failure> {
+        self.watch.write(end);
+        self.watch.finish()?;
+        runs::finish(self.folder)?;
+        if learned.outcome.ending != Ending::Stopped {
+            checkpoints::remove(self.folder)?;
+        }
+        Ok(())
+    }
 }
 
 /// Number of halvings of the updates at which snapshots are kept: most changes are early.

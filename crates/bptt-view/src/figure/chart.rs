@@ -255,7 +255,9 @@ impl Chart {
                     }
                 }
                 Plot::Dots(points, color) => {
-                    points.iter().for_each(|&point| dot(scene, at(point), *color));
+                    for &point in points {
+                        dot(scene, at(point), *color);
+                    }
                 }
                 Plot::Band(points, fill) => {
                     let upper = points.iter().map(|&(x, _, high)| at((x, high)));
@@ -289,7 +291,7 @@ impl Chart {
 fn dot(scene: &mut Scene, (x, y): (f64, f64), fill: Color) {
     const RADIUS: f64 = 3.0;
     let corner = |i: u8| (std::f64::consts::TAU * f64::from(i) / 16.0).sin_cos();
-    let points = (0..16).map(|i| corner(i)).map(|(sin, cos)| (x + RADIUS * cos, y + RADIUS * sin)).collect();
+    let points = (0..16).map(corner).map(|(sin, cos)| (x + RADIUS * cos, y + RADIUS * sin)).collect();
     scene.add(Shape::Polygon { points, fill });
 }
 

@@ -2,25 +2,19 @@
 
 use std::path::Path;
 
-use bptt_train::{Error, Run, run as runs, text};
+use bptt_train::Run;
 use bptt_view::figure::Curves;
 use serde_json::Value;
 
 use crate::Failure;
+use crate::commands::report;
 
 /// The metrics of the run in `folder`.
 pub(super) fn read(folder: &Path) -> Result<Curves, Failure> {
     // Opening the run gives better errors.
     let of_text = Run::open(folder)?.config.task.is_none();
-    let path = folder.join(runs::METRICS);
     let mut curves = Curves { name: folder.display().to_string(), of_text, ..Curves::default() };
-    for (i, line) in text::read_utf8(&path)?.lines().enumerate() {
-        let event: Value = serde_json::from_str(line).map_err(|error| Error::RunFile {
-            path: path.clone(),
-            problem: format!("line {}: {error}", i + 1),
-        })?;
-        add(&mut curves, &event);
-    }
+    report::metrics(folder)?.iter().for_each(|event| add(&mut curves, event));
     Ok(curves)
 }
 

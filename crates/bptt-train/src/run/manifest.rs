@@ -1,0 +1,129 @@
+//! `run.json`: the digests of the files of a run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bptt_io::files;
+use serde::{Deserialize, Serialize};
+
+use super::{CONFIG, METRICS, SNAPSHOTS, VOCABULARY, checkpoints, sealed, snapshot_files};
+use crate::Error;
+
+pub(super) const FILE: &str = "run.json";
+
+const SCHEMA: &str = "bptt.run/1";
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    schema: String,
+    /// The version that wrote it.
+    program: String,
+    /// Digests, by names in the folder: settings and vocabulary from the beginning, metrics and snapshots once the training has
+    /// ended. Networks have digests of their own.
+    files: BTreeMap<String, String>,
+}
+
+/// Writes the digests of settings and vocabulary.
+pub(super) fn begin(folder: &Path) -> Result<(), Error> {
+    write(folder, [CONFIG, VOCABULARY].map(String::from).into_iter())
+}
+
+/// Writes the digests of a run whose training has ended.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn finish(folder: &Path) -> Result<(), Error> {
+    let snapshots = snapshot_files(folder)?
+        .into_iter()
+        .filter_map(|(_, path)| Some(format!("{SNAPSHOTS}/{}", path.file_name()?.to_str()?)));
+    let names = [CONFIG, VOCABULARY, METRICS].map(String::from);
+    write(folder, names.into_iter().chain(snapshots))
+}
+
+fn write(folder: &Path, names: impl Iterator<Item = String>) -> Result<(), Error> {
+    let mut digests = BTreeMap::new();
+    for name in names {
+        let path = folder.join(&name);
+        if path.exists() {
+            digests.insert(name, sealed::digest(&files::read(&path)?));
+        }
+    }
+    let (schema, program) = (SCHEMA.into(), env!("CARGO_PKG_VERSION").into());
+    sealed::write(&folder.join(FILE), &Manifest { schema, program, files: digests })
+}
+
+/// Whether the run in `folder` has digests; those of the first version have none.
+pub fn has_digests(folder: &Path) -> bool {
+    folder.join(FILE).exists()
+}
+
+/// Compares settings, vocabulary and metrics with their digests, if the run has digests.
+pub(super) fn check(folder: &Path) -> Result<(), Error> {
+    if !has_digests(folder) {
+        return Ok(());
+    }
+    compare(folder, |name| !name.starts_with(SNAPSHOTS)).map(drop)
+}
+
+/// Compares the files that are asked for; returns how many there are.
+fn compare(folder: &Path, asked: impl Fn(&str) -> bool) -> Result<usize, Error> {
+    let path = folder.join(FILE);
+    let manifest: Manifest = sealed::read(&path)?;
+    if manifest.schema != SCHEMA {
+        let problem = format!("its schema is {:?}, expected {SCHEMA:?}", manifest.schema);
+        return Err(Error::RunFile { path, problem });
+    }
+    let files = manifest.files.iter().filter(|(name, _)| asked(name));
+    let mut count = 0;
+    for (name, digest) in files {
+        let path = folder.join(name);
+        if sealed::digest(&files::read(&path)?) != *digest {
+            let problem = "it was changed after it was written: its checksum is not that in run.json".into();
+            return Err(Error::RunFile { path, problem });
+        }
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// What [`verify`] has found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Files that are what was written.
+    pub files: usize,
+    /// The updates of the newest checkpoint, if there is one.
+    pub checkpoint: Option<u64>,
+    /// Whether the training has ended.
+    pub finished: bool,
+    /// What is not as it was written but does no harm.
+    pub notes: Vec<String>,
+}
+
+/// Reads and compares every file of the run in `folder`.
+///
+/// # Errors
+/// If one was changed, is missing or cannot be read.
+pub fn verify(folder: &Path) -> Result<Verified, Error> {
+    let finished = super::finished(folder);
+    super::Run::open(folder)?;
+    for (_, snapshot) in snapshot_files(folder)? {
+        bptt_io::model::load(&snapshot)?;
+    }
+    let (checkpoint, _) = checkpoints::newest(folder)?;
+    let mut notes = checkpoints::damaged(folder)?;
+    if !has_digests(folder) {
+        notes.push(
+            "it has no checksums of its settings, vocabulary and metrics, as runs of the first version"
+                .into(),
+        );
+        return Ok(Verified { files: 0, checkpoint: None, finished, notes });
+    }
+    let size = std::fs::metadata(folder.join(METRICS)).map_or(0, |found| found.len());
+    if checkpoint.as_ref().is_some_and(|checkpoint| size < checkpoint.metrics()) {
+        let problem = "it is shorter than when the newest checkpoint was written".into();
+        return Err(Error::RunFile { path: folder.join(METRICS), problem });
+    }
+    let files = compare(folder, |_| true)?;
+    Ok(Verified { files, checkpoint: checkpoint.map(|checkpoint| checkpoint.step()), finished, notes })
+}
