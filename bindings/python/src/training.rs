@@ -74,7 +74,7 @@ impl History {
             Event::Evaluation { step, loss, solved } => {
                 self.evaluations.push([*step as f64, *loss, solved.unwrap_or(f64::NAN)]);
             }
-            Event::Flossing { .. } => {}
+            Event::Flossing { .. } | Event::Updated { .. } => {}
         }
     }
 }
