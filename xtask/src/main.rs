@@ -4,6 +4,7 @@ mod arrows;
 mod bench;
 mod book;
 mod browser;
+mod figures;
 mod pictures;
 mod python;
 mod readers;
@@ -89,6 +90,8 @@ fn main() -> ExitCode {
         ["browser"] => browser::run(root(), Path::new(&cargo())),
         ["readers"] => readers::run(root(), Path::new(&cargo())),
         ["python"] => python::run(root()),
+        ["figures"] => figures::run(root(), Path::new(&cargo()), false),
+        ["figures", "--seeds"] => figures::run(root(), Path::new(&cargo()), true),
         ["pictures"] => pictures::run(root(), Path::new(&cargo())),
         ["verdicts"] => verdicts::run(root(), Path::new(&cargo()), false),
         ["verdicts", "--check"] => verdicts::run(root(), Path::new(&cargo()), true),
@@ -154,10 +157,13 @@ fn usage() -> String {
         "  same-numbers --old BPTT --new BPTT    whether two builds of the command compute the same bits\n";
     let readers = "  readers    pandas, pyarrow and TensorBoard read tables and events; fetches them first\n";
     let python = "  python     builds the Python package, checks its types and runs its tests; fetches PyTorch first\n";
+    let figures = "  figures [--seeds]    makes the demo's numbers in the README and the book, and the pictures, anew; with --seeds bench/results/demo.md\n";
     let pictures = "  pictures   draws the README's pictures anew\n";
     let verdicts = "  verdicts [--check]    makes the book's table of verdicts and advice anew, or holds the program against it\n";
     std::iter::once(head)
         .chain(parts)
-        .chain([bench, same_numbers, browser, readers, python, pictures, verdicts].map(str::to_owned))
+        .chain(
+            [bench, same_numbers, browser, readers, python, figures, pictures, verdicts].map(str::to_owned),
+        )
         .collect()
 }

@@ -37,9 +37,18 @@ pub fn virtual_environment(folder: &Path, requirements: &Path, modules: &str) ->
 
 /// The command `bptt` as the tests have it, with Parquet, built; `None` if that fails.
 pub fn built(root: &Path, cargo: &Path) -> Option<PathBuf> {
-    let build = ["build", "--locked", "--package", "bptt-cli", "--features", "parquet"];
-    let done = done(Command::new(cargo).args(build).current_dir(root));
+    command(root, cargo, &["--features", "parquet"], "debug")
+}
+
+/// The command `bptt` as users have it, built; `None` if that fails.
+pub fn released(root: &Path, cargo: &Path) -> Option<PathBuf> {
+    command(root, cargo, &["--release"], "release")
+}
+
+fn command(root: &Path, cargo: &Path, options: &[&str], folder: &str) -> Option<PathBuf> {
+    let build = ["build", "--locked", "--package", "bptt-cli"];
+    let done = done(Command::new(cargo).args(build).args(options).current_dir(root));
     let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     let name = format!("bptt{}", std::env::consts::EXE_SUFFIX);
-    done.then(|| root.join(target).join("debug").join(name))
+    done.then(|| root.join(target).join(folder).join(name))
 }
