@@ -9,6 +9,8 @@ mod documents;
 mod model;
 mod plot;
 mod serve;
+#[cfg(test)]
+mod shell_lines;
 mod trace;
 mod train;
 

@@ -1,8 +1,12 @@
 //! The command: its output, its files, and its errors.
 
+#[path = "command/book.rs"]
+mod book;
 mod common;
 #[path = "command/documents.rs"]
 mod documents;
+#[path = "../src/args/shell_lines.rs"]
+mod shell_lines;
 #[path = "command/traces.rs"]
 mod traces;
 

@@ -14,6 +14,8 @@ use bptt::dynamics::sigma_max;
 use bptt::{CellId, CellSpec, Entry, GateSaturation, Ledger, Network, cell_by_name};
 use serde_json::{Map, Value, json};
 
+#[cfg(feature = "report")]
+use crate::glossary::WORDS;
 use crate::json;
 use numbers::Numbers;
 
@@ -165,7 +167,8 @@ const DETAIL: [(u32, bool); 4] = [(23, true), (14, true), (14, false), (10, fals
 /// If the numbers do not fit into 8 MB.
 #[cfg(feature = "report")]
 pub fn html(report: &Report) -> Result<String, TooLarge> {
-    let (data, numbers) = data(report)?;
+    let (mut data, numbers) = data(report)?;
+    data["glossary"] = WORDS.iter().map(|&(word, meaning)| (word.to_owned(), json!(meaning))).collect();
     Ok(page::html(&report.title, &data, &numbers))
 }
 

@@ -79,6 +79,7 @@ fn the_numbers_put_in_are_those_of_the_ledger() {
     let page = html(&report(subject("w", vec![Stage { step: None, ledger: ledger.clone() }]))).unwrap();
     let data: Value = serde_json::from_str(element(&page, "data")).unwrap();
     assert_eq!(data["schema"], "bptt.report/1");
+    assert!(bptt_view::glossary::WORDS.iter().all(|(word, meaning)| data["glossary"][word] == *meaning));
     let stage = &data["subjects"][0]["stages"][0];
     assert_eq!(stage["losses"], serde_json::json!([2, 3, 4, 5, 6, 7, 8]));
     let bytes = numbers(&page);

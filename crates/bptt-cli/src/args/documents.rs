@@ -7,51 +7,19 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use super::Cli;
+use super::shell_lines::{shell_lines, words};
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
 
 /// The documents; none where the package stands alone, without its repository.
 fn documents() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let root = root();
     let chapters = fs::read_dir(root.join("book/src")).into_iter().flatten();
     let chapters = chapters.map(|entry| entry.unwrap().path());
     chapters.chain([root.join("README.md")]).filter(|path| path.is_file()).collect()
-}
-
-/// The lines of all `sh` blocks; a backslash at the end joins two.
-fn shell_lines(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let (mut inside, mut joined) = (false, false);
-    for line in text.lines() {
-        if line.starts_with("```") {
-            inside = line == "```sh";
-        } else if inside {
-            let (part, more) = line.strip_suffix('\\').map_or((line, false), |part| (part, true));
-            match lines.last_mut() {
-                Some(last) if joined => last.push_str(part),
-                _ => lines.push(part.to_owned()),
-            }
-            joined = more;
-        }
-    }
-    lines
-}
-
-/// The words of a line without its comment; double quotes group.
-fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let (mut word, mut quoted) = (None::<String>, false);
-    for letter in line.chars() {
-        match letter {
-            '"' => {
-                quoted = !quoted;
-                word.get_or_insert_default();
-            }
-            '#' if !quoted && word.is_none() => break,
-            ' ' if !quoted => words.extend(word.take()),
-            _ => word.get_or_insert_default().push(letter),
-        }
-    }
-    words.extend(word);
-    words
 }
 
 #[test]
@@ -80,4 +48,14 @@ fn commands_in_readme_and_book_are_valid() {
         }
     }
     assert!(documents.is_empty() || commands > 40, "only {commands} commands were found");
+}
+
+#[test]
+fn the_glossary_of_the_book_is_that_of_the_command() {
+    let Ok(chapter) = fs::read_to_string(root().join("book/src/glossary.md")) else { return };
+    let terms: String = bptt_view::glossary::WORDS
+        .iter()
+        .map(|(word, meaning)| format!("- **{word}**: {meaning}\n"))
+        .collect();
+    assert_eq!(chapter, format!("# Glossary\n\n`bptt words` prints these terms.\n\n{terms}"));
 }

@@ -1,4 +1,4 @@
-// The terms of the report, each with a sentence and a picture, and links to them.
+// The terms of the report, each with its sentence of the glossary and a picture, and links to them.
 
 import { el, svg } from "./dom.js";
 import { picture, stroke, textAt } from "./plot.js";
@@ -12,22 +12,17 @@ function barsOf(heights, of = () => ({})) {
 
 const floor = stroke(4, 60, 116, 60, { class: "base" });
 
-/** The terms: id, name, sentence, description of the picture, and the picture. */
+/** The terms: id, description of the picture, and the picture. */
 const TERMS = [
-  ["horizon", "Horizon", "The lag within which 99 % of the median norms of the terms lie: how many steps back the gradient reaches.",
-    "Bars that become smaller with the lag; a line after those that make up 99 %.",
+  ["horizon", "Bars that become smaller with the lag; a line after those that make up 99 %.",
     () => [barsOf([48, 30, 19, 12, 7, 4, 2, 1], (i) => ({ opacity: i < 5 ? 1 : 0.4 })), stroke(73, 6, 73, 66, { class: "marked" }), textAt(77, 16, "99 %"), floor]],
-  ["decay", "Decay", "The factor by which the median norm of a term changes with each step farther back: below 1 far terms vanish, above 1 they explode; λ is its logarithm.",
-    "A falling line on a logarithmic axis.",
+  ["decay", "A falling line on a logarithmic axis.",
     () => [svg("path", { d: "M10 12L110 56", class: "slope" }), textAt(52, 16, "× 0.8 a step"), stroke(8, 6, 8, 60, { class: "base" }), floor]],
-  ["share", "Share", "The part of a whole that a term adds: of the gradient, measured along its direction, so that all shares add up to 100 % and a term against it has a negative one; of one loss, the part of the sum of the norms of its terms.",
-    "A bar divided into parts that add up to the whole.",
+  ["share", "A bar divided into parts that add up to the whole.",
     () => [[[8, 62, 1], [71, 28, 0.65], [100, 12, 0.35]].map(([x, width, opacity]) => svg("rect", { x, y: 26, width, height: 20, class: "solid", opacity })), textAt(60, 64, "100 %", { "text-anchor": "middle" })]],
-  ["cancellation", "Cancellation", "How far terms point against each other: the norm of their sum, divided by the sum of their norms; 100 % means that nothing cancels, and near 0 almost everything does.",
-    "Two long arrows in nearly opposite directions and their short sum.",
+  ["cancellation", "Two long arrows in nearly opposite directions and their short sum.",
     () => [svg("path", { d: "M10 54L100 22M100 22L26 26", class: "slope" }), svg("path", { d: "M10 54L26 26", class: "slope sum" }), textAt(44, 62, "short sum")]],
-  ["balance", "Balance", "The check of the ledger: all terms together have to be the ordinary gradient, and its relative error says how far they are from it.",
-    "The stacked terms beside the gradient, equally high.",
+  ["balance", "The stacked terms beside the gradient, equally high.",
     () => [[[8, 12, 1], [22, 14, 0.75], [38, 20, 0.5]].map(([y, height, opacity]) => svg("rect", { x: 20, y: y + 2, width: 26, height, class: "solid", opacity })), textAt(60, 38, "=", { "text-anchor": "middle" }), svg("rect", { x: 74, y: 10, width: 26, height: 50, class: "solid" }), floor]],
 ];
 
@@ -58,9 +53,10 @@ export function linked(nodes) {
   return [nodes].flat(Infinity).flatMap((node) => (typeof node === "string" ? split(node) : [node]));
 }
 
-/** The glossary. */
-export function glossary() {
-  return TERMS.map(([id, name, sentence, alt, draw]) =>
-    el("div", { class: "entry", id: `term-${id}` }, picture({ ...SIZE, alt }, draw()), el("div", {}, el("h3", {}, name), el("p", {}, sentence))),
+/** The glossary: the terms with their sentences. */
+export function glossary(sentences) {
+  const titled = (id) => id[0].toUpperCase() + id.slice(1);
+  return TERMS.map(([id, alt, draw]) =>
+    el("div", { class: "entry", id: `term-${id}` }, picture({ ...SIZE, alt }, draw()), el("div", {}, el("h3", {}, titled(id)), el("p", {}, sentences[id]))),
   );
 }

@@ -87,7 +87,7 @@ async function start() {
   byId("program").textContent = data.program;
   byId("reproduce").hidden = document.querySelector("a[href='#reproduce']").hidden = data.reproduce.length === 0;
   byId("reproduce-list").replaceChildren(...data.reproduce.map((line) => el("li", {}, el("code", {}, line))));
-  byId("terms").replaceChildren(...glossary());
+  byId("terms").replaceChildren(...glossary(data.glossary));
   const words = new Words(byId("words"), (k) => state.set({ k, t: Math.min(k, state.now.t) }), byId("words-key"));
   const network = new NetworkView(byId("network-chart"), byId("network-words"), (change) => state.set(change));
   const lead = new Lead(byId("lead"), byId("lead-words"));
