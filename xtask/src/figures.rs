@@ -117,8 +117,8 @@ fn of_seeds(root: &Path, bptt: &Path, scratch: &Path) -> Result<(), String> {
 fn table_of_seeds(demos: &[Demo], seeds: &RangeInclusive<u64>) -> String {
     let mut page = format!(
         "\n## Seeds {} to {}\n\n\
-         | seed | network | loss of the endings, bits | named | by “food”, bits | by the next word | remainder | s |\n\
-         | ---: | --- | ---: | --- | ---: | ---: | ---: | ---: |\n",
+         | seed | network | loss of the endings, bits | named | by “food”, bits | by the next word | remainder |\n\
+         | ---: | --- | ---: | --- | ---: | ---: | ---: |\n",
         seeds.start(),
         seeds.end()
     );
@@ -126,14 +126,13 @@ fn table_of_seeds(demos: &[Demo], seeds: &RangeInclusive<u64>) -> String {
         for of in networks {
             let _ = writeln!(
                 page,
-                "| {seed} | {} | {:.2} | {} | {:.2} | {:.2} | {:+.1} % | {:.1} |",
+                "| {seed} | {} | {:.2} | {} | {:.2} | {:.2} | {:+.1} % |",
                 of.cell,
                 of.loss,
                 of.named,
                 of.by_cue,
                 of.by_next,
-                100.0 * of.remainder,
-                of.seconds
+                100.0 * of.remainder
             );
         }
     }
@@ -173,7 +172,6 @@ struct Network {
     horizon: u64,
     factor: f64,
     untrained: u64,
-    seconds: f64,
 }
 
 impl Demo {
@@ -209,7 +207,6 @@ impl Network {
             horizon: json["reach"]["horizon"].as_u64()?,
             factor: json["reach"]["decay_per_step"].as_f64()?.exp(),
             untrained: json["untrained_reach"]["horizon"].as_u64()?,
-            seconds: json["seconds"].as_f64()?,
         })
     }
 }
