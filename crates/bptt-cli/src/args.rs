@@ -34,6 +34,10 @@ pub(crate) struct Cli {
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 
+    /// Refuse what needs more memory than this, such as 8G [default: 80 % of what is available]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = crate::memory::parse)]
+    pub max_memory: Option<f64>,
+
     /// Print no progress on stderr; warnings and assumptions are still printed
     #[arg(long, short, global = true)]
     pub quiet: bool,

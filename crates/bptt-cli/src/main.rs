@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod memory;
 mod progress;
 mod tensorboard;
 
@@ -100,6 +101,9 @@ fn run(cli: &Cli) -> Result<(), Failure> {
     }
     if cli.quiet {
         progress::without_bars();
+    }
+    if let Some(bytes) = cli.max_memory {
+        memory::limit_to(bytes);
     }
     let pool = pool.build().map_err(|error| Failure::Other(format!("cannot start threads: {error}")))?;
     pool.install(|| match &cli.command {

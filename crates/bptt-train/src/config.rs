@@ -186,6 +186,12 @@ impl Default for Config {
     }
 }
 
+/// The largest counts of anything: their products stay far below 2⁶³.
+const MOST: usize = 1 << 30;
+
+/// The largest learning rates, scales and biases: far beyond what f32 can learn with.
+const LARGEST: f64 = 1e6;
+
 /// A W_hh of this size takes 4 GiB per gate.
 const MOST_HIDDEN: usize = 32_768;
 
@@ -209,6 +215,10 @@ impl Config {
         if let Some((option, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
             return refuse(option, "0".into(), "at least 1");
         }
+        let counts = counts.into_iter().chain([("sentences", self.sentences)]);
+        if let Some((option, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
+            return refuse(option, count.to_string(), &format!("at most {MOST}"));
+        }
         if self.hidden > MOST_HIDDEN {
             return refuse(
                 "hidden",
@@ -219,8 +229,9 @@ impl Config {
         if self.text.is_none() && self.sentences == 0 {
             return refuse("sentences", "0".into(), "at least 1, or a text");
         }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return refuse("learning_rate", self.learning_rate.to_string(), "a finite number above 0");
+        if !(self.learning_rate > 0.0 && self.learning_rate <= LARGEST) {
+            let expected = format!("a number above 0 and at most {LARGEST:e}");
+            return refuse("learning_rate", self.learning_rate.to_string(), &expected);
         }
         if !(0.0..1.0).contains(&self.held_out) {
             return refuse("held_out", self.held_out.to_string(), "a fraction, at least 0 and below 1");
@@ -232,8 +243,9 @@ impl Config {
         }
         let scales = [("sigma_max", self.sigma_max), ("spectral_radius", self.spectral_radius)];
         for (option, value) in scales {
-            if value.is_some_and(|value| !(value > 0.0 && value.is_finite())) {
-                return refuse(option, value.unwrap_or_default().to_string(), "a finite number above 0");
+            if value.is_some_and(|value| !(value > 0.0 && value <= LARGEST)) {
+                let expected = format!("a number above 0 and at most {LARGEST:e}");
+                return refuse(option, value.unwrap_or_default().to_string(), &expected);
             }
         }
         if self.sigma_max.is_some() && self.spectral_radius.is_some() {
@@ -246,12 +258,9 @@ impl Config {
             let given = format!("{} with one layer", self.dropout);
             return refuse("dropout", given, "at least two layers: it acts between them");
         }
-        if !(self.omega >= 0.0 && self.omega.is_finite()) {
-            return refuse(
-                "omega",
-                self.omega.to_string(),
-                "a finite number above 0, or 0 for no regularizer",
-            );
+        if !(self.omega >= 0.0 && self.omega <= LARGEST) {
+            let expected = format!("a number above 0 and at most {LARGEST:e}, or 0 for no regularizer");
+            return refuse("omega", self.omega.to_string(), &expected);
         }
         let cell = cell_by_name(&self.cell)?;
         if self.omega > 0.0 && cell.spec().vanilla.is_none() {
@@ -283,8 +292,8 @@ impl Config {
         ];
         for (option, bias, name, expected) in biases {
             let Some(bias) = bias else { continue };
-            if !bias.is_finite() {
-                return refuse(option, bias.to_string(), "a finite number");
+            if !(bias.abs() <= LARGEST) {
+                return refuse(option, format!("{bias:e}"), &format!("a number of size at most {LARGEST:e}"));
             }
             if cell.spec().gate(name).is_none() {
                 let given = format!("{bias} with cell {}", self.cell);
@@ -352,7 +361,7 @@ mod tests {
         let message = refused(Config { hidden: 0, ..Config::default() });
         assert_eq!(message, "hidden: 0 is not possible; expected at least 1");
         let message = refused(Config { learning_rate: f64::NAN, ..Config::default() });
-        assert_eq!(message, "learning_rate: NaN is not possible; expected a finite number above 0");
+        assert_eq!(message, "learning_rate: NaN is not possible; expected a number above 0 and at most 1e6");
         assert!(Config { cell: "gru_with:hard_sigmoid,tanh".into(), ..Config::default() }.check().is_ok());
         assert!(refused(Config { cell: "perceptron".into(), ..Config::default() }).contains("rnn_relu"));
         let message = refused(Config { dropout: 0.5, ..Config::default() });

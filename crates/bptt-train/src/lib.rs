@@ -32,6 +32,7 @@ pub mod error;
 pub mod horizon;
 pub mod init;
 pub mod loss_change_allocation;
+pub mod memory;
 pub mod observer;
 pub mod optim;
 mod options;

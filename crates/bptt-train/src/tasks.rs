@@ -168,16 +168,22 @@ impl TaskBatch {
     }
 }
 
+/// The longest sequences: numbers of steps and of bytes stay far below 2⁶³.
+const LONGEST: usize = 1 << 30;
+
 /// Refuses lengths that are too small.
 ///
 /// # Errors
 /// The message has the smallest length.
 pub fn check_length(task: &dyn Task, length: usize) -> Result<(), Error> {
-    if length >= task.least_length() {
-        return Ok(());
-    }
     let given = format!("{length} for {}", task.name());
-    Err(Error::setting("length", given, format!("at least {}", task.least_length())))
+    if length > LONGEST {
+        return Err(Error::setting("length", given, format!("at most {LONGEST}")));
+    }
+    if length < task.least_length() {
+        return Err(Error::setting("length", given, format!("at least {}", task.least_length())));
+    }
+    Ok(())
 }
 
 /// Every task, with default options.

@@ -22,7 +22,9 @@ pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<(), Failure> {
     if args.list {
         return print(&list());
     }
-    let plan = Plan::new(args.comparison()?)?;
+    let comparison = args.comparison()?;
+    super::train::fits(&comparison.base)?;
+    let plan = Plan::new(comparison)?;
     let folder = Folder::open(&args.out, &plan)?;
     stop_on_signals()?;
     let all = plan.trainings().len();

@@ -6,6 +6,7 @@ use serde_json::json;
 use super::{print, print_json};
 use crate::Failure;
 use crate::args::SampleArgs;
+use crate::memory::allow;
 
 /// The random stream of samples.
 pub(crate) const STREAM: u64 = 2;
@@ -13,6 +14,11 @@ pub(crate) const STREAM: u64 = 2;
 pub(crate) fn run(args: &SampleArgs) -> Result<(), Failure> {
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k };
     sampling.check()?;
+    // Ids, and their texts.
+    let bytes = |length: f64| 16.0 * length;
+    allow("a text of this length", bytes(args.length as f64), |limit| {
+        Ok(Some(format!("--length {:.0}", (limit / bytes(1.0)).floor())))
+    })?;
     let run = Run::open(&args.run)?;
     let vocabulary = run.vocabulary()?;
     let prime = vocabulary.encode(&args.prime)?;

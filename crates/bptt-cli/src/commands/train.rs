@@ -10,7 +10,7 @@ use bptt_train::run::{Existing, Lock, checkpoints};
 use bptt_train::text::normalized;
 use bptt_train::{
     Baselines, Batch, Config, Corpus, DataSource, Ending, Event, Flow, Observer, Outcome, Run, Streams, Task,
-    Training, Vocabulary, run as runs, task_by_name,
+    Training, Vocabulary, memory, run as runs, task_by_name,
 };
 use bptt_view::report::{Report, Subject};
 
@@ -18,6 +18,7 @@ use super::report::{self, Reading, Source, facts};
 use super::serve::Page;
 use crate::Failure;
 use crate::args::TrainArgs;
+use crate::memory::allow;
 use crate::progress::{Unit, Watch, signal, stop_on_signals};
 use crate::tensorboard::TensorBoard;
 use result::{end, end_of_task, ending, report_task, report_text};
@@ -28,6 +29,7 @@ pub(crate) use result::losses;
 
 pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     let config = config(args)?;
+    fits(&config)?;
     config.check()?;
     if !args.serve && (args.page.port.is_some() || args.page.host.is_some() || args.page.token.is_some()) {
         let words = "--port, --host and --token need --serve";
@@ -102,6 +104,17 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         )),
         Ending::Finished | Ending::Stopped | Ending::Early => Ok(()),
     }
+}
+
+/// Refuses a training that needs more memory than may be used.
+pub(super) fn fits(config: &Config) -> Result<(), Failure> {
+    // What cannot be read is said when it is read.
+    let bytes = config.text.as_ref().map(|path| path.metadata().map_or(0, |file| file.len()));
+    let needed = memory::of_training(config, &memory::Sizes::of(config, bytes)?)?;
+    allow("this training", needed, |limit| {
+        let fits = memory::what_fits(config, bytes, limit)?;
+        Ok(fits.map(|(name, value)| format!("--{name} {value}")))
+    })
 }
 
 /// How a training begins.
