@@ -128,8 +128,12 @@ pub fn remove(folder: &Path) -> Result<(), Error> {
     for (_, snapshot) in snapshot_files(folder)? {
         files::remove(&snapshot)?;
     }
-    let names = [MODEL, METRICS, VOCABULARY, CONFIG];
-    Ok(names.iter().try_for_each(|file| files::remove(&folder.join(file)))?)
+    Ok(paths(folder).iter().try_for_each(|path| files::remove(path))?)
+}
+
+/// The files of the run in `folder` other than its snapshots; a run of a task has no vocabulary.
+pub fn paths(folder: &Path) -> [PathBuf; 4] {
+    [MODEL, METRICS, VOCABULARY, CONFIG].map(|file| folder.join(file))
 }
 
 /// The model file of the run in `path` if that is the folder of one, whether or not it has a model yet; otherwise `path`.

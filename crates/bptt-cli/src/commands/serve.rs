@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bptt_serve::{Limits, Live, Options, Server};
-use bptt_train::{Config, Event, Flow, Observer};
+use bptt_train::diagnose::Verdict;
+use bptt_train::{Config, Event, Flow, Observer, run as runs};
 use bptt_view::report::Report;
 
+use super::diagnose;
 use super::report::{self, Source, facts};
 use crate::Failure;
 use crate::args::{PageOptions, ServeArgs};
@@ -40,6 +42,7 @@ fn options(page: &PageOptions, runs: Vec<PathBuf>) -> Options {
         port: page.port,
         token: page.token.clone(),
         make_report,
+        judge,
         limits: Limits::default(),
     }
 }
@@ -48,12 +51,19 @@ fn options(page: &PageOptions, runs: Vec<PathBuf>) -> Options {
 fn make_report(
     folder: &Path,
     text: Option<&str>,
-    steps: usize,
+    steps: Option<usize>,
     gone: &dyn Fn() -> bool,
 ) -> Result<Report, String> {
     let subject = report::explored(folder, text, steps, gone).map_err(|failure| failure.to_string())?;
-    let (title, program) = (subject.name.clone(), facts::program());
-    Ok(Report { title, program, reproduce: Vec::new(), subjects: vec![subject] })
+    let config = runs::read_config(&folder.join(runs::CONFIG)).map_err(|error| error.to_string())?;
+    let reproduce = vec![facts::train_command(&config, folder)];
+    let title = format!("Ledger of the network of {}", subject.name);
+    Ok(Report { title, program: facts::program(), reproduce, subjects: vec![subject] })
+}
+
+/// The verdict that `bptt diagnose` prints.
+fn judge(folder: &Path) -> Result<Verdict, String> {
+    diagnose::verdict_of_run(folder).map_err(|failure| failure.to_string())
 }
 
 /// The time for the last events to be sent after the end of the training.

@@ -150,9 +150,6 @@ fn config(args: &TrainArgs) -> Result<Config, Failure> {
     Ok(args.settings.over(config))
 }
 
-/// The largest number of steps in the report after a training, which limits its time.
-const REPORTED: usize = 128;
-
 /// The run on the beginning of its held-out text, or of the whole text if none is held out.
 fn first_steps(
     config: &Config,
@@ -162,7 +159,7 @@ fn first_steps(
     learned: &Learned,
 ) -> Result<Subject, Failure> {
     let ids = corpus.shown();
-    let steps = config.window.min(REPORTED).min(ids.len() - 1);
+    let steps = config.window.min(report::STEPS).min(ids.len() - 1);
     let window = Streams::new(ids.to_vec(), 1, steps)?.next_window();
     let batch = Batch::of_text(window, 1)?;
     let reading = Reading { config, source: Source::Text(vocabulary), batch, k: steps - 1 };

@@ -320,7 +320,7 @@ describe("every cell", () => {
 });
 
 describe("whoever reads it", () => {
-  for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["light", 360], ["dark", 360]]) {
+  for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["light", 390], ["dark", 390], ["light", 360], ["dark", 360]]) {
     test(`no serious barrier, ${colorScheme}, ${width} px`, async () => {
       const { page, problems } = await report({ colorScheme, width });
       for (const id of ["heatmap-chart", "profile-chart", "rainbow-chart", "training-chart"]) {

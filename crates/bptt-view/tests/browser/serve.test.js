@@ -103,8 +103,11 @@ describe("live", () => {
   });
 
   test("without a training the runs are there to compare", async () => {
-    const { page, problems } = await at("");
-    assert.match(page.url(), /\/live/u);
+    const { page, problems } = await at("live");
+    // Curves are shown by choice only.
+    assert.equal(await page.locator("#runs input:checked").count(), 0);
+    assert.equal(await page.locator("#curves-words").textContent(), "No run is chosen.");
+    await page.locator("#runs label", { hasText: "lstm" }).click();
     await page.waitForFunction(() => document.getElementById("curves-words").textContent.includes("lstm: 64 updates"));
     // A folder's name is text, whatever it looks like.
     assert.equal(await page.locator("#runs img").count(), 0);
@@ -115,6 +118,48 @@ describe("live", () => {
     await page.locator("#runs label", { hasText: "lstm" }).click();
     await page.waitForFunction(() => document.getElementById("curves-chart").data?.length > 0 && document.getElementById("curves-chart").offsetHeight > 0);
     assert.ok(await page.locator("#runs bdi", { hasText: "<img" }).count() > 0);
+    assert.deepEqual(problems, []);
+  });
+});
+
+describe("the list of runs", () => {
+  test("each has its facts and the verdict of diagnose, and leads to its report, its ledger and its curves", async () => {
+    const { page, problems } = await at("");
+    const lstm = page.locator("#run-list li", { has: page.locator("h3", { hasText: /^lstm$/u }) });
+    assert.match(await lstm.locator(".facts-line").textContent(), /^LSTM, 12 units64 updates[\d.]+ bits per symbol held out\d{4}-\d\d-\d\d \d\d:\d\d$/u);
+    // The newest run stands first, and a folder's name is text, whatever it looks like.
+    const dates = await page.locator("#run-list time").evaluateAll((nodes) => nodes.map((node) => node.dateTime));
+    assert.deepEqual(dates, [...dates].sort().reverse());
+    assert.equal(await page.locator("#run-list img").count(), 0);
+    const [sentence] = bptt(where, "diagnose", "runs/lstm").split("\n");
+    await page.waitForFunction(() => [...document.querySelectorAll("#run-list .verdict")].every((node) => node.textContent !== "…"));
+    // Formulas have other letters on the page.
+    const letters = (text) => text.toLowerCase().replace(/[^a-z]/gu, "");
+    assert.equal(letters(await lstm.locator(".verdict").textContent()), letters(sentence));
+
+    await lstm.locator("input").focus();
+    await page.keyboard.press("Space");
+    assert.equal(await page.locator("#chosen").textContent(), "1 run chosen");
+    const again = await visit(browser, page.url());
+    assert.equal(await again.page.locator("#run-list input:checked").count(), 1);
+    await page.locator("#curves-link").click();
+    await page.waitForFunction(() => document.getElementById("curves-words").textContent.includes("lstm: 64 updates"));
+    await again.page.locator("#run-list a", { hasText: "Explore" }).first().click();
+    await again.page.waitForSelector("html[data-computed]", { state: "attached" });
+    const report = await at("report/lstm");
+    assert.match(await report.page.locator("#facts").textContent(), /LSTM, 12 units/u);
+    await chart(report.page, "heatmap-chart");
+    assert.match(await report.page.locator("#reproduce-list").textContent(), /^bptt train --generate cue_sentences/u);
+    assert.deepEqual([...problems, ...again.problems, ...report.problems], []);
+  });
+
+  test("without runs it leads to the laboratory", async () => {
+    const none = await serving(folder(), "serve", "--port", "0");
+    const { page, problems } = await visit(browser, none.url);
+    assert.equal(await page.locator("#list").isVisible(), false);
+    await page.locator("#none a").click();
+    await page.waitForURL(/\/lab$/u);
+    none.child.kill();
     assert.deepEqual(problems, []);
   });
 });
@@ -259,10 +304,10 @@ describe("explore", () => {
 });
 
 describe("whoever reads it", () => {
-  const READY = { live: "#curves-chart .main-svg", lab: "#formula-place table", explore: "#loss-table table" };
+  const READY = { "": "#run-list .verdict", "live#runs=lstm": "#curves-chart .main-svg", lab: "#formula-place table", explore: "#loss-table table" };
   for (const name of Object.keys(READY)) {
-    for (const [colorScheme, width] of [["light", 1280], ["dark", 360]]) {
-      test(`no serious barrier in ${name}, ${colorScheme}, ${width} px`, async () => {
+    for (const [colorScheme, width] of [["light", 1280], ["light", 390], ["dark", 390], ["dark", 360]]) {
+      test(`no serious barrier in /${name}, ${colorScheme}, ${width} px`, async () => {
         const { page, problems } = await at(name, { colorScheme, width });
         await page.locator(READY[name]).first().waitFor();
         assert.deepEqual(await violations(page), []);
