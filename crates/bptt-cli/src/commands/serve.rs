@@ -15,7 +15,7 @@ use super::diagnose;
 use super::report::{self, Source, facts};
 use crate::Failure;
 use crate::args::{PageOptions, ServeArgs};
-use crate::progress::interrupted;
+use crate::progress::{interrupted, wait_for_ctrl_c};
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     if let Some(missing) = args.runs.iter().find(|runs| !runs.is_dir())
@@ -69,10 +69,15 @@ fn judge(folder: &Path) -> Result<Verdict, String> {
 /// The time for the last events to be sent after the end of the training.
 const GRACE: Duration = Duration::from_millis(600);
 
+/// The time for pending answers when Ctrl-C is pressed.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
 /// The page of a training.
 pub(crate) struct Page {
     live: Arc<Live>,
     server: Server,
+    /// How the training ended.
+    ending: String,
 }
 
 impl Page {
@@ -95,13 +100,25 @@ impl Page {
         let server = Server::start(self::options(options, runs), Some(Arc::clone(&live)))?;
         let lines = if std::io::stderr().is_terminal() { "\n" } else { "" };
         eprintln!("training page: {}{lines}", server.url());
-        Ok(Self { live, server })
+        Ok(Self { live, server, ending: String::new() })
     }
 
-    /// Shows how the training ended, and stops the server.
-    pub fn end(self, how: String) {
+    /// Shows how the training ended.
+    pub fn show_end(&mut self, how: String) {
+        self.ending.clone_from(&how);
         self.live.end(how);
-        self.server.stop(GRACE);
+    }
+
+    /// Stops the server; if it `stays`, when Ctrl-C is pressed. The page of a training that Ctrl-C ended does not stay.
+    pub fn end(self, stays: bool) {
+        if !stays || interrupted() {
+            return self.server.stop(GRACE);
+        }
+        let Self { server, ending, .. } = self;
+        eprintln!("the training has ended ({ending}); its page stays at {} (Ctrl-C ends it)", server.url());
+        wait_for_ctrl_c();
+        eprintln!("Ctrl-C: the page has ended");
+        server.stop(AT_ONCE);
     }
 }
 

@@ -36,10 +36,10 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         Some(folder) => Some(TensorBoard::new(folder, Unit::of(&config)?)?),
         None => None,
     };
-    let learned = if let Some(name) = &config.task {
+    let (learned, page) = if let Some(name) = &config.task {
         let task = task_by_name(name)?;
         let source = Source::Task(&*task);
-        let learned = watched(args, &config, source, &folder, board.as_mut(), |also| {
+        let (learned, page) = watched(args, &config, source, &folder, board.as_mut(), |also| {
             learn_task(&config, &*task, &folder, quiet, also)
         })?;
         let written = reported(args, &config, &folder, || {
@@ -50,7 +50,7 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
             reading.subject(report::name_of(&folder), &folder, &learned.outcome.network)
         });
         report_task(&learned, &config, &*task, &folder, written.as_deref(), args.json)?;
-        learned
+        (learned, page)
     } else {
         let text = runs::load_text(&config)?;
         if let Some(path) = &config.text {
@@ -63,18 +63,22 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
                  cannot generate text"
             );
         }
-        let learned = watched(args, &config, Source::Text(&vocabulary), &folder, board.as_mut(), |also| {
+        let source = Source::Text(&vocabulary);
+        let (learned, page) = watched(args, &config, source, &folder, board.as_mut(), |also| {
             learn("", &config, &vocabulary, &corpus, &folder, Existing::Refuse, quiet, also)
         })?;
         let written = reported(args, &config, &folder, || {
             first_steps(&config, &vocabulary, &corpus, &folder, &learned)
         });
         report_text(&learned, &vocabulary, &folder, written.as_deref(), args.json)?;
-        learned
+        (learned, page)
     };
     if let Some(board) = board {
         let log = board.finish()?;
         eprintln!("wrote {}", log.display());
+    }
+    if let Some(page) = page {
+        page.end(args.stay.stays());
     }
     match learned.outcome.ending {
         Ending::NotFinite { step, what } => Err(Failure::Other(format!(
@@ -87,7 +91,7 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     }
 }
 
-/// Trains, with the page and TensorBoard as further observers.
+/// Trains, with the page and TensorBoard as further observers. The page, if there is one, shows how the training ended.
 fn watched(
     args: &TrainArgs,
     config: &Config,
@@ -95,19 +99,27 @@ fn watched(
     folder: &Path,
     board: Option<&mut TensorBoard>,
     learn: impl FnOnce(&mut [&mut dyn Observer]) -> Result<Learned, Failure>,
-) -> Result<Learned, Failure> {
+) -> Result<(Learned, Option<Page>), Failure> {
     let mut page = if args.serve { Some(Page::start(&args.page, config, source, folder)?) } else { None };
     let mut also: Vec<&mut dyn Observer> = Vec::new();
     also.extend(board.map(|board| board as &mut dyn Observer));
     also.extend(page.as_mut().map(|page| page as &mut dyn Observer));
     let learned = learn(&mut also);
-    if let Some(page) = page {
-        page.end(match &learned {
+    if let Some(page) = &mut page {
+        page.show_end(match &learned {
             Ok(learned) => ending(&learned.outcome),
             Err(failure) => failure.to_string(),
         });
     }
-    learned
+    match learned {
+        Ok(learned) => Ok((learned, page)),
+        Err(failure) => {
+            if let Some(page) = page {
+                page.end(false);
+            }
+            Err(failure)
+        }
+    }
 }
 
 /// Writes the report of the run in `folder`; its path, if there is one.

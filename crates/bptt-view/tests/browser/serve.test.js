@@ -102,6 +102,26 @@ describe("live", () => {
     assert.deepEqual(problems, []);
   });
 
+  test("a page that stays says how the training ended, leads to its report, and ends with Ctrl-C", async () => {
+    const { child, ended, url } = await serving(where, "train", ...TRAIN, "--steps", "400", "--trace-every", "20", "--out", "runs/stays", "--serve", "--stay", "--port", "0");
+    const list = await visit(browser, url);
+    const { page, problems } = await visit(browser, `${url}live`);
+    await page.waitForSelector("html[data-status=ended]", { state: "attached" });
+    assert.match(await page.locator("#status").textContent(), /^Ended, finished: 400 of 400 updates/u);
+    // A page opened after the end says the same.
+    const later = await visit(browser, `${url}live`);
+    await later.page.locator("#status", { hasText: "Ended, finished" }).waitFor();
+    await later.page.locator("#links a", { hasText: "Report" }).click();
+    await later.page.waitForURL(/\/report\/stays/u);
+    await later.page.locator("#facts", { hasText: "vanilla RNN, tanh, 12 units" }).waitFor();
+    // In the list the training has become a run.
+    await list.page.locator("#run-list li[data-run=stays]").waitFor();
+    assert.equal(await list.page.locator("#now").isVisible(), false);
+    child.kill("SIGINT");
+    assert.equal((await ended).code, 0);
+    assert.deepEqual([...problems, ...later.problems, ...list.problems], []);
+  });
+
   test("without a training the runs are there to compare", async () => {
     const { page, problems } = await at("live");
     // Curves are shown by choice only.
