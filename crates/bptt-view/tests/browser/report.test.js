@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { bptt, chart, folder, launch, open, violations } from "./browser.js";
+import { bptt, chart, folder, hiddenByScrolling, launch, open, violations } from "./browser.js";
 
 const TEXT = "Because no food was available in the market, John had to skip dinner.";
 
@@ -388,6 +388,12 @@ describe("whoever reads it", () => {
     assert.equal(await page.evaluate(() => globalThis.light), "light");
     assert.ok(await drawn());
     assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(20, 23, 27)");
+    // A page of A4 within its margins.
+    await page.emulateMedia({ media: "print" });
+    await page.setViewportSize({ width: 718, height: 1000 });
+    const fits = () => page.evaluate((ids) => ids.every((id) => document.querySelector(`#${id} .main-svg`).getBoundingClientRect().width <= 718), charts);
+    while (!(await fits())) await page.waitForTimeout(50);
+    assert.deepEqual(await hiddenByScrolling(page), []);
     const again = await report();
     await again.page.waitForFunction((ids) => ids.every((id) => document.querySelector(`#${id} .main-svg`)), charts);
     assert.equal(await again.page.evaluate(() => scrollY), 0);

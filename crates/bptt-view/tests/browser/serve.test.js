@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { bptt, chart, folder, launch, serving, violations, visit } from "./browser.js";
+import { bptt, chart, folder, launch, serving, violations, visit, watchCharts } from "./browser.js";
 
 const TEXT = "Because no food was available in the market, John had to skip dinner.";
 
@@ -47,7 +47,7 @@ const slide = (page, id, to) => page.locator(`#${id}`).evaluate((node, number) =
 describe("live", () => {
   test("a training is watched, paused, changed and stopped, and leaves a usable run", async () => {
     const { ended, url } = await serving(where, "train", ...TRAIN, "--steps", "100000000", "--trace-every", "20", "--evaluate-every", "200", "--out", "runs/now", "--serve", "--port", "0");
-    const { page, problems } = await visit(browser, `${url}live`);
+    const { page, problems } = await visit(browser, `${url}live`, { init: watchCharts });
     const step = () => page.evaluate(() => document.getElementById("progress").value);
     const status = (name) => page.waitForSelector(`html[data-status=${name}]`, { state: "attached" });
     await status("training");
@@ -99,6 +99,8 @@ describe("live", () => {
     const rates = metrics.filter(({ event }) => event === "step").map(({ learning_rate: rate }) => rate);
     assert.deepEqual([...new Set(rates)], [0.002, 0.0625]);
     assert.ok(bptt(where, "sample", "runs/now", "--length", "5").length > 0);
+    const { emptyCharts, samples } = await page.evaluate(() => ({ emptyCharts: globalThis.emptyCharts, samples: globalThis.samples }));
+    assert.ok(samples > 10 && emptyCharts.length === 0, `${emptyCharts} in ${samples} samples`);
     assert.deepEqual(problems, []);
   });
 
@@ -114,6 +116,13 @@ describe("live", () => {
     await later.page.locator("#links a", { hasText: "Report" }).click();
     await later.page.waitForURL(/\/report\/stays/u);
     await later.page.locator("#facts", { hasText: "vanilla RNN, tanh, 12 units" }).waitFor();
+    for (const colorScheme of ["light", "dark"]) {
+      const narrow = await visit(browser, `${url}live`, { colorScheme, width: 390 });
+      for (const id of ["curves-chart", "heatmap-chart", "rainbow-chart"]) await chart(narrow.page, id);
+      assert.deepEqual(await violations(narrow.page), []);
+      assert.equal(await narrow.page.evaluate(() => document.documentElement.scrollWidth), 390);
+      assert.deepEqual(narrow.problems, []);
+    }
     // In the list the training has become a run.
     await list.page.locator("#run-list li[data-run=stays]").waitFor();
     assert.equal(await list.page.locator("#now").isVisible(), false);
