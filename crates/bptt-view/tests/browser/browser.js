@@ -71,6 +71,17 @@ export function watchCharts() {
   }, 200);
 }
 
+/** Notes when the lead picture is inserted, whether plotly is there by then, and when it is painted; for the page, whose `lead`
+ * gets this. */
+export function watchLead() {
+  new MutationObserver((_, observer) => {
+    if (!document.querySelector("#lead svg")) return;
+    observer.disconnect();
+    const withPlotly = "Plotly" in globalThis;
+    requestAnimationFrame(() => setTimeout(() => (globalThis.lead = { withPlotly, painted: performance.now() })));
+  }).observe(document, { childList: true, subtree: true });
+}
+
 /** What of the page cannot be read without scrolling, apart from the page itself. */
 export function hiddenByScrolling(page) {
   return page.evaluate(() => {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { bptt, chart, folder, hiddenByScrolling, launch, open, violations } from "./browser.js";
+import { bptt, chart, folder, hiddenByScrolling, launch, open, violations, watchLead } from "./browser.js";
 
 const TEXT = "Because no food was available in the market, John had to skip dinner.";
 
@@ -170,6 +170,14 @@ describe("every control does what it says", () => {
 });
 
 describe("the lead picture", () => {
+  test("is painted before plotly is evaluated", async () => {
+    const { page, problems } = await report({ init: watchLead });
+    const { withPlotly, painted } = await page.evaluate(() => globalThis.lead);
+    console.log(`lead picture after ${Math.round(painted)} ms`);
+    assert.equal(withPlotly, false);
+    assert.deepEqual(problems, []);
+  });
+
   test("stands first, and its numbers and sentence are the ledger's", async () => {
     const { page, problems } = await report();
     const order = await page.locator("#verdict > *").evaluateAll((nodes) => nodes.map((node) => node.id));

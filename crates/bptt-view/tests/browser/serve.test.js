@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { bptt, chart, folder, launch, serving, violations, visit, watchCharts } from "./browser.js";
+import { bptt, chart, folder, launch, serving, violations, visit, watchCharts, watchLead } from "./browser.js";
 
 const TEXT = "Because no food was available in the market, John had to skip dinner.";
 
@@ -347,13 +347,15 @@ describe("whoever reads it", () => {
     }
   }
 
-  test("the first paint comes in time", async () => {
+  test("the first paint comes in time, and the lead picture before plotly", async () => {
     await at("lab");
-    const { page } = await at("lab");
+    const { page } = await at("lab", { init: watchLead });
     const paint = () => page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
     await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint").length > 0);
     const time = await paint();
-    console.log(`first paint after ${Math.round(time)} ms`);
+    const { withPlotly, painted } = await page.evaluate(() => globalThis.lead);
+    console.log(`first paint after ${Math.round(time)} ms, lead picture after ${Math.round(painted)} ms`);
+    assert.equal(withPlotly, false);
     assert.ok(time < 3000, `${time} ms`);
   });
 });
