@@ -70,6 +70,14 @@ pub(crate) fn interrupted() -> bool {
     signal().is_some()
 }
 
+/// Returns when Ctrl-C is pressed.
+#[cfg(feature = "serve")]
+pub(crate) fn wait_for_ctrl_c() {
+    while !interrupted() {
+        thread::sleep(TURN);
+    }
+}
+
 /// How long a computation takes before a bar is drawn.
 const PATIENCE: Duration = Duration::from_secs(2);
 

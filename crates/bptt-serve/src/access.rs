@@ -18,6 +18,10 @@ use crate::problem::Problem;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
+/// For a report, whose scripts are a part of it: it may neither load nor send anything.
+pub(crate) const REPORT_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+    img-src data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 /// The rules.
 #[derive(Clone, Debug)]
 pub(crate) struct Access {
@@ -121,8 +125,9 @@ pub(crate) async fn guard(State(access): State<Arc<Access>>, request: Request, n
         Problem::new(StatusCode::UNAUTHORIZED, "a token is required: ?token=…").into_response()
     };
     let headers = response.headers_mut();
+    // A report has a policy of its own.
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
     for (name, value) in [
-        (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "no-referrer"),

@@ -10,36 +10,43 @@ use bptt_view::report;
 /// The common frame of the pages.
 const FRAME: &str = include_str!("page/frame.html");
 
-/// The pages: address, name, title and content.
-const PAGES: [(&str, &str, &str, &str); 3] = [
-    ("live", "Live", "Running training", include_str!("page/live.html")),
+/// The pages: name of the script, name, title and content.
+const PAGES: [(&str, &str, &str, &str); 4] = [
+    ("runs", "Runs", "Runs", include_str!("page/runs.html")),
+    ("live", "Live", "Training", include_str!("page/live.html")),
     ("lab", "Lab", "Laboratory: change a network and see its gradient", include_str!("page/lab.html")),
     ("explore", "Explore", "Contribution of each word", include_str!("page/explore.html")),
 ];
 
+/// The address of a page; that of the first one is the server's.
+fn address(script: &str) -> String {
+    let first = PAGES[0].0;
+    format!("/{}", if script == first { "" } else { script })
+}
+
 /// The pages by address.
-pub(crate) fn pages() -> impl Iterator<Item = (&'static str, String)> {
+pub(crate) fn pages() -> impl Iterator<Item = (String, String)> {
     let cells = cell_choices();
-    PAGES.into_iter().map(move |(address, _, title, own)| {
+    PAGES.into_iter().map(move |(script, _, title, own)| {
         let main = report::filled(own, |part| match part {
             "controls" => report::CONTROLS,
             "network" => report::NETWORK,
             "cells" => &cells,
-            _ => unreachable!("{address} has no part {part}"),
+            _ => unreachable!("{script} has no part {part}"),
         });
         let link = |(to, name, ..): (&str, &str, &str, &str)| {
-            let current = if to == address { " aria-current=\"page\"" } else { "" };
-            format!("<a href=\"/{to}\"{current}>{name}</a>")
+            let current = if to == script { " aria-current=\"page\"" } else { "" };
+            format!("<a href=\"{}\"{current}>{name}</a>", address(to))
         };
         let links = PAGES.map(link).join(" ");
         let page = report::filled(FRAME, |part| match part {
-            "address" => address,
+            "script" => script,
             "title" => title,
             "links" => &links,
             "main" => &main,
             _ => unreachable!("pages have no part {part}"),
         });
-        (address, page)
+        (address(script), page)
     })
 }
 
@@ -56,9 +63,11 @@ fn cell_choices() -> String {
 }
 
 /// Modules and style sheet of these pages; they also use those of the report.
-const OWN: [(&str, &str); 8] = [
+const OWN: [(&str, &str); 10] = [
     ("server.js", include_str!("page/server.js")),
     ("start.js", include_str!("page/start.js")),
+    ("run.js", include_str!("page/run.js")),
+    ("runs.js", include_str!("page/runs.js")),
     ("live.js", include_str!("page/live.js")),
     ("curves.js", include_str!("page/curves.js")),
     ("lab.js", include_str!("page/lab.js")),

@@ -51,7 +51,7 @@ impl Explore {
         make_report: MakeReport,
         cancelled: &Cancelled,
     ) -> Result<Value, Problem> {
-        let report = make_report(folder, self.text.as_deref(), self.steps, &|| cancelled.is_set());
+        let report = make_report(folder, self.text.as_deref(), Some(self.steps), &|| cancelled.is_set());
         let report = report.map_err(Problem::of_request)?;
         cancelled.check()?;
         let (data, numbers) = report::data(&report)?;

@@ -1,5 +1,5 @@
-//! A local web page: a running training, a laboratory in which the settings of a network can be changed, and the ledgers of
-//! runs.
+//! A local web page: a list of runs with their verdicts and reports, a running training, a laboratory in which the settings
+//! of a network can be changed, and the ledgers of runs.
 //!
 //! The server listens on a loopback address unless a host and a token are given. It answers only requests that name it as
 //! their host and come from its own pages, reads only the runs it was started with, and limits the resources of clients:
@@ -17,6 +17,7 @@ mod live;
 mod problem;
 mod routes;
 mod runs;
+mod verdicts;
 mod work;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bptt_train::diagnose::Verdict;
 use bptt_view::report::Report;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -36,9 +38,12 @@ pub const PORT: u16 = 8377;
 /// The smallest length of a token.
 pub const SHORTEST_TOKEN: usize = 16;
 
-/// Makes the report of the run in a folder, on a text or on a number of steps of its held-out data. The last argument says
-/// whether the client is gone.
-pub type MakeReport = fn(&Path, Option<&str>, usize, &dyn Fn() -> bool) -> Result<Report, String>;
+/// Makes the report of the run in a folder, on a text or on a number of steps of its held-out data; without either, on as
+/// many as a report usually has. The last argument says whether the client is gone.
+pub type MakeReport = fn(&Path, Option<&str>, Option<usize>, &dyn Fn() -> bool) -> Result<Report, String>;
+
+/// What [`bptt_train::diagnose::diagnose`] says of the run in a folder.
+pub type Judge = fn(&Path) -> Result<Verdict, String>;
 
 /// The options of a server.
 #[derive(Clone, Debug)]
@@ -53,6 +58,8 @@ pub struct Options {
     pub token: Option<String>,
     /// How reports of runs are made.
     pub make_report: MakeReport,
+    /// How runs are judged.
+    pub judge: Judge,
     /// Limits for clients.
     pub limits: Limits,
 }
@@ -80,6 +87,7 @@ impl Default for Options {
             port: None,
             token: None,
             make_report: |_, _, _, _| Err("there are no runs".into()),
+            judge: |_| Err("there are no runs".into()),
             limits: Limits::default(),
         }
     }

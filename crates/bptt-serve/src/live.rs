@@ -239,13 +239,25 @@ impl Live {
         (self.everything(), receiver)
     }
 
+    /// The name of the training, and how far it is.
+    pub(crate) fn status(&self) -> Value {
+        self.status_of(&self.progress())
+    }
+
+    fn status_of(&self, progress: &Progress) -> Value {
+        let mut status = status(progress);
+        status["name"] = json!(self.name);
+        status["updates"] = json!(self.updates);
+        status
+    }
+
     /// All messages so far.
     pub(crate) fn everything(&self) -> VecDeque<Message> {
         let progress = self.progress();
-        let mut whole = status(&progress);
-        whole["name"] = json!(self.name);
+        let mut whole = self.status_of(&progress);
+        // An end after this is sent with the news.
+        let ended = progress.ending.is_some();
         whole["facts"] = json!(self.facts);
-        whole["updates"] = json!(self.updates);
         whole["unit"] = json!(if self.vocabulary.is_some() { "bits per symbol" } else { "loss" });
         whole["steps"] = json!(progress.steps.points);
         whole["traces"] = json!(progress.traces.points);
@@ -253,13 +265,8 @@ impl Live {
         drop(progress);
         let mut messages = VecDeque::from([("everything", whole.to_string().into())]);
         messages.extend(self.ledger());
-        messages.extend(self.end_message());
+        messages.extend(ended.then(end_message));
         messages
-    }
-
-    /// The last message; `None` while the training runs.
-    fn end_message(&self) -> Option<Message> {
-        self.progress().ending.is_some().then(|| (END, "{}".into()))
     }
 
     /// The latest ledger, encoded once.
@@ -331,7 +338,7 @@ impl Live {
             ticks.tick().await;
             since_ledger += 1;
             // In this order, so that the news include the end.
-            let end = self.end_message();
+            let end = self.progress().ending.is_some().then(end_message);
             let news = self.news();
             if let Some(news) = news {
                 // Without watchers it is still stored for later ones.
@@ -365,6 +372,11 @@ impl Live {
         news["evaluations"] = std::mem::take(&mut progress.evaluations.fresh).into();
         Some(("news", news.to_string().into()))
     }
+}
+
+/// The last message.
+fn end_message() -> Message {
+    (END, "{}".into())
 }
 
 /// The status of the training.

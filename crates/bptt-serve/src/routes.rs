@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::{Stream, stream};
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::access::{Access, guard, not_found};
+use crate::access::{Access, REPORT_POLICY, guard, not_found};
 use crate::assets::{Assets, pages};
 use crate::explore::Explore;
 use crate::formula::formula;
@@ -30,6 +30,7 @@ use crate::lab::Laboratory;
 use crate::live::{END, Live, Message, Request as LiveRequest};
 use crate::problem::Problem;
 use crate::runs::{self, Runs};
+use crate::verdicts::Verdicts;
 use crate::work::Work;
 use crate::{MakeReport, Options};
 
@@ -44,6 +45,7 @@ struct App {
     runs: Runs,
     live: Option<Arc<Live>>,
     make_report: MakeReport,
+    verdicts: Arc<Verdicts>,
     assets: Assets,
     work: Work,
     watchers: Arc<Semaphore>,
@@ -62,22 +64,25 @@ pub(crate) fn router(options: Options, address: SocketAddr, live: Option<Arc<Liv
         runs: Runs::new(options.runs),
         live,
         make_report: options.make_report,
+        verdicts: Arc::new(Verdicts::new(options.judge)),
         assets: Assets::new(),
         work: Work::new(),
         watchers: Arc::new(Semaphore::new(WATCHERS)),
     });
     let mut router = Router::new()
-        .route("/", get(front))
         .route("/assets/{name}", get(asset))
+        .route("/report/{*run}", get(report))
         .route("/api/live", get(watch))
         .route("/api/live/ask", post(ask))
+        .route("/api/live/status", get(live_status))
         .route("/api/runs", get(list))
+        .route("/api/runs/verdict", get(verdict))
         .route("/api/runs/curves", get(curves))
         .route("/api/lab", post(lab))
         .route("/api/lab/formula", post(lab_formula))
         .route("/api/explore", post(explore));
     for (address, page) in pages() {
-        router = router.route(&format!("/{address}"), get(Html(page)));
+        router = router.route(&address, get(Html(page)));
     }
     router
         .fallback(not_found)
@@ -94,12 +99,6 @@ async fn with_timeout(timeout: Duration, request: Request, next: Next) -> Respon
     let slow = || Problem::new(StatusCode::REQUEST_TIMEOUT, "the request took too long").into_response();
     // A body must arrive in time; the answer may take three times as long.
     tokio::time::timeout(3 * timeout, next.run(request)).await.unwrap_or_else(|_| slow())
-}
-
-/// The start page.
-async fn front(State(app): Shared) -> Redirect {
-    let runs = app.live.is_some() || !app.runs.list().is_empty();
-    Redirect::to(if runs { "/live" } else { "/lab" })
 }
 
 async fn asset(State(app): Shared, Path(name): Path<String>, headers: HeaderMap) -> Response {
@@ -151,10 +150,15 @@ async fn explore(State(app): Shared, headers: HeaderMap, body: Bytes) -> Result<
 async fn list(State(app): Shared) -> Result<Json<Value>, Problem> {
     let live = app.live.as_ref().map(|live| live.name().to_owned());
     let runs = app.runs.clone();
-    let list = app.work.compute(move |_| {
-        Ok(runs.list().iter().map(|(name, folder)| runs::summary(name, folder)).collect::<Vec<_>>())
-    });
+    let list = app.work.compute(move |_| Ok(runs.newest_first()));
     Ok(Json(json!({ "live": live, "runs": list.await? })))
+}
+
+/// The report of a run.
+async fn report(State(app): Shared, Path(run): Path<String>) -> Result<Response, Problem> {
+    let (runs, make_report) = (app.runs.clone(), app.make_report);
+    let html = app.work.compute(move |cancelled| runs::report(&runs.find(&run)?, make_report, cancelled));
+    Ok(([(CONTENT_SECURITY_POLICY, REPORT_POLICY)], Html(html.await?)).into_response())
 }
 
 #[derive(Deserialize)]
@@ -165,6 +169,32 @@ struct Named {
 async fn curves(State(app): Shared, Query(Named { run }): Query<Named>) -> Result<Json<Value>, Problem> {
     let runs = app.runs.clone();
     app.work.compute(move |_| runs::curves(&runs.find(&run)?)).await.map(Json)
+}
+
+async fn verdict(State(app): Shared, Query(Named { run }): Query<Named>) -> Result<Json<Value>, Problem> {
+    let (runs, verdicts) = (app.runs.clone(), Arc::clone(&app.verdicts));
+    let found = app.work.compute(move |_| {
+        let folder = runs.find(&run)?;
+        Ok((verdicts.known(&folder), folder))
+    });
+    let (known, folder) = found.await?;
+    if let Some(known) = known {
+        return Ok(Json(known));
+    }
+    let verdicts = Arc::clone(&app.verdicts);
+    let turn = verdicts.turn().await;
+    app.work
+        .compute(move |_| {
+            let verdict = verdicts.of(&folder);
+            drop(turn);
+            verdict
+        })
+        .await
+        .map(Json)
+}
+
+async fn live_status(State(app): Shared) -> Result<Json<Value>, Problem> {
+    Ok(Json(training(&app)?.status()))
 }
 
 async fn ask(State(app): Shared, headers: HeaderMap, body: Bytes) -> Result<Json<Value>, Problem> {

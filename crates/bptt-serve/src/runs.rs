@@ -1,6 +1,9 @@
 //! The runs of the server. The name of a run in a request is looked up in the list of runs and never used as a path.
 
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use axum::http::StatusCode;
 use bptt_io::files;
@@ -8,7 +11,9 @@ use bptt_train::run as runs;
 use bptt_view::report;
 use serde_json::{Value, json};
 
+use crate::MakeReport;
 use crate::problem::Problem;
+use crate::work::Cancelled;
 
 /// The largest number of listed runs.
 const MOST: usize = 1_000;
@@ -53,6 +58,13 @@ impl Runs {
         found
     }
 
+    /// The entries of all runs in the list, the newest first.
+    pub fn newest_first(&self) -> Vec<Value> {
+        let mut all: Vec<Value> = self.list().iter().map(|(name, folder)| summary(name, folder)).collect();
+        all.sort_by_key(|run| std::cmp::Reverse(run["date"].as_u64()));
+        all
+    }
+
     /// The folder of the run with this name.
     pub fn find(&self, name: &str) -> Result<PathBuf, Problem> {
         let found = self.list().into_iter().find(|(known, _)| known == name);
@@ -76,15 +88,59 @@ fn inside(folder: &Path, root: &Path) -> Vec<PathBuf> {
 }
 
 /// The entry of a run in the list.
-pub(crate) fn summary(name: &str, folder: &Path) -> Value {
+fn summary(name: &str, folder: &Path) -> Value {
     let config = runs::read_config(&folder.join(runs::CONFIG)).ok();
+    let training = report::training(&last_events(&folder.join(runs::METRICS)));
+    let of_last = |curve: &str, i: usize| training[curve].as_array()?.last().map(|point| point[i].clone());
+    let end = &training["end"];
+    let held_out = [&end["held_out_bits"], &end["held_out_loss"]].into_iter().find(|loss| loss.is_number());
     json!({
         "name": name,
         "complete": runs::exists(folder),
-        "cell": config.as_ref().map(|config| &config.cell),
+        "cell": config.as_ref().map(|config| bptt::cell_by_name(&config.cell).map_or_else(|_| config.cell.clone(), |cell| cell.spec().title.clone())),
         "hidden": config.as_ref().map(|config| config.hidden),
-        "window": config.as_ref().map(|config| config.window),
+        "layers": config.as_ref().map(|config| config.layers),
+        "bidirectional": config.as_ref().map(|config| config.bidirectional),
+        "updates": end["steps"].as_u64().map(Value::from).or_else(|| of_last("steps", 0)),
+        "ending": end["ending"],
+        "held_out": held_out.cloned().or_else(|| of_last("evaluations", 1)),
+        "unit": training["unit"],
+        "date": modified(folder),
     })
+}
+
+/// When the files of a run were modified last, in seconds since 1970.
+fn modified(folder: &Path) -> Option<u64> {
+    let times = runs::paths(folder).into_iter().filter_map(|path| path.metadata().ok()?.modified().ok());
+    times.max()?.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
+/// The largest number of bytes of metrics that are read for the list.
+const LAST: u64 = 64 << 10;
+
+/// The last events of a training. Incomplete lines are skipped.
+fn last_events(path: &Path) -> Vec<Value> {
+    let read = || {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LAST)))?;
+        let mut text = Vec::new();
+        file.take(LAST).read_to_end(&mut text)?;
+        std::io::Result::Ok(text)
+    };
+    events(&read().unwrap_or_default())
+}
+
+fn events(text: &[u8]) -> Vec<Value> {
+    text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
+}
+
+/// The report of a run, on the beginning of its held-out data.
+pub(crate) fn report(folder: &Path, make: MakeReport, cancelled: &Cancelled) -> Result<String, Problem> {
+    let report = make(folder, None, None, &|| cancelled.is_set());
+    let report = report.map_err(Problem::of_request)?;
+    cancelled.check()?;
+    Ok(report::html(&report)?)
 }
 
 /// The curves of the metrics of a run. An incomplete line is skipped.
@@ -94,8 +150,5 @@ pub(crate) fn curves(folder: &Path) -> Result<Value, Problem> {
     if file.len() > METRICS {
         return Err(Problem::of_request("the metrics of this run are too large"));
     }
-    let text = files::read(&path)?;
-    let lines: Vec<Value> =
-        text.split(|&byte| byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect();
-    Ok(report::training(&lines))
+    Ok(report::training(&events(&files::read(&path)?)))
 }

@@ -99,7 +99,9 @@ fn no_path_leads_out_of_the_runs() {
         "%2e%2e%2fsecret",
     ];
     for name in names {
-        refused(&get(address, &format!("/api/runs/curves?run={name}")), 404);
+        for path in ["/api/runs/curves?run=", "/api/runs/verdict?run=", "/report/"] {
+            refused(&get(address, &format!("{path}{name}")), 404);
+        }
         let asked = format!(r#"{{"run":"{name}"}}"#);
         refused(&post(address, "/api/explore", &asked), 404);
     }

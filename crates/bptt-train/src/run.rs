@@ -171,8 +171,12 @@ pub fn remove(folder: &Path) -> Result<(), Error> {
         files::remove(&snapshot)?;
     }
     checkpoints::remove(folder)?;
-    let names = [MODEL, METRICS, VOCABULARY, CONFIG, manifest::FILE];
-    Ok(names.iter().try_for_each(|file| files::remove(&folder.join(file)))?)
+    Ok(paths(folder).iter().try_for_each(|path| files::remove(path))?)
+}
+
+/// The files of the run in `folder` other than its snapshots and checkpoints; a run of a task has no vocabulary.
+pub fn paths(folder: &Path) -> [PathBuf; 5] {
+    [MODEL, METRICS, VOCABULARY, CONFIG, manifest::FILE].map(|file| folder.join(file))
 }
 
 /// The model file of the run in `path` if that is the folder of one, whether or not it has a model yet; otherwise `path`.

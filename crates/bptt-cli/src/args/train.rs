@@ -1,5 +1,6 @@
 //! Arguments of a training, and the settings shared with other commands that train.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use bptt_train::{Config, Init, Keep, Level, OptimizerKind, Schedule};
@@ -23,10 +24,12 @@ pub(crate) enum Generator {
   bptt train --config run.toml --learning-rate 1e-3
   bptt train --resume runs/book                 # after Ctrl-C, a crash or a power cut
   bptt train --text book.txt --serve            # watch the training in a browser
+  bptt train --text book.txt --serve --no-stay  # the same, and end with the training
 
 A config file has the same settings as the config.toml of a run; options on the command line take precedence.
 Ctrl-C and SIGTERM stop the training after the update, and --resume continues it; a second one exits immediately. The exit
-codes are then 130 and 143.")]
+codes are then 130 and 143. After the training, the page of --serve stays until Ctrl-C if stderr is a terminal: it says how the
+training ended and leads to the report of the run.")]
 pub(crate) struct TrainArgs {
     /// File with the text to learn, UTF-8
     #[arg(long, value_name = "FILE", conflicts_with = "generate")]
@@ -79,7 +82,29 @@ pub(crate) struct TrainArgs {
     pub page: PageOptions,
 
     #[command(flatten)]
+    pub stay: StayOptions,
+
+    #[command(flatten)]
     pub settings: Settings,
+}
+
+/// Whether the page stays when the training has ended.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Page")]
+pub(crate) struct StayOptions {
+    /// Keep the page when the training has ended, until Ctrl-C [default: if stderr is a terminal]
+    #[arg(long, requires = "serve")]
+    stay: bool,
+    /// End the page with the training
+    #[arg(long, requires = "serve", conflicts_with = "stay")]
+    no_stay: bool,
+}
+
+impl StayOptions {
+    /// Whether it stays: scripts, whose stderr is no terminal, go on when the training has ended.
+    pub fn stays(self) -> bool {
+        self.stay || (!self.no_stay && std::io::stderr().is_terminal())
+    }
 }
 
 /// The groups of settings in the help.

@@ -78,6 +78,17 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
     print(&text)
 }
 
+/// The verdict of the run in `folder` without options.
+#[cfg(feature = "serve")]
+pub(super) fn verdict_of_run(folder: &std::path::Path) -> Result<bptt_train::diagnose::Verdict, Failure> {
+    let command = DiagnoseArgs::augment_args(clap::Command::new("diagnose").no_binary_name(true));
+    // After `--` everything is the name of a folder.
+    let matches = command.try_get_matches_from(["--".as_ref(), folder.as_os_str()]);
+    let args = matches.and_then(|matches| DiagnoseArgs::from_arg_matches(&matches));
+    let args = args.map_err(|error| Failure::Other(error.to_string()))?;
+    Ok(diagnose(&measured(&args.subject, Some(args.max_bias))?.evidence))
+}
+
 /// The command that repeats a run with a change; `None` for a model from another program, or if the training need not
 /// change.
 fn command(of: &Measured, remedy: &Remedy, rank: usize) -> Option<String> {

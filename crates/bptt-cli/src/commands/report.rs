@@ -29,6 +29,9 @@ use crate::progress::bits;
 /// The file name of the report in the folder of a run.
 pub(super) const FILE: &str = "report.html";
 
+/// The largest number of steps in a report that nobody has chosen the steps of, which limits its time.
+pub(super) const STEPS: usize = 128;
+
 pub(crate) fn run(args: &ReportArgs) -> Result<(), Failure> {
     if cfg!(not(feature = "report")) {
         return Err(Failure::built_without("report", "bptt report", ""));
@@ -91,7 +94,8 @@ fn of_run(args: &ReportArgs, folder: &Path) -> Result<Subject, Failure> {
         ];
         refuse_for_task(&run.config, &only_of_text)?;
     }
-    let (source, batch) = reading(&run, task.as_deref(), args.text.as_deref(), args.steps)?;
+    let window = run.config.window;
+    let (source, batch) = reading(&run, task.as_deref(), args.text.as_deref(), args.steps, window)?;
     let k = match &batch.targets {
         Targets::CrossEntropy(targets) if task.is_none() => {
             chosen_loss(args.loss_step, args.predicting.as_deref(), &run, targets)?
@@ -106,13 +110,14 @@ fn of_run(args: &ReportArgs, folder: &Path) -> Result<Subject, Failure> {
 pub(super) fn explored(
     folder: &Path,
     text: Option<&str>,
-    steps: usize,
+    steps: Option<usize>,
     gone: &dyn Fn() -> bool,
 ) -> Result<Subject, Failure> {
     let run = Run::open(folder)?;
     let task = task_of(&run.config)?;
     refuse_for_task(&run.config, &[("a text", text.is_some())])?;
-    let (source, batch) = reading(&run, task.as_deref(), text, Some(steps))?;
+    let usual = run.config.window.min(STEPS);
+    let (source, batch) = reading(&run, task.as_deref(), text, steps, usual)?;
     let k = batch.last_loss();
     let reading = Reading { config: &run.config, source, batch, k };
     reading.subject_unless(gone, name_of(folder), folder, &run.network)
@@ -123,12 +128,14 @@ fn task_of(config: &Config) -> Result<Option<Box<dyn Task>>, Failure> {
     Ok(config.task.as_deref().map(task_by_name).transpose()?)
 }
 
-/// One sequence for a run: of its task, of this text, or of its held-out text.
+/// One sequence for a run: of its task, of this text, or of its held-out text, which is read for `steps` or at most
+/// `usual_steps`.
 fn reading<'a>(
     run: &'a Run,
     task: Option<&'a dyn Task>,
     text: Option<&str>,
     steps: Option<usize>,
+    usual_steps: usize,
 ) -> Result<(Source<'a>, Batch), Failure> {
     if let Some(task) = task {
         let length = run.config.length_of(task);
@@ -136,7 +143,7 @@ fn reading<'a>(
     }
     let (inputs, targets) = match text {
         Some(text) => sentence(run, text)?,
-        None => held_out(run, fitting(steps, run.config.window, Some(1), 1))?,
+        None => held_out(run, fitting(steps, usual_steps, Some(1), 1))?,
     };
     Ok((Source::Text(run.vocabulary()?), of_symbols(inputs, targets)))
 }

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bptt_serve::{Limits, Live, Options, Server};
-use bptt_train::{Config, Event, Flow, Observer};
+use bptt_train::diagnose::Verdict;
+use bptt_train::{Config, Event, Flow, Observer, run as runs};
 use bptt_view::report::Report;
 
+use super::diagnose;
 use super::report::{self, Source, facts};
 use crate::Failure;
 use crate::args::{PageOptions, ServeArgs};
-use crate::progress::interrupted;
+use crate::progress::{interrupted, wait_for_ctrl_c};
 
 pub(crate) fn run(args: &ServeArgs) -> Result<(), Failure> {
     if let Some(missing) = args.runs.iter().find(|runs| !runs.is_dir())
@@ -40,6 +42,7 @@ fn options(page: &PageOptions, runs: Vec<PathBuf>) -> Options {
         port: page.port,
         token: page.token.clone(),
         make_report,
+        judge,
         limits: Limits::default(),
     }
 }
@@ -48,21 +51,33 @@ fn options(page: &PageOptions, runs: Vec<PathBuf>) -> Options {
 fn make_report(
     folder: &Path,
     text: Option<&str>,
-    steps: usize,
+    steps: Option<usize>,
     gone: &dyn Fn() -> bool,
 ) -> Result<Report, String> {
     let subject = report::explored(folder, text, steps, gone).map_err(|failure| failure.to_string())?;
-    let (title, program) = (subject.name.clone(), facts::program());
-    Ok(Report { title, program, reproduce: Vec::new(), subjects: vec![subject] })
+    let config = runs::read_config(&folder.join(runs::CONFIG)).map_err(|error| error.to_string())?;
+    let reproduce = vec![facts::train_command(&config, folder)];
+    let title = format!("Ledger of the network of {}", subject.name);
+    Ok(Report { title, program: facts::program(), reproduce, subjects: vec![subject] })
+}
+
+/// The verdict that `bptt diagnose` prints.
+fn judge(folder: &Path) -> Result<Verdict, String> {
+    diagnose::verdict_of_run(folder).map_err(|failure| failure.to_string())
 }
 
 /// The time for the last events to be sent after the end of the training.
 const GRACE: Duration = Duration::from_millis(600);
 
+/// The time for pending answers when Ctrl-C is pressed.
+const AT_ONCE: Duration = Duration::from_millis(50);
+
 /// The page of a training.
 pub(crate) struct Page {
     live: Arc<Live>,
     server: Server,
+    /// How the training ended.
+    ending: String,
 }
 
 impl Page {
@@ -85,13 +100,25 @@ impl Page {
         let server = Server::start(self::options(options, runs), Some(Arc::clone(&live)))?;
         let lines = if std::io::stderr().is_terminal() { "\n" } else { "" };
         eprintln!("training page: {}{lines}", server.url());
-        Ok(Self { live, server })
+        Ok(Self { live, server, ending: String::new() })
     }
 
-    /// Shows how the training ended, and stops the server.
-    pub fn end(self, how: String) {
+    /// Shows how the training ended.
+    pub fn show_end(&mut self, how: String) {
+        self.ending.clone_from(&how);
         self.live.end(how);
-        self.server.stop(GRACE);
+    }
+
+    /// Stops the server; if it `stays`, when Ctrl-C is pressed. The page of a training that Ctrl-C ended does not stay.
+    pub fn end(self, stays: bool) {
+        if !stays || interrupted() {
+            return self.server.stop(GRACE);
+        }
+        let Self { server, ending, .. } = self;
+        eprintln!("the training has ended ({ending}); its page stays at {} (Ctrl-C ends it)", server.url());
+        wait_for_ctrl_c();
+        eprintln!("Ctrl-C: the page has ended");
+        server.stop(AT_ONCE);
     }
 }
 

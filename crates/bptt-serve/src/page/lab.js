@@ -213,7 +213,12 @@ async function start() {
     byId("took").textContent = `Computed and drawn in ${Math.round(performance.now() - lab.asked)} ms, of which the page took ${Math.round(performance.now() - began)} ms.`;
     document.documentElement.dataset.computed = String(Number(document.documentElement.dataset.computed ?? 0) + 1);
   };
-  const networks = new Newest("/api/lab", use, showProblem);
+  let answered;
+  const first = new Promise((done) => (answered = done));
+  const networks = new Newest("/api/lab", (answer, lab) => use(answer, lab).finally(answered), (error) => {
+    showProblem(error);
+    answered();
+  });
   const compute = () => {
     const lab = laboratory(state.now);
     const { beside: kind } = state.now;
@@ -251,6 +256,8 @@ async function start() {
   });
   showForm(state.now, null);
   compute();
+  // The lead picture, which needs no plotly, is painted before plotly is evaluated.
+  await first;
   await loadPlotly();
   drawable = true;
   themeButton(byId("theme"), () => result && show());

@@ -1,7 +1,6 @@
 // A running training, with curves of other runs.
 
 import { byId, el } from "./dom.js";
-import { count, number } from "./format.js";
 import { Ledger, unpack } from "./ledger.js";
 import { State } from "./state.js";
 import { themeButton } from "./theme.js";
@@ -12,6 +11,7 @@ import { parameterName } from "./tables.js";
 import { Charts, tooltip } from "./view.js";
 import { curvesInWords, hueOf, showCurves } from "./curves.js";
 import { loadPlotly, run, showProblem } from "./start.js";
+import { namesAsText, namesIn, runLinks, statusInWords } from "./run.js";
 import { ask, read } from "./server.js";
 
 /** Interval for reading the curves of other runs, and for drawing charts that are not in view, ms. */
@@ -19,9 +19,6 @@ const AGAIN = 2000;
 
 /** The number of points beyond which a curve is thinned to half of them. */
 const POINTS = 4000;
-
-/** The separator of names in the address, which no folder name contains. */
-const SEPARATOR = "|";
 
 /** A curve with evenly spaced points, if it has too many. */
 function thinned(points) {
@@ -53,7 +50,7 @@ class Page {
 
   /** The runs with curves, the training first; a run keeps its color. */
   runs() {
-    const chosen = this.state.now.runs.split(SEPARATOR);
+    const chosen = namesIn(this.state.now.runs);
     const all = this.names.map((name, i) => ({ name, training: this.others.get(name), hue: hueOf(i + 1) }));
     const live = this.live ? [{ name: this.live.name, training: this.live.training, hue: hueOf(0) }] : [];
     return [...live, ...all.filter(({ name, training }) => training && chosen.includes(name))];
@@ -71,21 +68,17 @@ class Page {
 }
 
 /** The status line, the bar and the buttons. */
-function showStatus({ status, ending, step, flossing, seconds, updates, training }) {
-  const words = {
-    flossing: flossing && `Before training, flossing ${flossing[0]}: mean λ² ${number(flossing[1])}`,
-    training: "Training",
-    paused: "Paused",
-    stopping: "Stopping after this update",
-    ended: `Ended, ${ending}`,
-  }[status];
-  const speed = step > 0 && status === "training" ? `, ${Number((step / seconds).toPrecision(3))} updates a second` : "";
-  byId("status").textContent = `${words}: ${step} of ${count(updates, "update")}, ${seconds.toFixed(0)} s${speed}`;
+function showStatus(live) {
+  const { name, status, step, updates, training } = live;
+  byId("status").textContent = statusInWords(live);
   byId("progress").max = updates;
   byId("progress").value = step;
   byId("pause").textContent = status === "paused" ? "Resume" : "Pause";
   for (const id of ["pause", "stop"]) byId(id).disabled = status === "ended" || status === "stopping";
   byId("rate-form").querySelector("button").disabled = status === "ended";
+  const links = byId("links");
+  links.hidden = status !== "ended";
+  if (status === "ended" && links.childElementCount === 0) links.replaceChildren(...runLinks(name));
   const rate = training.steps.at(-1)?.[4];
   if (document.activeElement !== byId("rate") && rate != null) byId("rate").value = String(Number(rate.toPrecision(6)));
   document.documentElement.dataset.status = status;
@@ -114,7 +107,7 @@ function showLedger(page) {
 
 /** The choice of other runs. */
 function offerRuns(page, changed) {
-  const chosen = new Set(page.state.now.runs.split(SEPARATOR));
+  const chosen = new Set(namesIn(page.state.now.runs));
   byId("runs").hidden = page.names.length === 0;
   const boxes = page.names.map((name, i) => {
     const box = el("input", { type: "checkbox", value: name });
@@ -122,7 +115,7 @@ function offerRuns(page, changed) {
     box.addEventListener("change", () => {
       if (box.checked) chosen.add(name);
       else chosen.delete(name);
-      page.state.set({ runs: page.names.filter((n) => chosen.has(n)).join(SEPARATOR) });
+      page.state.set({ runs: namesAsText(page.names.filter((n) => chosen.has(n))) });
       changed();
     });
     return el("label", {}, box, el("span", { class: "swatch", style: `background: ${hueOf(i + 1)}` }), el("bdi", {}, name));
@@ -132,7 +125,7 @@ function offerRuns(page, changed) {
 
 /** Reads the curves of the chosen runs, repeatedly for those that have not ended. */
 async function follow(page, changed) {
-  const chosen = page.state.now.runs.split(SEPARATOR).filter((name) => page.names.includes(name));
+  const chosen = namesIn(page.state.now.runs).filter((name) => page.names.includes(name));
   const open = chosen.filter((name) => !page.others.get(name)?.end);
   for (const name of open) page.others.set(name, await read("/api/runs/curves", { run: name }));
   if (open.length > 0) changed();
@@ -221,10 +214,9 @@ async function start() {
 
   const list = await read("/api/runs");
   page.names = list.runs.map(({ name }) => name).filter((name) => name !== list.live);
-  if (!list.live && state.now.runs === "") state.set({ runs: page.names.slice(0, 3).join(SEPARATOR) });
   byId("progress-place").hidden = list.live == null;
   byId("facts-place").hidden = list.live == null;
-  if (!list.live) byId("status").textContent = "bptt train --serve shows a running training here. Below are the finished runs.";
+  if (!list.live) byId("status").textContent = "bptt train --serve shows a running training here. Choose finished runs below to see their curves.";
   offerRuns(page, () => follow(page, changed).catch(problem));
   await follow(page, changed);
   setInterval(() => follow(page, changed).catch(problem), AGAIN);

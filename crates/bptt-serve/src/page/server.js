@@ -1,9 +1,12 @@
 // Requests to the server.
 
-/** The answer of the server as JSON; a refusal is an error with its message. */
+/** The statuses of answers of a server that has too much to do. */
+export const BUSY = [408, 503];
+
+/** The answer of the server as JSON; a refusal is an error with its message and status. */
 async function answer(response) {
   const data = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(data.error ?? `the server answered ${response.status}`);
+  if (!response.ok) throw Object.assign(new Error(data.error ?? `the server answered ${response.status}`), { status: response.status });
   return data;
 }
 

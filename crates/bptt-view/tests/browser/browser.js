@@ -57,10 +57,51 @@ export async function launch({ offline = true } = {}) {
 export const open = (browser, file, { hash = "", ...options } = {}) =>
   visit(browser, pathToFileURL(file).href + hash, { ...options, allowed: /^(file|data|blob):/u });
 
-/** Opens a page. `problems` gets what the console and the network had to say; `busy` tells how long its main thread has
- * been at work, ms. */
-export async function visit(browser, url, { width = 1280, colorScheme = "light", allowed = /^(http:\/\/127\.0\.0\.1:|data:|blob:)/u } = {}) {
+/** Looks every 200 ms for charts that are on the page and show neither a line, a bar or an image nor that they are being
+ * drawn; for the page, whose `emptyCharts` gets their names, and whose `samples` counts. */
+export function watchCharts() {
+  Object.assign(globalThis, { emptyCharts: [], samples: 0 });
+  setInterval(() => {
+    globalThis.samples += 1;
+    for (const chart of document.querySelectorAll(".chart")) {
+      const isThere = chart.offsetWidth > 0 && chart.offsetHeight > 0;
+      const isEmpty = chart.childNodes.length > 0 && !chart.querySelector(".scatterlayer .trace, .barlayer .point, .heatmaplayer image");
+      if (isThere && isEmpty) globalThis.emptyCharts.push(chart.id);
+    }
+  }, 200);
+}
+
+/** Notes when the lead picture is inserted, whether plotly is there by then, and when it is painted; for the page, whose `lead`
+ * gets this. */
+export function watchLead() {
+  new MutationObserver((_, observer) => {
+    if (!document.querySelector("#lead svg")) return;
+    observer.disconnect();
+    const withPlotly = "Plotly" in globalThis;
+    requestAnimationFrame(() => setTimeout(() => (globalThis.lead = { withPlotly, painted: performance.now() })));
+  }).observe(document, { childList: true, subtree: true });
+}
+
+/** What of the page cannot be read without scrolling, apart from the page itself. */
+export function hiddenByScrolling(page) {
+  return page.evaluate(() => {
+    const cut = (node) => {
+      const style = getComputedStyle(node);
+      const wide = style.overflowX !== "visible" && node.scrollWidth > node.clientWidth + 1;
+      return wide || (style.overflowY !== "visible" && node.scrollHeight > node.clientHeight + 1);
+    };
+    const nodes = [...document.querySelectorAll("main *")].filter((node) => !node.closest("svg") && node.offsetHeight > 0);
+    const beyond = ({ right }) => right > document.documentElement.clientWidth + 1;
+    const outside = [...document.querySelectorAll(".plot, .main-svg, table")].filter((node) => beyond(node.getBoundingClientRect()));
+    return [...nodes.filter(cut), ...outside].map((node) => node.id || node.getAttribute("aria-label") || node.className);
+  });
+}
+
+/** Opens a page, where `init` is called first. `problems` gets what the console and the network had to say; `busy` tells how
+ * long its main thread has been at work, ms. */
+export async function visit(browser, url, { width = 1280, colorScheme = "light", init, allowed = /^(http:\/\/127\.0\.0\.1:|data:|blob:)/u } = {}) {
   const page = await browser.newPage();
+  if (init) await page.addInitScript(init);
   const problems = [];
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("console", (message) => ["error", "warning"].includes(message.type()) && problems.push(message.text()));

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { bptt, chart, folder, launch, open, violations } from "./browser.js";
+import { bptt, chart, folder, hiddenByScrolling, launch, open, violations, watchLead } from "./browser.js";
 
 const TEXT = "Because no food was available in the market, John had to skip dinner.";
 
@@ -170,6 +170,14 @@ describe("every control does what it says", () => {
 });
 
 describe("the lead picture", () => {
+  test("is painted before plotly is evaluated", async () => {
+    const { page, problems } = await report({ init: watchLead });
+    const { withPlotly, painted } = await page.evaluate(() => globalThis.lead);
+    console.log(`lead picture after ${Math.round(painted)} ms`);
+    assert.equal(withPlotly, false);
+    assert.deepEqual(problems, []);
+  });
+
   test("stands first, and its numbers and sentence are the ledger's", async () => {
     const { page, problems } = await report();
     const order = await page.locator("#verdict > *").evaluateAll((nodes) => nodes.map((node) => node.id));
@@ -320,7 +328,7 @@ describe("every cell", () => {
 });
 
 describe("whoever reads it", () => {
-  for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["light", 360], ["dark", 360]]) {
+  for (const [colorScheme, width] of [["light", 1280], ["dark", 1280], ["light", 390], ["dark", 390], ["light", 360], ["dark", 360]]) {
     test(`no serious barrier, ${colorScheme}, ${width} px`, async () => {
       const { page, problems } = await report({ colorScheme, width });
       for (const id of ["heatmap-chart", "profile-chart", "rainbow-chart", "training-chart"]) {
@@ -388,6 +396,12 @@ describe("whoever reads it", () => {
     assert.equal(await page.evaluate(() => globalThis.light), "light");
     assert.ok(await drawn());
     assert.equal(await page.evaluate(() => getComputedStyle(document.body).backgroundColor), "rgb(20, 23, 27)");
+    // A page of A4 within its margins.
+    await page.emulateMedia({ media: "print" });
+    await page.setViewportSize({ width: 718, height: 1000 });
+    const fits = () => page.evaluate((ids) => ids.every((id) => document.querySelector(`#${id} .main-svg`).getBoundingClientRect().width <= 718), charts);
+    while (!(await fits())) await page.waitForTimeout(50);
+    assert.deepEqual(await hiddenByScrolling(page), []);
     const again = await report();
     await again.page.waitForFunction((ids) => ids.every((id) => document.querySelector(`#${id} .main-svg`)), charts);
     assert.equal(await again.page.evaluate(() => scrollY), 0);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { bptt, chart, folder, launch, serving, violations, visit } from "./browser.js";
+import { bptt, chart, folder, launch, serving, violations, visit, watchCharts, watchLead } from "./browser.js";
 
 const TEXT = "Because no food was available in the market, John had to skip dinner.";
 
@@ -47,7 +47,7 @@ const slide = (page, id, to) => page.locator(`#${id}`).evaluate((node, number) =
 describe("live", () => {
   test("a training is watched, paused, changed and stopped, and leaves a usable run", async () => {
     const { ended, url } = await serving(where, "train", ...TRAIN, "--steps", "100000000", "--trace-every", "20", "--evaluate-every", "200", "--out", "runs/now", "--serve", "--port", "0");
-    const { page, problems } = await visit(browser, `${url}live`);
+    const { page, problems } = await visit(browser, `${url}live`, { init: watchCharts });
     const step = () => page.evaluate(() => document.getElementById("progress").value);
     const status = (name) => page.waitForSelector(`html[data-status=${name}]`, { state: "attached" });
     await status("training");
@@ -99,12 +99,44 @@ describe("live", () => {
     const rates = metrics.filter(({ event }) => event === "step").map(({ learning_rate: rate }) => rate);
     assert.deepEqual([...new Set(rates)], [0.002, 0.0625]);
     assert.ok(bptt(where, "sample", "runs/now", "--length", "5").length > 0);
+    const { emptyCharts, samples } = await page.evaluate(() => ({ emptyCharts: globalThis.emptyCharts, samples: globalThis.samples }));
+    assert.ok(samples > 10 && emptyCharts.length === 0, `${emptyCharts} in ${samples} samples`);
     assert.deepEqual(problems, []);
   });
 
+  test("a page that stays says how the training ended, leads to its report, and ends with Ctrl-C", async () => {
+    const { child, ended, url } = await serving(where, "train", ...TRAIN, "--steps", "400", "--trace-every", "20", "--out", "runs/stays", "--serve", "--stay", "--port", "0");
+    const list = await visit(browser, url);
+    const { page, problems } = await visit(browser, `${url}live`);
+    await page.waitForSelector("html[data-status=ended]", { state: "attached" });
+    assert.match(await page.locator("#status").textContent(), /^Ended, finished: 400 of 400 updates/u);
+    // A page opened after the end says the same.
+    const later = await visit(browser, `${url}live`);
+    await later.page.locator("#status", { hasText: "Ended, finished" }).waitFor();
+    await later.page.locator("#links a", { hasText: "Report" }).click();
+    await later.page.waitForURL(/\/report\/stays/u);
+    await later.page.locator("#facts", { hasText: "vanilla RNN, tanh, 12 units" }).waitFor();
+    for (const colorScheme of ["light", "dark"]) {
+      const narrow = await visit(browser, `${url}live`, { colorScheme, width: 390 });
+      for (const id of ["curves-chart", "heatmap-chart", "rainbow-chart"]) await chart(narrow.page, id);
+      assert.deepEqual(await violations(narrow.page), []);
+      assert.equal(await narrow.page.evaluate(() => document.documentElement.scrollWidth), 390);
+      assert.deepEqual(narrow.problems, []);
+    }
+    // In the list the training has become a run.
+    await list.page.locator("#run-list li[data-run=stays]").waitFor();
+    assert.equal(await list.page.locator("#now").isVisible(), false);
+    child.kill("SIGINT");
+    assert.equal((await ended).code, 0);
+    assert.deepEqual([...problems, ...later.problems, ...list.problems], []);
+  });
+
   test("without a training the runs are there to compare", async () => {
-    const { page, problems } = await at("");
-    assert.match(page.url(), /\/live/u);
+    const { page, problems } = await at("live");
+    // Curves are shown by choice only.
+    assert.equal(await page.locator("#runs input:checked").count(), 0);
+    assert.equal(await page.locator("#curves-words").textContent(), "No run is chosen.");
+    await page.locator("#runs label", { hasText: "lstm" }).click();
     await page.waitForFunction(() => document.getElementById("curves-words").textContent.includes("lstm: 64 updates"));
     // A folder's name is text, whatever it looks like.
     assert.equal(await page.locator("#runs img").count(), 0);
@@ -115,6 +147,48 @@ describe("live", () => {
     await page.locator("#runs label", { hasText: "lstm" }).click();
     await page.waitForFunction(() => document.getElementById("curves-chart").data?.length > 0 && document.getElementById("curves-chart").offsetHeight > 0);
     assert.ok(await page.locator("#runs bdi", { hasText: "<img" }).count() > 0);
+    assert.deepEqual(problems, []);
+  });
+});
+
+describe("the list of runs", () => {
+  test("each has its facts and the verdict of diagnose, and leads to its report, its ledger and its curves", async () => {
+    const { page, problems } = await at("");
+    const lstm = page.locator("#run-list li", { has: page.locator("h3", { hasText: /^lstm$/u }) });
+    assert.match(await lstm.locator(".facts-line").textContent(), /^LSTM, 12 units64 updates[\d.]+ bits per symbol held out\d{4}-\d\d-\d\d \d\d:\d\d$/u);
+    // The newest run stands first, and a folder's name is text, whatever it looks like.
+    const dates = await page.locator("#run-list time").evaluateAll((nodes) => nodes.map((node) => node.dateTime));
+    assert.deepEqual(dates, [...dates].sort().reverse());
+    assert.equal(await page.locator("#run-list img").count(), 0);
+    const [sentence] = bptt(where, "diagnose", "runs/lstm").split("\n");
+    await page.waitForFunction(() => [...document.querySelectorAll("#run-list .verdict")].every((node) => node.textContent !== "…"));
+    // Formulas have other letters on the page.
+    const letters = (text) => text.toLowerCase().replace(/[^a-z]/gu, "");
+    assert.equal(letters(await lstm.locator(".verdict").textContent()), letters(sentence));
+
+    await lstm.locator("input").focus();
+    await page.keyboard.press("Space");
+    assert.equal(await page.locator("#chosen").textContent(), "1 run chosen");
+    const again = await visit(browser, page.url());
+    assert.equal(await again.page.locator("#run-list input:checked").count(), 1);
+    await page.locator("#curves-link").click();
+    await page.waitForFunction(() => document.getElementById("curves-words").textContent.includes("lstm: 64 updates"));
+    await again.page.locator("#run-list a", { hasText: "Explore" }).first().click();
+    await again.page.waitForSelector("html[data-computed]", { state: "attached" });
+    const report = await at("report/lstm");
+    assert.match(await report.page.locator("#facts").textContent(), /LSTM, 12 units/u);
+    await chart(report.page, "heatmap-chart");
+    assert.match(await report.page.locator("#reproduce-list").textContent(), /^bptt train --generate cue_sentences/u);
+    assert.deepEqual([...problems, ...again.problems, ...report.problems], []);
+  });
+
+  test("without runs it leads to the laboratory", async () => {
+    const none = await serving(folder(), "serve", "--port", "0");
+    const { page, problems } = await visit(browser, none.url);
+    assert.equal(await page.locator("#list").isVisible(), false);
+    await page.locator("#none a").click();
+    await page.waitForURL(/\/lab$/u);
+    none.child.kill();
     assert.deepEqual(problems, []);
   });
 });
@@ -259,10 +333,10 @@ describe("explore", () => {
 });
 
 describe("whoever reads it", () => {
-  const READY = { live: "#curves-chart .main-svg", lab: "#formula-place table", explore: "#loss-table table" };
+  const READY = { "": "#run-list .verdict", "live#runs=lstm": "#curves-chart .main-svg", lab: "#formula-place table", explore: "#loss-table table" };
   for (const name of Object.keys(READY)) {
-    for (const [colorScheme, width] of [["light", 1280], ["dark", 360]]) {
-      test(`no serious barrier in ${name}, ${colorScheme}, ${width} px`, async () => {
+    for (const [colorScheme, width] of [["light", 1280], ["light", 390], ["dark", 390], ["dark", 360]]) {
+      test(`no serious barrier in /${name}, ${colorScheme}, ${width} px`, async () => {
         const { page, problems } = await at(name, { colorScheme, width });
         await page.locator(READY[name]).first().waitFor();
         assert.deepEqual(await violations(page), []);
@@ -273,13 +347,15 @@ describe("whoever reads it", () => {
     }
   }
 
-  test("the first paint comes in time", async () => {
+  test("the first paint comes in time, and the lead picture before plotly", async () => {
     await at("lab");
-    const { page } = await at("lab");
+    const { page } = await at("lab", { init: watchLead });
     const paint = () => page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime);
     await page.waitForFunction(() => performance.getEntriesByName("first-contentful-paint").length > 0);
     const time = await paint();
-    console.log(`first paint after ${Math.round(time)} ms`);
+    const { withPlotly, painted } = await page.evaluate(() => globalThis.lead);
+    console.log(`first paint after ${Math.round(time)} ms, lead picture after ${Math.round(painted)} ms`);
+    assert.equal(withPlotly, false);
     assert.ok(time < 3000, `${time} ms`);
   });
 });

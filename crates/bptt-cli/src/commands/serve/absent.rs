@@ -20,7 +20,11 @@ impl Page {
         Err(Failure::built_without("serve", "--serve", ""))
     }
 
-    pub fn end(self, _: String) {
+    pub fn show_end(&mut self, _: String) {
+        match *self {}
+    }
+
+    pub fn end(self, _: bool) {
         match self {}
     }
 }

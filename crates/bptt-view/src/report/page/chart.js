@@ -19,6 +19,26 @@ export function axis(title, more = {}) {
   };
 }
 
+/** Whether there is little room from left to right. */
+export function isNarrow() {
+  return innerWidth < 600;
+}
+
+/** The largest number of steps with symbols along an axis, on wide and on narrow pages. */
+const LABELED = { wide: 40, narrow: 16 };
+
+/** Whether symbols have room along an axis. */
+export function hasRoom(symbols) {
+  return symbols.length <= (isNarrow() ? LABELED.narrow : LABELED.wide);
+}
+
+/** Ticks with the symbols of the steps, where they have room. */
+export function symbolTicks(symbols, more = {}) {
+  if (!hasRoom(symbols)) return {};
+  const text = (symbol) => plain(symbol.length > 12 ? `${symbol.slice(0, 11)}…` : symbol);
+  return { tickvals: symbols.map((_, t) => t), ticktext: symbols.map(text), ...more };
+}
+
 /** A vertical line with a label. */
 export function mark(x, text, hue) {
   return {

@@ -5,7 +5,7 @@ import { count, number, ofLog10, percent } from "./format.js";
 import { gateProfile } from "./ledger.js";
 import { color } from "./theme.js";
 import { lagColors } from "./scale.js";
-import { axis, draw, mark, plain } from "./chart.js";
+import { axis, draw, hasRoom, mark, plain, symbolTicks } from "./chart.js";
 
 /** The lag profile of the entry or gate that is shown. */
 export function profileOf({ ledger, entry, gate }) {
@@ -141,14 +141,12 @@ export function showRainbow(place, view, choose) {
     marker: { color: hues[i], line: { width: 0 } },
     hovertemplate: `%{text} → ${name}: %{y:.3g}<extra></extra>`,
   }));
-  const few = entry.steps <= 40;
-  const ticks = few ? { tickvals: labels.map((_, t) => t), ticktext: subject.symbols.map(plain), tickangle: -60 } : {};
   const what = scale === "share" ? "share of the gradient" : "sum of norms";
   const first = !place.on;
   const drawn = draw(place, "Stacked bars: the contributions of each step to the losses at each lag. The sentence below describes them.", traces, {
     barmode: "relative",
-    bargap: few ? 0.15 : 0,
-    xaxis: axis("step t, input", ticks),
+    bargap: hasRoom(subject.symbols) ? 0.15 : 0,
+    xaxis: axis("step t, input", symbolTicks(subject.symbols, { tickangle: -60 })),
     yaxis: axis(what, scale === "share" ? { tickformat: ".1%" } : {}),
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, traceorder: "normal" },
     margin: { l: 64, r: 12, t: 36, b: 56 },

@@ -4,7 +4,7 @@ import { el, symbol } from "./dom.js";
 import { ofLog10, percent, powerOfTen } from "./format.js";
 import { color, isDark } from "./theme.js";
 import { colorScale } from "./scale.js";
-import { axis, draw, plain } from "./chart.js";
+import { axis, draw, hasRoom, isNarrow, symbolTicks } from "./chart.js";
 
 /** States with a color of their own, and their meaning. */
 const STATES = [
@@ -15,9 +15,6 @@ const STATES = [
   ["m", "masked", "masked: the step has no loss"],
   ["r", "remainder", "below the tolerance: part of the remainder"],
 ];
-
-/** The largest number of steps with symbols along the axes. */
-const LABELED = 40;
 
 /** A description of one cell (k, t), as nodes. */
 export function cellInWords(view, k, t) {
@@ -100,8 +97,10 @@ function traces(view, cells) {
     colorscale: colorScale(scale),
     colorbar: { title: { text: TITLES[scale], side: "right" }, thickness: 12, outlinewidth: 0, ...ticks },
   };
-  if (innerWidth < 600) {
-    main.colorbar = { ...main.colorbar, orientation: "h", y: -0.22, yanchor: "top", thickness: 10, title: { text: TITLES[scale], side: "bottom" } };
+  if (isNarrow()) {
+    // Below the symbols along the axis, if there are any.
+    const y = hasRoom(view.subject.symbols) ? -0.36 : -0.22;
+    main.colorbar = { ...main.colorbar, orientation: "h", y, yanchor: "top", thickness: 10, title: { text: TITLES[scale], side: "bottom" } };
   }
   if (!special) return [main];
   const hues = STATES.flatMap(([, name], i) => [
@@ -129,7 +128,7 @@ export class Heatmap {
   }
 
   show(view) {
-    const shown = [view.entry, view.gate, view.scale, isDark(), innerWidth < 600];
+    const shown = [view.entry, view.gate, view.scale, isDark(), isNarrow()];
     if (this.shown && shown.every((part, i) => part === this.shown[i])) {
       this.describe(view);
       return Plotly.relayout(this.place, { shapes: cursor(view) });
@@ -137,11 +136,8 @@ export class Heatmap {
     const first = this.shown == null;
     this.shown = shown;
     const cells = grid(view);
-    const { steps } = view.entry;
-    const labels = steps <= LABELED ? { tickvals: view.subject.symbols.map((_, t) => t) } : {};
-    const text = (symbols) => symbols.map((s) => plain(s.length > 12 ? `${s.slice(0, 11)}…` : s));
-    const xs = { ...labels, ...(steps <= LABELED && { ticktext: text(view.subject.symbols), tickangle: -60 }) };
-    const ys = { ...labels, ...(steps <= LABELED && { ticktext: text(view.subject.targets ?? view.subject.symbols) }) };
+    const xs = symbolTicks(view.subject.symbols, { tickangle: -60 });
+    const ys = symbolTicks(view.subject.targets ?? view.subject.symbols);
     const drawn = draw(this.place, "", traces(view, cells), {
       xaxis: axis("step t, input", { constrain: "domain", showgrid: false, zeroline: false, ...xs }),
       yaxis: axis(view.subject.targets ? "loss k, target" : "loss k", { autorange: "reversed", showgrid: false, zeroline: false, ...ys }),

@@ -1,0 +1,99 @@
+//! The page of a training, after its end.
+#![cfg(all(unix, feature = "serve"))]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use common::{bptt, refusal, stdout};
+
+const TRAIN: [&str; 16] = [
+    "train",
+    "--generate",
+    "cue_sentences",
+    "--sentences",
+    "300",
+    "--level",
+    "word",
+    "--hidden",
+    "8",
+    "--steps",
+    "6",
+    "--trace-every",
+    "0",
+    "--serve",
+    "--port",
+    "0",
+];
+
+/// Ended with the test, also by a panic.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+    }
+}
+
+/// The body of what the server answers to a path; the answer must be a success.
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {}", &answer[..answer.len().min(400)]);
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+#[test]
+fn the_page_stays_after_the_training_until_ctrl_c() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bptt"));
+    let child = command
+        .args(TRAIN)
+        .args(["--stay", "--quiet", "--out", "runs/a b"])
+        .current_dir(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = Ended(child.unwrap());
+    let mut said = BufReader::new(child.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let line = said.find(|line| line.contains("stays")).unwrap();
+    assert!(line.starts_with("the training has ended (finished)"), "{line}");
+    let address = line.split_once("http://").unwrap().1.split('/').next().unwrap();
+
+    let json = |path: &str| -> Value { serde_json::from_str(&get(address, path)).unwrap() };
+    let status = json("/api/live/status");
+    assert_eq!((&status["status"], &status["ending"]), (&"ended".into(), &"finished".into()));
+    let list = json("/api/runs");
+    let run = &list["runs"][0];
+    assert_eq!((&run["name"], &run["updates"], &run["complete"]), (&"a b".into(), &6.into(), &true.into()));
+    assert!(run["held_out"].is_number() && run["date"].is_number(), "{run}");
+    let report = get(address, "/report/a%20b");
+    assert!(report.contains("<title>Ledger of the network of a b</title>"));
+
+    // The list has the verdict that the command prints.
+    let diagnosis = stdout(&bptt(folder.path(), &["diagnose", "runs/a b"]));
+    let verdict = json("/api/runs/verdict?run=a%20b")["sentence"].as_str().unwrap().to_lowercase();
+    assert_eq!(verdict, format!("{}.", diagnosis.lines().next().unwrap().to_lowercase()));
+
+    let interrupted = Command::new("kill").args(["-INT", &child.0.id().to_string()]).status();
+    assert!(interrupted.unwrap().success());
+    assert!(child.0.wait().unwrap().success());
+    assert_eq!(said.last().unwrap(), "Ctrl-C: the page has ended");
+}
+
+#[test]
+fn scripts_go_on_when_the_training_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = bptt(folder.path(), &[&TRAIN[..], &["--out", "run"]].concat());
+    assert!(stdout(&output).contains("wrote run"));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("stays"));
+    let (code, message) = refusal(&bptt(folder.path(), &["train", "--task", "parity", "--stay"]));
+    assert!(code == 2 && message.contains("--serve"), "{message}");
+}
