@@ -180,7 +180,7 @@ fn head(tensor: &Tensor) -> Option<Vec<u8>> {
 ///
 /// # Errors
 /// If the ending is another, NumPy lacks an array's type, or the file cannot be written.
-pub fn write(path: &Path, arrays: &[Tensor], notes: BTreeMap<String, String>) -> Result<(), Error> {
+pub fn write(path: &Path, arrays: &[Tensor], notes: &BTreeMap<String, String>) -> Result<(), Error> {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("npz") => files::write_with(path, |file| {
             let mut archive = ZipWriter::new(BufWriter::new(file));
@@ -201,7 +201,7 @@ pub fn write(path: &Path, arrays: &[Tensor], notes: BTreeMap<String, String>) ->
             // As the library sorts them, so that every array is aligned.
             sorted.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
             let mut file = BufWriter::new(file);
-            file.write_all(&safetensors_head(&sorted, &notes))?;
+            file.write_all(&safetensors_head(&sorted, notes))?;
             sorted.iter().try_for_each(|array| file.write_all(&array.bytes))?;
             file.flush()
         }),

@@ -206,29 +206,7 @@ impl Config {
         let unsupported = |setting: &'static str, given: String, expected: &str| {
             Err(Error::Unsupported { setting, given, expected: expected.into() })
         };
-        let counts = [
-            ("hidden", self.hidden),
-            ("layers", self.layers),
-            ("batch", self.batch),
-            ("window", self.window),
-        ];
-        if let Some((option, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
-            return refuse(option, "0".into(), "at least 1");
-        }
-        let counts = counts.into_iter().chain([("sentences", self.sentences)]);
-        if let Some((option, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
-            return refuse(option, count.to_string(), &format!("at most {MOST}"));
-        }
-        if self.hidden > MOST_HIDDEN {
-            return refuse(
-                "hidden",
-                self.hidden.to_string(),
-                "at most 32768: W_hh alone would fill the memory",
-            );
-        }
-        if self.text.is_none() && self.sentences == 0 {
-            return refuse("sentences", "0".into(), "at least 1, or a text");
-        }
+        self.check_counts()?;
         if !(self.learning_rate > 0.0 && self.learning_rate <= LARGEST) {
             let expected = format!("a number above 0 and at most {LARGEST:e}");
             return refuse("learning_rate", self.learning_rate.to_string(), &expected);
@@ -292,7 +270,7 @@ impl Config {
         ];
         for (option, bias, name, expected) in biases {
             let Some(bias) = bias else { continue };
-            if !(bias.abs() <= LARGEST) {
+            if bias.is_nan() || bias.abs() > LARGEST {
                 return refuse(option, format!("{bias:e}"), &format!("a number of size at most {LARGEST:e}"));
             }
             if cell.spec().gate(name).is_none() {
@@ -307,6 +285,36 @@ impl Config {
     /// L of the sequences of `task`: as set, otherwise its usual one.
     pub fn length_of(&self, task: &dyn Task) -> usize {
         self.length.unwrap_or_else(|| task.usual_length())
+    }
+
+    /// Refuses counts that are 0 or too large.
+    fn check_counts(&self) -> Result<(), Error> {
+        let refuse =
+            |setting: &str, given: String, expected: &str| Err(Error::setting(setting, given, expected));
+        let counts = [
+            ("hidden", self.hidden),
+            ("layers", self.layers),
+            ("batch", self.batch),
+            ("window", self.window),
+        ];
+        if let Some((option, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return refuse(option, "0".into(), "at least 1");
+        }
+        let counts = counts.into_iter().chain([("sentences", self.sentences)]);
+        if let Some((option, count)) = counts.into_iter().find(|(_, count)| *count > MOST) {
+            return refuse(option, count.to_string(), &format!("at most {MOST}"));
+        }
+        if self.hidden > MOST_HIDDEN {
+            return refuse(
+                "hidden",
+                self.hidden.to_string(),
+                "at most 32768: W_hh alone would fill the memory",
+            );
+        }
+        if self.text.is_none() && self.sentences == 0 {
+            return refuse("sentences", "0".into(), "at least 1, or a text");
+        }
+        Ok(())
     }
 
     /// Refuses to wait for evaluations that are not made.

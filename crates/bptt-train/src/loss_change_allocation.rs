@@ -119,7 +119,9 @@ impl LossChangeAllocation {
         let mut outputs: Vec<f64> = self.among.iter().map(output).collect();
         let largest = outputs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let log_sum = largest + outputs.iter().map(|y| (y - largest).exp()).sum::<f64>().ln();
-        outputs.iter_mut().for_each(|y| *y -= log_sum);
+        for y in &mut outputs {
+            *y -= log_sum;
+        }
         (h, outputs)
     }
 

@@ -142,7 +142,7 @@ impl<'a, 'd> Training<'a, 'd> {
             if fresh {
                 self.shards.reset_state();
             }
-            let traced = config.trace_every > 0 && step % config.trace_every == 0;
+            let traced = config.trace_every > 0 && step.is_multiple_of(config.trace_every);
             let state = traced.then(|| self.shards.first_state());
             let (loss, gradient) = match self.shards.learn(&self.network, &batch)? {
                 Ok(learned) => learned,
@@ -199,7 +199,7 @@ impl<'a, 'd> Training<'a, 'd> {
             };
             flow = flow.and(observer.event(&event));
             held_out = None;
-            if config.evaluate_every > 0 && step % config.evaluate_every == 0 {
+            if config.evaluate_every > 0 && step.is_multiple_of(config.evaluate_every) {
                 held_out = evaluate(&self.network, self.data, config.seed)?;
                 if let Some(evaluation @ Evaluation { loss, solved }) = held_out {
                     flow = flow.and(observer.event(&Event::Evaluation { step, loss, solved }));

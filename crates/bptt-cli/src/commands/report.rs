@@ -308,7 +308,9 @@ fn in_short(numbers: &[f32]) -> String {
 /// The events in the metrics of a run; none if it has no such file.
 pub(super) fn metrics(folder: &Path) -> Result<Vec<Value>, Failure> {
     let (events, note) = runs::metrics::read(folder)?;
-    note.iter().for_each(|note| eprintln!("warning: {note}"));
+    if let Some(note) = note {
+        eprintln!("warning: {note}");
+    }
     Ok(events)
 }
 

@@ -23,7 +23,9 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         value["notes"] = json!(notes);
         return print_json(&value);
     }
-    notes.iter().for_each(|note| eprintln!("note: {note}"));
+    for note in &notes {
+        eprintln!("note: {note}");
+    }
     let state = match (found.finished, found.checkpoint) {
         (true, None) => "the training has ended".to_owned(),
         (_, Some(step)) => format!("the training can be continued after {step} updates"),

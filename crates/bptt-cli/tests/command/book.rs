@@ -57,12 +57,14 @@ fn article_files(folder: &Path) {
     fs::write(folder.join("y.npy"), npy(&[1, 3], [0_i64, 1, 0])).unwrap();
 }
 
-/// The arguments of a command as the test runs it; `None` if it needs a browser or files that no chapter writes.
+/// The arguments of a command as the test runs it; `None` if it needs a browser, an interrupted training or files that no chapter
+/// writes.
 fn arguments(line: &str) -> Option<Vec<String>> {
     let mut words = words(line);
     let serves =
         words.get(1).is_some_and(|name| name == "serve") || words.iter().any(|word| word == "--serve");
-    if words.first().is_none_or(|name| name != "bptt") || serves || line.contains("model.safetensors") {
+    let given = line.contains("model.safetensors") || line.contains("--resume");
+    if words.first().is_none_or(|name| name != "bptt") || serves || given {
         return None;
     }
     words.remove(0);

@@ -52,7 +52,7 @@ pub fn save(folder: &Path, training: &Training<'_, '_>, metrics: u64) -> Result<
     let (arrays, counters) = training.saved();
     let name = format!("{:08}", counters.step);
     let (data, path) = (inside.join(format!("{name}.safetensors")), inside.join(format!("{name}.json")));
-    arrays::write(&data, &arrays, BTreeMap::new())?;
+    arrays::write(&data, &arrays, &BTreeMap::new())?;
     let mut digests = BTreeMap::new();
     for (file, path) in belonging(folder).chain([(format!("{FOLDER}/{name}.safetensors"), data)]) {
         digests.insert(file, sealed::digest(&files::read(&path)?));

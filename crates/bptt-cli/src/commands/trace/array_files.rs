@@ -120,7 +120,7 @@ pub(super) fn write(
         for key in ["provenance", "assumptions"] {
             notes.insert(key.into(), object[key].to_string());
         }
-        arrays::write(path, tensors, notes)?;
+        arrays::write(path, tensors, &notes)?;
         eprintln!("wrote {}", path.display());
         Ok(())
     };

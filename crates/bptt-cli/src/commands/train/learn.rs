@@ -106,7 +106,9 @@ impl<'a, 'd> Begun<'a, 'd> {
                 let lock = runs::lock(folder)?;
                 runs::check_vocabulary(folder, vocabulary)?;
                 let (found, problems) = checkpoints::newest(folder)?;
-                problems.iter().for_each(|problem| eprintln!("warning: {problem}"));
+                for problem in problems {
+                    eprintln!("warning: {problem}");
+                }
                 let from = found.as_ref().map_or(0, checkpoints::Checkpoint::step);
                 eprintln!("continues {} after {from} of {} updates", folder.display(), config.steps);
                 if let Some(found) = found {
