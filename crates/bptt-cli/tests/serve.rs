@@ -41,13 +41,18 @@ impl Drop for Ended {
 
 /// The body of what the server answers to a path; the answer must be a success.
 fn get(address: &str, path: &str) -> String {
+    let answer = answer(address, path);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {}", &answer[..answer.len().min(400)]);
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
+fn answer(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {}", &answer[..answer.len().min(400)]);
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    answer
 }
 
 #[test]
@@ -96,4 +101,53 @@ fn scripts_go_on_when_the_training_has_ended() {
     assert!(!String::from_utf8_lossy(&output.stderr).contains("stays"));
     let (code, message) = refusal(&bptt(folder.path(), &["train", "--task", "parity", "--stay"]));
     assert!(code == 2 && message.contains("--serve"), "{message}");
+}
+
+/// The settings of a run name its text: nothing is read that is not the text which the run learned.
+#[test]
+fn a_planted_run_makes_the_server_read_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let text = path("text.txt");
+    std::fs::write(&text, "the quick brown fox jumps over the lazy dog\n".repeat(60)).unwrap();
+    let train =
+        ["train", "--text", "text.txt", "--hidden", "8", "--steps", "5", "--no-report", "--out", "runs/mine"];
+    stdout(&bptt(folder.path(), &train));
+    std::fs::create_dir(path("runs/planted")).unwrap();
+    for file in ["config.toml", "vocabulary.json", "metrics.jsonl", "model.safetensors"] {
+        std::fs::copy(path("runs/mine").join(file), path("runs/planted").join(file)).unwrap();
+    }
+    let config = std::fs::read_to_string(path("runs/planted/config.toml")).unwrap();
+    std::fs::write(path("runs/planted/config.toml"), config.replace("text.txt", "/etc/passwd")).unwrap();
+
+    let serve = Command::new(env!("CARGO_BIN_EXE_bptt"))
+        .args(["serve", "runs", "--port", "0"])
+        .current_dir(folder.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = Ended(serve.unwrap());
+    let (out, err) = (child.0.stdout.take().unwrap(), child.0.stderr.take().unwrap());
+    let mut said = BufReader::new(err.chain(out)).lines().map(Result::unwrap);
+    let line = said.find(|line| line.contains("http://")).unwrap();
+    let address = line.split_once("http://").unwrap().1.split('/').next().unwrap();
+
+    assert!(get(address, "/report/mine").contains("<title>"));
+    let refused = |path: &str, why: &str| {
+        let answer = answer(address, path);
+        assert!(!answer.starts_with("HTTP/1.1 200") && answer.contains(why), "{path}: {answer}");
+    };
+    for path in ["/report/planted", "/api/runs/verdict?run=planted"] {
+        refused(path, "the run has no checksum of it");
+    }
+    // What has taken the place of its text is not read either; a FIFO would never end.
+    std::fs::write(&text, "another text, with other words\n".repeat(60)).unwrap();
+    let answered = answer(address, "/report/mine");
+    assert!(!answered.starts_with("HTTP/1.1 200"), "{answered}");
+    std::fs::remove_file(&text).unwrap();
+    assert!(Command::new("mkfifo").arg(&text).status().unwrap().success());
+    refused("/report/mine", "it is no regular file");
+    std::fs::remove_file(&text).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", &text).unwrap();
+    refused("/report/mine", "it is no regular file");
 }

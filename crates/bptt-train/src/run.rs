@@ -36,6 +36,8 @@ pub struct Run {
     vocabulary: Option<Vocabulary>,
     /// The network.
     pub network: Network<f32>,
+    /// The digest of the symbols of its text, if that is recorded.
+    text: Option<String>,
 }
 
 impl Run {
@@ -57,7 +59,7 @@ impl Run {
                 );
                 return Err(Error::RunFile { path: folder.join(CONFIG), problem });
             }
-            return Ok(Self { config, vocabulary: None, network });
+            return Ok(Self { config, vocabulary: None, network, text: None });
         }
         let path = folder.join(VOCABULARY);
         let problem = |problem: String| Error::RunFile { path: path.clone(), problem };
@@ -68,7 +70,7 @@ impl Run {
             let sizes = format!("{} symbols for a model of {}", vocabulary.len(), network.inputs());
             return Err(problem(sizes));
         }
-        Ok(Self { config, vocabulary: Some(vocabulary), network })
+        Ok(Self { config, vocabulary: Some(vocabulary), network, text: manifest::text(folder)? })
     }
 
     /// The network before training.
@@ -87,6 +89,19 @@ impl Run {
     pub fn vocabulary(&self) -> Result<&Vocabulary, Error> {
         let task = || self.config.task.clone().unwrap_or_default();
         self.vocabulary.as_ref().ok_or_else(|| Error::NotAText { task: task() })
+    }
+
+    /// Whether it is recorded which text it learned.
+    pub fn knows_its_text(&self) -> bool {
+        self.text.is_some()
+    }
+
+    /// Refuses a text that is not the one it learned; any text if that is not recorded.
+    ///
+    /// # Errors
+    /// If it is another.
+    pub fn check_text(&self, text: &Corpus) -> Result<(), Error> {
+        check_digest(&self.config, self.text.as_deref(), text)
     }
 
     /// Writes the network of a run whose folder [`begin`] created, and replaces an earlier one atomically.
@@ -215,7 +230,7 @@ pub enum Existing {
 pub fn begin(
     folder: &Path,
     config: &Config,
-    vocabulary: Option<&Vocabulary>,
+    text: Option<(&Vocabulary, &Corpus)>,
     existing: Existing,
 ) -> Result<(PathBuf, Lock), Error> {
     let there = exists(folder);
@@ -232,14 +247,14 @@ pub fn begin(
     }
     // The settings come last: with them and the metrics it is a run.
     files::write(&folder.join(METRICS), b"")?;
-    if let Some(vocabulary) = vocabulary {
+    if let Some((vocabulary, _)) = text {
         let vocabulary = serde_json::to_vec_pretty(vocabulary).expect("symbols are JSON");
         files::write(&folder.join(VOCABULARY), &vocabulary)?;
     }
     let path = || config.text.clone().unwrap_or_default();
     let config = toml::to_string(config).map_err(|_| Error::PathNotUtf8 { path: path() })?;
     files::write(&folder.join(CONFIG), config.as_bytes())?;
-    manifest::begin(folder)?;
+    manifest::begin(folder, text.map(|(_, corpus)| digest(corpus)))?;
     Ok((folder.join(METRICS), lock))
 }
 
@@ -249,23 +264,31 @@ pub fn begin(
 /// # Errors
 /// If a file cannot be removed or written.
 pub fn reopen(folder: &Path) -> Result<(), Error> {
+    let text = manifest::text(folder)?;
     files::remove(&folder.join(MODEL))?;
-    manifest::begin(folder)
+    manifest::begin(folder, text)
 }
 
-/// Refuses to continue a run with another vocabulary: its text was changed.
+/// Refuses to continue a run with another text than the one it began with.
 ///
 /// # Errors
-/// If the vocabulary in `folder` is another, or cannot be read.
-pub fn check_vocabulary(folder: &Path, vocabulary: Option<&Vocabulary>) -> Result<(), Error> {
-    let Some(vocabulary) = vocabulary else { return Ok(()) };
-    let path = folder.join(VOCABULARY);
-    let expected = serde_json::to_vec_pretty(vocabulary).expect("symbols are JSON");
-    if files::read(&path)? != expected {
-        let problem = "the text has other symbols than when the training began; it was changed".into();
-        return Err(Error::RunFile { path, problem });
+/// If the text is another, or a file cannot be read.
+pub fn check_text(folder: &Path, config: &Config, text: &Corpus) -> Result<(), Error> {
+    check_digest(config, manifest::text(folder)?.as_deref(), text)
+}
+
+fn check_digest(config: &Config, expected: Option<&str>, text: &Corpus) -> Result<(), Error> {
+    if expected.is_none_or(|expected| expected == digest(text)) {
+        return Ok(());
     }
-    Ok(())
+    let path = config.text.clone().unwrap_or_else(|| "the generated text".into());
+    Err(Error::RunFile { path, problem: "it is not the text that the run learned: it was changed".into() })
+}
+
+/// The digest of a text's symbols, training and held-out ones.
+fn digest(text: &Corpus) -> String {
+    let bytes: Vec<u8> = text.train.iter().chain(&text.held_out).flat_map(|id| id.to_le_bytes()).collect();
+    sealed::digest(&bytes)
 }
 
 /// Reads settings.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::provenance::Provenance;
 use super::report as html;
-use super::trace::{Traced, itemize_options};
+use super::trace::{Traced, Wanted};
 use super::train::{Learned, Plan, Start, learn};
 use super::{print, print_json};
 use crate::Failure;
@@ -158,13 +158,7 @@ impl Reading {
     /// The ledger of `network`.
     fn ledger(&self, network: &Network<f32>) -> Result<Traced, Failure> {
         let (inputs, targets) = self.symbols()?;
-        Traced::text(
-            &network.cast::<f64>()?,
-            inputs,
-            targets,
-            ScanOptions::default(),
-            &itemize_options(false, None),
-        )
+        Traced::text(&network.cast::<f64>()?, inputs, targets, ScanOptions::default(), Wanted::default())
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn run(args: &DiagnoseArgs) -> Result<(), Failure> {
 /// The verdict of the run in `folder` without options.
 #[cfg(feature = "serve")]
 pub(super) fn verdict_of_run(folder: &std::path::Path) -> Result<bptt_train::diagnose::Verdict, Failure> {
+    super::report::only_its_own_text(&bptt_train::Run::open(folder)?)?;
     let command = DiagnoseArgs::augment_args(clap::Command::new("diagnose").no_binary_name(true));
     // After `--` everything is the name of a folder.
     let matches = command.try_get_matches_from(["--".as_ref(), folder.as_os_str()]);

@@ -14,7 +14,7 @@ use bptt_view::figure::{self, Figure, Panel, Profile, Remedied, Truncated};
 use bptt_view::json::HORIZON;
 
 use super::provenance::{self, Provenance};
-use super::trace::{Text, Traced, cell_name, itemize_options, shown_entry};
+use super::trace::{OF_FIGURE, Text, Traced, Wanted, cell_name, shown_entry};
 use super::trace_model::TracedModel;
 use super::trace_task::TracedTask;
 use super::{cannot_make, ending, print, table_bytes};
@@ -26,6 +26,9 @@ const NATS: &str = "nats per unit";
 
 /// The unit of the norms of a model from another program.
 const LOSS: &str = "loss per unit";
+
+/// What figures ask of a ledger.
+const FIGURE: Wanted = Wanted { gates: false, tolerance: None, made: OF_FIGURE };
 
 /// The file types of a figure and of its numbers.
 const ENDINGS: [&str; 5] = ["svg", "pdf", "png", "csv", "parquet"];
@@ -104,7 +107,7 @@ impl Subject {
         match (&args.reading.model.model, args.run.as_slice()) {
             (Some(file), _) => {
                 let TracedModel { module, network, traced, symbols, provenance, .. } =
-                    TracedModel::open(file, &args.reading, &itemize_options(false, None))?;
+                    TracedModel::open(file, &args.reading, FIGURE)?;
                 let name = module.outline.title().to_owned();
                 let (read, predicted, true_lag) = (symbols, None, None);
                 Ok(Self { name, network, traced, read, predicted, unit: LOSS, true_lag, provenance })
@@ -118,7 +121,7 @@ impl Subject {
         let run = Run::open(folder)?;
         if let Some(name) = &run.config.task {
             let TracedTask { network, traced, provenance, lag, .. } =
-                TracedTask::open(folder, &run, name, &args.reading, &itemize_options(false, None))?;
+                TracedTask::open(folder, &run, name, &args.reading, FIGURE)?;
             let (name, unit, true_lag) = (folder.display().to_string(), NATS, Some(*lag.end()));
             return Ok(Self {
                 name,
@@ -132,7 +135,7 @@ impl Subject {
             });
         }
         let text = Text::of(folder, run, &args.reading)?;
-        let (network, traced) = text.ledger(&itemize_options(false, None))?;
+        let (network, traced) = text.ledger(FIGURE)?;
         let true_lag = args.reading.text.as_ref().and_then(|_| known_lag(&text));
         let provenance = text.provenance.clone();
         let (read, predicted) =

@@ -20,11 +20,14 @@ use serde_json::Value;
 
 use super::print;
 use super::trace::{
-    Traced, chosen_loss, fitting, held_out, itemize_options, loss_at, refuse_for_task, sentence,
+    OF_REPORT, Traced, Wanted, chosen_loss, fitting, held_out, loss_at, refuse_for_task, sentence,
 };
 use crate::Failure;
 use crate::args::{ReportArgs, ReportOptions};
 use crate::progress::bits;
+
+/// The ledgers of a report, at most: of the snapshots, and before and after the training.
+const SNAPSHOTS: f64 = 8.0;
 
 /// The file name of the report in the folder of a run.
 pub(super) const FILE: &str = "report.html";
@@ -116,11 +119,27 @@ pub(super) fn explored(
     let run = Run::open(folder)?;
     let task = task_of(&run.config)?;
     refuse_for_task(&run.config, &[("a text", text.is_some())])?;
+    if text.is_none() {
+        only_its_own_text(&run)?;
+    }
     let usual = run.config.window.min(STEPS);
     let (source, batch) = reading(&run, task.as_deref(), text, steps, usual)?;
     let k = batch.last_loss();
     let reading = Reading { config: &run.config, source, batch, k };
     reading.subject_unless(gone, name_of(folder), folder, &run.network)
+}
+
+/// Refuses to read what the settings of a stranger's run may name: anything but a regular file of which the run knows what is in
+/// it.
+#[cfg(feature = "serve")]
+pub(super) fn only_its_own_text(run: &Run) -> Result<(), Failure> {
+    let Some(path) = &run.config.text else { return Ok(()) };
+    let regular = fs::symlink_metadata(path).is_ok_and(|found| found.is_file());
+    if regular && run.knows_its_text() {
+        return Ok(());
+    }
+    let why = if regular { "the run has no checksum of it" } else { "it is no regular file" };
+    Err(Failure::Usage(format!("{} is not read: {why}; bptt report reads it", path.display())))
 }
 
 /// The task in the settings, if there is one.
@@ -295,7 +314,8 @@ impl Reading<'_> {
         let (inputs, objective) = self.batch.clone().objective(Reduction::Sum);
         let trace = in_f64::scan(network, inputs, &network.zero_state(1))?;
         let losses = in_f64::losses(network, &trace, &objective)?;
-        Traced::new(network, trace, losses, &itemize_options(gates, None))
+        // As many ledgers as there are snapshots stay in memory.
+        Traced::new(network, trace, losses, Wanted { gates, made: SNAPSHOTS * OF_REPORT, tolerance: None })
     }
 }
 

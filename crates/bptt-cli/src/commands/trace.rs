@@ -2,6 +2,7 @@
 
 pub(super) mod array_files;
 mod tables;
+mod wanted;
 
 use std::path::Path;
 
@@ -22,6 +23,8 @@ use super::{cannot_make, ending, print, print_json, table_bytes, trace_model, tr
 use crate::Failure;
 use crate::args::{Reading, ReadingArgs, TraceArgs};
 use crate::progress::{bits, with_bar};
+
+pub(crate) use wanted::{OF_FIGURE, OF_REPORT, Wanted};
 
 /// The file types of a ledger.
 const ENDINGS: [&str; 4] = ["npz", "json", "parquet", "csv"];
@@ -47,7 +50,7 @@ pub(crate) fn run(args: &TraceArgs, quiet: bool) -> Result<(), Failure> {
     let (steps, sequences) = read.targets.shape();
     let losses: Vec<bool> = (0..steps).map(|t| t >= args.reading.burn_in).collect();
     array_files::check(args, &read.run.network, &losses, sequences)?;
-    let (network, traced) = read.ledger(&itemize_options(args.gates, args.tolerance))?;
+    let (network, traced) = read.ledger(Wanted::of_trace(args))?;
 
     let batch = read.targets.shape().1;
     let others = if batch == 1 { String::new() } else { format!(" (first of {batch} sequences)") };
@@ -91,10 +94,10 @@ impl Text {
     }
 
     /// The network in f64, and its ledger.
-    pub fn ledger(&self, options: &ItemizeOptions<'_, f64>) -> Result<(Network<f64>, Traced), Failure> {
+    pub fn ledger(&self, wanted: Wanted) -> Result<(Network<f64>, Traced), Failure> {
         let network = self.run.network.cast::<f64>()?;
         let (inputs, targets) = (self.inputs.clone(), self.targets.clone());
-        let traced = Traced::text(&network, inputs, targets, self.options.clone(), options)?;
+        let traced = Traced::text(&network, inputs, targets, self.options.clone(), wanted)?;
         Ok((network, traced))
     }
 
@@ -145,11 +148,6 @@ pub(super) struct Read<'a> {
 pub(super) fn scan_options(args: &ReadingArgs, steps: usize) -> ScanOptions<f64> {
     let detach = ScanOptions::<f64>::detach_every(args.detach_every, steps);
     ScanOptions { detach, burn_in: args.burn_in, ..ScanOptions::default() }
-}
-
-/// The ledger options of the command line.
-pub(super) fn itemize_options(gates: bool, tolerance: Option<f64>) -> ItemizeOptions<'static, f64> {
-    ItemizeOptions { sequences: false, gates, tolerance, ..ItemizeOptions::default() }
 }
 
 /// Writes the ledger to a file or as JSON to stdout, or prints the contributions to loss `k`, as the arguments say.
@@ -273,10 +271,12 @@ impl Traced {
         network: &Network<f64>,
         trace: ForwardCache<f64>,
         losses: Losses<f64>,
-        options: &ItemizeOptions<'_, f64>,
+        wanted: Wanted,
     ) -> Result<Self, Failure> {
+        let present = losses.present.iter().filter(|&&present| present).count();
+        wanted.fits(network, losses.present.len(), present)?;
         let ledger = with_bar("of the ledger", |control| {
-            let options = ItemizeOptions { control: Some(control), ..*options };
+            let options = ItemizeOptions { control: Some(control), ..wanted.options() };
             in_f64::itemize(network, &trace, &losses, &options)
         })?;
         Ok(Self { trace, losses, ledger })
@@ -288,14 +288,14 @@ impl Traced {
         inputs: Symbols,
         targets: Symbols,
         reading: ScanOptions<f64>,
-        options: &ItemizeOptions<'_, f64>,
+        wanted: Wanted,
     ) -> Result<Self, Failure> {
         let (_, batch) = inputs.shape();
         let trace = in_f64::scan_with(network, Inputs::Symbols(inputs), &network.zero_state(batch), reading)?;
         let targets = Targets::CrossEntropy(targets);
         let losses =
             in_f64::losses(network, &trace, &Objective { targets, mask: None, reduction: Reduction::Sum })?;
-        Self::new(network, trace, losses, options)
+        Self::new(network, trace, losses, wanted)
     }
 }
 
@@ -320,6 +320,7 @@ pub(super) fn held_out(
     let text = runs::load_text(&run.config)?;
     let ids = run.vocabulary()?.encode(&text)?;
     let corpus = bptt_train::Corpus::split(ids, run.config.held_out)?;
+    run.check_text(&corpus)?;
     let ids = corpus.shown();
     let (steps, batch) = shape(ids.len().saturating_sub(1));
     let window = Streams::new(ids.to_vec(), batch, steps)?.next_window();

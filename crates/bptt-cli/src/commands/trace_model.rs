@@ -3,15 +3,13 @@
 use std::path::Path;
 
 use bptt::in_f64;
-use bptt::{
-    ForwardCache, Inputs, ItemizeOptions, Losses, Matrix, Network, ScanOptions, Sequence, State, Symbols,
-};
+use bptt::{ForwardCache, Inputs, Losses, Matrix, Network, ScanOptions, Sequence, State, Symbols};
 use bptt_io::{HeadChain, Module, Tensor, arrays, batch, choose, embedding, head};
 
 use super::loss_source::{Head, LossSource};
 use super::objective::target_and_output;
 use super::provenance::Provenance;
-use super::trace::{Read, Traced, array_files, itemize_options, loss_at, output};
+use super::trace::{Read, Traced, Wanted, array_files, loss_at, output};
 use crate::Failure;
 use crate::args::{ManyToOne, ModelArgs, ReadingArgs, TraceArgs};
 
@@ -25,7 +23,7 @@ pub(super) fn run((args, quiet): (&TraceArgs, bool), file: &Path) -> Result<(), 
     }
     let scanned = ScannedModel::open(file, &args.reading)?;
     array_files::check(args, &scanned.network, &scanned.losses.present, scanned.batch)?;
-    let given = scanned.ledger(&itemize_options(args.gates, args.tolerance))?;
+    let given = scanned.ledger(Wanted::of_trace(args))?;
     let TracedModel { module, network, traced, symbols, provenance, batch } = &given;
     let steps = traced.ledger.steps();
     let last = (0..steps).rev().find(|&k| traced.ledger.has_loss(k));
@@ -51,12 +49,8 @@ pub(super) struct TracedModel {
 }
 
 impl TracedModel {
-    pub fn open(
-        file: &Path,
-        reading: &ReadingArgs,
-        options: &ItemizeOptions<'_, f64>,
-    ) -> Result<Self, Failure> {
-        ScannedModel::open(file, reading)?.ledger(options)
+    pub fn open(file: &Path, reading: &ReadingArgs, wanted: Wanted) -> Result<Self, Failure> {
+        ScannedModel::open(file, reading)?.ledger(wanted)
     }
 }
 
@@ -89,9 +83,9 @@ impl ScannedModel {
         })
     }
 
-    fn ledger(self, options: &ItemizeOptions<'_, f64>) -> Result<TracedModel, Failure> {
+    fn ledger(self, wanted: Wanted) -> Result<TracedModel, Failure> {
         let Self { module, network, trace, losses, symbols, provenance, batch } = self;
-        let traced = Traced::new(&network, trace, losses, options)?;
+        let traced = Traced::new(&network, trace, losses, wanted)?;
         Ok(TracedModel { module, network, traced, symbols, provenance, batch })
     }
 }

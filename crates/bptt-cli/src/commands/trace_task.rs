@@ -4,11 +4,11 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use bptt::in_f64;
-use bptt::{ItemizeOptions, Network, Reduction};
+use bptt::{Network, Reduction};
 use bptt_train::{Config, Run, data_source::held_out_batch, task_by_name};
 
 use super::provenance::Provenance;
-use super::trace::{Traced, array_files, itemize_options, loss_at, output, refuse_for_task, scan_options};
+use super::trace::{Traced, Wanted, array_files, loss_at, output, refuse_for_task, scan_options};
 use crate::Failure;
 use crate::args::{ReadingArgs, TraceArgs};
 
@@ -39,7 +39,7 @@ impl TracedTask {
         run: &Run,
         task: &str,
         reading: &ReadingArgs,
-        options: &ItemizeOptions<'_, f64>,
+        wanted: Wanted,
     ) -> Result<Self, Failure> {
         let only_of_text = [("--text", reading.text.is_some()), ("--steps", reading.steps.is_some())];
         refuse_for_task(&run.config, &only_of_text)?;
@@ -53,7 +53,7 @@ impl TracedTask {
         let trace =
             in_f64::scan_with(&network, inputs, &network.zero_state(batch), scan_options(reading, steps))?;
         let losses = in_f64::losses(&network, &trace, &objective)?;
-        let traced = Traced::new(&network, trace, losses, options)?;
+        let traced = Traced::new(&network, trace, losses, wanted)?;
         let provenance = task_provenance(folder, &run.config);
         Ok(Self { network, traced, lag: task.lag(length), provenance, last })
     }
@@ -66,9 +66,8 @@ pub(crate) fn run(
     task: &str,
 ) -> Result<(), Failure> {
     refuse_for_task(&run.config, &[("--predicting", args.predicting.is_some())])?;
-    let options = itemize_options(args.gates, args.tolerance);
     let TracedTask { network, traced, provenance, last, .. } =
-        TracedTask::open(folder, run, task, &args.reading, &options)?;
+        TracedTask::open(folder, run, task, &args.reading, Wanted::of_trace(args))?;
     let (steps, batch) = traced.trace.inputs().shape();
     let k = loss_at(args.loss_step, steps)?.unwrap_or(last);
     array_files::check(args, &network, &traced.losses.present, batch)?;

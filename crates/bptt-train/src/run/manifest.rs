@@ -22,11 +22,22 @@ struct Manifest {
     /// Digests, by names in the folder: settings and vocabulary from the beginning, metrics and snapshots once the training has
     /// ended. Networks have digests of their own.
     files: BTreeMap<String, String>,
+    /// That of the symbols of the text, if it learns one.
+    #[serde(default)]
+    text: Option<String>,
 }
 
-/// Writes the digests of settings and vocabulary.
-pub(super) fn begin(folder: &Path) -> Result<(), Error> {
-    write(folder, [CONFIG, VOCABULARY].map(String::from).into_iter())
+/// Writes the digests of settings and vocabulary, and that of the text.
+pub(super) fn begin(folder: &Path, text: Option<String>) -> Result<(), Error> {
+    write(folder, [CONFIG, VOCABULARY].map(String::from).into_iter(), text)
+}
+
+/// The digest of the symbols of the text that the run in `folder` learns; `None` if none is recorded.
+pub(super) fn text(folder: &Path) -> Result<Option<String>, Error> {
+    if !has_digests(folder) {
+        return Ok(None);
+    }
+    Ok(sealed::read::<Manifest>(&folder.join(FILE))?.text)
 }
 
 /// Writes the digests of a run whose training has ended.
@@ -38,10 +49,10 @@ pub fn finish(folder: &Path) -> Result<(), Error> {
         .into_iter()
         .filter_map(|(_, path)| Some(format!("{SNAPSHOTS}/{}", path.file_name()?.to_str()?)));
     let names = [CONFIG, VOCABULARY, METRICS].map(String::from);
-    write(folder, names.into_iter().chain(snapshots))
+    write(folder, names.into_iter().chain(snapshots), text(folder)?)
 }
 
-fn write(folder: &Path, names: impl Iterator<Item = String>) -> Result<(), Error> {
+fn write(folder: &Path, names: impl Iterator<Item = String>, text: Option<String>) -> Result<(), Error> {
     let mut digests = BTreeMap::new();
     for name in names {
         let path = folder.join(&name);
@@ -50,7 +61,7 @@ fn write(folder: &Path, names: impl Iterator<Item = String>) -> Result<(), Error
         }
     }
     let (schema, program) = (SCHEMA.into(), env!("CARGO_PKG_VERSION").into());
-    sealed::write(&folder.join(FILE), &Manifest { schema, program, files: digests })
+    sealed::write(&folder.join(FILE), &Manifest { schema, program, files: digests, text })
 }
 
 /// Whether the run in `folder` has digests; those of the first version have none.

@@ -19,6 +19,7 @@ pub(super) fn update(of: &Measured) -> Result<UpdateShares, Failure> {
         return Ok(UpdateShares::next(network, &DataSource::task(&*task, config), config)?);
     }
     let (vocabulary, corpus) = runs::prepare(config, &runs::load_text(config)?)?;
+    run.check_text(&corpus)?;
     let data = DataSource::Text { corpus: &corpus, symbols: vocabulary.len() };
     Ok(UpdateShares::next(network, &data, config)?)
 }

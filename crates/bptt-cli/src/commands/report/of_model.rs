@@ -7,7 +7,7 @@ use bptt_train::diagnose::{Evidence, diagnose};
 use bptt_view::report::{Block, LossUnit, Report, Stage, Subject};
 
 use super::super::loss_source::LossSource;
-use super::super::trace::{Traced, itemize_options, loss_at};
+use super::super::trace::{OF_REPORT, Traced, Wanted, loss_at};
 use super::super::trace_model::Arrays;
 use super::{FILE, facts, finished};
 use crate::Failure;
@@ -37,7 +37,7 @@ fn subject(args: &ReportArgs, file: &Path) -> Result<Subject, Failure> {
     let trace = in_f64::scan_with(&network, inputs, &initial, bounds)?;
     let losses = losses.of(&network, &trace)?;
     let Traced { trace, losses, ledger } =
-        Traced::new(&network, trace, losses, &itemize_options(true, None))?;
+        Traced::new(&network, trace, losses, Wanted { gates: true, made: OF_REPORT, tolerance: None })?;
     let last = (0..steps).rev().find(|&k| ledger.has_loss(k)).ok_or_else(|| {
         Failure::Usage("there is no loss at any step: everything is masked, ignored or padding".into())
     })?;

@@ -54,7 +54,7 @@ pub(crate) fn learn(
     // Impossible settings are refused before anything is written.
     config.check()?;
     data.batches(config)?;
-    let mut begun = Begun::new(name, config, Some(vocabulary), &data, plan, Unit::Bits)?;
+    let mut begun = Begun::new(name, config, Some((vocabulary, corpus)), &data, plan, Unit::Bits)?;
     let mut learned = begun.run_through(also)?;
     learned.baselines = baselines;
     begun.finish(&end(&learned), &learned)?;
@@ -92,7 +92,7 @@ impl<'a, 'd> Begun<'a, 'd> {
     fn new(
         name: &str,
         config: &'a Config,
-        vocabulary: Option<&Vocabulary>,
+        text: Option<(&Vocabulary, &Corpus)>,
         data: &'a DataSource<'d>,
         plan: &Plan<'a>,
         unit: Unit,
@@ -101,10 +101,12 @@ impl<'a, 'd> Begun<'a, 'd> {
         let mut training = Training::new(config, data)?;
         let mut kept = 0;
         let (metrics, lock) = match start {
-            Start::New(existing) => runs::begin(folder, config, vocabulary, existing)?,
+            Start::New(existing) => runs::begin(folder, config, text, existing)?,
             Start::Resume => {
                 let lock = runs::lock(folder)?;
-                runs::check_vocabulary(folder, vocabulary)?;
+                if let Some((_, corpus)) = text {
+                    runs::check_text(folder, config, corpus)?;
+                }
                 let (found, problems) = checkpoints::newest(folder)?;
                 for problem in problems {
                     eprintln!("warning: {problem}");
