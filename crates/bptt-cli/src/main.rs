@@ -88,7 +88,9 @@ fn main() -> ExitCode {
                     .collect();
             let whole: Vec<String> = std::iter::once(failure.to_string()).chain(causes).collect();
             // In the form of clap's own errors. The reader of stderr may have closed it.
-            let _ = clap::Error::raw(ErrorKind::Io, whole.join(": ") + "\n").print();
+            let _ =
+                clap::Error::raw(ErrorKind::Io, commands::harmless(&whole.join(": ")).into_owned() + "\n")
+                    .print();
             code
         }
     }

@@ -62,7 +62,11 @@ impl Access {
         if !self.is_own(host) || headers.get_all(HOST).iter().count() != 1 {
             return Some("the Host header does not name this server");
         }
-        if text(ORIGIN).is_some_and(|origin| origin.strip_prefix("http://") != Some(host)) {
+        // Every one of them, should there be several.
+        let is_own = |origin: &HeaderValue| {
+            origin.to_str().ok().and_then(|of| of.strip_prefix("http://")) == Some(host)
+        };
+        if !headers.get_all(ORIGIN).iter().all(is_own) {
             return Some("requests from other sites are refused");
         }
         let from = text(HeaderName::from_static("sec-fetch-site"));

@@ -109,7 +109,8 @@ async fn asset(State(app): Shared, Path(name): Path<String>, headers: HeaderMap)
 /// A body as JSON. A form of another site cannot set this content type without a preflight request.
 fn read<T: DeserializeOwned>(headers: &HeaderMap, body: &Bytes) -> Result<T, Problem> {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    if kind.split(';').next().map(str::trim) != Some("application/json") {
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "expected application/json"));
     }
     serde_json::from_slice(body).map_err(|error| Problem {

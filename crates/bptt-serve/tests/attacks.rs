@@ -47,6 +47,15 @@ fn other_sites_are_refused() {
     refused(&asked("POST /api/lab", ("Sec-Fetch-Site", "same-site")), 403);
     let own = format!("http://{host}");
     assert_eq!(status(&asked("GET /api/runs", ("Origin", &own))), 200);
+    // A second Origin counts, too.
+    for pair in [[own.as_str(), "http://evil.example"], ["http://evil.example", own.as_str()]] {
+        let headers = [("Host", host.as_str()), ("Origin", pair[0]), ("Origin", pair[1])];
+        refused(&request(address, "GET /api/runs", &headers, ""), 403);
+    }
+    // The names of types have no case.
+    let upper = [("Host", host.as_str()), ("Content-Type", "Application/JSON; charset=UTF-8")];
+    let answer = request(address, "POST /api/lab", &upper, "{}");
+    assert!(status(&answer) != 415, "{answer}");
     // A form of another site cannot send JSON.
     let form = [("Host", host.as_str()), ("Content-Type", "text/plain")];
     refused(&request(address, "POST /api/live/ask", &form, r#"{"action":"stop"}"#), 415);

@@ -25,15 +25,23 @@ mod trace_task;
 pub(crate) mod train;
 pub(crate) mod verify;
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use bptt_view::columns::Table;
 
 use crate::Failure;
 
-/// Writes to stdout; a closed pipe is not an error.
+/// Text without control characters but for tabs and ends of lines: what comes from files may not steer a terminal.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if text.contains(steers) { Cow::Owned(text.replace(steers, "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+/// Writes to stdout, harmlessly if that is a terminal; a closed pipe is not an error.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let text = if std::io::stdout().is_terminal() { harmless(text) } else { Cow::Borrowed(text) };
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::Other(format!("cannot write to stdout: {error}")))
@@ -77,4 +85,15 @@ pub(crate) fn table_bytes(path: &Path, kind: &str, table: &Table) -> Result<Vec<
 /// The failure of a file that cannot be encoded.
 pub(crate) fn cannot_make(path: &Path, error: &std::io::Error) -> Failure {
     Failure::Other(format!("cannot encode {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        assert_eq!(harmless("a\tb\nc ‖ ü"), "a\tb\nc ‖ ü");
+        assert_eq!(harmless("\u{1b}]0;title\u{7}x\r\u{9b}2J"), "\u{fffd}]0;title\u{fffd}x\u{fffd}\u{fffd}2J");
+    }
 }
