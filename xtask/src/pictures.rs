@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
-use crate::shell::{built, done};
+use crate::shell::{done, released};
 
 /// Where they go.
 const PICTURES: &str = "docs/pictures";
@@ -26,7 +26,7 @@ const DRAWN: [(&str, &[&str]); 3] = [
 
 /// Trains the demo's networks and draws.
 pub fn run(root: &Path, cargo: &Path) -> ExitCode {
-    let Some(bptt) = built(root, cargo) else { return ExitCode::FAILURE };
+    let Some(bptt) = released(root, cargo) else { return ExitCode::FAILURE };
     let demo = root.join("target/pictures");
     if !done(Command::new(&bptt).args(["demo", "--quiet", "--no-report", "--out"]).arg(&demo)) {
         return ExitCode::FAILURE;
