@@ -30,6 +30,10 @@ const INTERRUPT: u8 = 130;
 #[cfg(unix)]
 const TERMINATE: u8 = 143;
 
+/// Within this time after the first signal there is no second one.
+#[cfg(unix)]
+const TWICE: Duration = Duration::from_millis(300);
+
 /// The first signal is a request to stop; the second one ends the process, without half a file.
 fn signalled(code: u8) {
     if SIGNALLED.swap(code, Ordering::Relaxed) != 0 {
@@ -48,7 +52,13 @@ fn listen() -> io::Result<()> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     thread::spawn(move || {
+        let mut first: Option<Instant> = None;
         for signal in signals.forever() {
+            // Some senders signal a process and its group: one signal, delivered twice.
+            if first.is_some_and(|first| first.elapsed() < TWICE) {
+                continue;
+            }
+            first.get_or_insert_with(Instant::now);
             signalled(if signal == SIGTERM { TERMINATE } else { INTERRUPT });
         }
     });
@@ -229,8 +239,8 @@ impl Watch {
     /// If a line could not be written.
     pub fn finish(mut self) -> Result<(), Failure> {
         self.bar.finish_and_clear();
-        match self.failed.take().map_or_else(|| self.metrics.flush(), Err) {
-            Ok(()) => Ok(()),
+        match self.failed.take().map_or_else(|| self.flushed(), Err) {
+            Ok(_) => Ok(()),
             Err(error) => Err(Failure::Other(format!("cannot write the metrics: {error}"))),
         }
     }

@@ -116,7 +116,6 @@ fn killed_trainings_continue_bit_for_bit() {
 fn reads(folder: &Path, name: &str, without: &mut usize) {
     let task = fs::read_to_string(folder.join(name).join("config.toml")).unwrap().contains("task =");
     let mut commands = vec![
-        format!("verify {name}"),
         format!("diagnose {name} --json"),
         format!("plot {name} --kind curves --out {name}.csv"),
         format!("plot {name} --kind profile --out {name}-profile.csv"),
@@ -126,6 +125,7 @@ fn reads(folder: &Path, name: &str, without: &mut usize) {
     if !task {
         commands.push(format!("sample {name} --length 5"));
     }
+    stdout(&bptt(folder, &["verify", name]));
     let mut missing = 0;
     for command in &commands {
         let output = bptt(folder, &arguments(command));
@@ -281,4 +281,92 @@ fn is_noticed(run: &Path) -> Option<String> {
         Err(error) => Some(error.to_string()),
         Ok((_, torn)) => verified.notes.first().cloned().or(torn),
     }
+}
+
+/// What was changed while a training was interrupted is refused before it goes on.
+#[test]
+fn a_changed_run_is_not_continued() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let mut child = spawn(folder, &format!("{} --no-report --checkpoint-every 9 --out run", TRAININGS[0]));
+    while !folder.join("run/checkpoints/00000018.json").exists() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let run = folder.join("run");
+    let refused = |file: &str, change: &dyn Fn(&str) -> Option<String>, expected: &str| {
+        let whole = fs::read_to_string(run.join(file)).unwrap();
+        match change(&whole) {
+            Some(changed) => fs::write(run.join(file), changed).unwrap(),
+            None => fs::remove_file(run.join(file)).unwrap(),
+        }
+        for arguments in [&["verify", "run"][..], &["train", "--no-report", "--resume", "run"]] {
+            let output = bptt(folder, arguments);
+            let error =
+                String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(
+                output.status.code() == Some(1) && error.contains(expected),
+                "{file}, {arguments:?}: {error}"
+            );
+        }
+        fs::write(run.join(file), whole).unwrap();
+    };
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let joined = |lines: &[String]| Some(lines.join("\n") + "\n");
+    let beginning = "its beginning is not what it was";
+    refused("metrics.jsonl", &|text| joined(&[&lines(text)[..4], &lines(text)[9..]].concat()), beginning);
+    refused("metrics.jsonl", &|text| Some(text.replacen("\"step\":4", "\"step\":5", 1)), beginning);
+    refused(
+        "metrics.jsonl",
+        &|text| {
+            let mut lines = lines(text);
+            lines.swap(2, 5);
+            joined(&lines)
+        },
+        beginning,
+    );
+    refused("config.toml", &|text| Some(text.replace("hidden = 8", "hidden = 9")), "was changed");
+    refused("vocabulary.json", &|_| None, "vocabulary.json");
+    stdout(&bptt(folder, &["train", "--no-report", "--resume", "run"]));
+    stdout(&bptt(folder, &["verify", "run"]));
+
+    // Another network of the same sizes.
+    let snapshot = fs::read_dir(run.join("snapshots")).unwrap().next().unwrap().unwrap().path();
+    fs::copy(snapshot, run.join("model.safetensors")).unwrap();
+    let (code, error) = refusal(&bptt(folder, &["verify", "run"]));
+    assert!(code == 1 && error.contains("model.safetensors cannot be used: it was changed"), "{error}");
+
+    // A network alone is somebody else's.
+    fs::create_dir_all(folder.join("other/snapshots")).unwrap();
+    fs::copy(run.join("model.safetensors"), folder.join("other/model.safetensors")).unwrap();
+    fs::write(folder.join("other/snapshots/5.txt"), "mine").unwrap();
+    let (_, error) = refusal(&bptt(folder, &arguments(&format!("{} --out other --force", TRAININGS[1]))));
+    assert!(error.contains("is not empty and holds no run"), "{error}");
+    assert!(folder.join("other/snapshots/5.txt").exists());
+}
+
+#[test]
+fn a_training_that_is_stopped_before_its_first_update_begins_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let line = "train --task delayed_xor:delay=4 --length 40 --hidden 24 --floss 2000 --steps 3 --no-report --out run";
+    let mut child = spawn(folder, line);
+    let metrics = folder.join("run/metrics.jsonl");
+    while fs::metadata(&metrics).map_or(0, |found| found.len()) == 0 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    signal(&child, "-INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let said = stdout(&bptt(folder, &["verify", "run"]));
+    assert!(said.contains("--resume begins again"), "{said}");
+    // Two signals in a moment are one: a sender may signal a process and its group.
+    let mut child = spawn(folder, "train --no-report --resume run");
+    while !folder.join("run/.lock").exists() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    signal(&child, "-TERM");
+    signal(&child, "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(folder.join("run/model.safetensors").exists());
 }

@@ -15,7 +15,7 @@ const SINGLE: f64 = 4.0;
 const SENTENCE: f64 = 900.0;
 
 /// Bytes that a byte of a text takes, as text and as symbols, while the vocabulary is built.
-const TEXT: f64 = 14.0;
+const TEXT: f64 = 30.0;
 
 /// Copies of the weights: the network, the one before the last update, the best one, and a checkpoint's.
 const COPIES: f64 = 6.0;

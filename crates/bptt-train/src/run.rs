@@ -17,7 +17,7 @@ use crate::vocabulary::Unknown;
 use crate::{Config, Corpus, Error, Vocabulary, cue_sentences, task_by_name, text};
 
 pub use lock::{Lock, lock};
-pub use manifest::{Verified, finish, has_digests, verify};
+pub use manifest::{Verified, ended, finish, has_digests, verify};
 
 /// The file name of the settings of a run.
 pub const CONFIG: &str = "config.toml";
@@ -26,6 +26,9 @@ const MODEL: &str = "model.safetensors";
 /// The file name of the metrics of a training, one JSON object per line.
 pub const METRICS: &str = "metrics.jsonl";
 const SNAPSHOTS: &str = "snapshots";
+
+/// The report that commands write into the folder of a run.
+pub const REPORT: &str = "report.html";
 
 /// A trained network with its settings and vocabulary.
 #[derive(Debug)]
@@ -136,6 +139,7 @@ pub fn snapshots(folder: &Path) -> Result<Vec<(u64, Network<f32>)>, Error> {
 fn snapshot_files(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
     let mut found: Vec<(u64, PathBuf)> = files::list(&folder.join(SNAPSHOTS))?
         .into_iter()
+        .filter(|path| path.extension().is_some_and(|ending| ending == "safetensors") && path.is_file())
         .filter_map(|path| Some((path.file_stem()?.to_str()?.parse().ok()?, path)))
         .collect();
     found.sort();
@@ -169,10 +173,10 @@ fn last_network(
 
 /// Whether `folder` contains a run, finished or not.
 pub fn exists(folder: &Path) -> bool {
-    finished(folder) || [CONFIG, METRICS].iter().all(|name| folder.join(name).exists())
+    folder.join(CONFIG).exists() && [MODEL, METRICS].iter().any(|name| folder.join(name).exists())
 }
 
-/// Whether `folder` contains a run whose training has ended.
+/// Whether `folder` contains the network of a training that has ended or was stopped.
 pub fn finished(folder: &Path) -> bool {
     folder.join(MODEL).exists()
 }
@@ -205,8 +209,8 @@ fn is_beginning(folder: &Path) -> Result<bool, Error> {
     let there = files::list(folder)?;
     let locked = there.iter().any(|path| lock::is_lock(path));
     let ours = |path: &PathBuf| {
-        let written =
-            [METRICS, VOCABULARY].iter().any(|name| path.file_name().is_some_and(|given| given == *name));
+        let names = [METRICS, VOCABULARY, CONFIG, manifest::FILE, SNAPSHOTS, checkpoints::FOLDER, REPORT];
+        let written = names.iter().any(|name| path.file_name().is_some_and(|given| given == *name));
         lock::is_lock(path) || locked && (written || files::is_temporary(path))
     };
     Ok(there.iter().all(ours))
@@ -237,7 +241,9 @@ pub fn begin(
     if there && existing == Existing::Refuse {
         return Err(Error::RunExists { folder: folder.into() });
     }
-    if !there && folder.exists() && !is_beginning(folder)? {
+    // Only what has the settings of a run is one that may be replaced.
+    let strange = there && read_config(&folder.join(CONFIG)).is_err();
+    if strange || !there && folder.exists() && !is_beginning(folder)? {
         return Err(Error::FolderTaken { folder: folder.into() });
     }
     files::create_folder(folder)?;
@@ -265,6 +271,9 @@ pub fn begin(
 /// If a file cannot be removed or written.
 pub fn reopen(folder: &Path) -> Result<(), Error> {
     let text = manifest::text(folder)?;
+    manifest::check(folder)?;
+    metrics::read(folder)?;
+    checkpoints::remove_damaged(folder)?;
     files::remove(&folder.join(MODEL))?;
     manifest::begin(folder, text)
 }

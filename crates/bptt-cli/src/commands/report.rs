@@ -30,7 +30,7 @@ use crate::progress::bits;
 const SNAPSHOTS: f64 = 8.0;
 
 /// The file name of the report in the folder of a run.
-pub(super) const FILE: &str = "report.html";
+pub(super) const FILE: &str = runs::REPORT;
 
 /// The largest number of steps in a report that nobody has chosen the steps of, which limits its time.
 pub(super) const STEPS: usize = 128;

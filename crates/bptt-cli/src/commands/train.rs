@@ -103,9 +103,10 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
         Ending::Stopped if let Some(code) = signal => Err(Failure::Signalled(
             code,
             format!(
-                "stopped after {} updates; everything is kept in {folder}, and bptt train --resume {folder} goes on",
+                "stopped after {} updates; everything is kept in {quoted}, and bptt train --resume {quoted} {}",
                 learned.outcome.steps,
-                folder = facts::quoted(&folder.to_string_lossy()),
+                if checkpoints::exist(&folder) { "goes on" } else { "begins again" },
+                quoted = facts::quoted(&folder.to_string_lossy()),
             ),
         )),
         Ending::Finished | Ending::Stopped | Ending::Early => Ok(()),
@@ -208,9 +209,7 @@ fn resumed(args: &TrainArgs, folder: &Path) -> Result<Config, Failure> {
             "--resume continues a training with its own settings; leave the others out, or begin a new run";
         return Err(Failure::Usage(words.into()));
     }
-    if runs::finished(folder) && !checkpoints::exist(folder) {
-        return Err(Failure::Usage(format!("--resume: the training in {} has ended", folder.display())));
-    }
+    learn::not_ended(folder)?;
     Ok(config)
 }
 

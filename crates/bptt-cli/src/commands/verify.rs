@@ -29,7 +29,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let state = match (found.finished, found.checkpoint) {
         (true, None) => "the training has ended".to_owned(),
         (_, Some(step)) => format!("the training can be continued after {step} updates"),
-        (false, None) => "the training was interrupted before its first checkpoint".to_owned(),
+        (false, None) => "the training has no checkpoint, so that --resume begins again".to_owned(),
     };
     print(&format!(
         "{}: everything is as it was written: the network, {} other files with a digest, {} events; {state}\n",

@@ -8,7 +8,7 @@ use bptt::Network;
 use bptt_io::{arrays, files};
 use serde::{Deserialize, Serialize};
 
-use super::{CONFIG, VOCABULARY, sealed};
+use super::{CONFIG, METRICS, VOCABULARY, sealed};
 use crate::checkpoint::{Counters, Given, NETWORK};
 use crate::{Config, Error, Training};
 
@@ -54,6 +54,9 @@ pub fn save(folder: &Path, training: &Training<'_, '_>, metrics: u64) -> Result<
     let (data, path) = (inside.join(format!("{name}.safetensors")), inside.join(format!("{name}.json")));
     arrays::write(&data, &arrays, &BTreeMap::new())?;
     let mut digests = BTreeMap::new();
+    let of_metrics = files::read(&folder.join(METRICS))?;
+    let kept = usize::try_from(metrics).ok().and_then(|length| of_metrics.get(..length));
+    digests.insert(METRICS.to_owned(), sealed::digest(kept.unwrap_or(&of_metrics)));
     for (file, path) in belonging(folder).chain([(format!("{FOLDER}/{name}.safetensors"), data)]) {
         digests.insert(file, sealed::digest(&files::read(&path)?));
     }
@@ -103,6 +106,17 @@ pub(super) fn damaged(folder: &Path) -> Result<Vec<String>, Error> {
         Some(format!("{} is damaged ({})", path.display(), error_in_words(&error)))
     };
     Ok(manifests(folder)?.into_iter().filter_map(problem).collect())
+}
+
+/// Removes checkpoints that are not whole, so that they do not take the place of good ones.
+pub(super) fn remove_damaged(folder: &Path) -> Result<(), Error> {
+    for (_, path) in manifests(folder)? {
+        if read(folder, &path).is_err() {
+            files::remove(&path)?;
+            files::remove(&path.with_extension("safetensors"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes all checkpoints, and what interrupted writes left.
@@ -168,6 +182,13 @@ impl Checkpoint {
                     "it was changed after the training began; the checkpoints need it as it was".into();
                 return Err(Error::RunFile { path, problem });
             }
+        }
+        let path = folder.join(METRICS);
+        let bytes = if path.exists() { files::read(&path)? } else { Vec::new() };
+        let kept = usize::try_from(self.manifest.metrics).ok().and_then(|length| bytes.get(..length));
+        if kept.map(sealed::digest).as_ref() != self.manifest.files.get(METRICS) {
+            let problem = "its beginning is not what it was when the newest checkpoint was written".into();
+            return Err(Error::RunFile { path, problem });
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use bptt_io::files;
 use serde::{Deserialize, Serialize};
 
-use super::{CONFIG, METRICS, SNAPSHOTS, VOCABULARY, checkpoints, sealed, snapshot_files};
+use super::{CONFIG, METRICS, MODEL, SNAPSHOTS, VOCABULARY, checkpoints, sealed, snapshot_files};
 use crate::Error;
 
 pub(super) const FILE: &str = "run.json";
@@ -19,17 +19,20 @@ struct Manifest {
     schema: String,
     /// The version that wrote it.
     program: String,
-    /// Digests, by names in the folder: settings and vocabulary from the beginning, metrics and snapshots once the training has
-    /// ended. Networks have digests of their own.
+    /// Digests, by names in the folder: settings and vocabulary from the beginning, metrics and networks once the training has
+    /// ended or was stopped. Networks also have digests of their own.
     files: BTreeMap<String, String>,
     /// That of the symbols of the text, if it learns one.
     #[serde(default)]
     text: Option<String>,
+    /// Whether the training has ended, and not only been stopped.
+    #[serde(default)]
+    ended: bool,
 }
 
 /// Writes the digests of settings and vocabulary, and that of the text.
 pub(super) fn begin(folder: &Path, text: Option<String>) -> Result<(), Error> {
-    write(folder, [CONFIG, VOCABULARY].map(String::from).into_iter(), text)
+    write(folder, [CONFIG, VOCABULARY].map(String::from).into_iter(), text, false)
 }
 
 /// The digest of the symbols of the text that the run in `folder` learns; `None` if none is recorded.
@@ -40,19 +43,35 @@ pub(super) fn text(folder: &Path) -> Result<Option<String>, Error> {
     Ok(sealed::read::<Manifest>(&folder.join(FILE))?.text)
 }
 
-/// Writes the digests of a run whose training has ended.
+/// Whether the training of the run in `folder` has ended. One of the first version has, if it has a network.
+///
+/// # Errors
+/// If the file is damaged.
+pub fn ended(folder: &Path) -> Result<bool, Error> {
+    if !has_digests(folder) {
+        return Ok(super::finished(folder));
+    }
+    Ok(sealed::read::<Manifest>(&folder.join(FILE))?.ended)
+}
+
+/// Writes the digests of a run whose training has `ended`, or was stopped and can be continued.
 ///
 /// # Errors
 /// If a file cannot be read or written.
-pub fn finish(folder: &Path) -> Result<(), Error> {
+pub fn finish(folder: &Path, ended: bool) -> Result<(), Error> {
     let snapshots = snapshot_files(folder)?
         .into_iter()
         .filter_map(|(_, path)| Some(format!("{SNAPSHOTS}/{}", path.file_name()?.to_str()?)));
-    let names = [CONFIG, VOCABULARY, METRICS].map(String::from);
-    write(folder, names.into_iter().chain(snapshots), text(folder)?)
+    let names = [CONFIG, VOCABULARY, METRICS, MODEL].map(String::from);
+    write(folder, names.into_iter().chain(snapshots), text(folder)?, ended)
 }
 
-fn write(folder: &Path, names: impl Iterator<Item = String>, text: Option<String>) -> Result<(), Error> {
+fn write(
+    folder: &Path,
+    names: impl Iterator<Item = String>,
+    text: Option<String>,
+    ended: bool,
+) -> Result<(), Error> {
     let mut digests = BTreeMap::new();
     for name in names {
         let path = folder.join(&name);
@@ -61,7 +80,7 @@ fn write(folder: &Path, names: impl Iterator<Item = String>, text: Option<String
         }
     }
     let (schema, program) = (SCHEMA.into(), env!("CARGO_PKG_VERSION").into());
-    sealed::write(&folder.join(FILE), &Manifest { schema, program, files: digests, text })
+    sealed::write(&folder.join(FILE), &Manifest { schema, program, files: digests, text, ended })
 }
 
 /// Whether the run in `folder` has digests; those of the first version have none.
@@ -74,7 +93,7 @@ pub(super) fn check(folder: &Path) -> Result<(), Error> {
     if !has_digests(folder) {
         return Ok(());
     }
-    compare(folder, |name| !name.starts_with(SNAPSHOTS)).map(drop)
+    compare(folder, |name| !name.starts_with(SNAPSHOTS) && name != MODEL).map(drop)
 }
 
 /// Compares the files that are asked for; returns how many there are.
@@ -116,8 +135,11 @@ pub struct Verified {
 /// # Errors
 /// If one was changed, is missing or cannot be read.
 pub fn verify(folder: &Path) -> Result<Verified, Error> {
-    let finished = super::finished(folder);
-    super::Run::open(folder)?;
+    let finished = ended(folder)?;
+    match super::Run::open(folder) {
+        Ok(_) | Err(Error::NoNetworkYet { .. }) => {}
+        Err(error) => return Err(error),
+    }
     for (_, snapshot) in snapshot_files(folder)? {
         bptt_io::model::load(&snapshot)?;
     }
@@ -128,7 +150,8 @@ pub fn verify(folder: &Path) -> Result<Verified, Error> {
             "it has no checksums of its settings, vocabulary and metrics, as runs of the first version"
                 .into(),
         );
-        return Ok(Verified { files: 0, checkpoint: None, finished, notes });
+        let checkpoint = checkpoint.map(|checkpoint| checkpoint.step());
+        return Ok(Verified { files: 0, checkpoint, finished, notes });
     }
     let size = std::fs::metadata(folder.join(METRICS)).map_or(0, |found| found.len());
     if checkpoint.as_ref().is_some_and(|checkpoint| size < checkpoint.metrics()) {

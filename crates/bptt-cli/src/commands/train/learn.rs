@@ -76,6 +76,14 @@ pub(super) fn learn_task(
     Ok(learned)
 }
 
+/// Refuses to continue a training that has ended.
+pub(super) fn not_ended(folder: &Path) -> Result<(), Failure> {
+    if runs::ended(folder)? {
+        return Err(Failure::Usage(format!("--resume: the training in {} has ended", folder.display())));
+    }
+    Ok(())
+}
+
 /// A training with the folder of its run.
 struct Begun<'a, 'd> {
     config: &'a Config,
@@ -104,6 +112,8 @@ impl<'a, 'd> Begun<'a, 'd> {
             Start::New(existing) => runs::begin(folder, config, text, existing)?,
             Start::Resume => {
                 let lock = runs::lock(folder)?;
+                // It may have ended while the text was read.
+                not_ended(folder)?;
                 if let Some((_, corpus)) = text {
                     runs::check_text(folder, config, corpus)?;
                 }
@@ -165,8 +175,9 @@ impl<'a, 'd> Begun<'a, 'd> {
     fn finish(mut self, end: &serde_json::Value, learned: &Learned) -> Result<(), Failure> {
         self.watch.write(end);
         self.watch.finish()?;
-        runs::finish(self.folder)?;
-        if learned.outcome.ending != Ending::Stopped {
+        let ended = learned.outcome.ending != Ending::Stopped;
+        runs::finish(self.folder, ended)?;
+        if ended {
             checkpoints::remove(self.folder)?;
         }
         Ok(())
