@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::http::StatusCode;
 use bptt_io::files;
@@ -105,14 +105,19 @@ fn summary(name: &str, folder: &Path) -> Value {
         "ending": end["ending"],
         "held_out": held_out.cloned().or_else(|| of_last("evaluations", 1)),
         "unit": training["unit"],
-        "date": modified(folder),
+        "date": date(folder),
     })
 }
 
-/// When the files of a run were modified last, in seconds since 1970.
-fn modified(folder: &Path) -> Option<u64> {
-    let times = runs::paths(folder).into_iter().filter_map(|path| path.metadata().ok()?.modified().ok());
-    times.max()?.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+/// When each of the files of a run was modified.
+pub(crate) fn modified(folder: &Path) -> [Option<SystemTime>; 5] {
+    runs::paths(folder).map(|path| path.metadata().and_then(|file| file.modified()).ok())
+}
+
+/// When the last of them was, in seconds since 1970.
+fn date(folder: &Path) -> Option<u64> {
+    let last = modified(folder).into_iter().flatten().max()?;
+    last.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 /// The largest number of bytes of metrics that are read for the list.

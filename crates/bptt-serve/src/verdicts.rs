@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use bptt_train::run;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Judge;
 use crate::problem::Problem;
+use crate::runs::modified;
 
 /// When the files of a run were modified.
 type Stamp = [Option<SystemTime>; 5];
@@ -58,14 +58,11 @@ impl Verdicts {
     }
 }
 
-fn modified(folder: &Path) -> Stamp {
-    run::paths(folder).map(|path| path.metadata().and_then(|file| file.modified()).ok())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use bptt_train::diagnose::{Evidence, diagnose};
+    use bptt_train::run;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 

@@ -32,7 +32,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         (false, None) => "the training has no checkpoint, so that --resume begins again".to_owned(),
     };
     print(&format!(
-        "{}: everything is as it was written: the network, {} other files with a digest, {} events; {state}\n",
+        "{}: everything is as it was written: {} files with a digest in run.json, {} events; {state}\n",
         folder.display(),
         found.files,
         events.len()

@@ -110,16 +110,8 @@ impl Folder {
     /// # Errors
     /// If a result cannot be used.
     pub fn missing(&self, plan: &Plan) -> Result<Vec<Training>, Error> {
-        let mut missing = plan.trainings();
-        let mut failed = Ok(());
-        missing.retain(|training| match self.read(training) {
-            Ok(reached) => reached.is_none(),
-            Err(error) => {
-                failed = Err(error);
-                false
-            }
-        });
-        failed.map(|()| missing)
+        let results = plan.trainings().into_iter().zip(self.results(plan)?);
+        Ok(results.filter(|(_, result)| result.is_none()).map(|(training, _)| training).collect())
     }
 
     /// The result of a training, if it has finished.

@@ -54,9 +54,7 @@ pub fn save(folder: &Path, training: &Training<'_, '_>, metrics: u64) -> Result<
     let (data, path) = (inside.join(format!("{name}.safetensors")), inside.join(format!("{name}.json")));
     arrays::write(&data, &arrays, &BTreeMap::new())?;
     let mut digests = BTreeMap::new();
-    let of_metrics = files::read(&folder.join(METRICS))?;
-    let kept = usize::try_from(metrics).ok().and_then(|length| of_metrics.get(..length));
-    digests.insert(METRICS.to_owned(), sealed::digest(kept.unwrap_or(&of_metrics)));
+    digests.extend(digest_of_metrics(folder, metrics)?.map(|digest| (METRICS.to_owned(), digest)));
     for (file, path) in belonging(folder).chain([(format!("{FOLDER}/{name}.safetensors"), data)]) {
         digests.insert(file, sealed::digest(&files::read(&path)?));
     }
@@ -65,12 +63,25 @@ pub fn save(folder: &Path, training: &Training<'_, '_>, metrics: u64) -> Result<
     for (_, old) in manifests(folder)?.into_iter().rev().skip(KEPT) {
         files::remove(&old)?;
     }
-    for path in files::list(&inside)? {
+    remove_orphans(&inside)?;
+    Ok(path)
+}
+
+/// The digest of the first `length` bytes of the metrics; `None` if there are fewer.
+fn digest_of_metrics(folder: &Path, length: u64) -> Result<Option<String>, Error> {
+    let path = folder.join(METRICS);
+    let bytes = if path.exists() { files::read(&path)? } else { Vec::new() };
+    Ok(usize::try_from(length).ok().and_then(|length| bytes.get(..length)).map(sealed::digest))
+}
+
+/// Removes arrays without a manifest.
+fn remove_orphans(inside: &Path) -> Result<(), Error> {
+    for path in files::list(inside)? {
         if step_of(&path, "safetensors").is_some() && !path.with_extension("json").exists() {
             files::remove(&path)?;
         }
     }
-    Ok(path)
+    Ok(())
 }
 
 /// The newest checkpoint that is whole, and a sentence for each newer one that is not; no checkpoint if there never was one.
@@ -113,10 +124,9 @@ pub(super) fn remove_damaged(folder: &Path) -> Result<(), Error> {
     for (_, path) in manifests(folder)? {
         if read(folder, &path).is_err() {
             files::remove(&path)?;
-            files::remove(&path.with_extension("safetensors"))?;
         }
     }
-    Ok(())
+    remove_orphans(&folder.join(FOLDER))
 }
 
 /// Removes all checkpoints, and what interrupted writes left.
@@ -128,11 +138,7 @@ pub fn remove(folder: &Path) -> Result<(), Error> {
     for (_, path) in manifests(folder)? {
         files::remove(&path)?;
     }
-    for path in files::list(&inside)? {
-        if step_of(&path, "safetensors").is_some() {
-            files::remove(&path)?;
-        }
-    }
+    remove_orphans(&inside)?;
     files::remove_temporaries(&inside)?;
     // Anything else in it is somebody else's.
     let _ = std::fs::remove_dir(&inside);
@@ -183,12 +189,9 @@ impl Checkpoint {
                 return Err(Error::RunFile { path, problem });
             }
         }
-        let path = folder.join(METRICS);
-        let bytes = if path.exists() { files::read(&path)? } else { Vec::new() };
-        let kept = usize::try_from(self.manifest.metrics).ok().and_then(|length| bytes.get(..length));
-        if kept.map(sealed::digest).as_ref() != self.manifest.files.get(METRICS) {
+        if digest_of_metrics(folder, self.manifest.metrics)?.as_ref() != self.manifest.files.get(METRICS) {
             let problem = "its beginning is not what it was when the newest checkpoint was written".into();
-            return Err(Error::RunFile { path, problem });
+            return Err(Error::RunFile { path: folder.join(METRICS), problem });
         }
         Ok(())
     }

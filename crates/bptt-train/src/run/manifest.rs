@@ -35,12 +35,23 @@ pub(super) fn begin(folder: &Path, text: Option<String>) -> Result<(), Error> {
     write(folder, [CONFIG, VOCABULARY].map(String::from).into_iter(), text, false)
 }
 
-/// The digest of the symbols of the text that the run in `folder` learns; `None` if none is recorded.
-pub(super) fn text(folder: &Path) -> Result<Option<String>, Error> {
+/// What the run in `folder` has recorded; `None` if it is one of the first version.
+fn read(folder: &Path) -> Result<Option<Manifest>, Error> {
     if !has_digests(folder) {
         return Ok(None);
     }
-    Ok(sealed::read::<Manifest>(&folder.join(FILE))?.text)
+    let path = folder.join(FILE);
+    let manifest: Manifest = sealed::read(&path)?;
+    if manifest.schema != SCHEMA {
+        let problem = format!("its schema is {:?}, expected {SCHEMA:?}", manifest.schema);
+        return Err(Error::RunFile { path, problem });
+    }
+    Ok(Some(manifest))
+}
+
+/// The digest of the symbols of the text that the run in `folder` learns; `None` if none is recorded.
+pub(super) fn text(folder: &Path) -> Result<Option<String>, Error> {
+    Ok(read(folder)?.and_then(|manifest| manifest.text))
 }
 
 /// Whether the training of the run in `folder` has ended. One of the first version has, if it has a network.
@@ -48,10 +59,7 @@ pub(super) fn text(folder: &Path) -> Result<Option<String>, Error> {
 /// # Errors
 /// If the file is damaged.
 pub fn ended(folder: &Path) -> Result<bool, Error> {
-    if !has_digests(folder) {
-        return Ok(super::finished(folder));
-    }
-    Ok(sealed::read::<Manifest>(&folder.join(FILE))?.ended)
+    Ok(read(folder)?.map_or_else(|| super::finished(folder), |manifest| manifest.ended))
 }
 
 /// Writes the digests of a run whose training has `ended`, or was stopped and can be continued.
@@ -90,20 +98,12 @@ pub fn has_digests(folder: &Path) -> bool {
 
 /// Compares settings, vocabulary and metrics with their digests, if the run has digests.
 pub(super) fn check(folder: &Path) -> Result<(), Error> {
-    if !has_digests(folder) {
-        return Ok(());
-    }
     compare(folder, |name| !name.starts_with(SNAPSHOTS) && name != MODEL).map(drop)
 }
 
-/// Compares the files that are asked for; returns how many there are.
+/// Compares the files that are asked for with their digests; returns how many there are.
 fn compare(folder: &Path, asked: impl Fn(&str) -> bool) -> Result<usize, Error> {
-    let path = folder.join(FILE);
-    let manifest: Manifest = sealed::read(&path)?;
-    if manifest.schema != SCHEMA {
-        let problem = format!("its schema is {:?}, expected {SCHEMA:?}", manifest.schema);
-        return Err(Error::RunFile { path, problem });
-    }
+    let Some(manifest) = read(folder)? else { return Ok(0) };
     let files = manifest.files.iter().filter(|(name, _)| asked(name));
     let mut count = 0;
     for (name, digest) in files {
@@ -143,21 +143,13 @@ pub fn verify(folder: &Path) -> Result<Verified, Error> {
     for (_, snapshot) in snapshot_files(folder)? {
         bptt_io::model::load(&snapshot)?;
     }
-    let (checkpoint, _) = checkpoints::newest(folder)?;
+    let checkpoint = checkpoints::newest(folder)?.0.map(|checkpoint| checkpoint.step());
     let mut notes = checkpoints::damaged(folder)?;
     if !has_digests(folder) {
         notes.push(
             "it has no checksums of its settings, vocabulary and metrics, as runs of the first version"
                 .into(),
         );
-        let checkpoint = checkpoint.map(|checkpoint| checkpoint.step());
-        return Ok(Verified { files: 0, checkpoint, finished, notes });
     }
-    let size = std::fs::metadata(folder.join(METRICS)).map_or(0, |found| found.len());
-    if checkpoint.as_ref().is_some_and(|checkpoint| size < checkpoint.metrics()) {
-        let problem = "it is shorter than when the newest checkpoint was written".into();
-        return Err(Error::RunFile { path: folder.join(METRICS), problem });
-    }
-    let files = compare(folder, |_| true)?;
-    Ok(Verified { files, checkpoint: checkpoint.map(|checkpoint| checkpoint.step()), finished, notes })
+    Ok(Verified { files: compare(folder, |_| true)?, checkpoint, finished, notes })
 }

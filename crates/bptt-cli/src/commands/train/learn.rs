@@ -54,8 +54,9 @@ pub(crate) fn learn(
     // Impossible settings are refused before anything is written.
     config.check()?;
     data.batches(config)?;
-    let mut begun = Begun::new(name, config, Some((vocabulary, corpus)), &data, plan, Unit::Bits)?;
-    let mut learned = begun.run_through(also)?;
+    let (mut begun, training) =
+        Begun::new(name, config, Some((vocabulary, corpus)), &data, plan, Unit::Bits)?;
+    let mut learned = begun.run_through(training, also)?;
     learned.baselines = baselines;
     begun.finish(&end(&learned), &learned)?;
     Ok(learned)
@@ -70,8 +71,8 @@ pub(super) fn learn_task(
 ) -> Result<Learned, Failure> {
     let data = DataSource::task(task, config);
     data.batches(config)?;
-    let mut begun = Begun::new("", config, None, &data, plan, Unit::of(config)?)?;
-    let learned = begun.run_through(also)?;
+    let (mut begun, training) = Begun::new("", config, None, &data, plan, Unit::of(config)?)?;
+    let learned = begun.run_through(training, also)?;
     begun.finish(&end_of_task(&learned, config, task), &learned)?;
     Ok(learned)
 }
@@ -85,26 +86,25 @@ pub(super) fn not_ended(folder: &Path) -> Result<(), Failure> {
 }
 
 /// A training with the folder of its run.
-struct Begun<'a, 'd> {
+struct Begun<'a> {
     config: &'a Config,
     folder: &'a Path,
-    training: Option<Training<'a, 'd>>,
     watch: Watch,
     saving: Saving,
     /// Held until the end.
     _lock: Lock,
 }
 
-impl<'a, 'd> Begun<'a, 'd> {
+impl<'a> Begun<'a> {
     /// Begins a run, or continues one.
-    fn new(
+    fn new<'d>(
         name: &str,
         config: &'a Config,
         text: Option<(&Vocabulary, &Corpus)>,
         data: &'a DataSource<'d>,
         plan: &Plan<'a>,
         unit: Unit,
-    ) -> Result<Self, Failure> {
+    ) -> Result<(Self, Training<'a, 'd>), Failure> {
         let Plan { folder, start, checkpoint_every, quiet } = *plan;
         let mut training = Training::new(config, data)?;
         let mut kept = 0;
@@ -133,11 +133,15 @@ impl<'a, 'd> Begun<'a, 'd> {
         };
         let watch = Watch::new(name, &metrics, kept, config.steps, unit, quiet)?;
         let saving = Saving::new(checkpoint_every);
-        Ok(Self { config, folder, training: Some(training), watch, saving, _lock: lock })
+        Ok((Self { config, folder, watch, saving, _lock: lock }, training))
     }
 
     /// Trains, and writes checkpoints, snapshots and the network.
-    fn run_through(&mut self, also: &mut [&mut dyn Observer]) -> Result<Learned, Failure> {
+    fn run_through(
+        &mut self,
+        mut training: Training<'_, '_>,
+        also: &mut [&mut dyn Observer],
+    ) -> Result<Learned, Failure> {
         let Self { folder, watch, saving, .. } = self;
         let kept = snapshot_times(self.config);
         let mut failed: Option<Failure> = None;
@@ -156,7 +160,6 @@ impl<'a, 'd> Begun<'a, 'd> {
             }
             also.iter_mut().fold(flow, |flow, also| flow.and(also.event(event)))
         };
-        let mut training = self.training.take().expect("a training runs once");
         let begun = if training.steps() == 0 { training.begin(&mut observer)? } else { None };
         let outcome = match begun {
             Some(outcome) => outcome,
