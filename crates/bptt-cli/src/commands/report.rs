@@ -295,7 +295,13 @@ impl Reading<'_> {
             Evidence::of_ledger(network, &traced.trace, &traced.ledger, &ScanOptions::default(), lag);
         evidence.before = before;
         evidence.add_training(metrics);
-        diagnose(&evidence).in_sentences()
+        let mut said = diagnose(&evidence).in_sentences();
+        said.push(
+            "All this is of the sequence shown, without cuts; bptt diagnose reads several sequences and cuts gradients where training \
+             did."
+                .into(),
+        );
+        said
     }
 
     /// The input of each step as text.

@@ -4,7 +4,7 @@ use std::f64::consts::LN_2;
 
 use bptt::cell::GateRole;
 
-use super::{CutBy, Evidence, Gate, LagStatistics, Median, NotFinite, Origin, Spread, learned};
+use super::{CutBy, Evidence, Gate, LagStatistics, Median, NotFinite, Origin, REACHES, Spread, learned};
 
 /// Above this ratio of ‖Σ components‖ to Σ ‖components‖ little cancels, below [`MUCH_CANCELS`] most does.
 const LITTLE_CANCELS: f64 = 0.7;
@@ -69,13 +69,8 @@ pub(super) fn fades(of: &Evidence, lags: &LagStatistics, kept: f64) -> String {
     let left = if kept == f64::NEG_INFINITY { "nothing".to_owned() } else { part(kept) };
     let end = if of.cut { "at the end of the window" } else { "at the end of the sequence" };
     let what = if of.lag.is_some() { "at the lag of the dependency" } else { end };
-    let unknown = if of.lag.is_some() {
-        ""
-    } else {
-        "; whether more is needed is not known, since the lag of the dependency is not"
-    };
     format!(
-        "{left} of the gradient is left {target} steps back, {what}; less than a hundredth is left after {reached} steps{unknown}"
+        "less than a hundredth of the gradient is left after {reached} steps, {left} {target} steps back, {what}"
     )
 }
 
@@ -169,6 +164,12 @@ fn distances(of: &Evidence, lags: &LagStatistics) -> Vec<String> {
         format!("; memory horizon {memory} steps: 99 % of the effect of a change of h lies within it")
     });
     said.push(format!("learning horizon {horizon}: 99 % of the contributions to W_hh lie within it{memory}"));
+    if of.lag.is_none() && lags.log10_kept.is_some_and(|kept| kept < REACHES.log10()) {
+        said.push(
+            "whether a gradient from farther back is needed is not known, since the lag of the dependency is not"
+                .into(),
+        );
+    }
     if let Some([own, near, far]) = of.shares {
         said.push(format!(
             "of the gradient of W_hh, {:.1} % comes from the losses' own steps, {:.1} % from 1 to 9 steps back, and {:.1} % from \

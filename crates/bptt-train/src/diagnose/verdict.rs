@@ -148,8 +148,8 @@ fn verdict(of: &Evidence) -> (Kind, String) {
             (Kind::LearnedNothing, format!("has learned nothing: {losses}; {}", not_why(of, kind, &reach)))
         }
         (Some(losses), _) if learned_nothing => (kind, format!("{reach}; nothing was learned: {losses}")),
-        (Some(losses), Kind::Decays | Kind::Reaches) if outcome == Outcome::BeyondPairs => {
-            (kind, format!("{reach}; more than pairs of symbols was learned: {losses}"))
+        (_, Kind::Decays | Kind::Reaches) if outcome == Outcome::BeyondPairs => {
+            (kind, format!("{reach}; more than pairs of symbols was learned"))
         }
         _ => (kind, reach),
     }

@@ -90,16 +90,20 @@ export function medians({ lags, log10_profile: profile }) {
   return lags.map((lag, i) => [lag, profile[i][2] ?? -Infinity]).filter(([, log10]) => log10 > -Infinity);
 }
 
-/** What happens to the terms with the lag: the nearest and the farthest median, how they compare, and the lag from which on
- * all are less than a hundredth of the nearest, if they vanish. */
+/** What happens to the terms with the lag: the nearest, the largest and the farthest median, how the farthest compares with the
+ * nearest, and the first lag with less than a hundredth of the largest median before it, if they vanish: the judge's measure. */
 export function fateOf(entry) {
   const known = medians(entry);
   if (known.length < 2) return { fate: "unknown", near: known[0] };
   const [near, far] = [known[0], known.at(-1)];
   const change = far[1] - near[1];
   const fate = change <= -FAR_APART ? "vanish" : change < -ALIKE ? "shrink" : change <= ALIKE ? "stay" : change < FAR_APART ? "grow" : "explode";
-  const lastLarge = known.findLastIndex(([, log10]) => log10 > near[1] - FAR_APART);
-  return { fate, near, far, change, from: fate === "vanish" ? known[lastLarge + 1][0] : null };
+  if (fate !== "vanish") return { fate, near, far, change };
+  let largest = near;
+  for (const median of known) {
+    if (median[1] < largest[1] - FAR_APART) return { fate, near, far, change, largest, from: median[0] };
+    if (median[1] > largest[1]) largest = median;
+  }
 }
 
 /** The name of a range of lags. */
@@ -241,7 +245,7 @@ export class Lead {
 export function leadInWords(view) {
   const entry = recurrentEntry(view);
   const name = () => formula(letter(entry.parameter));
-  const { fate, near, far, change, from } = fateOf(entry);
+  const { fate, near, far, change, largest, from } = fateOf(entry);
   const total = entry.total_norm;
   if (!(total > 0) || !near) return ["The gradient of ", name(), " is exactly zero, and so is every term of it."];
   const norm = el("data", { value: total }, number(total));
@@ -252,7 +256,7 @@ export function leadInWords(view) {
   const both = `the median norm of a term is ${ofLog10(near[1])} at lag ${near[0]} and ${ofLog10(far[1])} at lag ${far[0]}`;
   const times = ofLog10(Math.abs(change));
   const last = {
-    vanish: () => [el("strong", {}, "Its far terms do"), `: ${both}. From ${count(from, "step")} back on, a term is less than a hundredth of one at lag ${near[0]}; together they are ${percent(shareFrom(entry, from))} of the gradient.`],
+    vanish: () => [el("strong", {}, "Its far terms do"), `: ${both}. ${count(from, "step")} back, less than a hundredth of the largest median is left, which is that at lag ${largest[0]}; from there on, all terms together are ${percent(shareFrom(entry, from))} of the gradient.`],
     shrink: () => [el("strong", {}, "Its far terms shrink, but do not vanish here"), `: ${both}, ${percent(10 ** change)} of it.`],
     stay: () => [el("strong", {}, large ? "Nor do its far terms" : "Its far terms keep their size"), `: ${both}.`],
     grow: () => [el("strong", {}, "Its far terms grow"), `: ${both}, ${times} times as large.`],
