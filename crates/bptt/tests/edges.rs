@@ -170,6 +170,24 @@ fn states_far_out_of_range_are_neither_zero_nor_lost() {
     }
 }
 
+/// 16 bits hold the powers of two of most ledgers of one sequence; here that of (599, 0) is −39,800.
+#[test]
+fn powers_of_two_beyond_16_bits_are_kept() {
+    let (network, x, losses) = linear::<f64>(1e-20, 600);
+    let ledger = ledger_of(&network, &x, &losses).unwrap();
+    let entry = ledger.entry(0, Parameter::BIAS).unwrap();
+    for (k, t) in [(0, 0), (10, 3), (200, 0), (599, 599), (599, 591), (599, 200), (599, 105), (599, 0)] {
+        let expected = -20.0 * (k - t) as f64;
+        let found = entry.log10_norm(k, t).unwrap();
+        assert!((found - expected).abs() < 1e-9 * expected.abs().max(1.0), "{k} {t}: {found} {expected}");
+        assert_eq!(entry.sequence_norm(k, t, 0), entry.norm(k, t), "{k} {t}");
+        // The total is that of 600 losses' own steps.
+        let share = entry.share(k, t).unwrap();
+        let size = if k == t { 1.0 / 600.0 } else { 10f64.powf(expected) / 600.0 };
+        assert!((share - size).abs() < 1e-9, "{k} {t}: {share}");
+    }
+}
+
 /// a · b as a sum of two numbers, exactly.
 fn product(a: f64, b: f64) -> (f64, f64) {
     let high = a * b;

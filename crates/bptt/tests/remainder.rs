@@ -122,7 +122,9 @@ fn the_remainder_is_the_sum_of_what_is_not_told_apart() {
                         share += entry.share(c.k, t).unwrap_or(0.0);
                     }
                     let expected: f64 = (0..40).filter_map(|k| exact.share(k, t)).sum();
-                    let close = (share - expected).abs() <= 1e-10 / exact.cancellation();
+                    // Shares of one sequence are kept in f32.
+                    let kept = if batch == 1 { 1e-7 } else { 1e-10 };
+                    let close = (share - expected).abs() <= kept / exact.cancellation();
                     assert!(close || exact.total_norm() == 0.0, "{cell} {t}: {share} {expected}");
                     let (found, expected) = (entry.remainder_norm(t).unwrap(), norm([&remainder]));
                     // A norm from inner products loses half the digits where sequences cancel each other.

@@ -1,10 +1,14 @@
 //! Blocks of losses, measured in a reverse scan of their own.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use super::balance::Parts;
 use super::initial::measure_initial;
 use super::loss_row::LossRow;
 use super::measured::Measured;
 use super::norms::ContributionNorms;
+use super::one_sequence::OneSequence;
 use super::operands::Operands;
 use super::options::ItemizeOptions;
 use super::projections::UpdateProjections;
@@ -67,6 +71,8 @@ pub(super) struct LedgerJob<'a, T: Real> {
     pub(super) operands: &'a [Operands<'a, T>],
     pub(super) measured: &'a [Measured],
     pub(super) projections: &'a [UpdateProjections<T>],
+    /// What records of one sequence are packed with, if they are.
+    pub(super) packed: &'a [Option<Arc<OneSequence>>],
     pub(super) options: &'a ItemizeOptions<'a, T>,
 }
 
@@ -95,6 +101,10 @@ impl<'a, T: Real> LedgerJob<'a, T> {
         }
     }
 
+    fn row(&self, index: usize, span: Range<usize>) -> LossRow {
+        LossRow::new(span, self.layout(index), self.packed[index].as_deref())
+    }
+
     /// To measure blocks of losses (ascending), the last losses first, at every step.
     pub(super) fn queue<B>(&'a self, blocks: B) -> BlockQueue<'a, T, B>
     where
@@ -118,9 +128,7 @@ impl<'a, T: Real> LedgerJob<'a, T> {
     /// Measures the losses `ks` at every step.
     fn measure(&self, ks: &[usize], workspace: &mut Workspace<'_, T>, results: &mut BlockResults<T>) {
         let plan = Plan::apart(self.losses.present.len(), ks);
-        let row = |index: usize, k: usize| {
-            LossRow::new(self.network.span(index, k, self.spans[k].end), self.layout(index))
-        };
+        let row = |index: usize, k: usize| self.row(index, self.network.span(index, k, self.spans[k].end));
         let rows_of = |index| plan.groups().iter().map(|&k| row(index, k)).collect();
         let mut rows: Vec<Vec<LossRow>> = (0..self.projections.len()).map(rows_of).collect();
         let source = Source::Losses(self.losses);
@@ -147,7 +155,7 @@ impl<'a, T: Real> LedgerJob<'a, T> {
             of_cell.sort_by_key(|merged| std::cmp::Reverse(merged.t));
         }
         let plan = Plan::new((0..steps).map(|_| Some(0)));
-        let row = |index| vec![LossRow::new(0..steps, self.layout(index))];
+        let row = |index| vec![self.row(index, 0..steps)];
         let mut rows: Vec<Vec<LossRow>> = (0..self.projections.len()).map(row).collect();
         let mut workspace = Workspace::new(self);
         let source = Source::Merged(&merged);
@@ -211,7 +219,10 @@ struct Workspace<'a, T> {
 impl<'a, T: Real> Workspace<'a, T> {
     fn new(job: &LedgerJob<'a, T>) -> Self {
         let (_, batch) = job.cache.inputs().shape();
-        let of_cell = |index: usize| ContributionNorms::new(&job.measured[index], job.layout(index), batch);
+        let of_cell = |index: usize| {
+            let records = (job.layout(index), job.packed[index].as_deref());
+            ContributionNorms::new(&job.measured[index], records, batch)
+        };
         let states = job.network.spec().states.len();
         Self {
             norms: (0..job.measured.len()).map(of_cell).collect(),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::balance::{Parts, balance};
 use super::blocks::{BlockQueue, BlockResults, LedgerJob, work};
 use super::entries::{Entry, Ledger, PerLoss};
-use super::loss_row::LossRow;
+use super::loss_row::{LossRecords, LossRow};
 use super::measured::{Measured, MeasuredParam};
+use super::one_sequence::OneSequence;
 use super::operands::{OperandNorms, Operands, exponent_of, scale, times_power};
 use super::options::ItemizeOptions;
 use super::projections::{Projecting, UpdateProjections};
@@ -70,6 +71,11 @@ fn itemize_here<T: Real>(
         UpdateProjections::new(&operands[index], &gradient, update, index, &measured[index], projecting)
     };
     let projections: Vec<_> = (0..cells).map(project).collect();
+    let pack = |index: usize| {
+        let of_cell = (&operands[index], &network.weights().cells[index]);
+        OneSequence::new(of_cell, (&measured[index], &projections[index])).map(Arc::new)
+    };
+    let packed: Vec<_> = (0..cells).map(pack).collect();
     let job = &LedgerJob {
         network,
         cache,
@@ -78,20 +84,13 @@ fn itemize_here<T: Real>(
         operands: &operands,
         measured: &measured,
         projections: &projections,
+        packed: &packed,
         options,
     };
     if let Some(control) = options.control {
         control.expect(work(&ks));
     }
-    // The last losses have the most steps to go back, so their blocks come first, and the queues take turns.
-    let queues = SIDE_BY_SIDE.min(blocks.len());
-    let mut done: Vec<Option<_>> = (0..queues).map(|_| None).collect();
-    rayon::in_place_scope_fifo(|scope| {
-        for (first, done) in done.iter_mut().enumerate() {
-            let blocks = blocks.iter().rev().copied().skip(first).step_by(SIDE_BY_SIDE);
-            scope.spawn_fifo(|scope| run_next_block(scope, job.queue(blocks), done));
-        }
-    });
+    let done = measure_blocks(job, &blocks);
     if job.is_cancelled() {
         return Err(Error::Cancelled);
     }
@@ -100,8 +99,7 @@ fn itemize_here<T: Real>(
     let mut all_sums = Vec::with_capacity(done.len());
     let mut parts = Parts::default();
     let mut merged: Vec<Vec<MergedRow<T>>> = (0..cells).map(|_| Vec::new()).collect();
-    for BlockResults { rows: of_losses, merged: of_cells, sums, parts: of_rows } in done.into_iter().flatten()
-    {
+    for BlockResults { rows: of_losses, merged: of_cells, sums, parts: of_rows } in done {
         parts.add(&of_rows);
         merged.iter_mut().zip(of_cells).for_each(|(merged, of_cell)| merged.extend(of_cell));
         all_sums.push(sums);
@@ -123,9 +121,12 @@ fn itemize_here<T: Real>(
         let remainder = remainder.next();
         per_loss.extend(initial_states(network, &rows, remainder.as_ref(), &projections[index], index));
         let sequences = options.sequences.then(|| Arc::clone(&norms[index]));
-        let row = |row: Option<LossRow>| row.map_or((0..0, Vec::new()), |row| (row.span, row.records));
+        let row = |row: Option<LossRow>| {
+            row.map_or((0..0, LossRecords::Full(Vec::new())), |row| (row.span, row.records))
+        };
         let records = Records::new(
             job.layout(index),
+            packed[index].clone(),
             rows.into_iter().map(row).collect(),
             remainder.map(|row| row.records),
         );
@@ -259,6 +260,18 @@ fn check_update<T: Real>(network: &Network<T>, update: &Weights<T>) -> Result<()
         expected: show(differs.map(|d| d.0).or_else(|| expected.get(given.len()))),
         given: show(differs.map(|d| d.1).or_else(|| given.get(expected.len()))),
     })
+}
+
+/// Measures all blocks. The last losses have the most steps to go back, so their blocks come first, and the queues take turns.
+fn measure_blocks<T: Real>(job: &LedgerJob<'_, T>, blocks: &[&[usize]]) -> Vec<BlockResults<T>> {
+    let mut done: Vec<Option<_>> = (0..SIDE_BY_SIDE.min(blocks.len())).map(|_| None).collect();
+    rayon::in_place_scope_fifo(|scope| {
+        for (first, done) in done.iter_mut().enumerate() {
+            let blocks = blocks.iter().rev().copied().skip(first).step_by(SIDE_BY_SIDE);
+            scope.spawn_fifo(|scope| run_next_block(scope, job.queue(blocks), done));
+        }
+    });
+    done.into_iter().flatten().collect()
 }
 
 /// Measures the next block of a queue. Then the other queues have their turns, on this thread or any other: so all threads

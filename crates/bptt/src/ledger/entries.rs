@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::balance::Balance;
 use super::measured_errors::MeasuredErrors;
 use super::operands::{OperandNorms, times_power};
-use super::records::{RecordLayout, Records};
+use super::records::{Record, RecordLayout, Records};
 use crate::forward::GradientSpan;
 use crate::model::{CellId, Direction, Parameter};
 
@@ -76,22 +76,22 @@ impl Entry {
     /// ‖component (k, t)‖ of the batch sum (Frobenius norm). `None` where no path leads from step t through the cell to loss k
     /// (t > k in a network that reads forward), loss k is masked or the component is part of the remainder; 0 where it is below f64's range, see [`Entry::log10_norm`].
     pub fn norm(&self, k: usize, t: usize) -> Option<f64> {
-        Some(in_full(self.records.get(k, t)?, RecordLayout::norm(self.slot)).abs())
+        Some(norm_in_full(self.records.get(k, t)?, self.slot))
     }
 
     /// ‖Σ of the components at step t that are in the remainder‖. `None` without a tolerance.
     pub fn remainder_norm(&self, t: usize) -> Option<f64> {
-        Some(in_full(self.records.remainder(t)?, RecordLayout::norm(self.slot)).abs())
+        Some(norm_in_full(self.records.remainder(t)?, self.slot))
     }
 
     /// log₁₀ of [`Entry::remainder_norm`], however small; −∞ where it is exactly zero or nothing is in it.
     pub fn remainder_log10_norm(&self, t: usize) -> Option<f64> {
-        Some(log10(self.records.remainder(t)?, RecordLayout::norm(self.slot)))
+        Some(log10_norm(self.records.remainder(t)?, self.slot))
     }
 
     /// ⟨remainder at step t, U⟩ / ⟨Σ components, U⟩: with these, all shares add up to 1. `None` without a tolerance.
     pub fn remainder_share(&self, t: usize) -> Option<f64> {
-        Some(self.records.remainder(t)?[RecordLayout::inner(self.slot)] / self.total_inner)
+        Some(self.records.remainder(t)?.inner(self.slot) / self.total_inner)
     }
 
     fn layout(&self) -> RecordLayout {
@@ -100,7 +100,7 @@ impl Entry {
 
     /// log₁₀ of the norm, however small; −∞ where it is exactly zero.
     pub fn log10_norm(&self, k: usize, t: usize) -> Option<f64> {
-        Some(log10(self.records.get(k, t)?, RecordLayout::norm(self.slot)))
+        Some(log10_norm(self.records.get(k, t)?, self.slot))
     }
 
     /// The names of the gates whose rows have norms of their own; none if they were not asked for, the cell has one gate
@@ -112,13 +112,13 @@ impl Entry {
     /// ‖rows of gate `gate` of component (k, t)‖; their squares add up to the square of [`Entry::norm`].
     pub fn gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
         let record = self.records.get(k, t).filter(|_| gate < self.gates().len())?;
-        Some(in_full(record, self.layout().gate(self.slot, gate)))
+        Some(times_power(record.gate(self.slot, gate), record.exponent()))
     }
 
     /// log₁₀ of [`Entry::gate_norm`], however small; −∞ where it is exactly zero.
     pub fn log10_gate_norm(&self, k: usize, t: usize, gate: usize) -> Option<f64> {
         let record = self.records.get(k, t).filter(|_| gate < self.gates().len())?;
-        Some(log10(record, self.layout().gate(self.slot, gate)))
+        Some(log10(record, record.gate(self.slot, gate)))
     }
 
     /// ⟨component, U⟩ / ⟨Σ components, U⟩ with U the update; all shares add up to 1. NaN where ⟨Σ components, U⟩ is 0.
@@ -134,7 +134,7 @@ impl Entry {
 
     /// The same with U divided by its power of two.
     fn scaled_inner(&self, k: usize, t: usize) -> Option<f64> {
-        self.records.get(k, t).map(|record| record[RecordLayout::inner(self.slot)])
+        self.records.get(k, t).map(|record| record.inner(self.slot))
     }
 
     /// ‖component (k, t)‖ of sequence `b` alone. `None` where there is no such entry or sequence, or norms of single
@@ -143,9 +143,9 @@ impl Entry {
         let norms = self.sequences.as_ref().filter(|_| b < self.layout().batch)?;
         let record = self.records.get(k, t)?;
         let (column, operand) = self.sequence;
-        let size = record[self.layout().sequence(column, b)];
+        let size = record.sequence(column, b);
         let of_operand = operand.map_or(1.0, |operand| norms.0[operand][t * self.layout().batch + b]);
-        Some(with_power(record, size * of_operand))
+        Some(times_power(size * of_operand, record.exponent()))
     }
 
     /// B, if norms of single sequences were asked for.
@@ -155,7 +155,7 @@ impl Entry {
 
     /// Why the entry has the size it has.
     pub fn state(&self, k: usize, t: usize) -> EntryState {
-        match self.records.get(k, t).map(|record| record[RecordLayout::norm(self.slot)]) {
+        match self.records.get(k, t).map(|record| record.norm(self.slot)) {
             Some(norm) if norm.is_sign_negative() => EntryState::Cancelled,
             None if self.records.is_masked(k) => EntryState::Masked,
             None if self.records.is_merged(k, t) && t < self.spans[k].uncut.start => {
@@ -186,20 +186,19 @@ impl Entry {
     }
 }
 
-/// A number of a record, with its power of two.
-fn in_full(record: &[f64], place: usize) -> f64 {
-    with_power(record, record[place])
+/// The norm of a parameter in a record.
+fn norm_in_full(record: Record<'_>, slot: usize) -> f64 {
+    times_power(record.norm(slot), record.exponent()).abs()
 }
 
-/// A number times the power of two of a record.
-#[allow(clippy::cast_possible_truncation)] // an integer within ±10⁵ or so
-fn with_power(record: &[f64], number: f64) -> f64 {
-    times_power(number, record[RecordLayout::EXPONENT] as i32)
+/// log₁₀ of it, however small.
+fn log10_norm(record: Record<'_>, slot: usize) -> f64 {
+    log10(record, record.norm(slot))
 }
 
 /// log₁₀ of a number of a record, with its power of two.
-fn log10(record: &[f64], place: usize) -> f64 {
-    record[place].abs().log10() + record[RecordLayout::EXPONENT] * std::f64::consts::LOG10_2
+fn log10(record: Record<'_>, number: f64) -> f64 {
+    number.abs().log10() + f64::from(record.exponent()) * std::f64::consts::LOG10_2
 }
 
 /// The contributions that have one number for each loss: h0's, and the readout's on the diagonal t = k.

@@ -10,6 +10,7 @@ mod loss_row;
 mod measured;
 mod measured_errors;
 mod norms;
+mod one_sequence;
 pub(crate) mod operands;
 mod options;
 mod passes;

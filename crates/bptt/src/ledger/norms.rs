@@ -3,6 +3,7 @@
 
 use super::loss_row::LossRow;
 use super::measured::{GramFactor, Measured, MeasuredParam, SequenceColumn};
+use super::one_sequence::{OneSequence, shift_of};
 use super::operands::{Operands, summed_square, times_power};
 use super::passes::{ElementwiseStats, Factor, RowStats};
 use super::projections::{ProjectionWindow, UpdateProjections};
@@ -30,15 +31,11 @@ pub(crate) struct ContributionNorms<'a, T> {
     sides: Vec<RowStats<T>>,
     elementwise: Vec<ElementwiseStats<T>>,
     projected: ProjectionWindow<T>,
-    /// For each parameter of a batch of one what turns the squares of its side into those of its norms at this step.
-    times: Vec<f64>,
+    /// Of a batch of one whose records are packed.
+    packed: Option<&'a OneSequence>,
     /// For each parameter Σ ‖contribution of one sequence‖ over all losses, steps and sequences measured so far, in full.
     parts: Vec<f64>,
 }
-
-/// A power of two that a record's exponent takes over, so that no norm in it leaves f64's range however large or small an
-/// operand is: operands reach 2^±1074, adjoints 2^±50 or so.
-const FAR: i32 = 400;
 
 /// Where the parts of sequences cancel to this many times ε of their sum or less, so few digits are left that the norm counts
 /// as [`EntryState::Cancelled`](super::EntryState::Cancelled).
@@ -53,7 +50,11 @@ pub(crate) struct StepSums<'a, T> {
 
 impl<'a, T: Real> ContributionNorms<'a, T> {
     /// For records of this layout and `batch` sequences.
-    pub(crate) fn new(measured: &'a Measured, layout: RecordLayout, batch: usize) -> Self {
+    pub(crate) fn new(
+        measured: &'a Measured,
+        (layout, packed): (RecordLayout, Option<&'a OneSequence>),
+        batch: usize,
+    ) -> Self {
         Self {
             measured,
             layout,
@@ -65,7 +66,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             sides: measured.sides.iter().map(|_| RowStats::new()).collect(),
             elementwise: measured.elementwise.iter().map(|_| ElementwiseStats::new()).collect(),
             projected: ProjectionWindow::default(),
-            times: Vec::new(),
+            packed,
             parts: vec![0.0; measured.params.len()],
         }
     }
@@ -115,8 +116,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             }
         }
         self.find_exponents(step.exponents);
-        let alone = batch == 1 && measured.is_simple();
-        if !alone {
+        if self.packed.is_none() {
             self.full.clear();
             self.full.extend(step.exponents.iter().map(|&exponent| power_of_two::<f64>(exponent)));
             for (side, stats) in measured.sides.iter().zip(&mut self.sides) {
@@ -132,36 +132,24 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
                 stats.pass(rows, products.elementwise(number), at, &self.relative);
             }
         }
-        let lifts = || (0..measured.params.len()).map(|slot| products.lift(slot).largest);
-        let shift = lifts().find(|lift| lift.abs() > FAR).map_or(0, |lift| lift / 2);
-        let lifted = lifts().any(|lift| lift != 0);
-        if alone {
-            self.times.clear();
-            self.times.extend(measured.params.iter().map(|param| match &param.factor {
-                GramFactor::Operands(operands) => operands[0].map_or(0.0, |of| products.operand(of)[0]),
-                GramFactor::Sequences | GramFactor::Sum(_) | GramFactor::Elementwise(_) => 1.0,
-            }));
-        }
+        let shift = shift_of(products, measured.params.len());
         let mut parts = std::mem::take(&mut self.parts);
         for (k, row) in rows.iter_mut().enumerate().take(step.da().rows() / batch) {
             if row.span.contains(&t) {
-                let width = self.layout.width();
-                let place = (t - row.span.start) * width;
-                // The records of one loss are written backward, those of many losses in turn: hardware does not prefetch that.
-                kernel::prefetch(
-                    &row.records,
-                    place.saturating_sub(3 * width)..place.saturating_sub(2 * width),
-                );
-                let record = &mut row.records[place..place + width];
+                let at = t - row.span.start;
                 let exponent = self.largest[k] + shift;
+                if let Some((packed, records)) = self.packed.zip(row.records.packed()) {
+                    let record = record_of(records, at, packed.width());
+                    if self.enter_packed(k, (t, step.exponents[k], exponent), packed, record, &mut parts) {
+                        continue;
+                    }
+                }
+                let records = row.unpack_after(t, self.packed, self.layout);
+                let record = record_of(records, at, self.layout.width());
                 record[RecordLayout::EXPONENT] = f64::from(exponent);
-                if alone && !lifted {
-                    self.enter_one(k, step.exponents[k], record, &mut parts);
-                } else if alone {
-                    self.enter_lifted(k, (step.exponents[k], shift), products, record, &mut parts);
-                } else {
-                    let at = (operands, products, step);
-                    self.enter(k, at, shift, record, &mut parts);
+                match self.packed {
+                    Some(packed) => self.enter_one(k, (t, step.exponents[k]), packed, record, &mut parts),
+                    None => self.enter(k, (operands, products, step), shift, record, &mut parts),
                 }
                 self.enter_sequences(k, (step.exponents, exponent), products, record);
             }
@@ -194,44 +182,68 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
         }
     }
 
-    /// Enters what was found of loss `k` into its record: the only sequence's row, and in one block. No operand is lifted.
+    /// Enters what was found of loss `k`'s only row into its packed record, whether it fits. The exponent is that of the row, and
+    /// that of the record has the step's shift in it.
     #[inline]
-    fn enter_one(&self, k: usize, exponent: i32, record: &mut [f64], parts: &mut [f64]) {
-        let full = power_of_two::<f64>(exponent);
-        let numbers = record[1..].chunks_exact_mut(2);
-        for ((slot, parts), numbers) in parts.iter_mut().enumerate().zip(numbers) {
-            let (norm, inner) = self.only_row(k, slot);
-            (numbers[0], numbers[1]) = (norm, inner * full);
-            *parts += norm * full;
-        }
-    }
-
-    /// The same where operands are lifted; the record's exponent has `shift` more than the row's.
-    fn enter_lifted(
+    fn enter_packed(
         &self,
         k: usize,
-        (exponent, shift): (i32, i32),
-        products: &StepProducts<T>,
+        (t, of_row, exponent): (usize, i32, i32),
+        packed: &OneSequence,
+        record: &mut [u8],
+        parts: &mut [f64],
+    ) -> bool {
+        let squares = self.sides.iter().map(|side| side.squares[k].f64());
+        let mut fits = packed.enter(record, exponent, squares);
+        let (full, shift) = (power_of_two::<f64>(of_row), exponent - self.largest[k]);
+        for (slot, factor) in packed.factors(t).iter().enumerate() {
+            let inner = self.only_inner(k, slot);
+            let lift = factor.lift + shift;
+            let inner = if lift == 0 { inner * full } else { times_power(inner, of_row + lift) };
+            fits &= packed.enter_inner(record, slot, inner);
+        }
+        if fits {
+            for ((slot, parts), factor) in parts.iter_mut().enumerate().zip(packed.factors(t)) {
+                let (norm, lift) = (self.only_norm(k, slot, factor.times), factor.lift + shift);
+                *parts += if lift == 0 { norm * full } else { times_power(norm, of_row + lift) };
+            }
+        }
+        fits
+    }
+
+    /// The same into a record in full.
+    fn enter_one(
+        &self,
+        k: usize,
+        (t, exponent): (usize, i32),
+        packed: &OneSequence,
         record: &mut [f64],
         parts: &mut [f64],
     ) {
-        let numbers = record[1..].chunks_exact_mut(2);
-        for ((slot, parts), numbers) in parts.iter_mut().enumerate().zip(numbers) {
-            let (norm, inner) = self.only_row(k, slot);
-            let lift = products.lift(slot).largest;
-            (numbers[0], numbers[1]) = (times_power(norm, lift - shift), times_power(inner, exponent + lift));
-            *parts += times_power(norm, exponent + lift);
+        let shift = packed.shift(t);
+        let numbers = record[1..].chunks_exact_mut(2).zip(packed.factors(t));
+        for ((slot, parts), (numbers, factor)) in parts.iter_mut().enumerate().zip(numbers) {
+            let (norm, exponent) = (self.only_norm(k, slot, factor.times), exponent + factor.lift + shift);
+            numbers[0] = times_power(norm, factor.lift);
+            numbers[1] = times_power(self.only_inner(k, slot), exponent);
+            *parts += times_power(norm, exponent);
         }
     }
 
-    /// The norm of the contribution of loss `k`'s only row, and its inner product with the update, both relative to the powers
-    /// of two of row and operand.
+    /// The norm of the contribution of loss `k`'s only row relative to the powers of two of row and operand, whose squared norm
+    /// is `times`.
     #[inline(always)]
     #[allow(clippy::inline_always)] // it is a tenth of the time of small ledgers
-    fn only_row(&self, k: usize, slot: usize) -> (f64, f64) {
+    fn only_norm(&self, k: usize, slot: usize, times: f64) -> f64 {
+        (self.sides[self.measured.params[slot].side].squares[k].f64() * times).sqrt()
+    }
+
+    /// Its inner product with the update, likewise relative.
+    #[inline(always)]
+    #[allow(clippy::inline_always)]
+    fn only_inner(&self, k: usize, slot: usize) -> f64 {
         let param = &self.measured.params[slot];
-        let (stats, count) = (&self.sides[param.side], self.measured.sides[param.side].params);
-        ((stats.squares[k].f64() * self.times[slot]).sqrt(), stats.inner[k * count + param.n].f64())
+        self.sides[param.side].inner[k * self.measured.sides[param.side].params + param.n].f64()
     }
 
     /// The same of several sequences or blocks.
@@ -399,4 +411,14 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
         let weights: Vec<f64> = operands.iter().map(weight).collect();
         self.sides[param.side].weighted_size(r, b, self.batch, &weights)
     }
+}
+
+/// The record of the `at`-th step of a loss. Those of one loss are written backward, and those of many losses in turn, which
+/// hardware does not prefetch.
+#[inline(always)]
+#[allow(clippy::inline_always)]
+fn record_of<N>(records: &mut [N], at: usize, width: usize) -> &mut [N] {
+    let place = at * width;
+    kernel::prefetch(records, place.saturating_sub(3 * width)..place.saturating_sub(2 * width));
+    &mut records[place..place + width]
 }
