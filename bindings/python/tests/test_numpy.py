@@ -51,7 +51,7 @@ def test_components_are_those_of_finite_differences() -> None:
     assert np.isnan(found.norms()[0]).all() and found.loss_steps.tolist() == [2]
     total = scan.gradient(np.reshape([0.0, 0.0, 1.0], (3, 1, 1)))
     np.testing.assert_allclose(total["bias_ih_l0"], [[sum(carried)]], rtol=1e-14)
-    np.testing.assert_allclose(np.nansum(found.shares()), 1.0, rtol=1e-12)
+    np.testing.assert_allclose(np.nansum(found.shares()), 1.0, rtol=1e-7)  # kept in f32
 
 
 def test_names_and_frames() -> None:
