@@ -4,10 +4,12 @@ mod arrows;
 mod bench;
 mod book;
 mod browser;
+mod deny;
 mod figures;
 mod pictures;
 mod python;
 mod readers;
+mod sbom;
 mod shell;
 mod verdicts;
 
@@ -25,7 +27,7 @@ struct Task {
 }
 
 /// The parts of `ci`, in the order in which they run: what fails soonest comes first.
-const TASKS: [Task; 7] = [
+const TASKS: [Task; 8] = [
     Task { name: "fmt", about: "is everything formatted?", args: &["fmt", "--all", "--check"], env: &[] },
     Task {
         name: "arrows",
@@ -37,6 +39,12 @@ const TASKS: [Task; 7] = [
         name: "book",
         about: "do links and includes of the documents resolve? builds the book if mdbook is installed",
         args: &["xtask", "book"],
+        env: &[],
+    },
+    Task {
+        name: "deny",
+        about: "do dependencies keep to the policy in deny.toml? needs cargo-deny",
+        args: &["xtask", "deny"],
         env: &[],
     },
     Task {
@@ -90,6 +98,9 @@ fn main() -> ExitCode {
         ["browser"] => browser::run(root(), Path::new(&cargo())),
         ["readers"] => readers::run(root(), Path::new(&cargo())),
         ["python"] => python::run(root()),
+        ["deny"] => deny::run(root(), Path::new(&cargo())),
+        ["sbom"] => sbom::run(root(), Path::new(&cargo()), None),
+        ["sbom", package] => sbom::run(root(), Path::new(&cargo()), Some(package)),
         ["figures"] => figures::run(root(), Path::new(&cargo()), false),
         ["figures", "--seeds"] => figures::run(root(), Path::new(&cargo()), true),
         ["pictures"] => pictures::run(root(), Path::new(&cargo())),
@@ -159,11 +170,13 @@ fn usage() -> String {
     let python = "  python     builds the Python package, checks its types and runs its tests; fetches PyTorch first\n";
     let figures = "  figures [--seeds]    makes the demo's numbers in the README and the book, and the pictures, anew; with --seeds bench/results/demo.md\n";
     let pictures = "  pictures   draws the README's pictures anew\n";
+    let sbom = "  sbom [PACKAGE]    prints what bptt-cli or another package is built from, as CycloneDX\n";
     let verdicts = "  verdicts [--check]    makes the book's table of verdicts and advice anew, or holds the program against it\n";
     std::iter::once(head)
         .chain(parts)
         .chain(
-            [bench, same_numbers, browser, readers, python, figures, pictures, verdicts].map(str::to_owned),
+            [bench, same_numbers, browser, readers, python, figures, pictures, sbom, verdicts]
+                .map(str::to_owned),
         )
         .collect()
 }
