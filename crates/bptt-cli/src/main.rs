@@ -62,16 +62,16 @@ impl Failure {
         ))
     }
 
-    fn code(&self) -> ExitCode {
+    fn code(&self) -> u8 {
         let wrong_usage = match self {
             Self::Usage(_) => true,
-            Self::Signalled(code, _) => return ExitCode::from(*code),
+            Self::Signalled(code, _) => return *code,
             Self::Train(error) => error.is_usage(),
             #[cfg(feature = "serve")]
             Self::Serve(bptt_serve::Error::NoToken(_) | bptt_serve::Error::WeakToken) => true,
             _ => false,
         };
-        ExitCode::from(if wrong_usage { 2 } else { 1 })
+        if wrong_usage { 2 } else { 1 }
     }
 }
 
@@ -81,19 +81,19 @@ fn main() -> ExitCode {
     match run(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let code = failure.code();
-            let causes: Vec<String> =
-                std::iter::successors(std::error::Error::source(&failure), |cause| cause.source())
-                    .map(ToString::to_string)
-                    .collect();
-            let whole: Vec<String> = std::iter::once(failure.to_string()).chain(causes).collect();
             // In the form of clap's own errors. The reader of stderr may have closed it.
             let _ =
-                clap::Error::raw(ErrorKind::Io, commands::harmless(&whole.join(": ")).into_owned() + "\n")
+                clap::Error::raw(ErrorKind::Io, commands::harmless(&in_full(&failure)).into_owned() + "\n")
                     .print();
-            code
+            ExitCode::from(failure.code())
         }
     }
+}
+
+/// An error and its causes.
+pub(crate) fn in_full(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn run(cli: &Cli) -> Result<(), Failure> {

@@ -1,8 +1,6 @@
 //! Progress of a training on the terminal, its metrics file, and Ctrl-C.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -10,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use bptt::Control;
 use bptt_io::files;
-use bptt_train::run::metrics;
+use bptt_train::run::Writer;
+use bptt_train::run::metrics::{Log, Written};
 use bptt_train::{Config, Event, Flow, Observer, task_by_name};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -164,8 +163,7 @@ impl Unit {
 pub(crate) struct Watch {
     bar: ProgressBar,
     unit: Unit,
-    metrics: BufWriter<File>,
-    failed: Option<io::Error>,
+    metrics: Log,
     start: Instant,
     /// Seconds before the start, of a training that is continued.
     before: f64,
@@ -183,14 +181,14 @@ impl Watch {
     /// For a training of `steps` updates, named `name` if there are several. The first `kept` bytes of the metrics stay.
     pub fn new(
         name: &str,
-        metrics: &Path,
+        writer: &Writer,
         kept: u64,
         steps: u64,
         unit: Unit,
         quiet: bool,
     ) -> Result<Self, Failure> {
-        let (file, before) = continued(metrics, kept)
-            .map_err(|error| Failure::Other(format!("cannot write {}: {error}", metrics.display())))?;
+        let (metrics, last) = writer.metrics(kept)?;
+        let before = last.and_then(|last| last["seconds"].as_f64()).unwrap_or(0.0);
         // indicatif itself is silent where stderr is no terminal.
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(steps), target);
@@ -202,8 +200,7 @@ impl Watch {
         Ok(Self {
             bar,
             unit,
-            metrics: BufWriter::new(file),
-            failed: None,
+            metrics,
             start: Instant::now(),
             before,
             horizon: None,
@@ -218,45 +215,27 @@ impl Watch {
         self.before + self.start.elapsed().as_secs_f64()
     }
 
-    /// Writes all lines to the disk; the size of the file.
-    pub fn flushed(&mut self) -> io::Result<u64> {
-        self.metrics.flush()?;
-        let file = self.metrics.get_ref();
-        file.sync_data()?;
-        Ok(file.metadata()?.len())
+    /// Writes all lines to the disk.
+    ///
+    /// # Errors
+    /// If one cannot be written, now or before.
+    pub fn written(&mut self) -> Result<Written, Failure> {
+        Ok(self.metrics.written()?)
     }
 
-    /// Writes a line of metrics.
+    /// Adds a line to the metrics.
     pub fn write(&mut self, line: &serde_json::Value) {
-        if let Err(error) = writeln!(self.metrics, "{}", metrics::line(line)) {
-            self.failed.get_or_insert(error);
-        }
+        self.metrics.add(line);
     }
 
     /// Ends the bar and the file.
     ///
     /// # Errors
     /// If a line could not be written.
-    pub fn finish(mut self) -> Result<(), Failure> {
+    pub fn finish(&mut self) -> Result<(), Failure> {
         self.bar.finish_and_clear();
-        match self.failed.take().map_or_else(|| self.flushed(), Err) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Failure::Other(format!("cannot write the metrics: {error}"))),
-        }
+        self.written().map(drop)
     }
-}
-
-/// A file of metrics after its first `kept` bytes, and the seconds in the last line of these.
-fn continued(metrics: &Path, kept: u64) -> io::Result<(File, f64)> {
-    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(metrics)?;
-    if file.metadata()?.len() < kept {
-        return Err(io::Error::other("it is shorter than when the checkpoint was written"));
-    }
-    file.set_len(kept)?;
-    let last = BufReader::new(&file).lines().last().transpose()?;
-    let last = last.and_then(|line| serde_json::from_str::<serde_json::Value>(&line).ok());
-    file.seek(SeekFrom::End(0))?;
-    Ok((file, last.and_then(|line| line["seconds"].as_f64()).unwrap_or(0.0)))
 }
 
 impl Observer for Watch {
@@ -316,6 +295,6 @@ impl Observer for Watch {
             // Whether it is to stop was asked after the update.
             Event::Updated { .. } => return Flow::Continue,
         }
-        if self.failed.is_some() || interrupted() { Flow::Stop } else { Flow::Continue }
+        if self.metrics.has_failed() || interrupted() { Flow::Stop } else { Flow::Continue }
     }
 }

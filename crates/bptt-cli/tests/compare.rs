@@ -5,8 +5,10 @@ mod common;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bptt_train::Rng;
+use bptt_train::compare::Folder;
 use serde_json::Value;
 
 use common::{bptt, refusal, stdout};
@@ -153,6 +155,130 @@ fn other_settings_and_unknown_remedies_are_refused() {
     fs::write(&result, &whole[..whole.len() / 2]).unwrap();
     let (code, message) = refusal(&quick(&small));
     assert!(code == 1 && message.contains("out/trainings/gru-seed-1.json cannot be used"), "{message}");
+    // The way out that it names.
+    assert!(
+        message.ends_with("remove it, and the command that made the comparison trains it again"),
+        "{message}"
+    );
+    fs::remove_file(&result).unwrap();
+    assert!(stdout(&bptt(folder.path(), &["verify", "out"])).contains("with 1 of 2 trainings"));
+    assert_eq!(stdout(&quick(&[&small[..], &["--csv"]].concat())).lines().count(), 3);
+    let settings = folder.path().join("out/comparison.json");
+    fs::write(&settings, "{").unwrap();
+    let (_, message) = refusal(&quick(&small));
+    assert!(message.ends_with("continues it with the trainings that are there"), "{message}");
+    fs::remove_file(&settings).unwrap();
+    stdout(&quick(&small));
+    assert!(stdout(&bptt(folder.path(), &["verify", "out"])).contains("with 2 of 2 trainings"));
+
+    // Somebody else's folder.
+    fs::create_dir(folder.path().join("mine")).unwrap();
+    fs::write(folder.path().join("mine/notes"), "mine").unwrap();
+    let mine = ["compare", "--task", "parity", "--length", "3", "--out", "mine", "--remedy", "none"];
+    let (_, message) = refusal(&bptt(folder.path(), &mine));
+    assert!(message.contains("mine is not empty"), "{message}");
+}
+
+/// Six trainings, of a hundredth of a second each.
+const QUICK: &str = "compare --task parity --length 4 --remedy none,clip:0.1 --seeds 3 --hidden 4 --batch 4 --steps 30 \
+                     --quiet --threads 1 --json --out";
+
+fn quick(folder: &Path, name: &str) -> std::process::Output {
+    let arguments: Vec<&str> = QUICK.split_whitespace().chain([name]).collect();
+    bptt(folder, &arguments)
+}
+
+/// Everything in a comparison, without times.
+fn contents(folder: &Path) -> Vec<(String, String)> {
+    let inside = |folder: &Path| -> Vec<_> {
+        let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        paths.filter(|path| path.is_file()).collect()
+    };
+    let mut files: Vec<_> = [inside(folder), inside(&folder.join("trainings"))].concat();
+    files.sort();
+    let content = |path: &std::path::PathBuf| {
+        let mut file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        // It is also that of the times.
+        file.as_object_mut().unwrap().remove("check").unwrap();
+        (path.strip_prefix(folder).unwrap().display().to_string(), without_times(&file.to_string()))
+    };
+    files.iter().map(content).collect()
+}
+
+#[test]
+fn killed_comparisons_continue_to_the_same_results() {
+    // In memory where that is possible: most of the time goes into syncs elsewhere.
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let folder = folder.path();
+    let start = Instant::now();
+    let json = without_times(&stdout(&quick(folder, "whole")));
+    let whole = start.elapsed().as_secs_f64();
+    let expected = contents(&folder.join("whole"));
+    assert_eq!(expected.len(), 7);
+    let mut moments = Rng::new(5, 0);
+    let (mut killed, mut tries, mut begun) = (0, 0, 0);
+    while killed < 50 {
+        tries += 1;
+        assert!(tries < 500, "{killed} of {tries} were killed before they ended");
+        let name = format!("killed-{tries}");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bptt"))
+            .args(QUICK.split_whitespace().chain([&*name]))
+            .current_dir(folder)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_secs_f64(moments.uniform_in(0.0, 0.7 * whole)));
+        let ended = child.try_wait().unwrap().is_some();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        if ended {
+            continue;
+        }
+        killed += 1;
+        if folder.join(&name).join("comparison.json").exists() {
+            let there = stdout(&bptt(folder, &["verify", &name]));
+            begun += usize::from(!there.contains("with 0 of 6") && !there.contains("with 6 of 6"));
+        }
+        assert_eq!(without_times(&stdout(&quick(folder, &name))), json, "{name}");
+        assert_eq!(contents(&folder.join(&name)), expected, "{name}");
+    }
+    println!("{killed} were killed before they ended, {begun} of them with some of the trainings finished");
+}
+
+#[test]
+fn no_damage_of_a_comparison_is_accepted_silently() {
+    let folder = tempfile::tempdir().unwrap();
+    stdout(&quick(folder.path(), "out"));
+    let out = folder.path().join("out");
+    let is_read = || {
+        let (kept, plan) = Folder::existing(&out)?.expect("there is a comparison");
+        kept.results(&plan)
+    };
+    let whole = is_read().unwrap();
+    assert!(whole.len() == 6 && whole.iter().all(Option::is_some));
+    let mut files: Vec<_> =
+        fs::read_dir(out.join("trainings")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.extend([out.join("comparison.json")]);
+    files.sort();
+    let mut random = Rng::new(13, 0);
+    let mut silent = Vec::new();
+    for damage in 0..1300 {
+        let path = random.choose(&files);
+        let bytes = fs::read(path).unwrap();
+        let mut damaged = bytes.clone();
+        if damage % 13 < 3 {
+            damaged.truncate(random.below(bytes.len()));
+        } else {
+            damaged[random.below(bytes.len())] ^= 1 << random.below(8);
+        }
+        fs::write(path, &damaged).unwrap();
+        if let Ok(results) = is_read() {
+            silent.push((path.clone(), String::from_utf8_lossy(&damaged).into_owned(), results));
+        }
+        fs::write(path, &bytes).unwrap();
+    }
+    assert!(silent.is_empty(), "{} of 1300: {silent:#?}", silent.len());
 }
 
 #[test]

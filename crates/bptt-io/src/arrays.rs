@@ -181,7 +181,7 @@ fn head(tensor: &Tensor) -> Option<Vec<u8>> {
 /// # Errors
 /// If the ending is another, NumPy lacks an array's type, or the file cannot be written.
 pub fn write(path: &Path, arrays: &[Tensor], notes: &BTreeMap<String, String>) -> Result<(), Error> {
-    match path.extension().and_then(|ending| ending.to_str()) {
+    match files::ending(path).as_deref() {
         Some("npz") => files::write_with(path, |file| {
             let mut archive = ZipWriter::new(BufWriter::new(file));
             for array in arrays {
@@ -197,16 +197,31 @@ pub fn write(path: &Path, arrays: &[Tensor], notes: &BTreeMap<String, String>) -
             archive.finish()?.flush()
         }),
         Some("safetensors") => files::write_with(path, |file| {
-            let mut sorted: Vec<&Tensor> = arrays.iter().collect();
-            // As the library sorts them, so that every array is aligned.
-            sorted.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
             let mut file = BufWriter::new(file);
-            file.write_all(&safetensors_head(&sorted, notes))?;
-            sorted.iter().try_for_each(|array| file.write_all(&array.bytes))?;
+            write_safetensors(&mut file, arrays, notes)?;
             file.flush()
         }),
         _ => Err(Error::UnknownEnding { path: path.into(), expected: ".npz or .safetensors" }),
     }
+}
+
+/// The bytes of a `.safetensors` file.
+pub fn to_safetensors(arrays: &[Tensor], notes: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(arrays.iter().map(|array| array.bytes.len()).sum());
+    write_safetensors(&mut bytes, arrays, notes).expect("memory can be written");
+    bytes
+}
+
+fn write_safetensors(
+    file: &mut impl Write,
+    arrays: &[Tensor],
+    notes: &BTreeMap<String, String>,
+) -> io::Result<()> {
+    let mut sorted: Vec<&Tensor> = arrays.iter().collect();
+    // As the library sorts them, so that every array is aligned.
+    sorted.sort_by(|a, b| b.dtype.cmp(&a.dtype).then_with(|| a.name.cmp(&b.name)));
+    file.write_all(&safetensors_head(&sorted, notes))?;
+    sorted.iter().try_for_each(|array| file.write_all(&array.bytes))
 }
 
 /// What stands before the data of a `.safetensors` file: the length of the JSON, and the JSON with spaces up to a multiple of

@@ -1,9 +1,16 @@
 //! Reading files with named errors, and writing them atomically.
 
+mod disk;
+#[cfg(feature = "faults")]
+#[doc(hidden)]
+pub mod faults;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+
+pub use disk::{Operation, Output};
 
 use crate::Error;
 
@@ -34,17 +41,23 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Error> {
 ///
 /// # Errors
 /// If it cannot be written; an existing file is unchanged then.
-pub fn write_with(path: &Path, fill: impl FnOnce(&mut fs::File) -> io::Result<()>) -> Result<(), Error> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary = tempfile::Builder::new().prefix(TEMPORARY).permissions(permissions()).tempfile_in(folder);
-    let written = temporary.and_then(|mut file| {
-        let _listed = Listed::new(file.path().to_owned());
-        fill(file.as_file_mut())?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        sync_folder(folder)
+pub fn write_with(path: &Path, fill: impl FnOnce(&mut Output) -> io::Result<()>) -> Result<(), Error> {
+    let folder = folder_of(path);
+    let mut builder = tempfile::Builder::new();
+    let temporary = Output::temporary(folder, builder.prefix(TEMPORARY).permissions(permissions()));
+    let written = temporary.and_then(|(mut file, temporary)| {
+        let _listed = Listed::new(temporary.to_path_buf());
+        fill(&mut file)?;
+        file.sync()?;
+        disk::rename(temporary, path)?;
+        disk::sync_folder(folder)
     });
     written.map_err(error("write", path))
+}
+
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The temporary files that are being written.
@@ -73,11 +86,6 @@ pub fn abandon() {
     }
 }
 
-/// Makes names in a folder durable; where folders cannot be synced, nothing.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { fs::File::open(folder)?.sync_all() } else { Ok(()) }
-}
-
 /// Removes what interrupted writes left in a folder.
 ///
 /// # Errors
@@ -98,12 +106,17 @@ fn permissions() -> fs::Permissions {
     std::os::unix::fs::PermissionsExt::from_mode(0o666)
 }
 
+/// What a file's name ends with, in small letters.
+pub fn ending(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_str()?.to_ascii_lowercase())
+}
+
 /// Removes a file, if there is one.
 ///
 /// # Errors
 /// If it cannot be removed.
 pub fn remove(path: &Path) -> Result<(), Error> {
-    match fs::remove_file(path) {
+    match disk::remove(path) {
         Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed.map_err(error("remove", path)),
     }
@@ -126,7 +139,22 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 /// # Errors
 /// If one cannot be created.
 pub fn create_folder(path: &Path) -> Result<(), Error> {
-    fs::create_dir_all(path).map_err(error("create", path))
+    created(path, disk::create_folders)
+}
+
+/// Creates a folder in one that exists: if that was removed, it does not come back.
+///
+/// # Errors
+/// If it cannot be created.
+pub fn create_folder_inside(path: &Path) -> Result<(), Error> {
+    created(path, disk::create_folder)
+}
+
+fn created(path: &Path, create: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    create(path).and_then(|()| disk::sync_folder(folder_of(path))).map_err(error("create", path))
 }
 
 #[cfg(test)]

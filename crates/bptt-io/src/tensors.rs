@@ -251,7 +251,7 @@ pub(crate) type Named = BTreeMap<String, Tensor>;
 /// # Errors
 /// If the ending is another, `.npz` lacks a tensor's type, or the file cannot be written.
 pub(crate) fn write(path: &Path, tensors: &Named, stamp: Option<&Stamp>) -> Result<(), Error> {
-    let bytes = match path.extension().and_then(|ending| ending.to_str()) {
+    let bytes = match files::ending(path).as_deref() {
         Some("safetensors") => safetensors_bytes(tensors, stamp),
         Some("npz") => {
             archive_bytes(tensors).map_err(|problem| Error::ModelFile { path: path.into(), problem })?

@@ -97,6 +97,35 @@ pub enum Error {
         by: String,
     },
 
+    /// The folder of a run is no longer the one in which its training began.
+    #[error(
+        "{} is not the folder any more in which the training began: it was removed, renamed or replaced, so that nothing is \
+         written into it",
+        folder.display()
+    )]
+    FolderLost {
+        /// The folder.
+        folder: PathBuf,
+    },
+
+    /// A folder holds a comparison where a run is expected.
+    #[error(
+        "{0} holds a comparison of remedies, not a run: bptt report {0} shows it, bptt verify {0} checks it, and the command that \
+         made it continues it",
+        folder.display()
+    )]
+    IsComparison {
+        /// The folder.
+        folder: PathBuf,
+    },
+
+    /// A training that is to be continued has ended.
+    #[error("--resume: the training in {} has ended", folder.display())]
+    RunEnded {
+        /// The folder.
+        folder: PathBuf,
+    },
+
     /// A training was interrupted before its first checkpoint.
     #[error("{0} has no network yet: its training was interrupted before the first checkpoint; bptt train --resume {0} continues it", folder.display())]
     NoNetworkYet {
@@ -238,6 +267,8 @@ impl Error {
             | Self::NotAText { .. }
             | Self::Bidirectional
             | Self::PathNotUtf8 { .. }
+            | Self::RunEnded { .. }
+            | Self::IsComparison { .. }
             | Self::Io(
                 bptt_io::Error::Choice { .. }
                 | bptt_io::Error::UnknownName { .. }

@@ -3,11 +3,15 @@
 //! `run.json` the digests of these files.
 
 pub mod checkpoints;
-mod lock;
+pub(crate) mod lock;
 mod manifest;
 pub mod metrics;
-mod sealed;
+pub(crate) mod sealed;
+pub mod snapshots;
+mod writer;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bptt::{Network, Readout, cell_by_name};
@@ -16,8 +20,9 @@ use bptt_io::{files, model};
 use crate::vocabulary::Unknown;
 use crate::{Config, Corpus, Error, Vocabulary, cue_sentences, task_by_name, text};
 
-pub use lock::{Lock, lock};
-pub use manifest::{Verified, ended, finish, has_digests, verify};
+pub use lock::is_locked;
+pub use manifest::{Verified, ended, has_digests, not_ended, verify};
+pub use writer::{Existing, Resumed, Writer};
 
 /// The file name of the settings of a run.
 pub const CONFIG: &str = "config.toml";
@@ -26,6 +31,8 @@ const MODEL: &str = "model.safetensors";
 /// The file name of the metrics of a training, one JSON object per line.
 pub const METRICS: &str = "metrics.jsonl";
 const SNAPSHOTS: &str = "snapshots";
+/// What a folder has that holds a comparison, see [`crate::compare`].
+pub(crate) const COMPARISON: &str = "comparison.json";
 
 /// The report that commands write into the folder of a run.
 pub const REPORT: &str = "report.html";
@@ -49,11 +56,19 @@ impl Run {
     /// # Errors
     /// If a file is missing or damaged, or the files do not match.
     pub fn open(folder: &Path) -> Result<Self, Error> {
-        let config = read_config(&folder.join(CONFIG))?;
+        Self::with_checkpoint(folder, || Ok(checkpoints::newest(folder)?.0))
+    }
+
+    /// The same with the newest checkpoint, which is asked for if the training has not ended.
+    fn with_checkpoint(
+        folder: &Path,
+        newest: impl FnOnce() -> Result<Option<checkpoints::Checkpoint>, Error>,
+    ) -> Result<Self, Error> {
+        let config = settings(folder)?;
         manifest::check(folder)?;
         if let Some(name) = &config.task {
             let task = task_by_name(name)?;
-            let network = last_network(folder, &config, task.inputs(), task.outputs())?;
+            let network = last_network(folder, &config, (task.inputs(), task.outputs()), newest)?;
             let given = (network.inputs(), network.weights().readout.as_ref().map_or(0, Readout::outputs));
             if given != (task.inputs(), task.outputs()) {
                 let problem = format!(
@@ -68,7 +83,7 @@ impl Run {
         let problem = |problem: String| Error::RunFile { path: path.clone(), problem };
         let vocabulary: Vocabulary =
             serde_json::from_slice(&files::read(&path)?).map_err(|error| problem(error.to_string()))?;
-        let network = last_network(folder, &config, vocabulary.len(), vocabulary.len())?;
+        let network = last_network(folder, &config, (vocabulary.len(), vocabulary.len()), newest)?;
         if network.inputs() != vocabulary.len() {
             let sizes = format!("{} symbols for a model of {}", vocabulary.len(), network.inputs());
             return Err(problem(sizes));
@@ -107,51 +122,21 @@ impl Run {
         check_digest(&self.config, self.text.as_deref(), text)
     }
 
-    /// Writes the network of a run whose folder [`begin`] created, and replaces an earlier one atomically.
+    /// Writes the network of a run, and replaces an earlier one atomically.
     ///
     /// # Errors
     /// If the file cannot be written.
     pub fn save_model(folder: &Path, network: &Network<f32>) -> Result<(), Error> {
         Ok(model::save(network, &folder.join(MODEL))?)
     }
-
-    /// Writes the network after `step` updates as a snapshot.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn save_snapshot(folder: &Path, step: u64, network: &Network<f32>) -> Result<(), Error> {
-        let folder = folder.join(SNAPSHOTS);
-        files::create_folder(&folder)?;
-        Ok(model::save(network, &folder.join(format!("{step:08}.safetensors")))?)
-    }
-}
-
-/// The snapshots of the run in `folder`, each with its number of updates, earliest first.
-///
-/// # Errors
-/// If a snapshot cannot be read.
-pub fn snapshots(folder: &Path) -> Result<Vec<(u64, Network<f32>)>, Error> {
-    let files = snapshot_files(folder)?;
-    files.iter().map(|(step, path)| Ok((*step, model::load(path)?))).collect()
-}
-
-/// The files of the snapshots, earliest first.
-fn snapshot_files(folder: &Path) -> Result<Vec<(u64, PathBuf)>, Error> {
-    let mut found: Vec<(u64, PathBuf)> = files::list(&folder.join(SNAPSHOTS))?
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|ending| ending == "safetensors") && path.is_file())
-        .filter_map(|path| Some((path.file_stem()?.to_str()?.parse().ok()?, path)))
-        .collect();
-    found.sort();
-    Ok(found)
 }
 
 /// The network at the end of the training or, if that has not ended, of the newest checkpoint.
 fn last_network(
     folder: &Path,
     config: &Config,
-    inputs: usize,
-    outputs: usize,
+    (inputs, outputs): (usize, usize),
+    newest: impl FnOnce() -> Result<Option<checkpoints::Checkpoint>, Error>,
 ) -> Result<Network<f32>, Error> {
     let path = folder.join(MODEL);
     if path.exists() {
@@ -165,7 +150,7 @@ fn last_network(
         }
         return Ok(network);
     }
-    match checkpoints::newest(folder)?.0 {
+    match newest()? {
         Some(checkpoint) => checkpoint.network(config, inputs, outputs),
         None => Err(Error::NoNetworkYet { folder: folder.into() }),
     }
@@ -181,16 +166,64 @@ pub fn finished(folder: &Path) -> bool {
     folder.join(MODEL).exists()
 }
 
-/// Removes the files of the run in `folder`, and nothing else.
+/// Whether a training goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A process trains.
+    Running,
+    /// It was stopped or killed, and can be continued.
+    Interrupted,
+    /// It has ended.
+    Ended,
+}
+
+impl State {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// The state of the run in `folder`; `None` if its `run.json` is damaged or no file.
+pub fn state(folder: &Path) -> Option<State> {
+    if is_locked(folder) {
+        return Some(State::Running);
+    }
+    let recorded = folder.join(manifest::FILE);
+    if recorded.symlink_metadata().is_ok_and(|found| !found.is_file()) {
+        return None;
+    }
+    Some(if ended(folder).ok()? { State::Ended } else { State::Interrupted })
+}
+
+/// Removes the files of the run in `folder` and its report, and nothing else.
 ///
 /// # Errors
 /// If a file cannot be removed.
 pub fn remove(folder: &Path) -> Result<(), Error> {
-    for (_, snapshot) in snapshot_files(folder)? {
+    for (_, snapshot) in snapshots::files(folder)? {
         files::remove(&snapshot)?;
     }
     checkpoints::remove(folder)?;
+    let report = folder.join(REPORT);
+    if is_report(&report) {
+        files::remove(&report)?;
+    }
     Ok(paths(folder).iter().try_for_each(|path| files::remove(path))?)
+}
+
+/// How a page says that this project made it.
+const GENERATOR: &str = r#"<meta name="generator" content="bptt">"#;
+
+/// Whether a file is a page that this project made.
+fn is_report(path: &Path) -> bool {
+    let mut beginning = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(1 << 10).read_to_end(&mut beginning));
+    read.is_ok() && String::from_utf8_lossy(&beginning).contains(GENERATOR)
 }
 
 /// The files of the run in `folder` other than its snapshots and checkpoints; a run of a task has no vocabulary.
@@ -204,85 +237,11 @@ pub fn model_file(path: &Path) -> PathBuf {
     if is_run { path.join(MODEL) } else { path.into() }
 }
 
-/// Whether `folder` is empty, or has nothing but what a process that ended in [`begin`] left.
-fn is_beginning(folder: &Path) -> Result<bool, Error> {
-    let there = files::list(folder)?;
-    let locked = there.iter().any(|path| lock::is_lock(path));
-    let ours = |path: &PathBuf| {
-        let names = [METRICS, VOCABULARY, CONFIG, manifest::FILE, SNAPSHOTS, checkpoints::FOLDER, REPORT];
-        let written = names.iter().any(|name| path.file_name().is_some_and(|given| given == *name));
-        lock::is_lock(path) || locked && (written || files::is_temporary(path))
-    };
-    Ok(there.iter().all(ours))
-}
-
-/// What to do with a run that is already in a folder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Existing {
-    /// Return an error.
-    Refuse,
-    /// Replace it.
-    Replace,
-}
-
-/// Creates the folder of a run and writes its settings and, for a text, its vocabulary. Returns the path of the metrics, and a
-/// lock that keeps other trainings out of the folder.
-///
-/// # Errors
-/// If the folder already contains a run that is not to be replaced, or anything else; if another training writes into it; or
-/// if a file cannot be written.
-pub fn begin(
-    folder: &Path,
-    config: &Config,
-    text: Option<(&Vocabulary, &Corpus)>,
-    existing: Existing,
-) -> Result<(PathBuf, Lock), Error> {
-    let there = exists(folder);
-    if there && existing == Existing::Refuse {
-        return Err(Error::RunExists { folder: folder.into() });
-    }
-    // Only what has the settings of a run is one that may be replaced.
-    let strange = there && read_config(&folder.join(CONFIG)).is_err();
-    if strange || !there && folder.exists() && !is_beginning(folder)? {
-        return Err(Error::FolderTaken { folder: folder.into() });
-    }
-    files::create_folder(folder)?;
-    let lock = lock(folder)?;
-    if there {
-        remove(folder)?;
-    }
-    // The settings come last: with them and the metrics it is a run.
-    files::write(&folder.join(METRICS), b"")?;
-    if let Some((vocabulary, _)) = text {
-        let vocabulary = serde_json::to_vec_pretty(vocabulary).expect("symbols are JSON");
-        files::write(&folder.join(VOCABULARY), &vocabulary)?;
-    }
-    let path = || config.text.clone().unwrap_or_default();
-    let config = toml::to_string(config).map_err(|_| Error::PathNotUtf8 { path: path() })?;
-    files::write(&folder.join(CONFIG), config.as_bytes())?;
-    manifest::begin(folder, text.map(|(_, corpus)| digest(corpus)))?;
-    Ok((folder.join(METRICS), lock))
-}
-
-/// Prepares the folder of an interrupted run to be continued: a network of the interruption is removed, since the checkpoint
-/// has it.
-///
-/// # Errors
-/// If a file cannot be removed or written.
-pub fn reopen(folder: &Path) -> Result<(), Error> {
-    let text = manifest::text(folder)?;
-    manifest::check(folder)?;
-    metrics::read(folder)?;
-    checkpoints::remove_damaged(folder)?;
-    files::remove(&folder.join(MODEL))?;
-    manifest::begin(folder, text)
-}
-
 /// Refuses to continue a run with another text than the one it began with.
 ///
 /// # Errors
 /// If the text is another, or a file cannot be read.
-pub fn check_text(folder: &Path, config: &Config, text: &Corpus) -> Result<(), Error> {
+fn check_text(folder: &Path, config: &Config, text: &Corpus) -> Result<(), Error> {
     check_digest(config, manifest::text(folder)?.as_deref(), text)
 }
 
@@ -298,6 +257,18 @@ fn check_digest(config: &Config, expected: Option<&str>, text: &Corpus) -> Resul
 fn digest(text: &Corpus) -> String {
     let bytes: Vec<u8> = text.train.iter().chain(&text.held_out).flat_map(|id| id.to_le_bytes()).collect();
     sealed::digest(&bytes)
+}
+
+/// The settings of the run in `folder`.
+///
+/// # Errors
+/// If the file cannot be read or is invalid, or the folder holds a comparison.
+pub fn settings(folder: &Path) -> Result<Config, Error> {
+    let path = folder.join(CONFIG);
+    if !path.exists() && folder.join(COMPARISON).exists() {
+        return Err(Error::IsComparison { folder: folder.into() });
+    }
+    read_config(&path)
 }
 
 /// Reads settings.

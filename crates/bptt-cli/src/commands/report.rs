@@ -238,8 +238,9 @@ impl Reading<'_> {
         let updates = updates.unwrap_or(self.config.steps);
         let (inputs, outputs) = self.source.sizes();
         let untrained = (0, self.config.network(inputs, outputs)?);
-        let earlier =
-            std::iter::once(untrained).chain(runs::snapshots(folder)?).filter(|(step, _)| *step < updates);
+        let earlier = std::iter::once(untrained)
+            .chain(runs::snapshots::read(folder)?)
+            .filter(|(step, _)| *step < updates);
         let mut stages = Vec::new();
         for (step, network) in earlier {
             if not_wanted() {
@@ -417,7 +418,7 @@ fn subjects_in_words(subjects: &[Subject]) -> String {
 fn reproduce(args: &ReportArgs, folders: &[PathBuf]) -> Result<Vec<String>, Failure> {
     let mut lines = Vec::new();
     for folder in folders {
-        lines.push(facts::train_command(&runs::read_config(&folder.join(runs::CONFIG))?, folder));
+        lines.push(facts::train_command(&runs::settings(folder)?, folder));
     }
     let mut report = "bptt report".to_owned();
     for run in &args.runs {

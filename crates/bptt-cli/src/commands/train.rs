@@ -1,5 +1,7 @@
 //! `bptt train`: trains on a text or a task, and writes a run.
 
+#[cfg(all(test, unix))]
+mod faults;
 mod learn;
 mod result;
 mod saving;
@@ -10,7 +12,7 @@ use bptt_train::data_source::held_out_batch;
 use bptt_train::run::{Existing, checkpoints};
 use bptt_train::text::normalized;
 use bptt_train::{
-    Batch, Config, Corpus, Ending, Observer, Streams, Vocabulary, memory, run as runs, task_by_name,
+    Batch, Config, Corpus, Ending, Error, Observer, Streams, Vocabulary, memory, run as runs, task_by_name,
 };
 use bptt_view::report::{Report, Subject};
 
@@ -200,16 +202,17 @@ fn config(args: &TrainArgs) -> Result<Config, Failure> {
 
 /// The settings of a run that is continued.
 fn resumed(args: &TrainArgs, folder: &Path) -> Result<Config, Failure> {
-    if !runs::exists(folder) {
+    let config = runs::settings(folder);
+    if !runs::exists(folder) && !matches!(config, Err(Error::IsComparison { .. })) {
         return Err(Failure::Usage(format!("--resume: {} holds no run", folder.display())));
     }
-    let config = runs::read_config(&folder.join(runs::CONFIG))?;
+    let config = config?;
     if args.settings.over(config.clone()) != config {
         let words =
             "--resume continues a training with its own settings; leave the others out, or begin a new run";
         return Err(Failure::Usage(words.into()));
     }
-    learn::not_ended(folder)?;
+    runs::not_ended(folder)?;
     Ok(config)
 }
 

@@ -1,5 +1,8 @@
-//! `bptt verify`: whether the files of a run are those that were written.
+//! `bptt verify`: whether the files of a run or of a comparison are those that were written.
 
+use std::path::Path;
+
+use bptt_train::compare::{Folder, Plan};
 use bptt_train::run as runs;
 use serde_json::json;
 
@@ -12,6 +15,9 @@ const SCHEMA: &str = "bptt.verify/1";
 
 pub(crate) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let folder = &args.run;
+    if let Some((comparison, plan)) = Folder::existing(folder)? {
+        return of_comparison(args, folder, &comparison, &plan);
+    }
     let found = runs::verify(folder)?;
     let (events, torn) = runs::metrics::read(folder)?;
     let notes: Vec<String> = found.notes.iter().cloned().chain(torn).collect();
@@ -36,5 +42,21 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<(), Failure> {
         folder.display(),
         found.files,
         events.len()
+    ))
+}
+
+fn of_comparison(args: &VerifyArgs, folder: &Path, comparison: &Folder, plan: &Plan) -> Result<(), Failure> {
+    let results = comparison.results(plan)?;
+    let (all, there) = (results.len(), results.iter().flatten().count());
+    if args.json {
+        return print_json(&json!({
+            "schema": SCHEMA, "comparison": folder.to_string_lossy(), "files": 1 + there, "trainings": all,
+            "finished": there == all, "notes": [],
+        }));
+    }
+    let state = if there == all { "" } else { "; the command that made it trains the others" };
+    print(&format!(
+        "{}: everything is as it was written: a comparison with {there} of {all} trainings{state}\n",
+        folder.display()
     ))
 }

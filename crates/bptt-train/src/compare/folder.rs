@@ -1,7 +1,8 @@
 //! A comparison on disk: `comparison.json` with the comparison, and in `trainings` one small file for each finished
-//! training.
+//! training. Both are one line of JSON with a checksum, as the metrics of a run.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -10,19 +11,40 @@ use serde_json::Value;
 use super::{Comparison, Plan, Training, TrainingResult};
 use bptt_io::files;
 
+use crate::run::COMPARISON;
+use crate::run::lock::{Lock, is_lock, lock};
+use crate::run::metrics::{is_intact, line};
+use crate::run::sealed::{CHANGED, of_schema};
 use crate::{Config, Error, run};
 
-const COMPARISON: &str = "comparison.json";
 const TRAININGS: &str = "trainings";
 
-/// Schemas of `comparison.json` and of the file of a training.
-const COMPARISON_SCHEMA: &str = "bptt.comparison-settings/1";
-const TRAINING_SCHEMA: &str = "bptt.training/1";
+/// A kind of file.
+struct Kind {
+    /// Its schema, and that of the first version, which has no checksums.
+    schema: &'static str,
+    first: &'static str,
+    /// What to do with a damaged one.
+    way_out: &'static str,
+}
+
+const OF_COMPARISON: Kind = Kind {
+    schema: "bptt.comparison-settings/2",
+    first: "bptt.comparison-settings/1",
+    way_out: "remove it, and the command that made the comparison continues it with the trainings that are there",
+};
+const OF_TRAINING: Kind = Kind {
+    schema: "bptt.training/2",
+    first: "bptt.training/1",
+    way_out: "remove it, and the command that made the comparison trains it again",
+};
 
 /// The folder of the results of a comparison.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
+    /// Held by who writes into it.
+    lock: Option<Arc<Lock>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,21 +67,26 @@ impl Folder {
     /// The folder of the results of `plan`: created if it does not exist, continued if it contains the same comparison.
     ///
     /// # Errors
-    /// If it contains another comparison or a run, or cannot be written.
+    /// If it contains another comparison, a run or anything else, another process writes into it, or it cannot be written.
     pub fn open(path: &Path, plan: &Plan) -> Result<Self, Error> {
-        let folder = Self { path: path.into() };
-        let file = path.join(COMPARISON);
-        if file.exists() {
-            let there: ComparisonFile = read_json(&file, COMPARISON_SCHEMA)?;
-            folder.refuse_difference(&there.comparison, plan.comparison())?;
-        } else if run::exists(path) {
+        if run::exists(path) {
             return Err(Error::RunExists { folder: path.into() });
-        } else {
-            files::create_folder(&path.join(TRAININGS))?;
-            let comparison = plan.comparison().clone();
-            write_json(&file, &ComparisonFile { schema: COMPARISON_SCHEMA.into(), comparison })?;
         }
-        files::create_folder(&path.join(TRAININGS))?;
+        let file = path.join(COMPARISON);
+        if !file.exists() && !files::list(path)?.iter().all(|path| is_beginning(path)) {
+            return Err(Error::FolderTaken { folder: path.into() });
+        }
+        files::create_folder(path)?;
+        let folder = Self { path: path.into(), lock: Some(Arc::new(lock(path, &[TRAININGS])?)) };
+        if file.exists() {
+            let there: ComparisonFile = read_json(&file, &OF_COMPARISON)?;
+            folder.refuse_difference(&there.comparison, plan.comparison())?;
+        }
+        files::create_folder_inside(&path.join(TRAININGS))?;
+        if !file.exists() {
+            let comparison = plan.comparison().clone();
+            write_json(&file, &ComparisonFile { schema: OF_COMPARISON.schema.into(), comparison })?;
+        }
         Ok(folder)
     }
 
@@ -72,8 +99,8 @@ impl Folder {
         if !file.exists() {
             return Ok(None);
         }
-        let there: ComparisonFile = read_json(&file, COMPARISON_SCHEMA)?;
-        Ok(Some((Self { path: path.into() }, Plan::new(there.comparison)?)))
+        let there: ComparisonFile = read_json(&file, &OF_COMPARISON)?;
+        Ok(Some((Self { path: path.into(), lock: None }, Plan::new(there.comparison)?)))
     }
 
     /// The results of the trainings of `plan`, in their order; `None` for those that have not finished.
@@ -123,9 +150,9 @@ impl Folder {
         if !path.exists() {
             return Ok(None);
         }
-        let file: TrainingFile = read_json(&path, TRAINING_SCHEMA)?;
+        let file: TrainingFile = read_json(&path, &OF_TRAINING)?;
         if (&file.remedy, &file.config) != (&training.remedy, &training.config) {
-            let problem = "it belongs to a training with other settings; remove it to train again".into();
+            let problem = format!("it belongs to a training with other settings; {}", OF_TRAINING.way_out);
             return Err(Error::RunFile { path, problem });
         }
         Ok(Some(file.reached))
@@ -133,8 +160,11 @@ impl Folder {
 
     /// Writes the result of a training.
     pub(super) fn write(&self, training: &Training, reached: &TrainingResult) -> Result<(), Error> {
+        if self.lock.as_ref().is_some_and(|lock| !lock.is_in_place()) {
+            return Err(Error::FolderLost { folder: self.path.clone() });
+        }
         let Training { remedy, config } = training.clone();
-        let (schema, reached) = (TRAINING_SCHEMA.into(), reached.clone());
+        let (schema, reached) = (OF_TRAINING.schema.into(), reached.clone());
         write_json(&self.file(training), &TrainingFile { schema, remedy, config, reached })
     }
 
@@ -157,18 +187,34 @@ fn settings(comparison: &Comparison) -> Vec<(String, Value)> {
     settings
 }
 
-fn read_json<F: DeserializeOwned>(path: &Path, schema: &str) -> Result<F, Error> {
-    let problem = |problem: String| Error::RunFile { path: path.into(), problem };
-    let value: Value =
-        serde_json::from_slice(&files::read(path)?).map_err(|error| problem(error.to_string()))?;
-    if value["schema"] != schema {
-        return Err(problem(format!("its schema is {}, expected {schema:?}", value["schema"])));
+/// Whether a file may be in a folder that a comparison begins in.
+fn is_beginning(path: &Path) -> bool {
+    let named = path.file_name().is_some_and(|name| name == TRAININGS || name == run::REPORT);
+    named || is_lock(path) || files::is_temporary(path)
+}
+
+fn read_json<F: DeserializeOwned>(path: &Path, kind: &Kind) -> Result<F, Error> {
+    let bytes = files::read(path)?;
+    parse(&bytes, kind).map_err(|problem| Error::RunFile {
+        path: path.into(),
+        problem: format!("{problem}; {}", kind.way_out),
+    })
+}
+
+fn parse<F: DeserializeOwned>(bytes: &[u8], kind: &Kind) -> Result<F, String> {
+    let text = str::from_utf8(bytes).map_err(|error| error.to_string())?;
+    let mut value: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    if value["schema"] == kind.first {
+        return of_schema(value, kind.first);
     }
-    serde_json::from_value(value).map_err(|error| problem(error.to_string()))
+    if !text.strip_suffix('\n').is_some_and(is_intact) {
+        return Err(CHANGED.into());
+    }
+    value.as_object_mut().and_then(|file| file.remove("check"));
+    of_schema(value, kind.schema)
 }
 
 fn write_json(path: &Path, file: &impl Serialize) -> Result<(), Error> {
-    let mut bytes = serde_json::to_vec_pretty(file).expect("settings and numbers are JSON");
-    bytes.push(b'\n');
-    Ok(files::write(path, &bytes)?)
+    let value = serde_json::to_value(file).expect("settings and numbers are JSON");
+    Ok(files::write(path, (line(&value) + "\n").as_bytes())?)
 }

@@ -8,6 +8,7 @@ use bptt::Network;
 use bptt_io::{arrays, files};
 use serde::{Deserialize, Serialize};
 
+use super::metrics::{Written, digest_of_first};
 use super::{CONFIG, METRICS, VOCABULARY, sealed};
 use crate::checkpoint::{Counters, Given, NETWORK};
 use crate::{Config, Error, Training};
@@ -41,37 +42,37 @@ pub struct Checkpoint {
     arrays: Vec<bptt_io::Tensor>,
 }
 
-/// Writes a checkpoint of `training`, to which the first `metrics` bytes of the metrics belong, and removes all but the newest
-/// two. Returns its path.
+/// Writes a checkpoint of `training`, to which these metrics and `snapshots` belong, and removes all but the newest two.
+/// Returns its path.
 ///
 /// # Errors
 /// If a file cannot be written; earlier checkpoints are kept then.
-pub fn save(folder: &Path, training: &Training<'_, '_>, metrics: u64) -> Result<PathBuf, Error> {
+pub(super) fn save(
+    folder: &Path,
+    training: &Training<'_, '_>,
+    metrics: &Written,
+    snapshots: &BTreeMap<String, String>,
+) -> Result<PathBuf, Error> {
     let inside = folder.join(FOLDER);
-    files::create_folder(&inside)?;
+    files::create_folder_inside(&inside)?;
     let (arrays, counters) = training.saved();
     let name = format!("{:08}", counters.step);
     let (data, path) = (inside.join(format!("{name}.safetensors")), inside.join(format!("{name}.json")));
-    arrays::write(&data, &arrays, &BTreeMap::new())?;
-    let mut digests = BTreeMap::new();
-    digests.extend(digest_of_metrics(folder, metrics)?.map(|digest| (METRICS.to_owned(), digest)));
-    for (file, path) in belonging(folder).chain([(format!("{FOLDER}/{name}.safetensors"), data)]) {
+    let bytes = arrays::to_safetensors(&arrays, &BTreeMap::new());
+    files::write(&data, &bytes)?;
+    let mut digests = snapshots.clone();
+    digests.insert(METRICS.to_owned(), metrics.digest.clone());
+    digests.insert(format!("{FOLDER}/{name}.safetensors"), sealed::digest(&bytes));
+    for (file, path) in belonging(folder) {
         digests.insert(file, sealed::digest(&files::read(&path)?));
     }
     let (schema, program) = (SCHEMA.into(), env!("CARGO_PKG_VERSION").into());
-    sealed::write(&path, &Manifest { schema, program, counters, metrics, files: digests })?;
+    sealed::write(&path, &Manifest { schema, program, counters, metrics: metrics.bytes, files: digests })?;
     for (_, old) in manifests(folder)?.into_iter().rev().skip(KEPT) {
         files::remove(&old)?;
     }
     remove_orphans(&inside)?;
     Ok(path)
-}
-
-/// The digest of the first `length` bytes of the metrics; `None` if there are fewer.
-fn digest_of_metrics(folder: &Path, length: u64) -> Result<Option<String>, Error> {
-    let path = folder.join(METRICS);
-    let bytes = if path.exists() { files::read(&path)? } else { Vec::new() };
-    Ok(usize::try_from(length).ok().and_then(|length| bytes.get(..length)).map(sealed::digest))
 }
 
 /// Removes arrays without a manifest.
@@ -89,40 +90,49 @@ fn remove_orphans(inside: &Path) -> Result<(), Error> {
 /// # Errors
 /// If none is whole, the run's settings or vocabulary are not those it was made with, or a folder cannot be read.
 pub fn newest(folder: &Path) -> Result<(Option<Checkpoint>, Vec<String>), Error> {
-    let mut problems = Vec::new();
-    let mut last = None;
+    let (found, problems) = read_until(folder, Option::is_some)?;
+    let used = |problem: String| format!("{problem}; an earlier one is used");
+    Ok((found, problems.into_iter().map(used).collect()))
+}
+
+/// The same, with a sentence for each checkpoint that is not whole, newer or older.
+pub(super) fn all(folder: &Path) -> Result<(Option<Checkpoint>, Vec<String>), Error> {
+    read_until(folder, |_| false)
+}
+
+/// Reads checkpoints, the newest first, until `enough` of the newest whole one.
+fn read_until(
+    folder: &Path,
+    enough: impl Fn(&Option<Checkpoint>) -> bool,
+) -> Result<(Option<Checkpoint>, Vec<String>), Error> {
+    let (mut newest, mut problems, mut last) = (None, Vec::new(), None);
     for (_, path) in manifests(folder)?.into_iter().rev() {
         match read(folder, &path) {
-            Ok(found) => {
+            Ok(found) if newest.is_none() => {
                 found.check(folder)?;
-                return Ok((Some(found), problems));
+                newest = Some(found);
             }
+            Ok(_) => {}
             Err(error) => {
-                problems.push(format!(
-                    "{} is damaged ({}); an earlier one is used",
-                    path.display(),
-                    error_in_words(&error)
-                ));
+                problems.push(format!("{} is damaged ({})", path.display(), error_in_words(&error)));
                 last = Some(error);
             }
         }
+        if enough(&newest) {
+            break;
+        }
     }
-    last.map_or(Ok((None, problems)), Err)
+    match last {
+        Some(error) if newest.is_none() => Err(error),
+        _ => Ok((newest, problems)),
+    }
 }
 
-/// A sentence for each checkpoint that is not whole, newer or older.
-pub(super) fn damaged(folder: &Path) -> Result<Vec<String>, Error> {
-    let problem = |(_, path): (u64, PathBuf)| {
-        let error = read(folder, &path).err()?;
-        Some(format!("{} is damaged ({})", path.display(), error_in_words(&error)))
-    };
-    Ok(manifests(folder)?.into_iter().filter_map(problem).collect())
-}
-
-/// Removes checkpoints that are not whole, so that they do not take the place of good ones.
-pub(super) fn remove_damaged(folder: &Path) -> Result<(), Error> {
-    for (_, path) in manifests(folder)? {
-        if read(folder, &path).is_err() {
+/// Removes checkpoints that are not whole, so that they do not take the place of good ones; the newest whole one is after
+/// `newest` updates.
+pub(super) fn remove_damaged(folder: &Path, newest: u64) -> Result<(), Error> {
+    for (step, path) in manifests(folder)? {
+        if step > newest || step < newest && read(folder, &path).is_err() {
             files::remove(&path)?;
         }
     }
@@ -161,11 +171,16 @@ impl Checkpoint {
         self.manifest.metrics
     }
 
+    /// Digests of files, by their names in the folder of the run.
+    pub(super) fn digests(&self) -> &BTreeMap<String, String> {
+        &self.manifest.files
+    }
+
     /// Sets a training to where this one was.
     ///
     /// # Errors
     /// If it has other settings.
-    pub fn restore(&self, training: &mut Training<'_, '_>) -> Result<(), Error> {
+    pub(super) fn restore(&self, training: &mut Training<'_, '_>) -> Result<(), Error> {
         training.restore(&self.arrays, &self.manifest.counters).map_err(|problem| self.problem(problem))
     }
 
@@ -189,7 +204,7 @@ impl Checkpoint {
                 return Err(Error::RunFile { path, problem });
             }
         }
-        if digest_of_metrics(folder, self.manifest.metrics)?.as_ref() != self.manifest.files.get(METRICS) {
+        if digest_of_first(folder, self.manifest.metrics)?.as_ref() != self.manifest.files.get(METRICS) {
             let problem = "its beginning is not what it was when the newest checkpoint was written".into();
             return Err(Error::RunFile { path: folder.join(METRICS), problem });
         }
@@ -210,11 +225,8 @@ fn belonging(folder: &Path) -> impl Iterator<Item = (String, PathBuf)> {
 }
 
 fn read(folder: &Path, path: &Path) -> Result<Checkpoint, Error> {
-    let manifest: Manifest = sealed::read(path)?;
+    let manifest: Manifest = sealed::read(path, SCHEMA)?;
     let problem = |path: &Path, problem: String| Error::RunFile { path: path.into(), problem };
-    if manifest.schema != SCHEMA {
-        return Err(problem(path, format!("its schema is {:?}, expected {SCHEMA:?}", manifest.schema)));
-    }
     let data = path.with_extension("safetensors");
     let name =
         data.strip_prefix(folder).map(|name| name.to_string_lossy().replace('\\', "/")).unwrap_or_default();

@@ -6,7 +6,7 @@ use std::path::Path;
 use bptt_io::files;
 use serde::{Deserialize, Serialize};
 
-use super::{CONFIG, METRICS, MODEL, SNAPSHOTS, VOCABULARY, checkpoints, sealed, snapshot_files};
+use super::{CONFIG, METRICS, MODEL, SNAPSHOTS, VOCABULARY, checkpoints, sealed, snapshots};
 use crate::Error;
 
 pub(super) const FILE: &str = "run.json";
@@ -30,9 +30,11 @@ struct Manifest {
     ended: bool,
 }
 
-/// Writes the digests of settings and vocabulary, and that of the text.
-pub(super) fn begin(folder: &Path, text: Option<String>) -> Result<(), Error> {
-    write(folder, [CONFIG, VOCABULARY].map(String::from).into_iter(), text, false)
+/// Writes the digests of these settings, which need not be in the folder yet, of the vocabulary, and that of the text.
+pub(super) fn begin(folder: &Path, config: &[u8], text: Option<String>) -> Result<(), Error> {
+    let mut digests = digests(folder, [VOCABULARY.to_owned()])?;
+    digests.insert(CONFIG.to_owned(), sealed::digest(config));
+    write(folder, digests, text, false)
 }
 
 /// What the run in `folder` has recorded; `None` if it is one of the first version.
@@ -40,13 +42,7 @@ fn read(folder: &Path) -> Result<Option<Manifest>, Error> {
     if !has_digests(folder) {
         return Ok(None);
     }
-    let path = folder.join(FILE);
-    let manifest: Manifest = sealed::read(&path)?;
-    if manifest.schema != SCHEMA {
-        let problem = format!("its schema is {:?}, expected {SCHEMA:?}", manifest.schema);
-        return Err(Error::RunFile { path, problem });
-    }
-    Ok(Some(manifest))
+    sealed::read(&folder.join(FILE), SCHEMA).map(Some)
 }
 
 /// The digest of the symbols of the text that the run in `folder` learns; `None` if none is recorded.
@@ -62,24 +58,26 @@ pub fn ended(folder: &Path) -> Result<bool, Error> {
     Ok(read(folder)?.map_or_else(|| super::finished(folder), |manifest| manifest.ended))
 }
 
-/// Writes the digests of a run whose training has `ended`, or was stopped and can be continued.
+/// Refuses to continue a training that has ended.
 ///
 /// # Errors
-/// If a file cannot be read or written.
-pub fn finish(folder: &Path, ended: bool) -> Result<(), Error> {
-    let snapshots = snapshot_files(folder)?
-        .into_iter()
-        .filter_map(|(_, path)| Some(format!("{SNAPSHOTS}/{}", path.file_name()?.to_str()?)));
-    let names = [CONFIG, VOCABULARY, METRICS, MODEL].map(String::from);
-    write(folder, names.into_iter().chain(snapshots), text(folder)?, ended)
+/// If it has, or that cannot be read.
+pub fn not_ended(folder: &Path) -> Result<(), Error> {
+    if ended(folder)? { Err(Error::RunEnded { folder: folder.into() }) } else { Ok(()) }
 }
 
-fn write(
+/// Writes the digests of a run whose training has `ended`, or was stopped and can be continued.
+pub(super) fn finish(folder: &Path, ended: bool) -> Result<(), Error> {
+    let snapshots = snapshots::files(folder)?.into_iter().filter_map(|(_, path)| snapshots::name_of(&path));
+    let names = [CONFIG, VOCABULARY, METRICS, MODEL].map(String::from);
+    write(folder, digests(folder, names.into_iter().chain(snapshots))?, text(folder)?, ended)
+}
+
+/// The digests of those of the files that exist.
+fn digests(
     folder: &Path,
-    names: impl Iterator<Item = String>,
-    text: Option<String>,
-    ended: bool,
-) -> Result<(), Error> {
+    names: impl IntoIterator<Item = String>,
+) -> Result<BTreeMap<String, String>, Error> {
     let mut digests = BTreeMap::new();
     for name in names {
         let path = folder.join(&name);
@@ -87,8 +85,17 @@ fn write(
             digests.insert(name, sealed::digest(&files::read(&path)?));
         }
     }
+    Ok(digests)
+}
+
+fn write(
+    folder: &Path,
+    files: BTreeMap<String, String>,
+    text: Option<String>,
+    ended: bool,
+) -> Result<(), Error> {
     let (schema, program) = (SCHEMA.into(), env!("CARGO_PKG_VERSION").into());
-    sealed::write(&folder.join(FILE), &Manifest { schema, program, files: digests, text, ended })
+    sealed::write(&folder.join(FILE), &Manifest { schema, program, files, text, ended })
 }
 
 /// Whether the run in `folder` has digests; those of the first version have none.
@@ -135,17 +142,27 @@ pub struct Verified {
 /// # Errors
 /// If one was changed, is missing or cannot be read.
 pub fn verify(folder: &Path) -> Result<Verified, Error> {
+    let manifest = read(folder)?;
     let finished = ended(folder)?;
-    match super::Run::open(folder) {
+    let (newest, mut notes) = checkpoints::all(folder)?;
+    let checkpoint = newest.as_ref().map(checkpoints::Checkpoint::step);
+    // Of a training that goes on, the newest checkpoint knows them.
+    let digests = match (&manifest, &newest) {
+        (Some(manifest), _) if manifest.files.contains_key(MODEL) => Some((manifest.files.clone(), u64::MAX)),
+        (Some(_), Some(newest)) => Some((newest.digests().clone(), newest.step())),
+        (Some(_), None) => Some((BTreeMap::new(), 0)),
+        (None, _) => None,
+    };
+    match super::Run::with_checkpoint(folder, || Ok(newest)) {
         Ok(_) | Err(Error::NoNetworkYet { .. }) => {}
         Err(error) => return Err(error),
     }
-    for (_, snapshot) in snapshot_files(folder)? {
-        bptt_io::model::load(&snapshot)?;
+    if let Some((digests, step)) = digests {
+        let config = super::settings(folder)?;
+        snapshots::check(folder, &config, &digests, step)?;
     }
-    let checkpoint = checkpoints::newest(folder)?.0.map(|checkpoint| checkpoint.step());
-    let mut notes = checkpoints::damaged(folder)?;
-    if !has_digests(folder) {
+    snapshots::read(folder)?;
+    if manifest.is_none() {
         notes.push(
             "it has no checksums of its settings, vocabulary and metrics, as runs of the first version"
                 .into(),

@@ -1,11 +1,13 @@
 //! The metrics of a training: a JSON object in each line, with a checksum of its own.
 
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
-use bptt_io::files;
+use bptt_io::files::{self, Output};
 use serde_json::Value;
 
-use super::{METRICS, finished, sealed};
+use super::sealed::CHANGED;
+use super::{METRICS, ended, sealed};
 use crate::Error;
 
 /// Before the checksum, which comes last in its line.
@@ -28,6 +30,121 @@ fn check_of(body: &str) -> String {
     sealed::digest(body.as_bytes())[..DIGITS].to_owned()
 }
 
+/// The metrics of a training that goes on.
+#[derive(Debug)]
+pub struct Log {
+    file: Output,
+    path: PathBuf,
+    /// Whole lines that are not in the file yet.
+    waiting: Vec<u8>,
+    /// Of all lines.
+    digest: blake3::Hasher,
+    bytes: u64,
+    /// Why the file could not be written: nothing is added to it after that, so that only its last line may be cut off.
+    failed: Option<io::Error>,
+}
+
+/// The lines that were written so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Their number of bytes.
+    pub bytes: u64,
+    /// Their digest.
+    pub(super) digest: String,
+}
+
+/// How many bytes of lines wait at most.
+const WAITING: usize = 8 << 10;
+
+impl Log {
+    /// The metrics in `path` after the first `kept` bytes, which stay, and the last event in these.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub fn open(path: &Path, kept: u64) -> Result<(Self, Option<Value>), Error> {
+        let open = || {
+            let mut file = Output::open(path)?;
+            if file.file().metadata()?.len() < kept {
+                return Err(io::Error::other("it is shorter than when the checkpoint was written"));
+            }
+            file.set_len(kept)?;
+            let mut text = Vec::new();
+            file.file().read_to_end(&mut text)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok((file, text))
+        };
+        let (file, text) = open().map_err(|source| cannot_write(path, source))?;
+        let last = text.trim_ascii_end().rsplit(|&byte| byte == b'\n').next();
+        let last = last.and_then(|line| serde_json::from_slice(line).ok());
+        let mut digest = blake3::Hasher::new();
+        digest.update(&text);
+        let path = path.to_owned();
+        Ok((Self { file, path, waiting: Vec::new(), digest, bytes: kept, failed: None }, last))
+    }
+
+    /// Adds a line. If it cannot be written, [`written`](Self::written) says so.
+    pub fn add(&mut self, event: &Value) {
+        let line = line(event) + "\n";
+        self.digest.update(line.as_bytes());
+        self.bytes += line.len() as u64;
+        self.waiting.extend(line.as_bytes());
+        if self.waiting.len() >= WAITING {
+            self.write_waiting();
+        }
+    }
+
+    /// Whether a line could not be written.
+    pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// Writes all lines to the disk.
+    ///
+    /// # Errors
+    /// If one cannot be written, now or before.
+    pub fn written(&mut self) -> Result<Written, Error> {
+        self.write_waiting();
+        if self.failed.is_none() {
+            self.failed = self.file.sync().err();
+        }
+        match &self.failed {
+            Some(error) => Err(cannot_write(&self.path, same(error))),
+            None => Ok(Written { bytes: self.bytes, digest: self.digest.finalize().to_hex().to_string() }),
+        }
+    }
+
+    fn write_waiting(&mut self) {
+        if self.failed.is_none() {
+            self.failed = self.file.write_all(&self.waiting).err();
+        }
+        self.waiting.clear();
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.write_waiting();
+    }
+}
+
+fn cannot_write(path: &Path, source: io::Error) -> Error {
+    bptt_io::Error::File { action: "write", path: path.into(), source }.into()
+}
+
+/// The same error once more.
+fn same(error: &io::Error) -> io::Error {
+    error
+        .raw_os_error()
+        .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
+/// The digest of the first `bytes` bytes of the metrics of a run; `None` if there are fewer.
+pub(super) fn digest_of_first(folder: &Path, bytes: u64) -> Result<Option<String>, Error> {
+    let path = folder.join(METRICS);
+    let there = if path.exists() { files::read(&path)? } else { Vec::new() };
+    Ok(usize::try_from(bytes).ok().and_then(|bytes| there.get(..bytes)).map(sealed::digest))
+}
+
 /// The events of the run in `folder`, none if it has no metrics. The last line of an unfinished run may be cut off: it is left
 /// out, and the sentence says so.
 ///
@@ -43,7 +160,7 @@ pub fn read(folder: &Path) -> Result<(Vec<Value>, Option<String>), Error> {
     let mut note = None;
     if whole < bytes.len() {
         let what = format!("the last line of {} is cut off", path.display());
-        if finished(folder) {
+        if ended(folder)? {
             return Err(Error::RunFile { path, problem: "its last line is cut off".into() });
         }
         note = Some(format!("{what} and left out"));
@@ -58,14 +175,15 @@ pub fn read(folder: &Path) -> Result<(Vec<Value>, Option<String>), Error> {
     let checked = text.lines().next().is_some_and(|line| line.contains(CHECK));
     for (i, line) in text.lines().enumerate() {
         if checked && !is_intact(line) {
-            return Err(problem(i, "it was changed: its checksum is another".into()));
+            return Err(problem(i, CHANGED.into()));
         }
         events.push(serde_json::from_str(line).map_err(|error| problem(i, error.to_string()))?);
     }
     Ok((events, note))
 }
 
-fn is_intact(line: &str) -> bool {
+/// Whether a line is as [`line`] made it.
+pub(crate) fn is_intact(line: &str) -> bool {
     let parts = line.rsplit_once(CHECK).and_then(|(body, rest)| Some((body, rest.strip_suffix("\"}")?)));
     parts.is_some_and(|(body, check)| check == check_of(body))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use bptt_io::files;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::Error;
 
@@ -19,15 +20,32 @@ pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     Ok(files::write(path, format!("{json}\n{}\n", digest(json.as_bytes())).as_bytes())?)
 }
 
-/// Reads what [`write`] wrote.
-pub(super) fn read<V: DeserializeOwned>(path: &Path) -> Result<V, Error> {
+/// Reads what [`write`] wrote, with this schema.
+pub(super) fn read<V: DeserializeOwned>(path: &Path, schema: &str) -> Result<V, Error> {
     let problem = |problem: String| Error::RunFile { path: path.into(), problem };
     let bytes = files::read(path)?;
     let text = str::from_utf8(&bytes).map_err(|_| problem("it is not text".into()))?;
     let parts = text.strip_suffix('\n').and_then(|text| text.split_once('\n'));
     let (json, given) = parts.ok_or_else(|| problem("it is cut off".into()))?;
     if given != digest(json.as_bytes()) {
-        return Err(problem("it was changed: its checksum is another".into()));
+        return Err(problem(CHANGED.into()));
     }
-    serde_json::from_str(json).map_err(|error| problem(error.to_string()))
+    serde_json::from_str(json)
+        .map_err(|error| error.to_string())
+        .and_then(|value| of_schema(value, schema))
+        .map_err(problem)
+}
+
+/// What is said of a file or a line with another checksum.
+pub(crate) const CHANGED: &str = "it was changed: its checksum is another";
+
+/// A value whose `schema` has to be this one.
+///
+/// # Errors
+/// In words.
+pub(crate) fn of_schema<V: DeserializeOwned>(value: Value, schema: &str) -> Result<V, String> {
+    if value["schema"] != schema {
+        return Err(format!("its schema is {}, expected {schema:?}", value["schema"]));
+    }
+    serde_json::from_value(value).map_err(|error| error.to_string())
 }

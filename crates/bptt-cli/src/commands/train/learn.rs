@@ -2,16 +2,17 @@
 
 use std::path::Path;
 
-use bptt_train::run::{Existing, Lock, checkpoints};
+use bptt_io::model;
+use bptt_train::run::{Existing, Writer, checkpoints, snapshots};
 use bptt_train::{
-    Baselines, Config, Corpus, DataSource, Ending, Event, Flow, Observer, Outcome, Run, Task, Training,
-    Vocabulary, run as runs,
+    Baselines, Config, Corpus, DataSource, Ending, Event, Flow, Observer, Outcome, Task, Training, Vocabulary,
 };
 
+use super::super::report::facts::quoted;
 use super::result::{end, end_of_task};
 use super::saving::Saving;
-use crate::Failure;
 use crate::progress::{Unit, Watch};
+use crate::{Failure, in_full};
 
 /// How a training begins.
 #[derive(Clone, Copy)]
@@ -77,22 +78,12 @@ pub(super) fn learn_task(
     Ok(learned)
 }
 
-/// Refuses to continue a training that has ended.
-pub(super) fn not_ended(folder: &Path) -> Result<(), Failure> {
-    if runs::ended(folder)? {
-        return Err(Failure::Usage(format!("--resume: the training in {} has ended", folder.display())));
-    }
-    Ok(())
-}
-
 /// A training with the folder of its run.
 struct Begun<'a> {
     config: &'a Config,
-    folder: &'a Path,
+    writer: Writer,
     watch: Watch,
     saving: Saving,
-    /// Held until the end.
-    _lock: Lock,
 }
 
 impl<'a> Begun<'a> {
@@ -108,32 +99,27 @@ impl<'a> Begun<'a> {
         let Plan { folder, start, checkpoint_every, quiet } = *plan;
         let mut training = Training::new(config, data)?;
         let mut kept = 0;
-        let (metrics, lock) = match start {
-            Start::New(existing) => runs::begin(folder, config, text, existing)?,
+        let writer = match start {
+            Start::New(existing) => Writer::begin(folder, config, text, existing)?,
             Start::Resume => {
-                let lock = runs::lock(folder)?;
-                // It may have ended while the text was read.
-                not_ended(folder)?;
-                if let Some((_, corpus)) = text {
-                    runs::check_text(folder, config, corpus)?;
-                }
-                let (found, problems) = checkpoints::newest(folder)?;
-                for problem in problems {
+                let corpus = text.map(|(_, corpus)| corpus);
+                let (writer, resumed) = Writer::resume(folder, config, corpus, &mut training)?;
+                for problem in resumed.problems {
                     eprintln!("warning: {problem}");
                 }
-                let from = found.as_ref().map_or(0, checkpoints::Checkpoint::step);
-                eprintln!("continues {} after {from} of {} updates", folder.display(), config.steps);
-                if let Some(found) = found {
-                    found.restore(&mut training)?;
-                    kept = found.metrics();
-                }
-                runs::reopen(folder)?;
-                (folder.join(runs::METRICS), lock)
+                eprintln!(
+                    "continues {} after {} of {} updates",
+                    folder.display(),
+                    resumed.step,
+                    config.steps
+                );
+                kept = resumed.metrics;
+                writer
             }
         };
-        let watch = Watch::new(name, &metrics, kept, config.steps, unit, quiet)?;
+        let watch = Watch::new(name, &writer, kept, config.steps, unit, quiet)?;
         let saving = Saving::new(checkpoint_every);
-        Ok((Self { config, folder, watch, saving, _lock: lock }, training))
+        Ok((Self { config, writer, watch, saving }, training))
     }
 
     /// Trains, and writes checkpoints, snapshots and the network.
@@ -142,16 +128,19 @@ impl<'a> Begun<'a> {
         mut training: Training<'_, '_>,
         also: &mut [&mut dyn Observer],
     ) -> Result<Learned, Failure> {
-        let Self { folder, watch, saving, .. } = self;
-        let kept = snapshot_times(self.config);
+        let Self { writer, watch, saving, .. } = self;
+        let times = snapshots::times(self.config);
         let mut failed: Option<Failure> = None;
         let mut observer = |event: &Event<'_>| {
             let mut flow = watch.event(event);
             let done = match event {
-                Event::Step { step, network, .. } if kept.contains(step) => {
-                    Run::save_snapshot(folder, *step, network).map_err(Failure::from)
+                Event::Step { step, network, .. } if times.contains(step) => {
+                    writer.save_snapshot(*step, network).map_err(Failure::from)
                 }
-                Event::Updated { training, ends } => saving.save(folder, training, *ends, watch),
+                // A snapshot that could not be written would be missing for good.
+                Event::Updated { training, ends } if failed.is_none() => {
+                    saving.save(writer, training, *ends, watch)
+                }
                 _ => Ok(()),
             };
             if let Err(error) = done {
@@ -166,35 +155,46 @@ impl<'a> Begun<'a> {
             None => training.go_on(&mut observer)?,
         };
         let seconds = self.watch.seconds();
-        let saved = Run::save_model(self.folder, &outcome.network);
-        if let Some(error) = failed {
-            return Err(error);
+        let failed = failed.or_else(|| self.writer.save_model(&outcome.network).err().map(Failure::from));
+        match failed {
+            Some(failure) => Err(kept(&failure, &outcome, &self.writer)),
+            None => Ok(Learned { outcome, baselines: None, seconds }),
         }
-        saved?;
-        Ok(Learned { outcome, baselines: None, seconds })
     }
 
     /// Writes the last line of the metrics, and the digests of all files.
     fn finish(mut self, end: &serde_json::Value, learned: &Learned) -> Result<(), Failure> {
         self.watch.write(end);
-        self.watch.finish()?;
         let ended = learned.outcome.ending != Ending::Stopped;
-        runs::finish(self.folder, ended)?;
-        if ended {
-            checkpoints::remove(self.folder)?;
+        let finished = self.watch.finish().and_then(|()| Ok(self.writer.finish(ended)?));
+        finished.map_err(|failure| kept(&failure, &learned.outcome, &self.writer))?;
+        if ended && let Err(error) = checkpoints::remove(self.writer.folder()) {
+            // They do no harm.
+            eprintln!("warning: {}", in_full(&error));
         }
         Ok(())
     }
 }
 
-/// Number of halvings of the updates at which snapshots are kept: most changes are early.
-const HALVINGS: u32 = 6;
-
-/// The updates after which a snapshot is kept, besides the last: half of all, a quarter, and so on. None if no ledgers are
-/// made during the training.
-fn snapshot_times(config: &Config) -> Vec<u64> {
-    if config.trace_every == 0 {
-        return Vec::new();
+/// The failure of a training that cannot write its run, with where its network is: in the run if that is possible, otherwise in
+/// the folder for temporary files.
+fn kept(failure: &Failure, outcome: &Outcome, writer: &Writer) -> Failure {
+    let (network, folder) = (&outcome.network, writer.folder());
+    let elsewhere = || {
+        let path = std::env::temp_dir().join(format!("bptt-network-{}.safetensors", std::process::id()));
+        model::save(network, &path).map(|()| path)
+    };
+    let mut said = in_full(failure);
+    let steps = outcome.steps;
+    match writer.save_model(network).or_else(|_| elsewhere()) {
+        Ok(path) => said += &format!("; the network after {steps} updates is kept in {}", path.display()),
+        Err(error) => said += &format!("; the network cannot be kept either: {}", in_full(&error)),
     }
-    (1..=HALVINGS).map(|halving| config.steps >> halving).filter(|&step| step > 0).collect()
+    if writer.check().is_ok() {
+        let goes_on =
+            if checkpoints::exist(folder) { "goes on from the newest checkpoint" } else { "begins again" };
+        let folder = quoted(&folder.to_string_lossy());
+        said += &format!("; when that is mended, bptt train --resume {folder} {goes_on}");
+    }
+    Failure::Other(said)
 }
