@@ -1,12 +1,11 @@
 //! TensorBoard events of a training.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bptt::{Ledger, Parameter};
-use bptt_io::files;
+use bptt_io::files::{self, Output};
 use bptt_train::{Event, Flow, Observer};
 use bptt_view::figure::heatmap_png;
 use bptt_view::json::HORIZON;
@@ -19,18 +18,21 @@ use crate::progress::Unit;
 pub(crate) struct TensorBoard {
     path: PathBuf,
     unit: Unit,
+    /// Whether the training is continued, so that events of an earlier file may come again.
+    resumed: bool,
     /// Created at the first event, so that a training that is refused leaves no file.
-    file: Option<File>,
-    failed: Option<io::Error>,
+    file: Option<Output>,
+    failed: Option<Failure>,
 }
 
 impl TensorBoard {
-    /// An event file in `folder`, which is created if necessary, with losses in `unit`.
-    pub fn new(folder: &Path, unit: Unit) -> Result<Self, Failure> {
+    /// An event file in `folder`, which is created if necessary, with losses in `unit`. If a training is `resumed`, earlier files of
+    /// this command there lose the events that come again.
+    pub fn new(folder: &Path, unit: Unit, resumed: bool) -> Result<Self, Failure> {
         files::create_folder(folder)?;
         // TensorBoard reads every file with "tfevents" in its name, and the parts of a run in the order of their seconds.
         let name = format!("events.out.tfevents.{:.0}.bptt.{}", now().floor(), std::process::id());
-        Ok(Self { path: folder.join(name), unit, file: None, failed: None })
+        Ok(Self { path: folder.join(name), unit, resumed, file: None, failed: None })
     }
 
     /// Closes the file and returns its path.
@@ -39,26 +41,47 @@ impl TensorBoard {
     /// If an event could not be written.
     pub fn finish(self) -> Result<PathBuf, Failure> {
         let Self { path, file, failed, .. } = self;
-        let ended = failed.map_or_else(|| file.map_or(Ok(()), |file| file.sync_all()), Err);
-        match ended {
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
+        match file.map_or(Ok(()), |file| file.sync()) {
             Ok(()) => Ok(path),
-            Err(error) => Err(Failure::Other(format!("cannot write {}: {error}", path.display()))),
+            Err(error) => Err(cannot_write(&path, &error)),
         }
     }
 
     fn scalar(&mut self, step: u64, tag: &str, value: f64) {
-        self.write(&records::scalar(now(), step, tag, value));
+        self.write(step, tag, &records::scalar(now(), step, tag, value));
     }
 
-    fn write(&mut self, record: &[u8]) {
-        if self.failed.is_none() {
-            self.failed = self.try_write(record).err();
+    fn write(&mut self, step: u64, tag: &str, record: &[u8]) {
+        if self.failed.is_none() && self.resumed && self.file.is_none() {
+            self.failed = self.forget(step, tag.starts_with(FLOSSING)).err();
         }
+        if self.failed.is_none() {
+            self.failed = self.try_write(record).err().map(|error| cannot_write(&self.path, &error));
+        }
+    }
+
+    /// Removes the events from `step` on from earlier files; if the training begins again with its flossing, all of them.
+    fn forget(&self, step: u64, again: bool) -> Result<(), Failure> {
+        for path in files::list(self.path.parent().unwrap_or(Path::new(".")))? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if !(name.contains(".tfevents.") && name.contains(".bptt.")) {
+                continue;
+            }
+            let whole = files::read(&path)?;
+            let kept = records::keep(&whole, |at, tag| !again && (at < step || tag.starts_with(FLOSSING)));
+            if kept.len() < whole.len() {
+                files::write(&path, &kept)?;
+            }
+        }
+        Ok(())
     }
 
     fn try_write(&mut self, record: &[u8]) -> io::Result<()> {
         if self.file.is_none() {
-            let mut file = File::create_new(&self.path)?;
+            let mut file = Output::create_new(&self.path)?;
             file.write_all(&records::version(now()))?;
             self.file = Some(file);
         }
@@ -78,10 +101,18 @@ impl TensorBoard {
         }
         let Some(entry) = ledger.recurrent(0) else { return };
         match heatmap_png(entry) {
-            Ok((size, png)) => self.write(&records::image(now(), step, "gradflow/l0/heatmap", size, png)),
-            Err(error) => self.failed = self.failed.take().or(Some(error)),
+            Ok((size, png)) => self.write(step, HEATMAP, &records::image(now(), step, HEATMAP, size, png)),
+            Err(error) => self.failed = self.failed.take().or(Some(cannot_write(&self.path, &error))),
         }
     }
+}
+
+/// The tag of the heatmap, and how those of flossing begin.
+const HEATMAP: &str = "gradflow/l0/heatmap";
+const FLOSSING: &str = "flossing/";
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    Failure::Other(format!("cannot write {}: {error}", path.display()))
 }
 
 /// Seconds since 1970.

@@ -22,6 +22,35 @@ pub fn image(wall_time: f64, step: u64, tag: &str, (width, height): (usize, usiz
     summary(wall_time, step, tag, Content::Image(image))
 }
 
+/// The records of a file without the events that `keep` refuses, by their update and tag. What comes after a damaged or torn record
+/// is left out.
+pub fn keep(file: &[u8], keep: impl Fn(u64, &str) -> bool) -> Vec<u8> {
+    let (mut kept, mut rest) = (Vec::new(), file);
+    while let Some((whole, event, others)) = next(rest) {
+        let tag = match &event.what {
+            Some(What::Summary(summary)) => summary.value.first().map(|value| value.tag.as_str()),
+            _ => None,
+        };
+        if tag.is_none_or(|tag| keep(event.step.try_into().unwrap_or(0), tag)) {
+            kept.extend(whole);
+        }
+        rest = others;
+    }
+    kept
+}
+
+/// The first record, what it holds, and the others.
+fn next(file: &[u8]) -> Option<(&[u8], Event, &[u8])> {
+    let (length, rest) = file.split_first_chunk::<8>()?;
+    let (check, rest) = rest.split_first_chunk::<4>()?;
+    let (data, rest) = rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let (check_of_data, rest) = rest.split_first_chunk::<4>()?;
+    if *check != masked(length) || *check_of_data != masked(data) {
+        return None;
+    }
+    Some((&file[..file.len() - rest.len()], Event::decode(data).ok()?, rest))
+}
+
 fn summary(wall_time: f64, step: u64, tag: &str, content: Content) -> Vec<u8> {
     let value = Value { tag: tag.into(), content: Some(content) };
     let what = What::Summary(Summary { value: vec![value] });
@@ -118,6 +147,21 @@ mod tests {
         let data = [&[0x09, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f, 0x1a, 13][..], b"brain.Event:2"].concat();
         assert_eq!(record[12..36], data);
         assert_eq!(record[36..], masked(&data));
+    }
+
+    #[test]
+    fn events_are_left_out_by_update_and_tag() {
+        let parts =
+            [version(1.0), scalar(2.0, 4, "a", 0.5), scalar(3.0, 5, "a", 0.25), scalar(3.0, 5, "b", 1.0)];
+        let whole = parts.concat();
+        assert_eq!(keep(&whole, |_, _| true), whole);
+        let expected = [&parts[0][..], &parts[1], &parts[3]].concat();
+        assert_eq!(keep(&whole, |step, tag| step < 5 || tag == "b"), expected);
+        // A torn or changed record and what follows it.
+        assert_eq!(keep(&whole[..whole.len() - 1], |_, _| true), parts[..3].concat());
+        let mut changed = whole.clone();
+        changed[parts[0].len() + 14] ^= 1;
+        assert_eq!(keep(&changed, |_, _| true), parts[0]);
     }
 
     #[test]

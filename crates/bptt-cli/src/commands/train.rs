@@ -46,7 +46,7 @@ pub(crate) fn run(args: &TrainArgs, quiet: bool) -> Result<(), Failure> {
     let plan = Plan { folder: &folder, start, checkpoint_every: args.checkpoint_every, quiet };
     stop_on_signals()?;
     let mut board = match &args.tensorboard {
-        Some(folder) => Some(TensorBoard::new(folder, Unit::of(&config)?)?),
+        Some(folder) => Some(TensorBoard::new(folder, Unit::of(&config)?, args.resume.is_some())?),
         None => None,
     };
     let (learned, page) = if let Some(name) = &config.task {
