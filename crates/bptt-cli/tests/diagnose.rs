@@ -151,8 +151,10 @@ fn the_window_of_a_text_cuts_by_default() {
         "{json}"
     );
     let text = ["diagnose", "a", "--text", "the lazy dog", "--detach-every", "0", "--lag", "40"];
-    let said = stdout(&fixture.bptt(&text));
-    assert!(said.starts_with("cannot tell: no loss has a step 40 steps before it in the 12 steps"), "{said}");
+    let (code, error) = refusal(&fixture.bptt(&text));
+    let expected =
+        "--lag: 40 is not possible; expected at most 11, the farthest in the 12 steps that are read";
+    assert_eq!((code, &*error), (2, expected));
 }
 
 #[test]

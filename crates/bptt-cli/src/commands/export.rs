@@ -1,6 +1,6 @@
 //! `bptt export`: writes a model with PyTorch's tensor names.
 
-use bptt_io::{Module, choose, export, find};
+use bptt_io::{Module, choose, export, files, find};
 
 use super::print;
 use crate::Failure;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), Failure> {
     eprintln!("wrote {to}");
     let into = module.as_ref().map_or("model".into(), Module::python);
     let file = format!("{to:?}", to = args.to.to_string_lossy());
-    let line = if args.to.extension().is_some_and(|ending| ending == "npz") {
+    let line = if files::ending(&args.to).is_some_and(|ending| ending == "npz") {
         format!(
             "import numpy, torch; {into}.load_state_dict({{k: torch.from_numpy(v) for k, v in \
              numpy.load({file}).items()}}, strict=True)"

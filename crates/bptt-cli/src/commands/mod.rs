@@ -55,9 +55,11 @@ pub(crate) fn print_json(value: &serde_json::Value) -> Result<(), Failure> {
     print(&format!("{value}\n"))
 }
 
-/// The extension of the file of `option`, one of `known`.
-pub(crate) fn ending<'a>(option: &str, path: &'a Path, known: &[&str]) -> Result<&'a str, Failure> {
-    let ending = path.extension().and_then(|ending| ending.to_str()).filter(|ending| known.contains(ending));
+/// The extension of the file of `option`, one of `known`, in capitals or not.
+pub(crate) fn ending<'a>(option: &str, path: &Path, known: &[&'a str]) -> Result<&'a str, Failure> {
+    let given = path.extension().and_then(|ending| ending.to_str());
+    let ending =
+        given.and_then(|given| known.iter().find(|known| known.eq_ignore_ascii_case(given)).copied());
     #[cfg(not(feature = "parquet"))]
     if ending == Some("parquet") {
         let asked = format!("{option} {}", path.display());

@@ -47,7 +47,7 @@ pub(super) fn measured(args: &SubjectArgs, bias: Option<f64>) -> Result<Measured
         .run
         .as_deref()
         .ok_or_else(|| Failure::Usage("expected the folder of a run, or --model".into()))?;
-    let config = runs::read_config(&folder.join(runs::CONFIG))?;
+    let config = runs::settings(folder)?;
     let name = folder.display().to_string();
     let mut measured = found(name, true, config, |measured| of_run(args, folder, measured, lag, bias))?;
     measured.evidence.add_training(&metrics(folder)?);
@@ -89,6 +89,7 @@ fn of_model(
 ) -> Result<(), Failure> {
     let arrays = Arrays::open(file, &args.model, args.detach_every.unwrap_or(0), args.burn_in)?;
     let Arrays { network, inputs, initial, bounds: options, losses, provenance, .. } = arrays;
+    check_lag(args.lag, inputs.shape().0)?;
     measured.provenance = provenance;
     measured.provenance.set_network(&network);
     let config = &mut measured.config;
@@ -118,6 +119,7 @@ fn of_run(
         None => of_text(args, &run)?,
     };
     let (steps, sequences) = inputs.shape();
+    check_lag(args.lag, steps)?;
     measured.provenance = match &run.config.task {
         Some(_) => task_provenance(folder, &run.config),
         None => text_provenance(folder, &run, args.text.is_some(), (steps, sequences)),
@@ -163,6 +165,17 @@ fn cuts(args: &SubjectArgs, config: &Config, steps: usize) -> Vec<usize> {
     starts.flat_map(within).filter(|&t| t > 0).collect()
 }
 
+/// Refuses a lag that no loss and step have.
+fn check_lag(lag: Option<usize>, steps: usize) -> Result<(), Failure> {
+    match lag {
+        Some(lag) if lag >= steps => Err(Failure::Usage(format!(
+            "--lag: {lag} is not possible; expected at most {}, the farthest in the {steps} steps that are read",
+            steps.saturating_sub(1)
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Inputs, objective, and the lag of the dependency if it is known.
 type Reading = (Inputs<f64>, Objective<f64>, Option<RangeInclusive<usize>>);
 
@@ -181,7 +194,7 @@ const BATCH: usize = 8;
 /// The usual number of steps of the held-out text: enough that every position in a window has losses before and after a cut.
 fn steps_of_text(args: &SubjectArgs, config: &Config) -> usize {
     let window = config.window;
-    window + args.lag.unwrap_or(window).max(window)
+    window.saturating_add(args.lag.unwrap_or(window).max(window))
 }
 
 fn of_text(args: &SubjectArgs, run: &Run) -> Result<Reading, Failure> {

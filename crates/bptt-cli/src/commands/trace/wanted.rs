@@ -1,6 +1,7 @@
 //! What a command asks of a ledger, and whether there is memory for it.
 
 use bptt::{ItemizeOptions, Network};
+use bptt_io::files;
 
 use crate::Failure;
 use crate::args::TraceArgs;
@@ -27,8 +28,7 @@ pub(crate) const OF_REPORT: f64 = 120.0;
 
 impl Wanted {
     pub fn of_trace(args: &TraceArgs) -> Self {
-        let ending = args.out.as_deref().and_then(|path| path.extension()).and_then(|ending| ending.to_str());
-        let made = match ending {
+        let made = match args.out.as_deref().and_then(files::ending).as_deref() {
             Some("npz") => OF_ARRAYS,
             Some("json") => OF_JSON,
             Some(_) => OF_TABLE,
