@@ -78,6 +78,7 @@ fn the_page_stays_after_the_training_until_ctrl_c() {
     let list = json("/api/runs");
     let run = &list["runs"][0];
     assert_eq!((&run["name"], &run["updates"], &run["complete"]), (&"a b".into(), &6.into(), &true.into()));
+    assert_eq!(run["state"], "ended");
     assert!(run["held_out"].is_number() && run["date"].is_number(), "{run}");
     let report = get(address, "/report/a%20b");
     assert!(report.contains("<title>Ledger of the network of a b</title>"));

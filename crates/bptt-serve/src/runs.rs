@@ -103,6 +103,7 @@ fn summary(name: &str, folder: &Path) -> Value {
         "bidirectional": config.as_ref().map(|config| config.bidirectional),
         "updates": end["steps"].as_u64().map(Value::from).or_else(|| of_last("steps", 0)),
         "ending": end["ending"],
+        "state": runs::state(folder).map(runs::State::name),
         "held_out": held_out.cloned().or_else(|| of_last("evaluations", 1)),
         "unit": training["unit"],
         "date": date(folder),

@@ -22,11 +22,18 @@ function dateOf(seconds) {
   return el("time", { datetime: then.toISOString() }, `${day} ${two(then.getHours())}:${two(then.getMinutes())}`);
 }
 
+/** What is said after the updates of a training that has not simply finished. */
+function stateOf({ state, ending }) {
+  if (state === "running" || state === "interrupted") return `, ${state}`;
+  return ending == null || ending === "finished" ? "" : `, ${ending}`;
+}
+
 /** Cell and size, updates, held-out loss and date. */
-function facts({ cell, hidden, layers, bidirectional, updates, ending, held_out: heldOut, unit, date: then }) {
+function facts(of) {
+  const { cell, hidden, layers, bidirectional, updates, held_out: heldOut, unit, date: then } = of;
   const parts = [];
   if (cell != null) parts.push([`${cell}, ${count(hidden, "unit")}${layers > 1 ? `, ${layers} layers` : ""}${bidirectional ? ", bidirectional" : ""}`]);
-  if (updates != null) parts.push([count(updates, "update"), ending == null || ending === "finished" ? "" : `, ${ending}`]);
+  if (updates != null) parts.push([count(updates, "update"), stateOf(of)]);
   if (heldOut != null) parts.push([unit === "loss" ? `held-out loss ${number(heldOut)}` : `${number(heldOut)} ${unit} held out`]);
   if (then != null) parts.push([dateOf(then)]);
   return parts.map((part) => el("span", {}, part));
