@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// How far a computation is, and whether it should end: one thread computes, others look or cancel.
+///
+/// The counters publish no other memory, so that relaxed order is enough: whoever looks may see one of them a moment before the
+/// other, and then a progress that is a little off.
 #[derive(Debug, Default)]
 pub struct Control {
     cancelled: AtomicBool,

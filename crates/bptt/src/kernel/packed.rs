@@ -117,7 +117,8 @@ impl<T: Lanes> Packed<T> {
     /// last is the one it has nearest.
     pub(crate) fn turns_back(&self) -> bool {
         thread_local! {
-            /// For each operand, by where it lies; two that meet here only take wrong turns.
+            /// For each operand, by where it lies; two that meet here only take wrong turns. Of its own thread, and replaced
+            /// as a whole; the order of the panels changes no result.
             static BACK: [Cell<bool>; 64] = const { [const { Cell::new(false) }; 64] };
         }
         let place = self.numbers.as_ptr().addr() / 64 % 64;

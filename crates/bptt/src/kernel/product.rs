@@ -52,6 +52,8 @@ macro_rules! products {
 
             fn add_outer_products(out: &mut [Self], a: View<'_, Self>, b: View<'_, Self>) {
                 thread_local! {
+                    // Borrowed by one call at a time: the product calls neither itself nor a thread pool, in which its thread
+                    // could take up another product.
                     static MEMORY: RefCell<Memory<$number>> = RefCell::new(Memory::default());
                 }
                 MEMORY.with_borrow_mut(|memory| add_outer_products(out, a, b, memory));

@@ -16,7 +16,8 @@ pub enum Registers {
     Widest,
 }
 
-/// What is not to be gone beyond.
+/// What is not to be gone beyond. The number stands for itself, so that no order with other memory is needed; each call reads it
+/// once, and what was packed for other registers is refused by `Packed::registers`.
 static LIMIT: AtomicU8 = AtomicU8::new(Registers::Widest as u8);
 
 /// Keeps every kernel of this process to these registers or narrower ones: to measure one kind against another, or to test

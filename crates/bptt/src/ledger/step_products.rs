@@ -38,6 +38,7 @@ struct StepOperand {
     gram: Vec<f64>,
     /// Each sequence's power of two relative to it.
     factors: Vec<f64>,
+    /// Made when a norm first needs it, once for each step. A `StepProducts` is one thread's: the cell cannot be shared.
     triangle: OnceCell<DMatrix<f64>>,
 }
 

@@ -10,6 +10,12 @@ use crate::kernel;
 use crate::kernel::{Packed, Real, transpose};
 
 /// Something made of the weights, whose memory is used again when they have changed.
+///
+/// Why sharing it between threads is sound: whoever reads has `&self`, and through that only `OnceLock` writes, once; others that
+/// ask meanwhile wait for it and then see all of what was written. What was made of older weights cannot be seen, since
+/// `invalidate` needs `&mut self`, as every change of weights does. The mutex is locked inside the initialization alone, and no
+/// lock is taken while it is held. `new` and `fill` must neither ask for the same thing nor enter a thread pool: a thread that
+/// takes up other work there would wait for itself. They are loops of `kernel/packed.rs`, which does not know of threads.
 struct Cached<P> {
     current: OnceLock<P>,
     spare: Mutex<Option<P>>,
