@@ -113,6 +113,9 @@ pub trait ComparisonObserver: Sync {
     fn finished(&self, training: &Training, reached: &TrainingResult);
 }
 
+/// The most trainings of a comparison.
+const MOST_TRAININGS: u64 = 1 << 20;
+
 impl Plan {
     /// The trainings that `comparison` needs.
     ///
@@ -122,6 +125,7 @@ impl Plan {
         let refuse =
             |setting: &str, given: String, expected: &str| Err(Error::setting(setting, given, expected));
         let Comparison { base, remedies, seeds, budget, solved_at } = &comparison;
+        let steps = base.steps;
         base.check()?;
         let Some(name) = &base.task else { return refuse("task", "none".into(), "the task to learn") };
         if *seeds == 0 || base.seed.checked_add(*seeds).is_none() {
@@ -133,6 +137,9 @@ impl Plan {
         if !(*solved_at > 0.0 && *solved_at <= 1.0) {
             return refuse("solved", solved_at.to_string(), "a fraction above 0 and at most 1");
         }
+        if (*seeds).saturating_mul(remedies.len() as u64) > MOST_TRAININGS {
+            return refuse("seeds", seeds.to_string(), &format!("at most {MOST_TRAININGS} trainings"));
+        }
         if remedies.is_empty() {
             return refuse("remedy", "none".into(), "at least one");
         }
@@ -143,18 +150,26 @@ impl Plan {
         let length = base.length_of(&*task);
         let cost = Cost::of(&*task, length)?;
         let whole = cost.of_training(base)?;
+        if whole == u64::MAX {
+            let expected = "a training of fewer than 2⁶⁴ floating-point operations";
+            return refuse("steps", steps.to_string(), expected);
+        }
         let planned = |name: &String| -> Result<Planned, Error> {
             let mut config = remedied(base, name, task.steps(length))?;
             if *budget == Budget::Flops {
                 config.hidden = cost.most_units_within(&config, whole)?;
             }
             config.check()?;
-            // A configuration without a network is refused before any training starts.
-            config.network(task.inputs(), task.outputs())?;
             Ok(Planned { name: name.clone(), flops: cost.of_training(&config)?, config })
         };
         let remedies = remedies.iter().map(planned).collect::<Result<_, _>>()?;
         Ok(Self { comparison, task, length, remedies })
+    }
+
+    /// Refuses settings without a network: an initial W_hh that cannot be scaled.
+    fn check_networks(&self) -> Result<(), Error> {
+        let (inputs, outputs) = (self.task.inputs(), self.task.outputs());
+        self.remedies.iter().try_for_each(|planned| planned.config.network(inputs, outputs).map(drop))
     }
 
     /// The comparison.
@@ -196,6 +211,8 @@ impl Plan {
         observer: &dyn ComparisonObserver,
     ) -> Result<Vec<Option<TrainingResult>>, Error> {
         let missing = folder.missing(self)?;
+        // Relaxed order is enough: `fetch_add` gives each training to one thread, `halted` says only that others may stop, and
+        // what the threads have written is read after the scope has joined them.
         let (next, halted) = (AtomicUsize::new(0), AtomicBool::new(false));
         let work = || -> Result<(), Error> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;

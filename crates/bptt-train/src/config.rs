@@ -311,6 +311,23 @@ impl Config {
                 "at most 32768: W_hh alone would fill the memory",
             );
         }
+        let written = [
+            ("steps", self.steps),
+            ("floss", self.floss),
+            ("evaluate_every", self.evaluate_every),
+            ("patience", self.patience),
+            ("trace_every", self.trace_every),
+            ("seed", self.seed),
+            ("min_count", self.min_count as u64),
+            ("detach_every", self.detach_every as u64),
+            ("chrono", self.chrono.unwrap_or_default() as u64),
+        ];
+        if let Some((option, number)) =
+            written.into_iter().find(|(_, number)| i64::try_from(*number).is_err())
+        {
+            let expected = format!("at most {}: the file of the settings has no larger numbers", i64::MAX);
+            return refuse(option, number.to_string(), &expected);
+        }
         if self.text.is_none() && self.sentences == 0 {
             return refuse("sentences", "0".into(), "at least 1, or a text");
         }
@@ -377,6 +394,11 @@ mod tests {
             "dropout: 0.5 with one layer is not possible; expected at least two layers: it acts between them";
         assert_eq!(message, expected);
         assert!(refused(Config { dropout: 1.0, layers: 2, ..Config::default() }).contains("below 1"));
+        let refusal = refused(Config { seed: 1 << 63, ..Config::default() });
+        assert!(
+            refusal.starts_with("seed: 9223372036854775808 is not possible; expected at most"),
+            "{refusal}"
+        );
         assert!(Config::default().check().is_ok());
     }
 

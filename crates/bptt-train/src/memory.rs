@@ -80,6 +80,11 @@ pub fn of_training(config: &Config, sizes: &Sizes) -> Result<f64, Error> {
     Ok(SINGLE * (weights * (COPIES + shards) + sequences) + sizes.text)
 }
 
+/// The bytes that one sequence of a task needs, about: its inputs and targets, drawn and put into arrays.
+pub fn of_sequence(sizes: &Sizes) -> f64 {
+    SINGLE * sizes.steps * 2.0 * (sizes.features + sizes.outputs + 2.0)
+}
+
 /// A setting that is smaller by as much as is needed for the training to fit into `limit` bytes, and its largest such value: the
 /// first of the batch, the length or window, the generated sentences, the units, the layers that is enough alone.
 ///

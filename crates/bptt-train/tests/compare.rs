@@ -125,6 +125,7 @@ fn missing_trainings_are_repeated_with_the_same_results() {
     assert_eq!(run(&plan, stopped.path(), 1, 1), (None, 1));
     // What there is can be read without repeating the settings.
     let (folder, same) = Folder::existing(stopped.path()).unwrap().unwrap();
+    let same = Plan::new(same).unwrap();
     let results = folder.results(&same).unwrap();
     assert_eq!((results[0].is_some(), results.iter().flatten().count()), (true, 1));
     let report = Report::new(&same, &results).unwrap();

@@ -2,13 +2,14 @@
 
 pub(super) mod table;
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use bptt_train::Flow;
 use bptt_train::compare::{
     ComparisonObserver, Folder, Plan, REMEDIES, Remedy, Report, Training, TrainingResult,
 };
+use bptt_train::{Flow, memory};
 use bptt_view::table::{Align, table as of_text};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -16,6 +17,7 @@ use serde_json::json;
 use super::{print, print_json};
 use crate::Failure;
 use crate::args::CompareArgs;
+use crate::memory::allow;
 use crate::progress::{interrupted, signal, stop_on_signals};
 
 pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<(), Failure> {
@@ -47,6 +49,14 @@ pub(crate) fn run(args: &CompareArgs, quiet: bool) -> Result<(), Failure> {
         (_, true) => print(&table::csv(&report)),
         _ => print(&format!("{}\nresults in {}\n", table::text(&report), args.out.display())),
     }
+}
+
+/// The comparison in a folder, and its plan; `None` if the folder has none.
+pub(super) fn existing(folder: &Path) -> Result<Option<(Folder, Plan)>, Failure> {
+    let Some((kept, comparison)) = Folder::existing(folder)? else { return Ok(None) };
+    let needed = memory::of_sequence(&memory::Sizes::of(&comparison.base, None)?);
+    allow("a sequence of this comparison", needed, |_| Ok(None))?;
+    Ok(Some((kept, Plan::new(comparison)?)))
 }
 
 /// The remedies with one sentence each.

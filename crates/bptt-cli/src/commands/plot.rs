@@ -8,11 +8,12 @@ use bptt::dynamics::LyapunovOptions;
 use bptt::in_f64;
 use bptt::{Entry, Network, Parameter, log_spaced_windows};
 use bptt_io::files;
-use bptt_train::compare::{self, Folder};
+use bptt_train::compare;
 use bptt_train::{Level, Run, cue_sentences};
 use bptt_view::figure::{self, Figure, Panel, Profile, Remedied, Truncated};
 use bptt_view::json::HORIZON;
 
+use super::compare::existing;
 use super::provenance::{self, Provenance};
 use super::trace::{OF_FIGURE, Text, Traced, Wanted, cell_name, shown_entry};
 use super::trace_model::TracedModel;
@@ -257,7 +258,7 @@ fn profile_of<'a>(entry: &Entry, lags: &'a [bptt::LagQuantiles]) -> Profile<'a> 
 
 /// The remedies of the comparison in a folder.
 fn of_comparison(args: &PlotArgs, folder: &Path) -> Result<Figure, Failure> {
-    let Some((kept, plan)) = Folder::existing(folder)? else {
+    let Some((kept, plan)) = existing(folder)? else {
         let words = "--kind compare needs the folders of at least two runs, or one of bptt compare";
         return Err(Failure::Usage(words.into()));
     };

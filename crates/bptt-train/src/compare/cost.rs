@@ -42,7 +42,7 @@ impl Cost {
     /// Ω            4·H²        for the vanilla cells that support it
     /// ```
     ///
-    /// Elementwise work (activations, the optimizer) is not counted.
+    /// Elementwise work (activations, the optimizer) is not counted. Counts end at 2⁶⁴ − 1.
     pub fn of_update(&self, config: &Config) -> Result<u64, Error> {
         let cell = cell_by_name(&config.cell)?;
         let gates = cell.spec().gate_count() as u64;
@@ -50,13 +50,15 @@ impl Cost {
         let hidden = config.hidden as u64;
         let directions = if config.bidirectional { 2 } else { 1 };
         let width = directions * hidden;
-        let above = (config.layers as u64 - 1) * directions * 6 * gates * hidden * width;
-        let bottom = directions * 4 * gates * hidden * self.features;
+        let layers = config.layers as u64;
+        let above = product(&[layers - 1, directions, 6 * gates, hidden, width]);
+        let bottom = product(&[directions, 4 * gates, hidden, self.features]);
         let omega = if config.omega > 0.0 { 4 } else { 0 };
-        let recurrent = config.layers as u64 * directions * (6 * recurrent_gates + omega) * hidden * hidden;
-        let per_step = recurrent + bottom + above + 4 * self.outputs * width;
-        let per_sequence = self.steps * per_step + self.loss_steps * 2 * self.outputs * width;
-        Ok(config.batch as u64 * per_sequence)
+        let recurrent = product(&[layers, directions, 6 * recurrent_gates + omega, hidden, hidden]);
+        let per_step = sum(&[recurrent, bottom, above, product(&[4, self.outputs, width])]);
+        let of_losses = product(&[self.loss_steps, 2, self.outputs, width]);
+        let per_sequence = sum(&[product(&[self.steps, per_step]), of_losses]);
+        Ok(product(&[config.batch as u64, per_sequence]))
     }
 
     /// Multiplications and additions of a whole training, including flossing. Per step of each sequence, flossing of k
@@ -70,12 +72,17 @@ impl Cost {
     pub fn of_training(&self, config: &Config) -> Result<u64, Error> {
         let hidden = config.hidden as u64;
         let k = config.floss_exponents.map_or(hidden, |count| count as u64);
-        let of_step = hidden * (6 * hidden * k + 9 * k * k + 6 * hidden + 4 * self.features);
-        let flossing = config.batch as u64 * self.steps * of_step;
-        Ok(config.steps * self.of_update(config)? + config.floss * flossing)
+        let of_unit = sum(&[
+            product(&[6, hidden, k]),
+            product(&[9, k, k]),
+            product(&[6, hidden]),
+            product(&[4, self.features]),
+        ]);
+        let flossing = product(&[config.floss, config.batch as u64, self.steps, hidden, of_unit]);
+        Ok(sum(&[product(&[config.steps, self.of_update(config)?]), flossing]))
     }
 
-    /// The most hidden units with which a training of `config` costs no more than `flops`; at least 1.
+    /// The most hidden units with which a training of `config` costs no more than `flops`, which is below 2⁶⁴ − 1; at least 1.
     pub fn most_units_within(&self, config: &Config, flops: u64) -> Result<usize, Error> {
         let within = |hidden: usize| -> Result<bool, Error> {
             Ok(self.of_training(&Config { hidden, ..config.clone() })? <= flops)
@@ -94,6 +101,14 @@ impl Cost {
         }
         Ok(fits)
     }
+}
+
+fn product(factors: &[u64]) -> u64 {
+    factors.iter().fold(1, |product, factor| product.saturating_mul(*factor))
+}
+
+fn sum(terms: &[u64]) -> u64 {
+    terms.iter().fold(0, |sum, term| sum.saturating_add(*term))
 }
 
 #[cfg(test)]

@@ -76,6 +76,9 @@ impl Folder {
         if !file.exists() && !files::list(path)?.iter().all(|path| is_beginning(path)) {
             return Err(Error::FolderTaken { folder: path.into() });
         }
+        if !file.exists() {
+            plan.check_networks()?;
+        }
         files::create_folder(path)?;
         let folder = Self { path: path.into(), lock: Some(Arc::new(lock(path, &[TRAININGS])?)) };
         if file.exists() {
@@ -90,17 +93,18 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The comparison in a folder, and its plan; `None` if the folder has none.
+    /// The comparison in a folder; `None` if the folder has none. Its [`Plan`] draws a sequence of its task, of any length: see
+    /// [`memory::of_sequence`](crate::memory::of_sequence).
     ///
     /// # Errors
     /// If it is damaged.
-    pub fn existing(path: &Path) -> Result<Option<(Self, Plan)>, Error> {
+    pub fn existing(path: &Path) -> Result<Option<(Self, Comparison)>, Error> {
         let file = path.join(COMPARISON);
         if !file.exists() {
             return Ok(None);
         }
         let there: ComparisonFile = read_json(&file, &OF_COMPARISON)?;
-        Ok(Some((Self { path: path.into(), lock: None }, Plan::new(there.comparison)?)))
+        Ok(Some((Self { path: path.into(), lock: None }, there.comparison)))
     }
 
     /// The results of the trainings of `plan`, in their order; `None` for those that have not finished.

@@ -126,14 +126,13 @@ impl Report {
             let solved = trainings.iter().filter(|reached| reached.solved_after.is_some()).count();
             let (low, high) = wilson(solved, trainings.len());
             let config = &planned.config;
-            let network = config.network(task.inputs(), task.outputs())?;
-            let tensors = network.weights().tensors();
+            let parameters = config.weight_count(task.inputs(), task.outputs())?;
             Ok(Row {
                 name: planned.name.clone(),
                 changes: changes(&comparison.base, config),
                 cell: config.cell.clone(),
                 hidden: config.hidden,
-                parameters: tensors.iter().map(|(_, tensor)| tensor.data().len()).sum(),
+                parameters: usize::try_from(parameters).unwrap_or(usize::MAX),
                 flops: planned.flops,
                 trained: trainings.len(),
                 solved,

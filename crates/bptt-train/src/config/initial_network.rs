@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bptt::cell::{ParamKind, ParamSpec, Role};
+use bptt::cell::{CellSizes, ParamKind, ParamSpec, Role};
 use bptt::{CellParams, Matrix, Network, Number, Readout, Weights, cell_by_name};
 
 use super::Config;
@@ -59,6 +59,24 @@ impl Config {
             cells.push(params);
         }
         Ok(Network::new(cell, Weights { cells, bidirectional: self.bidirectional, readout })?)
+    }
+
+    /// The number of weights of [`network`](Self::network), counted without making it.
+    ///
+    /// # Errors
+    /// If the cell is unknown.
+    pub fn weight_count(&self, inputs: usize, outputs: usize) -> Result<u128, Error> {
+        let cell = cell_by_name(&self.cell)?;
+        let (spec, hidden) = (cell.spec(), self.hidden);
+        let directions = if self.bidirectional { 2 } else { 1 };
+        let of_cell = |inputs| -> u128 {
+            let sizes = CellSizes { inputs, hidden, output: hidden, gates: spec.gate_count() };
+            let size = |index| spec.shape(index, &sizes);
+            (0..spec.params.len()).map(size).map(|(rows, cols)| rows as u128 * cols as u128).sum()
+        };
+        let width = directions * hidden;
+        let layers = of_cell(inputs) + (self.layers as u128).saturating_sub(1) * of_cell(width);
+        Ok(directions as u128 * layers + outputs as u128 * (width as u128 + 1))
     }
 
     /// Gives the gates of one cell the biases that are asked for.

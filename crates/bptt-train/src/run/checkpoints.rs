@@ -189,6 +189,14 @@ impl Checkpoint {
     /// # Errors
     /// If it has other settings.
     pub fn network(&self, config: &Config, inputs: usize, outputs: usize) -> Result<Network<f32>, Error> {
+        config.check()?;
+        // A network is made only if it can be in the file.
+        let needed = config.weight_count(inputs, outputs)?;
+        let given: u128 = self.arrays.iter().map(|array| array.bytes.len() as u128 / 4).sum();
+        if needed > given {
+            let problem = format!("the network of the settings has {needed} numbers, and there are {given}");
+            return Err(self.problem(problem));
+        }
         let mut network = config.network(inputs, outputs)?;
         let mut given = Given { arrays: &self.arrays, used: 0 };
         given.network(NETWORK, &mut network).map_err(|problem| self.problem(problem))?;

@@ -42,7 +42,21 @@ fn read(folder: &Path) -> Result<Option<Manifest>, Error> {
     if !has_digests(folder) {
         return Ok(None);
     }
-    sealed::read(&folder.join(FILE), SCHEMA).map(Some)
+    let path = folder.join(FILE);
+    let manifest: Manifest = sealed::read(&path, SCHEMA)?;
+    // Whoever wrote it may name any file of this machine.
+    if let Some(name) = manifest.files.keys().find(|name| !is_own(name)) {
+        let problem = format!("it has a digest of {name:?}, which is no file of a run");
+        return Err(Error::RunFile { path, problem });
+    }
+    Ok(Some(manifest))
+}
+
+/// Whether a run has a file of this name.
+fn is_own(name: &str) -> bool {
+    let snapshot = name.strip_prefix(SNAPSHOTS).and_then(|rest| rest.strip_prefix('/'));
+    let is_plain = |file: &str| file.ends_with(".safetensors") && !file.contains(['/', '\\', ':']);
+    [CONFIG, VOCABULARY, METRICS, MODEL].contains(&name) || snapshot.is_some_and(is_plain)
 }
 
 /// The digest of the symbols of the text that the run in `folder` learns; `None` if none is recorded.

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use bptt_train::Config;
-use bptt_train::compare::{Budget, Comparison, Folder, Plan, Report};
+use bptt_train::compare::{Budget, Comparison, Plan, Report};
 use bptt_view::report::{ComparisonPage, comparison};
 
 use super::{FILE, facts, place};
 use crate::Failure;
 use crate::args::ReportArgs;
-use crate::commands::compare::table;
+use crate::commands::compare::{existing, table};
 use crate::commands::{cannot_make, plot};
 
 /// Writes the report if a comparison is what the folder holds, and `None` if it is not.
@@ -18,7 +18,7 @@ use crate::commands::{cannot_make, plot};
 /// If it cannot be read or written, or stands beside other folders or with options that are for runs.
 pub(super) fn run(args: &ReportArgs) -> Result<Option<()>, Failure> {
     for folder in &args.runs {
-        let Some((kept, plan)) = Folder::existing(folder)? else { continue };
+        let Some((kept, plan)) = existing(folder)? else { continue };
         if args.runs.len() > 1 {
             let folder = folder.display();
             return Err(Failure::Usage(format!(
