@@ -77,7 +77,7 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "N")]
     pub min_horizon: Option<usize>,
     /// Gradients may decay by at most this many nats per step
-    #[arg(long, value_name = "NATS", allow_negative_numbers = true)]
+    #[arg(long, value_name = "NATS", allow_hyphen_values = true)]
     pub max_decay: Option<f64>,
     /// No gradient may be cut between a loss and the step at the lag, or anywhere if no lag is known
     #[arg(long)]

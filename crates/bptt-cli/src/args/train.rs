@@ -166,10 +166,10 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "RHO", help_heading = INITIALIZATION)]
     spectral_radius: Option<f64>,
     /// Initial bias of the forget gates of an LSTM, for example 1 [default: as other parameters]
-    #[arg(long, value_name = "BIAS", allow_negative_numbers = true, help_heading = INITIALIZATION)]
+    #[arg(long, value_name = "BIAS", allow_hyphen_values = true, help_heading = INITIALIZATION)]
     forget_bias: Option<f64>,
     /// Initial bias of the input gates of an LSTM [default: as other parameters]
-    #[arg(long, value_name = "BIAS", allow_negative_numbers = true, help_heading = INITIALIZATION)]
+    #[arg(long, value_name = "BIAS", allow_hyphen_values = true, help_heading = INITIALIZATION)]
     input_bias: Option<f64>,
     /// Initialize the biases of the gates of an LSTM for lags of up to N steps (chrono initialization)
     #[arg(long, value_name = "N", help_heading = INITIALIZATION)]

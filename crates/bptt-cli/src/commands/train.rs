@@ -3,6 +3,8 @@
 #[cfg(all(test, unix))]
 mod faults;
 mod learn;
+#[cfg(test)]
+mod repeated;
 mod result;
 mod saving;
 

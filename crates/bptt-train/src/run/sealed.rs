@@ -49,3 +49,41 @@ pub(crate) fn of_schema<V: DeserializeOwned>(value: Value, schema: &str) -> Resu
     }
     serde_json::from_value(value).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cases() -> ProptestConfig {
+        let rng_seed = proptest::test_runner::RngSeed::Fixed(20_244);
+        ProptestConfig { cases: 64, failure_persistence: None, rng_seed, ..ProptestConfig::default() }
+    }
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        #[test]
+        fn it_is_read_as_it_was_written_or_not_at_all(
+            value in proptest::collection::btree_map("(?s).{0,9}", ("(?s).{0,9}", any::<u64>()), 0..5),
+            place in any::<prop::sample::Index>(), bit in 0..8,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("sealed.json");
+            write(&path, &value).unwrap();
+            prop_assert_eq!(read::<BTreeMap<String, (String, u64)>>(&path).unwrap(), value);
+
+            let mut bytes = std::fs::read(&path).unwrap();
+            let place = place.index(bytes.len());
+            bytes[place] ^= 1_u8 << bit;
+            std::fs::write(&path, &bytes).unwrap();
+            prop_assert!(read::<BTreeMap<String, (String, u64)>>(&path).is_err());
+            bytes.truncate(place);
+            std::fs::write(&path, &bytes).unwrap();
+            prop_assert!(read::<BTreeMap<String, (String, u64)>>(&path).is_err());
+        }
+    }
+}
