@@ -6,6 +6,5 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let (header, numbers) = bptt_fuzz::halves(bytes);
-    let length = (header.len() as u64 + 1).to_le_bytes();
-    bptt_fuzz::read(&[&length, &b"{"[..], header, numbers].concat());
+    bptt_fuzz::read(&bptt_fuzz::models::safetensors(header, numbers));
 });
