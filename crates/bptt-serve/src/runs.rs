@@ -68,14 +68,33 @@ impl Runs {
     /// The folder of the run with this name.
     pub fn find(&self, name: &str) -> Result<PathBuf, Problem> {
         let found = self.list().into_iter().find(|(known, _)| known == name);
-        found
+        let folder = found
             .map(|(_, path)| path)
-            .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no run with this name"))
+            .ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "there is no run with this name"))?;
+        match strange_file(&folder) {
+            Some(file) => {
+                let file = file.strip_prefix(&folder).unwrap_or(&file).display();
+                Err(Problem::of_request(format!("{file} in the folder of {name} is no regular file")))
+            }
+            None => Ok(folder),
+        }
     }
 }
 
 fn is_run(folder: &Path) -> bool {
     folder.join(runs::CONFIG).is_file()
+}
+
+/// Something in the folder of a run that is neither a file nor a folder: a link, which may lead anywhere, or a FIFO or a device,
+/// which may never end.
+fn strange_file(folder: &Path) -> Option<PathBuf> {
+    let kind = |path: &Path| path.symlink_metadata().map(|found| found.file_type());
+    let inside = files::list(folder).unwrap_or_default();
+    let folders = inside.iter().filter(|path| kind(path).is_ok_and(|kind| kind.is_dir()));
+    let below: Vec<PathBuf> = folders.flat_map(|path| files::list(path).unwrap_or_default()).collect();
+    // What has gone meanwhile is not read either.
+    let is_strange = |path: &PathBuf| kind(path).is_ok_and(|kind| !kind.is_file() && !kind.is_dir());
+    inside.into_iter().chain(below).find(is_strange)
 }
 
 /// The folders in `folder` that are inside `root`.
@@ -87,16 +106,18 @@ fn inside(folder: &Path, root: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The entry of a run in the list.
+/// The entry of a run in the list; that of a folder with something strange in it has its name alone.
 fn summary(name: &str, folder: &Path) -> Value {
-    let config = runs::read_config(&folder.join(runs::CONFIG)).ok();
-    let training = report::training(&last_events(&folder.join(runs::METRICS)));
+    let is_plain = strange_file(folder).is_none();
+    let config = is_plain.then(|| runs::read_config(&folder.join(runs::CONFIG)).ok()).flatten();
+    let events = if is_plain { last_events(&folder.join(runs::METRICS)) } else { Vec::new() };
+    let training = report::training(&events);
     let of_last = |curve: &str, i: usize| training[curve].as_array()?.last().map(|point| point[i].clone());
     let end = &training["end"];
     let held_out = [&end["held_out_bits"], &end["held_out_loss"]].into_iter().find(|loss| loss.is_number());
     json!({
         "name": name,
-        "complete": runs::exists(folder),
+        "complete": is_plain && runs::exists(folder),
         "cell": config.as_ref().map(|config| bptt::cell_by_name(&config.cell).map_or_else(|_| config.cell.clone(), |cell| cell.spec().title.clone())),
         "hidden": config.as_ref().map(|config| config.hidden),
         "layers": config.as_ref().map(|config| config.layers),

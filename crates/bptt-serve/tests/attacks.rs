@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bptt_serve::{Error, Limits, Options, Server};
 use common::{body, connect, get, json, post, refused, request, rest, server, status};
+use serde_json::Value;
 
 #[test]
 fn a_foreign_host_name_is_refused() {
@@ -126,6 +127,37 @@ fn no_path_leads_out_of_the_runs() {
         let answer = get(address, path);
         assert_eq!(status(&answer), 404, "{path}: {answer}");
     }
+}
+
+/// Opening a FIFO waits for a writer: two such requests would take both places for computations, for good.
+#[cfg(unix)]
+#[test]
+fn fifos_and_links_in_the_folder_of_a_run_are_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("planted");
+    fs::create_dir_all(run.join("checkpoints")).unwrap();
+    fs::write(run.join("config.toml"), "hidden = 7\n").unwrap();
+    let server = server(vec![folder.path().into()], Limits::default());
+    let listed = || json(&get(server.address(), "/api/runs"))["runs"][0].clone();
+    assert_eq!((&listed()["name"], &listed()["hidden"]), (&Value::from("planted"), &Value::from(7)));
+    let files =
+        ["metrics.jsonl", "run.json", "vocabulary.json", "model.safetensors", "checkpoints/00000002.json"];
+    for file in files {
+        for makes in [&["mkfifo"][..], &["ln", "-s", "/etc/passwd"]] {
+            let path = run.join(file);
+            let made = std::process::Command::new(makes[0]).args(&makes[1..]).arg(&path).status();
+            assert!(made.unwrap().success());
+            for request in
+                ["/api/runs/curves?run=planted", "/api/runs/verdict?run=planted", "/report/planted"]
+            {
+                let message = refused(&get(server.address(), request), 422);
+                assert_eq!(message, format!("{file} in the folder of planted is no regular file"));
+            }
+            assert!(listed()["hidden"].is_null());
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(listed()["hidden"], 7);
 }
 
 #[test]
