@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use bptt::Readout;
 use bptt_train::diagnose::{self, of_training};
-use bptt_train::run::{self, Existing, checkpoints, metrics};
+use bptt_train::run::{self, Existing, Writer, metrics, snapshots};
 use bptt_train::{Config, DataSource, Event, Flow, Run, Training, memory, task_by_name, train};
 use bptt_view::report;
 use serde_json::{Value, json};
@@ -74,20 +74,21 @@ fn made(stopped: bool) -> Files {
     let folder = of.path();
     let (vocabulary, corpus) = run::prepare(&config, &TEXT.repeat(12)).expect("the text can be learned");
     let data = DataSource::Text { corpus: &corpus, symbols: vocabulary.len() };
-    let (path, lock) =
-        run::begin(folder, &config, Some((&vocabulary, &corpus)), Existing::Refuse).expect("it is empty");
+    let mut writer =
+        Writer::begin(folder, &config, Some((&vocabulary, &corpus)), Existing::Refuse).expect("it is empty");
     let events = [
         json!({ "event": "step", "step": 1, "loss": 2.5, "loss_bits": 3.6, "gradient_norm": 1.5, "clipped_norm": 1.5, "learning_rate": 2e-3 }),
         json!({ "event": "trace", "step": 2, "horizon": 3, "decay": -0.5 }),
         json!({ "event": "evaluation", "step": 2, "held_out_loss": 2.4, "held_out_bits": 3.5 }),
     ];
-    let lines: String = events.iter().map(|event| metrics::line(event) + "\n").collect();
-    fs::write(path, &lines).expect("a file can be written");
+    let (mut log, _) = writer.metrics(0).expect("a file can be written");
+    events.iter().for_each(|event| log.add(event));
+    let written = log.written().expect("a file can be written");
     let mut training = Training::new(&config, &data).expect("the settings are possible");
     let mut observer = |event: &Event<'_>| match event {
         Event::Updated { training, .. } if training.steps() == 2 => {
-            checkpoints::save(folder, training, lines.len() as u64).expect("it can be written");
-            Run::save_snapshot(folder, 2, training.network()).expect("it can be written");
+            writer.save_snapshot(2, training.network()).expect("it can be written");
+            writer.save_checkpoint(training, &written).expect("it can be written");
             Flow::Stop
         }
         _ => Flow::Continue,
@@ -95,10 +96,10 @@ fn made(stopped: bool) -> Files {
     training.begin(&mut observer).expect("it begins");
     let outcome = training.go_on(&mut observer).expect("it trains");
     if stopped {
-        Run::save_model(folder, &outcome.network).expect("it can be written");
-        run::finish(folder, false).expect("it can be written");
+        writer.save_model(&outcome.network).expect("it can be written");
+        writer.finish(false).expect("it can be written");
     }
-    drop(lock);
+    drop((writer, log));
     let mut files = Files::new();
     for inside in [folder.to_owned(), folder.join("checkpoints"), folder.join("snapshots")] {
         for path in bptt_io::files::list(&inside).expect("it can be listed") {
@@ -215,7 +216,7 @@ pub fn read_with(which: u8, bytes: &[u8]) {
             drop(vocabulary.encode(TEXT).map(|ids| vocabulary.decode(&ids)));
         }
     }
-    drop(run::snapshots(&folder));
+    drop(snapshots::read(&folder));
     if let Ok((events, _)) = metrics::read(&folder) {
         let _ = report::training(&events);
         if let Some((training, _)) = diagnose::Training::read(&events) {
@@ -234,11 +235,7 @@ fn resume(folder: &Path) {
     let Ok((vocabulary, corpus)) = run::prepare(&config, &TEXT.repeat(12)) else { return };
     let data = DataSource::Text { corpus: &corpus, symbols: vocabulary.len() };
     let Ok(mut training) = Training::new(&config, &data) else { return };
-    if run::check_text(folder, &config, &corpus).is_err() {
-        return;
-    }
-    let Ok((Some(checkpoint), _)) = checkpoints::newest(folder) else { return };
-    if checkpoint.restore(&mut training).is_err() || run::reopen(folder).is_err() {
+    if Writer::resume(folder, &config, Some(&corpus), &mut training).is_err() {
         return;
     }
     let mut left = 3;

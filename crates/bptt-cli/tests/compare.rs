@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bptt_train::Rng;
-use bptt_train::compare::Folder;
+use bptt_train::compare::{Folder, Plan};
 use serde_json::Value;
 
 use common::{bptt, refusal, stdout};
@@ -252,8 +252,8 @@ fn no_damage_of_a_comparison_is_accepted_silently() {
     stdout(&quick(folder.path(), "out"));
     let out = folder.path().join("out");
     let is_read = || {
-        let (kept, plan) = Folder::existing(&out)?.expect("there is a comparison");
-        kept.results(&plan)
+        let (kept, comparison) = Folder::existing(&out)?.expect("there is a comparison");
+        kept.results(&Plan::new(comparison)?)
     };
     let whole = is_read().unwrap();
     assert!(whole.len() == 6 && whole.iter().all(Option::is_some));

@@ -3,7 +3,7 @@
 use std::fs;
 
 use bptt::Network;
-use bptt_train::run::{self, Existing, checkpoints, metrics};
+use bptt_train::run::{self, Existing, Writer, metrics};
 use bptt_train::vocabulary::Unknown;
 use bptt_train::{
     Config, DataSource, Event, Flow, Init, Keep, Level, OptimizerKind, Run, Schedule, Training, Vocabulary,
@@ -274,18 +274,19 @@ proptest! {
         let data = DataSource::Text { corpus: &corpus, symbols: vocabulary.len() };
         let whole = bptt_train::train(&config, &data, &mut |_: &Event<'_>| Flow::Continue).unwrap();
 
-        let (_, lock) = run::begin(&folder, &config, Some((&vocabulary, &corpus)), Existing::Refuse).unwrap();
+        let writer = Writer::begin(&folder, &config, Some((&vocabulary, &corpus)), Existing::Refuse).unwrap();
+        let written = writer.metrics(0).unwrap().0.written().unwrap();
         let mut training = Training::new(&config, &data).unwrap();
         let mut observer = |event: &Event<'_>| match event {
             Event::Updated { training, .. } if training.steps() == stop => {
-                checkpoints::save(&folder, training, 0).unwrap();
+                writer.save_checkpoint(training, &written).unwrap();
                 Flow::Stop
             }
             _ => Flow::Continue,
         };
         training.begin(&mut observer).unwrap();
         let stopped = training.go_on(&mut observer).unwrap();
-        drop(lock);
+        drop(writer);
 
         prop_assert_eq!(&run::read_config(&folder.join(run::CONFIG)).unwrap(), &config);
         let opened = Run::open(&folder).unwrap();
@@ -294,14 +295,14 @@ proptest! {
         opened.check_text(&corpus).unwrap();
 
         let mut training = Training::new(&opened.config, &data).unwrap();
-        checkpoints::newest(&folder).unwrap().0.unwrap().restore(&mut training).unwrap();
-        run::reopen(&folder).unwrap();
+        let (writer, at) = Writer::resume(&folder, &opened.config, Some(&corpus), &mut training).unwrap();
+        prop_assert_eq!(at.step, stop);
         let resumed = training.go_on(&mut |_: &Event<'_>| Flow::Continue).unwrap();
         prop_assert_eq!(bits(&resumed.network), bits(&whole.network));
         prop_assert_eq!(resumed.held_out, whole.held_out);
 
-        Run::save_model(&folder, &resumed.network).unwrap();
-        run::finish(&folder, true).unwrap();
+        writer.save_model(&resumed.network).unwrap();
+        writer.finish(true).unwrap();
         prop_assert!(run::ended(&folder).unwrap());
         prop_assert_eq!(bits(&Run::open(&folder).unwrap().network), bits(&whole.network));
         let verified = run::verify(&folder).unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use bptt_train::compare::{Budget, Comparison, Folder, Plan};
-use bptt_train::run::{self, Existing, checkpoints};
+use bptt_train::run::{self, Existing, Writer};
 use bptt_train::{Config, DataSource, Event, Flow, Run, Training};
 use serde_json::Value;
 
@@ -20,10 +20,11 @@ fn killed(folder: &Path) {
     };
     let (vocabulary, corpus) = run::prepare(&config, &"the cat sat on the mat.\n".repeat(8)).unwrap();
     let data = DataSource::Text { corpus: &corpus, symbols: vocabulary.len() };
-    let (_, _lock) = run::begin(folder, &config, Some((&vocabulary, &corpus)), Existing::Refuse).unwrap();
+    let writer = Writer::begin(folder, &config, Some((&vocabulary, &corpus)), Existing::Refuse).unwrap();
+    let written = writer.metrics(0).unwrap().0.written().unwrap();
     let mut observer = |event: &Event<'_>| match event {
         Event::Updated { training, .. } if training.steps() == 2 => {
-            checkpoints::save(folder, training, 0).unwrap();
+            writer.save_checkpoint(training, &written).unwrap();
             Flow::Stop
         }
         _ => Flow::Continue,

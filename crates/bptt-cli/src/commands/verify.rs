@@ -6,6 +6,7 @@ use bptt_train::compare::{Folder, Plan};
 use bptt_train::run as runs;
 use serde_json::json;
 
+use super::compare::existing;
 use super::{print, print_json};
 use crate::Failure;
 use crate::args::VerifyArgs;
@@ -15,7 +16,7 @@ const SCHEMA: &str = "bptt.verify/1";
 
 pub(crate) fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let folder = &args.run;
-    if let Some((comparison, plan)) = Folder::existing(folder)? {
+    if let Some((comparison, plan)) = existing(folder)? {
         return of_comparison(args, folder, &comparison, &plan);
     }
     let found = runs::verify(folder)?;

@@ -58,6 +58,12 @@ mod tests {
 
     use super::*;
 
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    struct Sealed {
+        schema: String,
+        values: BTreeMap<String, (String, u64)>,
+    }
+
     fn cases() -> ProptestConfig {
         let rng_seed = proptest::test_runner::RngSeed::Fixed(20_244);
         ProptestConfig { cases: 64, failure_persistence: None, rng_seed, ..ProptestConfig::default() }
@@ -68,22 +74,24 @@ mod tests {
 
         #[test]
         fn it_is_read_as_it_was_written_or_not_at_all(
-            value in proptest::collection::btree_map("(?s).{0,9}", ("(?s).{0,9}", any::<u64>()), 0..5),
+            values in proptest::collection::btree_map("(?s).{0,9}", ("(?s).{0,9}", any::<u64>()), 0..5),
             place in any::<prop::sample::Index>(), bit in 0..8,
         ) {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("sealed.json");
+            let value = Sealed { schema: "bptt.sealed/1".into(), values };
             write(&path, &value).unwrap();
-            prop_assert_eq!(read::<BTreeMap<String, (String, u64)>>(&path).unwrap(), value);
+            prop_assert_eq!(read::<Sealed>(&path, "bptt.sealed/1").unwrap(), value);
+            prop_assert!(read::<Sealed>(&path, "bptt.sealed/2").is_err());
 
             let mut bytes = std::fs::read(&path).unwrap();
             let place = place.index(bytes.len());
             bytes[place] ^= 1_u8 << bit;
             std::fs::write(&path, &bytes).unwrap();
-            prop_assert!(read::<BTreeMap<String, (String, u64)>>(&path).is_err());
+            prop_assert!(read::<Sealed>(&path, "bptt.sealed/1").is_err());
             bytes.truncate(place);
             std::fs::write(&path, &bytes).unwrap();
-            prop_assert!(read::<BTreeMap<String, (String, u64)>>(&path).is_err());
+            prop_assert!(read::<Sealed>(&path, "bptt.sealed/1").is_err());
         }
     }
 }
