@@ -8,6 +8,7 @@ mod bf16;
 mod bounds;
 mod cs231n;
 mod edges;
+mod extremes;
 mod f32_errors;
 mod flossing;
 mod ledger;

@@ -29,7 +29,7 @@ pub(crate) struct ContributionNorms<'a, T> {
     /// That largest exponent.
     largest: Vec<i32>,
     sides: Vec<RowStats<T>>,
-    elementwise: Vec<ElementwiseStats<T>>,
+    elementwise: Vec<ElementwiseStats>,
     projected: ProjectionWindow<T>,
     /// Of a batch of one whose records are packed.
     packed: Option<&'a OneSequence>,
@@ -64,7 +64,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             relative: Vec::new(),
             largest: Vec::new(),
             sides: measured.sides.iter().map(|_| RowStats::new()).collect(),
-            elementwise: measured.elementwise.iter().map(|_| ElementwiseStats::new()).collect(),
+            elementwise: measured.elementwise.iter().map(|_| ElementwiseStats::default()).collect(),
             projected: ProjectionWindow::default(),
             packed,
             parts: vec![0.0; measured.params.len()],
@@ -163,7 +163,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
         let Self { measured, batch, sides, relative, largest, .. } = self;
         let of_adjoints = || sides.iter().zip(&measured.sides).filter(|(_, side)| side.adjoint.is_some());
         let zero = |r: usize| {
-            !of_adjoints().any(|(stats, _)| stats.squares.get(r).is_some_and(|&square| square > T::zero()))
+            !of_adjoints().any(|(stats, _)| stats.squares.get(r).is_some_and(|&square| square > 0.0))
         };
         largest.clear();
         relative.clear();
@@ -193,7 +193,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
         record: &mut [u8],
         parts: &mut [f64],
     ) -> bool {
-        let squares = self.sides.iter().map(|side| side.squares[k].f64());
+        let squares = self.sides.iter().map(|side| side.squares[k]);
         let mut fits = packed.enter(record, exponent, squares);
         let (full, shift) = (power_of_two::<f64>(of_row), exponent - self.largest[k]);
         for (slot, factor) in packed.factors(t).iter().enumerate() {
@@ -235,7 +235,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
     #[inline(always)]
     #[allow(clippy::inline_always)] // it is a tenth of the time of small ledgers
     fn only_norm(&self, k: usize, slot: usize, times: f64) -> f64 {
-        (self.sides[self.measured.params[slot].side].squares[k].f64() * times).sqrt()
+        (self.sides[self.measured.params[slot].side].squares[k] * times).sqrt()
     }
 
     /// Its inner product with the update, likewise relative.
@@ -298,7 +298,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
         let rows = k * self.batch..(k + 1) * self.batch;
         if param.factor == GramFactor::Sequences {
             let stats = &self.sides[param.side];
-            let squares = || rows.clone().map(|r| stats.squares[r].f64() * self.relative[r].f64().powi(2));
+            let squares = || rows.clone().map(|r| stats.squares[r] * self.relative[r].f64().powi(2));
             return (squares().sum(), squares().map(f64::sqrt).sum());
         }
         let of_sequence = |b: usize| -> f64 {
@@ -347,7 +347,7 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             GramFactor::Sum(covered) if covered[block] => stats.row_square(k, block, b, self.batch, blocks),
             GramFactor::Elementwise(number) if block == 0 => {
                 let r = k * self.batch + b;
-                self.elementwise[*number].squares[r].f64() * self.relative[r].f64().powi(2)
+                self.elementwise[*number].squares[r] * self.relative[r].f64().powi(2)
             }
             GramFactor::Elementwise(_) | GramFactor::Sum(_) | GramFactor::Sequences => 0.0,
         }
@@ -360,8 +360,8 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             GramFactor::Operands(operands) => operands[block].map_or(0.0, |operand| {
                 stats.square_with(k, block, self.batch, blocks, products.operand(operand))
             }),
-            GramFactor::Sum(covered) if covered[block] => stats.summed[k * blocks + block].f64(),
-            GramFactor::Elementwise(number) => self.elementwise[*number].summed[k * blocks + block].f64(),
+            GramFactor::Sum(covered) if covered[block] => stats.summed[k * blocks + block],
+            GramFactor::Elementwise(number) => self.elementwise[*number].summed[k * blocks + block],
             GramFactor::Sum(_) | GramFactor::Sequences => 0.0,
         }
     }
@@ -381,11 +381,11 @@ impl<'a, T: Real> ContributionNorms<'a, T> {
             for (column, what) in measured.columns.iter().enumerate() {
                 let size = match *what {
                     SequenceColumn::Rows(side) => {
-                        self.sides[side].squares.get(r).map_or(0.0, |square| square.f64().sqrt())
+                        self.sides[side].squares.get(r).map_or(0.0, |square| square.sqrt())
                     }
                     SequenceColumn::Elementwise(number) => {
                         let lift = products.lift(measured.elementwise[number]).largest;
-                        times_power(self.elementwise[number].squares[r].f64().sqrt(), lift)
+                        times_power(self.elementwise[number].squares[r].sqrt(), lift)
                     }
                     SequenceColumn::Weighted { param } => self.weighted_size(param, (r, b), products),
                 };

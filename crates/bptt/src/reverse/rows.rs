@@ -144,13 +144,14 @@ impl<T: Real> Rows<T> {
             let width = numbers.len() / rows.max(1);
             row_sizes(&numbers[open.start * width..], width, &mut sizes[open.start..]);
         }
+        let farthest = -floor_log2(T::min_positive_value().f64()) - 26;
         for r in open {
             let size = self.sizes[r];
             if size == T::zero() || (size >= low && size <= high) || !size.is_finite() {
                 continue;
             }
             // No further at a time than a factor of this type can go; the rest follows at the next step.
-            let exponent = floor_log2(size.f64()).clamp(-100, 100);
+            let exponent = floor_log2(size.f64()).clamp(-farthest, farthest);
             let factor: T = kernel::power_of_two(-exponent);
             let (parts, row_exponent) = self.row_mut(r);
             for number in parts.flatten() {
