@@ -5,7 +5,10 @@ mod common;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -104,6 +107,24 @@ fn scripts_go_on_when_the_training_has_ended() {
     assert!(code == 2 && message.contains("--serve"), "{message}");
 }
 
+/// A command with a page, and the address of that.
+fn started(folder: &Path, args: &[&str]) -> (Ended, String) {
+    let command = Command::new(env!("CARGO_BIN_EXE_bptt"))
+        .args(args)
+        .current_dir(folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = Ended(command.unwrap());
+    let (out, err) = (child.0.stdout.take().unwrap(), child.0.stderr.take().unwrap());
+    let mut said = BufReader::new(err.chain(out)).lines().map(Result::unwrap);
+    let line = said.find(|line| line.contains("http://")).unwrap();
+    // What it says later has a reader.
+    std::thread::spawn(move || said.count());
+    let address = line.split_once("http://").unwrap().1.split('/').next().unwrap().to_owned();
+    (child, address)
+}
+
 /// The settings of a run name its text: nothing is read that is not the text which the run learned.
 #[test]
 fn a_planted_run_makes_the_server_read_nothing() {
@@ -121,17 +142,8 @@ fn a_planted_run_makes_the_server_read_nothing() {
     let config = std::fs::read_to_string(path("runs/planted/config.toml")).unwrap();
     std::fs::write(path("runs/planted/config.toml"), config.replace("text.txt", "/etc/passwd")).unwrap();
 
-    let serve = Command::new(env!("CARGO_BIN_EXE_bptt"))
-        .args(["serve", "runs", "--port", "0"])
-        .current_dir(folder.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = Ended(serve.unwrap());
-    let (out, err) = (child.0.stdout.take().unwrap(), child.0.stderr.take().unwrap());
-    let mut said = BufReader::new(err.chain(out)).lines().map(Result::unwrap);
-    let line = said.find(|line| line.contains("http://")).unwrap();
-    let address = line.split_once("http://").unwrap().1.split('/').next().unwrap();
+    let (_child, address) = started(folder.path(), &["serve", "runs", "--port", "0"]);
+    let address = address.as_str();
 
     assert!(get(address, "/report/mine").contains("<title>"));
     let refused = |path: &str, why: &str| {
@@ -151,4 +163,123 @@ fn a_planted_run_makes_the_server_read_nothing() {
     std::fs::remove_file(&text).unwrap();
     std::os::unix::fs::symlink("/etc/passwd", &text).unwrap();
     refused("/report/mine", "it is no regular file");
+}
+
+/// Number of open files, and resident kilobytes of a process.
+fn held(process: u32) -> (usize, u64) {
+    let files = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count();
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    (files, resident.trim().trim_end_matches(" kB").parse().unwrap())
+}
+
+/// A request of every kind: pages, runs, reports, the laboratory, ledgers of runs, and the events of a training.
+fn request(i: usize, address: &str) -> String {
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let post = |path: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
+             Connection: close\r\n\r\n{body}"
+        )
+    };
+    match i % 10 {
+        0 => get("/lab"),
+        1 => get("/assets/plotly.js"),
+        2 => get("/api/runs"),
+        3 => get("/api/runs/curves?run=mine"),
+        4 => get("/api/runs/verdict?run=mine"),
+        5 => get("/api/live"),
+        6 => post("/api/explore", r#"{"run":"mine","steps":20}"#),
+        7 => get("/report/mine"),
+        _ => post(
+            "/api/lab",
+            r#"{"example":"text","text":"a text to read","cell":"lstm","init":"uniform","hidden":8,"steps":12}"#,
+        ),
+    }
+}
+
+/// A client that reads its answer, or one that leaves: before its request is whole, before the answer, or within it.
+fn visit(i: usize, address: &str) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let request = request(i, address);
+    let events = i % 10 == 5;
+    // The server may end a connection first.
+    let _ = match (i / 10) % 4 {
+        0 => stream.write_all(&request.as_bytes()[..request.len() / 2]),
+        1 => stream.write_all(request.as_bytes()),
+        _ if events => {
+            stream.write_all(request.as_bytes()).and_then(|()| stream.read(&mut [0; 300]).map(drop))
+        }
+        2 => {
+            stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut Vec::new()).map(drop))
+        }
+        _ => stream.write_all(request.as_bytes()).and_then(|()| {
+            let left = (i / 40) % 2 == 0;
+            if left {
+                stream.read(&mut [0; 300]).map(drop)
+            } else {
+                stream.read_to_end(&mut Vec::new()).map(drop)
+            }
+        }),
+    };
+}
+
+/// `BPTT_REQUESTS` requests, 10,000 if that is not set.
+#[test]
+#[ignore = "minutes"]
+fn clients_that_leave_leave_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mine = TRAIN.iter().take_while(|&&word| word != "--serve").copied();
+    stdout(&bptt(folder.path(), &mine.chain(["--out", "runs/mine"]).collect::<Vec<_>>()));
+    let train = [
+        "train",
+        "--task",
+        "parity",
+        "--steps",
+        "1000000000",
+        "--serve",
+        "--port",
+        "0",
+        "--out",
+        "runs/live",
+    ];
+    let (child, address) = started(folder.path(), &train);
+    // Paused: nothing but the clients changes what the process holds.
+    let body = r#"{"action":"pause"}"#;
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let pause = format!(
+        "POST /api/live/ask HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(pause.as_bytes()).unwrap();
+    let mut answered = String::new();
+    stream.read_to_string(&mut answered).unwrap();
+    assert!(answered.starts_with("HTTP/1.1 20"), "{answered}");
+
+    let requests = std::env::var("BPTT_REQUESTS").map_or(10_000, |given| given.parse().unwrap());
+    let visits = |range: std::ops::Range<usize>| {
+        let next = AtomicUsize::new(range.start);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let mine = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < range.end);
+                    while let Some(i) = mine() {
+                        visit(i, &address);
+                    }
+                });
+            }
+        });
+        // Longer than any limit of the server.
+        std::thread::sleep(Duration::from_secs(35));
+        held(child.0.id())
+    };
+    let first = visits(0..400);
+    let last = visits(400..400 + requests);
+    println!("open files and resident kB after 400 requests: {first:?}, after {requests} more: {last:?}");
+    assert_eq!(last.0, first.0);
+    assert!(last.1 < first.1 + first.1 / 4, "{first:?} {last:?}");
+    assert!(get(&address, "/lab").contains("<html"));
 }
