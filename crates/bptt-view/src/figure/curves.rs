@@ -36,7 +36,7 @@ impl Curves {
 
     fn last(&self) -> f64 {
         let all = [&self.loss, &self.held_out, &self.gradient, &self.horizon];
-        all.into_iter().filter_map(|points| points.last()).map(|(update, _)| *update).fold(1.0, f64::max)
+        all.into_iter().flatten().map(|(update, _)| *update).fold(1.0, f64::max)
     }
 }
 

@@ -15,6 +15,18 @@ pub(super) fn read(folder: &Path) -> Result<Curves, Failure> {
     let of_text = Run::open(folder)?.config.task.is_none();
     let mut curves = Curves { name: folder.display().to_string(), of_text, ..Curves::default() };
     report::metrics(folder)?.iter().for_each(|event| add(&mut curves, event));
+    let Curves { loss, held_out, gradient, horizon, .. } = &mut curves;
+    let mut sorted = true;
+    for points in [loss, held_out, gradient, horizon] {
+        sorted &= points.is_sorted_by(|a, b| a.0 <= b.0);
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+    if !sorted {
+        eprintln!(
+            "warning: the steps in the metrics of {} are out of order; they are shown sorted",
+            folder.display()
+        );
+    }
     Ok(curves)
 }
 
