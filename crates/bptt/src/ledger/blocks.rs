@@ -12,7 +12,7 @@ use super::one_sequence::OneSequence;
 use super::operands::Operands;
 use super::options::ItemizeOptions;
 use super::projections::UpdateProjections;
-use super::records::RecordLayout;
+use super::record_layout::RecordLayout;
 use super::step_products::StepProducts;
 use super::sums::Sums;
 use crate::array::View;

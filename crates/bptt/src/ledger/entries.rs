@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::balance::Balance;
 use super::measured_errors::MeasuredErrors;
 use super::operands::{OperandNorms, times_power};
-use super::records::{Record, RecordLayout, Records};
+use super::record_layout::RecordLayout;
+use super::records::{Record, Records};
 use crate::forward::GradientSpan;
 use crate::model::{CellId, Direction, Parameter};
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::one_sequence::OneSequence;
-use super::records::RecordLayout;
+use super::record_layout::RecordLayout;
 
 /// Everything measured of one loss k in one cell, at the steps from which a path leads through the cell to the loss.
 pub(crate) struct LossRow {

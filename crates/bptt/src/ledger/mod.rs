@@ -17,6 +17,7 @@ mod passes;
 pub(crate) mod profile;
 mod projections;
 mod quantiles;
+mod record_layout;
 mod records;
 mod step_products;
 mod sums;

@@ -7,7 +7,7 @@ use super::one_sequence::{OneSequence, shift_of};
 use super::operands::{Operands, summed_square, times_power};
 use super::passes::{ElementwiseStats, Factor, RowStats};
 use super::projections::{ProjectionWindow, UpdateProjections};
-use super::records::RecordLayout;
+use super::record_layout::RecordLayout;
 use super::step_products::StepProducts;
 use crate::array::View;
 use crate::kernel;

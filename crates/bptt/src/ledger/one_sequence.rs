@@ -3,7 +3,7 @@
 use super::measured::{GramFactor, Measured, MeasuredParam, SequenceColumn};
 use super::operands::{Operands, times_power};
 use super::projections::UpdateProjections;
-use super::records::RecordLayout;
+use super::record_layout::RecordLayout;
 use super::step_products::StepProducts;
 use crate::kernel::Real;
 use crate::model::CellParams;
