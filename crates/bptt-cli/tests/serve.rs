@@ -216,7 +216,7 @@ fn visit(i: usize, address: &str) {
             stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut Vec::new()).map(drop))
         }
         _ => stream.write_all(request.as_bytes()).and_then(|()| {
-            let left = (i / 40) % 2 == 0;
+            let left = (i / 40).is_multiple_of(2);
             if left {
                 stream.read(&mut [0; 300]).map(drop)
             } else {
